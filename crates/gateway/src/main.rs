@@ -1,0 +1,2 @@
+//! The binary `gateway`.
+fn main() {}

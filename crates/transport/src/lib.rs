@@ -1,0 +1,1 @@
+//! WebSocket, Server-Sent Events and long-polling over one session.

@@ -1,0 +1,2 @@
+//! Load generator: speaks only the wire protocol.
+fn main() {}
