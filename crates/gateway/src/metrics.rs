@@ -95,6 +95,7 @@ impl Metrics {
 
     fn register(registry: Registry) -> prometheus::Result<Self> {
         let families = Families(&registry);
+        // Release builds set it; a working copy has no single commit to name.
         let commit = option_env!("THROUGHLINE_COMMIT").unwrap_or("unknown");
         families.info(
             "throughline_build_info",

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::labels::Label;
 use super::*;
@@ -114,11 +115,13 @@ fn labels_are_distinct_and_know_their_places() {
 
 #[test]
 fn metrics_are_shared_between_threads() {
-    let metrics = Metrics::new();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| (0..1_000).for_each(|_| metrics.published(Source::Http, 2)));
-        }
+    let metrics = Arc::new(Metrics::new());
+    let threads = [(); 4].map(|()| {
+        let metrics = Arc::clone(&metrics);
+        std::thread::spawn(move || (0..1_000).for_each(|_| metrics.published(Source::Http, 2)))
     });
+    for thread in threads {
+        thread.join().expect("counting does not panic");
+    }
     assert_line(&text(&metrics), r#"throughline_events_published_total{source="http"} 8000"#);
 }
