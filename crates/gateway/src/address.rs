@@ -138,6 +138,7 @@ fn split_quoted(text: &str, separator: char) -> std::vec::IntoIter<&str> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -209,5 +210,33 @@ mod tests {
     fn x_forwarded_for_wins_over_forwarded() {
         let headers = [("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "198.51.100.7")];
         assert_eq!(seen("127.0.0.1:1", &headers), "198.51.100.7");
+    }
+
+    proptest! {
+        /// Whatever a client writes itself, its own address, which the proxy appends, is the answer.
+        #[test]
+        fn no_text_of_a_client_is_believed(text in "[ -~]{0,60}", listed: bool) {
+            let (name, value) = if listed {
+                ("x-forwarded-for", format!("{text}, 198.51.100.7"))
+            } else {
+                // A quote left open would swallow what the proxy appends, so the proxy is then the answer.
+                ("forwarded", format!("{text}, for=198.51.100.7"))
+            };
+            let client = seen("10.0.0.1:1", &[(name, &value)]);
+            let quoted = !listed && text.contains('"');
+            prop_assert!(client == "198.51.100.7" || (quoted && client == "10.0.0.1"), "{client}");
+        }
+
+        #[test]
+        fn any_bytes_give_an_answer(bytes in proptest::collection::vec(32_u8.., 0..80)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let proxies = TrustedProxies::new(vec!["0.0.0.0/0".parse().unwrap()]);
+                for name in [X_FORWARDED_FOR, FORWARDED] {
+                    let mut headers = HeaderMap::new();
+                    headers.insert(name, value.clone());
+                    let _ = proxies.client_address(([10, 0, 0, 1], 1).into(), &headers);
+                }
+            }
+        }
     }
 }

@@ -236,6 +236,8 @@ fn last_of_list<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const STRANGER: &str = "203.0.113.9:5000";
@@ -409,5 +411,14 @@ mod tests {
             assert!(!is_for_loopback(&headers(&[("host", host)])), "{host}");
         }
         assert!(!is_for_loopback(&HeaderMap::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn an_origin_that_parses_prints_what_parses_to_it(text in "(?i)(https?|app)://[a-z0-9.\\[\\]:@/%-]{0,20}") {
+            if let Ok(origin) = text.parse::<Origin>() {
+                prop_assert_eq!(origin.to_string().parse(), Ok(origin));
+            }
+        }
     }
 }

@@ -134,6 +134,7 @@ mod tests {
 
     use http::{HeaderMap, HeaderValue};
     use parking_lot::Mutex;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::auth::{Credential, Source};
@@ -236,5 +237,15 @@ mod tests {
         let text = logged(LogFormat::Json, || tracing::warn!(kind = "origin", "refused"));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&value["level"], &value["kind"]), (&"WARN".into(), &"origin".into()));
+    }
+
+    proptest! {
+        /// Wherever it stands, under whatever name that is not in the list, and however it is escaped.
+        #[test]
+        fn no_query_shows_a_secret(name in "[a-z_%=&]{0,12}", before in "[a-z=&%;+]{0,20}") {
+            prop_assume!(!LOGGABLE.contains(&name.rsplit('&').next().unwrap_or_default().split('=').next().unwrap()));
+            let shown = line(&format!("/v1/ws?{before}&{name}=HUNTER2"));
+            prop_assert!(!shown.contains("HUNTER2"), "{shown}");
+        }
     }
 }

@@ -282,6 +282,7 @@ fn client(url: &Uri) -> std::io::Result<HttpClient> {
     let connector = if url.scheme() == Some(&http::uri::Scheme::HTTPS) {
         builder.with_provider_and_native_roots(ring)?.https_only().enable_http1().build()
     } else {
+        tracing::warn!(jwks = %Redacted(url), "whoever can change traffic to this http: URL can make tokens; use https:");
         let no_tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring))
             .with_safe_default_protocol_versions()
             .map_err(std::io::Error::other)?

@@ -50,8 +50,8 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// For how long a verified token is remembered at most.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// How many verified tokens are remembered.
-const REMEMBERED_MAX: u64 = 20_000;
+/// Bytes of memory that verified tokens take, about.
+const REMEMBERED_BYTES_MAX: u64 = 32 << 20;
 
 /// Which tokens and keys are good.
 #[derive(Clone, Debug, Default)]
@@ -173,6 +173,18 @@ struct Remembered {
     version: u64,
 }
 
+impl Remembered {
+    /// The bytes that it takes, about.
+    fn weight(&self) -> u32 {
+        const ENTRY: usize = 512;
+        const LIST_MEMBER: usize = 200;
+        let grant = &self.grant;
+        let members = grant.subscribe.len() + grant.publish.len() + grant.scopes.len();
+        let info = grant.info.as_ref().map_or(0, |info| info.get().len());
+        u32::try_from(ENTRY + members * LIST_MEMBER + info).unwrap_or(u32::MAX)
+    }
+}
+
 impl Authenticator {
     /// Reads the keys. Needs a Tokio runtime if there is a key set, which it goes on reading until it is dropped.
     ///
@@ -204,7 +216,11 @@ impl Authenticator {
             audience: config.audience.clone(),
             publish_keys: PublishKeys::new(&config.publish_keys)?,
             user_parameter: config.user_parameter,
-            remembered: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(REMEMBERED).build(),
+            remembered: Cache::builder()
+                .max_capacity(REMEMBERED_BYTES_MAX)
+                .weigher(|_, remembered: &Remembered| remembered.weight())
+                .time_to_live(REMEMBERED)
+                .build(),
         })
     }
 

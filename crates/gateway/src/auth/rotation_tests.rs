@@ -219,3 +219,63 @@ fn a_key_set_is_a_file_or_an_http_url() {
         assert!(error.starts_with("--jwks") && !error.contains("hunter2"), "{error}");
     }
 }
+
+/// Serves the key set over TLS with the certificate of the fixtures, until the test ends.
+async fn https_server() -> SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let certificate = CertificateDer::from_pem_file(key_file("tls-server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(key_file("tls-server-private.pem")).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            // A client that does not trust the certificate hangs up here.
+            let Ok(mut connection) = acceptor.accept(connection).await else { continue };
+            let mut head = [0; 4096];
+            let _ = connection.read(&mut head).await;
+            let body = key_set(&["rsa-1"]);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = connection.write_all(&[head.as_bytes(), &body].concat()).await;
+        }
+    });
+    address
+}
+
+async fn outcome_over_https() -> Result<Arc<Grant>, Refusal> {
+    let source = format!("https://localhost:{}/keys", https_server().await.port()).parse().unwrap();
+    let config = AuthConfig { jwks: Some(source), ..AuthConfig::default() };
+    Authenticator::at_pace(&config, quick()).unwrap().verify(&by_rsa()).await
+}
+
+#[tokio::test]
+async fn over_https_an_unknown_authority_is_not_believed() {
+    assert_eq!(outcome_over_https().await.err(), Some(Refusal::KeyUnknown));
+}
+
+/// The authorities that are trusted come from the environment of a process, so this runs itself again in another.
+#[tokio::test]
+async fn over_https_a_trusted_authority_is_believed() {
+    const MARK: &str = "THROUGHLINE_TEST_TRUSTS_THE_TEST_CA";
+    if std::env::var_os(MARK).is_some() {
+        assert_eq!(outcome_over_https().await.unwrap().user, "alice");
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "auth::rotation_tests::over_https_a_trusted_authority_is_believed"])
+        .env(MARK, "1")
+        .env("SSL_CERT_FILE", key_file("tls-ca.pem"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::testing::{Signer, header, key_file, seconds_from_now, token, token_of_texts};
@@ -301,4 +302,20 @@ async fn the_user_parameter_is_for_development_alone() {
 fn every_refusal_has_its_own_reason() {
     let reasons: HashSet<_> = Refusal::ALL.iter().map(|refusal| refusal.reason()).collect();
     assert_eq!(reasons.len(), Refusal::ALL.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// One bit of a good token changed, or any text: refused, and never a panic.
+    #[test]
+    fn a_token_that_was_changed_is_refused(at: prop::sample::Index, bit in 0..7_u8, text in "[a-zA-Z0-9._ -]{0,60}") {
+        let good = token(&header("HS256"), &json!({"sub": "alice"}), Signer::Secret(SECRET));
+        let mut bytes = good.clone().into_bytes();
+        bytes[at.index(good.len())] ^= 1 << bit;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for changed in [String::from_utf8(bytes).unwrap(), text] {
+            prop_assert!(runtime.block_on(outcome(&with_secret(), &changed)).is_err(), "{}", changed);
+        }
+    }
 }
