@@ -204,9 +204,10 @@ impl Log {
             Fact::Events(events) => self.apply_events(&events),
             Fact::Epoch { epoch, end, start } => self.apply_epoch(epoch, end, start),
             Fact::Trimmed { through } => {
-                let _writer = self.writer.lock();
+                let writer = self.writer.lock();
                 self.since.fetch_max(through.number(), Ordering::AcqRel);
                 self.tail.fetch_max(through.number(), Ordering::AcqRel);
+                writer.directory.all().for_each(|topic| topic.wake());
             }
             Fact::Lost { topics, through } => self.apply_lost(&topics, through),
         }
