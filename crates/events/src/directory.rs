@@ -130,8 +130,16 @@ impl Directory {
         result
     }
 
+    /// What lies above `end` never became history, nor can anything be missing there.
+    pub(crate) fn truncate(&mut self, end: Seq) {
+        self.change_all(|ring| ring.truncate(end));
+        for mark in &mut self.marks {
+            *mark = end.min(*mark);
+        }
+    }
+
     /// Changes every ring.
-    pub(crate) fn change_all(&mut self, mut change: impl FnMut(&mut Ring)) {
+    fn change_all(&mut self, mut change: impl FnMut(&mut Ring)) {
         let ids: Vec<SlotId> = self.by_name.values().copied().collect();
         for id in ids {
             self.change(id, &mut change);

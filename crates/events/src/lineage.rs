@@ -43,10 +43,11 @@ impl Lineage {
         Self { spans: vec![Span { epoch, start, end: None }] }
     }
 
-    /// The current epoch ended at `end`; `epoch` goes on from `start`, and nothing was lost in between.
+    /// History ended at `end`, be that in the current epoch or in one before it; `epoch` goes on from `start`, and
+    /// nothing was lost in between.
     pub(crate) fn go_on(&mut self, epoch: Epoch, end: Seq, start: Seq) {
-        if let Some(last) = self.spans.last_mut() {
-            last.end = Some(end);
+        for span in &mut self.spans {
+            span.end = Some(span.end.map_or(end, |ended| ended.min(end)));
         }
         if self.spans.len() == Self::SPANS_MAX {
             self.spans.remove(0);
@@ -62,6 +63,17 @@ impl Lineage {
             epoch: span.epoch,
             seq: span.end.map_or(seq, |end| seq.min(end)),
         })
+    }
+
+    /// The epoch that goes on.
+    pub(crate) fn current(&self) -> Epoch {
+        self.spans.last().map_or(Epoch::new(0), |span| span.epoch)
+    }
+
+    /// Up to where an epoch is part of this history.
+    pub(crate) fn end_of(&self, epoch: Epoch) -> Seq {
+        let span = self.spans.iter().rev().find(|span| span.epoch == epoch);
+        span.map_or(Seq::ZERO, |span| span.end.unwrap_or(Seq::MAX))
     }
 
     /// What `cursor` is worth when the log's tail is at `tail`.

@@ -266,8 +266,10 @@ impl Log {
             match end {
                 Some(end) => {
                     if end < tail {
-                        writer.directory.change_all(|ring| ring.truncate(end));
+                        writer.directory.truncate(end);
                     }
+                    // What is missing above the end never was history.
+                    self.since.fetch_min(end.number(), Ordering::AcqRel);
                     Arc::make_mut(&mut lineage).go_on(epoch, end, start);
                 }
                 None => {

@@ -213,13 +213,18 @@ impl Reader {
     fn check_history(&mut self, tail: Seq) -> Result<(), Reset> {
         let shape = self.log.shape();
         if shape != self.shape {
-            self.lineage = self.log.lineage();
+            let before = std::mem::replace(&mut self.lineage, self.log.lineage());
             self.shape = shape;
             let goes_on_at = match self.lineage.locate(self.cursor, tail) {
                 Located::Here(_) => None,
                 Located::Phantom { end } => Some(end),
                 Located::Ahead | Located::Unknown => Some(tail),
             };
+            // What the client was told is missing was told of the history that both share.
+            let shared = self.lineage.end_of(before.current());
+            for view in &mut self.views {
+                view.excused = view.excused.min(shared);
+            }
             if let Some(seq) = goes_on_at {
                 self.cursor = self.lineage.cursor(seq);
                 self.broken = Some(ResetReason::Epoch);

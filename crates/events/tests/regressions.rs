@@ -70,3 +70,50 @@ fn trimmed_left_readers_asleep() {
     assert!(is_awake(&reader));
     assert_eq!(read(&mut reader).unwrap_err().reason, ResetReason::Expired);
 }
+
+#[test]
+fn doubt_above_a_fork_outlived_it() {
+    let log = log(&Options { topic_idle_max: Duration::ZERO, log_bytes_max: 0, ..Options::default() });
+    push(&log, &["a", "b", "a"]);
+    log.sweep(1000);
+    log.apply(Fact::Trimmed { through: seq(3) });
+    epoch(&log, 2, Some(0), 0);
+    push(&log, &["c"]);
+    for name in ["a", "b"] {
+        let mut reader = Reader::new(&log, &[topic(name)], None, Start::After(Seq::ZERO));
+        assert_eq!(read(&mut reader), Ok(vec![]), "nothing ever was in {name}");
+    }
+}
+
+#[test]
+fn a_fork_below_the_epoch_left_the_one_before_it_whole() {
+    let log = log(&Options::default());
+    push(&log, &["a"; 4]);
+    let cursor = log.tail_cursor();
+    epoch(&log, 2, Some(4), 4);
+    epoch(&log, 3, Some(2), 2);
+    assert_eq!(log.locate(cursor), Located::Phantom { end: seq(2) });
+    assert_eq!(log.locate(Cursor { epoch: Epoch::new(2), seq: seq(4) }), Located::Phantom { end: seq(2) });
+}
+
+#[test]
+fn a_hole_of_the_new_epoch_counted_as_told_in_the_old_one() {
+    let log = log(&Options { ring_events_max: 1, ..Options::default() });
+    push(&log, &["a"; 9]);
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::Earliest);
+    epoch(&log, 2, None, 0);
+    assert_eq!(read(&mut reader).unwrap_err().reason, ResetReason::Epoch);
+    push(&log, &["a"; 3]);
+    assert_eq!(read(&mut reader).unwrap_err().reason, ResetReason::Expired);
+    assert_eq!(read(&mut reader), Ok(vec![3]));
+}
+
+#[test]
+fn what_was_told_of_a_hole_was_forgotten_at_a_fork_that_lost_nothing() {
+    let log = log(&Options { ring_events_max: 1, ..Options::default() });
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::Latest);
+    push(&log, &["a"; 9]);
+    assert_eq!(read(&mut reader).unwrap_err().reason, ResetReason::Expired);
+    epoch(&log, 2, Some(9), 9);
+    assert_eq!(read(&mut reader), Ok(vec![9]));
+}
