@@ -117,3 +117,39 @@ fn what_was_told_of_a_hole_was_forgotten_at_a_fork_that_lost_nothing() {
     epoch(&log, 2, Some(9), 9);
     assert_eq!(read(&mut reader), Ok(vec![9]));
 }
+
+#[test]
+fn a_full_budget_evicted_what_came_last() {
+    let log = log(&Options { log_bytes_max: 20_000, ..Options::default() });
+    for n in 0..1000 {
+        push(&log, &[&format!("job:{n}")]);
+    }
+    let name = topic("job:new");
+    let mut reader = Reader::new(&log, std::slice::from_ref(&name), None, Start::Latest);
+    push(&log, &[name.as_str()]);
+    assert_eq!(read(&mut reader), Ok(vec![1001]));
+    assert!(log.stats().bytes <= 20_000, "{:?}", log.stats());
+}
+
+#[test]
+fn one_who_only_looks_could_evict_everything() {
+    let log = log(&Options { log_bytes_max: 20_000, ..Options::default() });
+    push(&log, &["user:quiet"; 3]);
+    for n in 0..1000 {
+        drop(Reader::new(&log, &[topic(&format!("room:{n}"))], None, Start::Latest));
+    }
+    push(&log, &["user:other"]);
+    let mut quiet = Reader::new(&log, &[topic("user:quiet")], None, Start::After(Seq::ZERO));
+    assert_eq!(read(&mut quiet), Ok(vec![1, 2, 3]));
+}
+
+#[test]
+fn read_topics_that_are_empty_kept_others_over_the_budget() {
+    let log = log(&Options { log_bytes_max: 10_000, ..Options::default() });
+    push(&log, &["a", "b", "c", "d", "e", "f", "g", "h"]);
+    let names: Vec<Topic> = (0..50).map(|n| topic(&format!("room:{n}"))).collect();
+    let _readers = Reader::new(&log, &names, None, Start::Latest);
+    push(&log, &["i"]);
+    let stats = log.stats();
+    assert!(stats.bytes <= 10_000 || stats.events == 0, "{stats:?}");
+}
