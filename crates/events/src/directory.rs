@@ -109,12 +109,15 @@ impl Directory {
         self.evictions.age += age;
     }
 
-    /// Keeps an ephemeral event while somebody is attached to see it.
+    /// The topic of this name, if somebody reads it.
+    pub(crate) fn find_attached(&self, name: &Topic) -> Option<SlotId> {
+        self.by_name.get(name).copied().filter(|&id| self.topic(id).is_attached())
+    }
+
+    /// Keeps an ephemeral event for those who are attached to see it.
     pub(crate) fn push_ephemeral(&mut self, id: SlotId, event: Event) {
-        if self.topic(id).is_attached() {
-            self.topic(id).push_ephemeral(event);
-            self.change(id, |_| ());
-        }
+        self.topic(id).push_ephemeral(event);
+        self.change(id, |_| ());
     }
 
     /// Changes a topic's ring and accounts for it.

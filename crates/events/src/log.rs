@@ -236,13 +236,15 @@ impl Log {
                 }
             };
             for topic in &draft.topics {
-                let id = directory.enter(topic, now_us);
-                let event = Event::encode(draft, topic, number, stamp, applied_us);
-                if draft.ephemeral {
-                    directory.push_ephemeral(id, event);
+                let id = if draft.ephemeral {
+                    let Some(id) = directory.find_attached(topic) else { continue };
+                    directory.push_ephemeral(id, Event::encode(draft, topic, number, stamp, applied_us));
+                    id
                 } else {
-                    directory.push(id, event, &self.bounds);
-                }
+                    let id = directory.enter(topic, now_us);
+                    directory.push(id, Event::encode(draft, topic, number, stamp, applied_us), &self.bounds);
+                    id
+                };
                 let state = directory.topic(id);
                 if !touched.last().is_some_and(|last| Arc::ptr_eq(last, state)) {
                     touched.push(Arc::clone(state));

@@ -56,7 +56,7 @@ pub struct Reset {
     pub at: Cursor,
 }
 
-/// How much one read may take. At least one event is taken whatever its size.
+/// How much one read may take. At least one event is taken, whatever the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     /// Events with a seq.
@@ -182,6 +182,7 @@ impl Reader {
     /// # Errors
     /// A [`Reset`] when events may be missing; `out` is untouched, and the next read goes on from [`Reset::at`].
     pub fn read(&mut self, limit: Limit, out: &mut Vec<Arc<Event>>) -> Result<Span, Reset> {
+        let limit = Limit { events: limit.events.max(1), ..limit };
         self.signal.lower();
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
         let tail = self.log.tail();

@@ -153,3 +153,21 @@ fn read_topics_that_are_empty_kept_others_over_the_budget() {
     let stats = log.stats();
     assert!(stats.bytes <= 10_000 || stats.events == 0, "{stats:?}");
 }
+
+#[test]
+fn a_limit_of_no_events_skipped_them() {
+    let log = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::Latest);
+    push(&log, &["a"; 2]);
+    let mut out = Vec::new();
+    let span = reader.read(Limit { events: 0, bytes: 0 }, &mut out).unwrap();
+    assert_eq!((out.len(), span.cursor.seq.number(), span.more), (1, 1, true));
+}
+
+#[test]
+fn an_ephemeral_event_for_nobody_made_a_topic() {
+    let log = log(&Options::default());
+    let draft = Draft { ephemeral: true, ..draft("nobody") };
+    log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms: unix_ms(), draft }]));
+    assert_eq!(log.stats().topics, 0);
+}
