@@ -114,9 +114,19 @@ pub struct Log {
     since: AtomicU64,
     /// Counts the changes of `lineage`, so that a reader notices one without the lock.
     shape: AtomicU64,
+    /// Held while it changes and the tail with it, so that the two can be read as one.
     lineage: Mutex<Arc<Lineage>>,
     /// The sequencer: whoever changes anything holds it.
     writer: Mutex<Writer>,
+}
+
+/// Through which epochs the log runs, and how far.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) lineage: Arc<Lineage>,
+    /// Counts the changes of `lineage`.
+    pub(crate) shape: u64,
+    pub(crate) tail: Seq,
 }
 
 #[derive(Debug)]
@@ -162,15 +172,15 @@ impl Log {
     /// The cursor of a client that has seen everything until now.
     #[must_use]
     pub fn tail_cursor(&self) -> Cursor {
-        let tail = self.tail();
-        self.lineage().cursor(tail)
+        let history = self.history();
+        history.lineage.cursor(history.tail)
     }
 
     /// What this node makes of a client's cursor.
     #[must_use]
     pub fn locate(&self, cursor: Cursor) -> Located {
-        let tail = self.tail();
-        self.lineage().locate(cursor, tail)
+        let history = self.history();
+        history.lineage.locate(cursor, history.tail)
     }
 
     /// The seq of the topic's last event, as long as the log remembers the topic; else [`Seq::ZERO`].
@@ -262,12 +272,11 @@ impl Log {
 
     fn apply_epoch(&self, epoch: Epoch, end: Option<Seq>, start: Seq) {
         let mut writer = self.writer.lock();
-        let tail = self.tail();
         {
             let mut lineage = self.lineage.lock();
             match end {
                 Some(end) => {
-                    if end < tail {
+                    if end < self.tail() {
                         writer.directory.truncate(end);
                     }
                     // What is missing above the end never was history.
@@ -280,9 +289,10 @@ impl Log {
                     self.since.store(start.number(), Ordering::Release);
                 }
             }
+            // In this order: whoever reads the new tail sees the new shape after it.
+            self.shape.fetch_add(1, Ordering::AcqRel);
+            self.tail.store(start.number(), Ordering::Release);
         }
-        self.shape.fetch_add(1, Ordering::AcqRel);
-        self.tail.store(start.number(), Ordering::Release);
         writer.directory.all().for_each(|topic| topic.wake());
     }
 
@@ -318,8 +328,10 @@ impl Log {
         topics.iter().map(enter).collect()
     }
 
-    pub(crate) fn lineage(&self) -> Arc<Lineage> {
-        Arc::clone(&self.lineage.lock())
+    /// The history as it is now. Its parts belong together, which they need not when asked for one by one.
+    pub(crate) fn history(&self) -> History {
+        let lineage = self.lineage.lock();
+        History { lineage: Arc::clone(&lineage), shape: self.shape(), tail: self.tail() }
     }
 
     pub(crate) fn shape(&self) -> u64 {

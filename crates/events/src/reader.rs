@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::lineage::Lineage;
+use crate::log::History;
 use crate::signal::Signal;
 use crate::topic::TopicState;
 use crate::{Cursor, Event, Located, Log, Seq, Topic, TypeFilter};
@@ -108,9 +109,7 @@ impl Reader {
         let signal = Arc::new(Signal::default());
         let attached = log.attach(topics, &signal);
         let ephemeral = log.ephemeral_tail();
-        let tail = log.tail();
-        let shape = log.shape();
-        let lineage = log.lineage();
+        let History { lineage, shape, tail } = log.history();
         let view = |(topic, slot)| View { topic, slot, excused: Seq::ZERO };
         let mut views: Vec<View> = attached.into_iter().map(view).collect();
         let (at, broken) = match start {
@@ -183,14 +182,11 @@ impl Reader {
     /// A [`Reset`] when events may be missing; `out` is untouched, and the next read goes on from [`Reset::at`].
     pub fn read(&mut self, limit: Limit, out: &mut Vec<Arc<Event>>) -> Result<Span, Reset> {
         let limit = Limit { events: limit.events.max(1), ..limit };
+        let start = out.len();
         self.signal.lower();
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
-        let tail = self.log.tail();
         let ephemeral_tail = self.log.ephemeral_tail();
-        self.check_history(tail)?;
-
-        let after = self.cursor;
-        let start = out.len();
+        let tail = self.check_history()?;
         let now_us = self.log.now_us();
         let full = match self.collect(tail, now_us, limit.events, out) {
             Ok(full) => full,
@@ -199,6 +195,12 @@ impl Reader {
                 return Err(reset);
             }
         };
+        if self.log.shape() != self.shape {
+            // What was collected may be of the old history, the new, or both.
+            out.truncate(start);
+            return self.read(limit, out);
+        }
+        let after = self.cursor;
         let cut = merge(out, start, limit) || full;
         let last = out[start..].last().and_then(|event| event.seq());
         let end = last.filter(|_| cut).unwrap_or(tail);
@@ -210,12 +212,14 @@ impl Reader {
         Ok(Span { after, cursor: self.cursor, more: end < tail })
     }
 
-    /// Gives the reset that is due, if the history behind the cursor has changed.
-    fn check_history(&mut self, tail: Seq) -> Result<(), Reset> {
-        let shape = self.log.shape();
-        if shape != self.shape {
-            let before = std::mem::replace(&mut self.lineage, self.log.lineage());
-            self.shape = shape;
+    /// The tail, unless the history behind the cursor has changed and a reset is due.
+    fn check_history(&mut self) -> Result<Seq, Reset> {
+        let mut tail = self.log.tail();
+        if self.log.shape() != self.shape {
+            let history = self.log.history();
+            let before = std::mem::replace(&mut self.lineage, history.lineage);
+            self.shape = history.shape;
+            tail = history.tail;
             let goes_on_at = match self.lineage.locate(self.cursor, tail) {
                 Located::Here(_) => None,
                 Located::Phantom { end } => Some(end),
@@ -232,7 +236,7 @@ impl Reader {
             }
         }
         match self.broken.take() {
-            None => Ok(()),
+            None => Ok(tail),
             Some(reason) => Err(Reset { reason, topics: self.topics().cloned().collect(), at: self.cursor }),
         }
     }
