@@ -215,7 +215,8 @@ impl Directory {
         self.change(id, |ring| while ring.evict_oldest(now_us) {});
         let Slot { topic, cost, standing, .. } = self.slots.remove(id as usize);
         let slots = &mut self.slots;
-        self.budget.leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
+        self.budget
+            .leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
         self.by_name.remove(topic.name());
         let mark = &mut self.marks[mark_of(topic.name())];
         *mark = (*mark).max(topic.read(Ring::floor));

@@ -274,6 +274,9 @@ impl Log {
         let mut writer = self.writer.lock();
         {
             let mut lineage = self.lineage.lock();
+            // First of all: whoever sees a changed ring or the new tail sees afterwards that the shape is new too,
+            // and then waits for this lock.
+            self.shape.fetch_add(1, Ordering::AcqRel);
             match end {
                 Some(end) => {
                     if end < self.tail() {
@@ -289,8 +292,6 @@ impl Log {
                     self.since.store(start.number(), Ordering::Release);
                 }
             }
-            // In this order: whoever reads the new tail sees the new shape after it.
-            self.shape.fetch_add(1, Ordering::AcqRel);
             self.tail.store(start.number(), Ordering::Release);
         }
         writer.directory.all().for_each(|topic| topic.wake());

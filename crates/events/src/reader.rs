@@ -17,10 +17,11 @@ pub enum Start {
     Latest,
     /// With everything that is retained; what is not is no reason for a reset.
     Earliest,
-    /// After a point of the log's history, which a [`Located::Here`] gave.
-    After(Seq),
-    /// After a point that is not where the client was: the first read is the reset that says so.
-    Broken(ResetReason, Seq),
+    /// After a point of the log's history, which a [`Located::Here`] gave. If it is none any more by the time that the
+    /// reader is made, the first read is the reset that says so.
+    After(Cursor),
+    /// After a point of the log's history that is not where the client was: the first read is the reset that says so.
+    Broken(ResetReason, Cursor),
 }
 
 /// Why events may be missing.
@@ -112,18 +113,18 @@ impl Reader {
         let History { lineage, shape, tail } = log.history();
         let view = |(topic, slot)| View { topic, slot, excused: Seq::ZERO };
         let mut views: Vec<View> = attached.into_iter().map(view).collect();
-        let (at, broken) = match start {
-            Start::Latest => (tail, None),
-            Start::After(seq) => (seq, None),
-            Start::Broken(reason, seq) => (seq, Some(reason)),
+        let (cursor, broken) = match start {
+            Start::Latest => (lineage.cursor(tail), None),
+            Start::After(cursor) => go_on(&lineage, cursor, tail, None),
+            Start::Broken(reason, cursor) => go_on(&lineage, cursor, tail, Some(reason)),
             Start::Earliest => {
                 for view in &mut views {
                     view.excused = view.topic.read(|ring| ring.floor()).max(log.since());
                 }
-                (views.iter().map(|view| view.excused).min().unwrap_or(tail), None)
+                let at = views.iter().map(|view| view.excused).min().unwrap_or(tail);
+                (lineage.cursor(at), None)
             }
         };
-        let cursor = lineage.cursor(at);
         Self { log: Arc::clone(log), signal, views, types, lineage, shape, cursor, ephemeral, broken }
     }
 
@@ -220,20 +221,12 @@ impl Reader {
             let before = std::mem::replace(&mut self.lineage, history.lineage);
             self.shape = history.shape;
             tail = history.tail;
-            let goes_on_at = match self.lineage.locate(self.cursor, tail) {
-                Located::Here(_) => None,
-                Located::Phantom { end } => Some(end),
-                Located::Ahead | Located::Unknown => Some(tail),
-            };
             // What the client was told is missing was told of the history that both share.
             let shared = self.lineage.end_of(before.current());
             for view in &mut self.views {
                 view.excused = view.excused.min(shared);
             }
-            if let Some(seq) = goes_on_at {
-                self.cursor = self.lineage.cursor(seq);
-                self.broken = Some(ResetReason::Epoch);
-            }
+            (self.cursor, self.broken) = go_on(&self.lineage, self.cursor, tail, self.broken);
         }
         match self.broken.take() {
             None => Ok(tail),
@@ -293,6 +286,20 @@ impl Reader {
         }
         order(out, start);
         self.ephemeral = ephemeral_tail;
+    }
+}
+
+/// Where a reader at `cursor` goes on in a history that ends at `tail`, and the reset that it owes its client.
+fn go_on(
+    lineage: &Lineage,
+    cursor: Cursor,
+    tail: Seq,
+    owed: Option<ResetReason>,
+) -> (Cursor, Option<ResetReason>) {
+    match lineage.locate(cursor, tail) {
+        Located::Here(cursor) => (cursor, owed),
+        Located::Phantom { end } => (end, Some(ResetReason::Epoch)),
+        Located::Ahead | Located::Unknown => (lineage.cursor(tail), Some(ResetReason::Epoch)),
     }
 }
 

@@ -40,6 +40,11 @@ fn log(options: &Options) -> Arc<Log> {
     log
 }
 
+/// The point of the first epoch with this seq.
+fn at(number: u64) -> Cursor {
+    Cursor { epoch: Epoch::new(1), seq: seq(number) }
+}
+
 fn epoch(log: &Log, number: u64, end: Option<u64>, start: u64) {
     log.apply(Fact::Epoch { epoch: Epoch::new(number), end: end.map(seq), start: seq(start) });
 }
@@ -80,7 +85,7 @@ fn doubt_above_a_fork_outlived_it() {
     epoch(&log, 2, Some(0), 0);
     push(&log, &["c"]);
     for name in ["a", "b"] {
-        let mut reader = Reader::new(&log, &[topic(name)], None, Start::After(Seq::ZERO));
+        let mut reader = Reader::new(&log, &[topic(name)], None, Start::After(at(0)));
         assert_eq!(read(&mut reader), Ok(vec![]), "nothing ever was in {name}");
     }
 }
@@ -92,8 +97,9 @@ fn a_fork_below_the_epoch_left_the_one_before_it_whole() {
     let cursor = log.tail_cursor();
     epoch(&log, 2, Some(4), 4);
     epoch(&log, 3, Some(2), 2);
-    assert_eq!(log.locate(cursor), Located::Phantom { end: seq(2) });
-    assert_eq!(log.locate(Cursor { epoch: Epoch::new(2), seq: seq(4) }), Located::Phantom { end: seq(2) });
+    let end = Cursor { epoch: Epoch::new(3), seq: seq(2) };
+    assert_eq!(log.locate(cursor), Located::Phantom { end });
+    assert_eq!(log.locate(Cursor { epoch: Epoch::new(2), seq: seq(4) }), Located::Phantom { end });
 }
 
 #[test]
@@ -139,7 +145,7 @@ fn one_who_only_looks_could_evict_everything() {
         drop(Reader::new(&log, &[topic(&format!("room:{n}"))], None, Start::Latest));
     }
     push(&log, &["user:other"]);
-    let mut quiet = Reader::new(&log, &[topic("user:quiet")], None, Start::After(Seq::ZERO));
+    let mut quiet = Reader::new(&log, &[topic("user:quiet")], None, Start::After(at(0)));
     assert_eq!(read(&mut quiet), Ok(vec![1, 2, 3]));
 }
 
@@ -170,4 +176,17 @@ fn an_ephemeral_event_for_nobody_made_a_topic() {
     let draft = Draft { ephemeral: true, ..draft("nobody") };
     log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms: unix_ms(), draft }]));
     assert_eq!(log.stats().topics, 0);
+}
+
+#[test]
+fn a_start_that_was_located_in_the_epoch_before_skipped_events() {
+    let log = log(&Options::default());
+    push(&log, &["a"; 9]);
+    let Located::Here(start) = log.locate(at(9)) else { panic!("it is the tail") };
+    epoch(&log, 2, None, 0);
+    push(&log, &["a"; 3]);
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::After(start));
+    assert_eq!(read(&mut reader).unwrap_err().reason, ResetReason::Epoch);
+    push(&log, &["a"]);
+    assert_eq!(read(&mut reader), Ok(vec![4]));
 }

@@ -58,14 +58,14 @@ impl Client {
         let mut excused = [0; TOPICS];
         let expected = match start {
             Start::Latest => log.tail(),
-            Start::After(seq) | Start::Broken(_, seq) => seq,
+            Start::After(cursor) | Start::Broken(_, cursor) => cursor.seq,
             Start::Earliest => {
                 list.iter().for_each(|&t| excused[t] = floor(log, t));
                 Seq::new(list.iter().map(|&t| excused[t]).min().unwrap_or(log.tail().number())).unwrap()
             }
         };
         ensure!(cursor.seq == expected, "a reader from {start:?} starts at {cursor}, not at {expected}");
-        ensure!(log.locate(cursor) == Located::Here(cursor.seq), "a new reader is at {cursor}, nowhere");
+        ensure!(log.locate(cursor) == Located::Here(cursor), "a new reader is at {cursor}, nowhere");
         let broken = if let Start::Broken(reason, _) = start { Some(reason) } else { None };
         let topics = list.to_vec();
         Ok(Self {
@@ -146,14 +146,19 @@ impl Client {
             Ok(span) => {
                 ensure!(self.broken.is_none(), "{:?} and no reset", self.broken);
                 let fate = history.locate(self.cursor);
-                ensure!(fate == Located::Here(self.cursor.seq), "{} is {fate:?}, and no reset", self.cursor);
+                ensure!(fate == Located::Here(self.cursor), "{} is {fate:?}, and no reset", self.cursor);
                 ensure!(span.after == self.cursor, "from {} after {}", span.after, self.cursor);
-                let here = log.locate(span.cursor) == Located::Here(span.cursor.seq);
+                let here = log.locate(span.cursor) == Located::Here(span.cursor);
                 ensure!(here && span.cursor == self.reader.cursor(), "now at {}, nowhere", span.cursor);
                 let (after, end) = (span.after.seq.number(), span.cursor.seq.number());
                 let back = end < after && span.after.epoch == span.cursor.epoch;
                 ensure!(!back, "from {} back to {}", span.after, span.cursor);
-                ensure!(span.more == (end < history.tail), "more: {} at {end} of {}", span.more, history.tail);
+                ensure!(
+                    span.more == (end < history.tail),
+                    "more: {} at {end} of {}",
+                    span.more,
+                    history.tail
+                );
                 let durable = out.iter().take_while(|event| event.seq().is_some()).count();
                 let (durable, ephemeral) = out.split_at(durable);
                 self.check_events(history, after, end, now_us, limit, span.more, durable)?;
@@ -168,13 +173,15 @@ impl Client {
         let named: Vec<usize> = reset.topics.iter().map(index).collect();
         let fate = history.locate(self.cursor);
         let (reason, at) = match (fate, self.broken.take()) {
-            (Located::Phantom { end }, _) => (ResetReason::Epoch, end.number()),
+            (Located::Phantom { end }, _) => (ResetReason::Epoch, end.seq.number()),
             (Located::Unknown | Located::Ahead, _) => (ResetReason::Epoch, history.tail),
-            (Located::Here(seq), Some(reason)) => (reason, seq.number()),
-            (Located::Here(seq), None) => (ResetReason::Expired, seq.number()),
+            (Located::Here(at), owed) => (owed.unwrap_or(ResetReason::Expired), at.seq.number()),
         };
-        ensure!((reset.reason, reset.at.seq.number()) == (reason, at), "{reset:?}, expected {reason:?} at {at}");
-        ensure!(history.locate(reset.at) == Located::Here(reset.at.seq), "goes on at {}, nowhere", reset.at);
+        ensure!(
+            (reset.reason, reset.at.seq.number()) == (reason, at),
+            "{reset:?}, expected {reason:?} at {at}"
+        );
+        ensure!(history.locate(reset.at) == Located::Here(reset.at), "goes on at {}, nowhere", reset.at);
         if reason != ResetReason::Expired {
             ensure!(named == self.topics, "{reset:?} does not name {:?}", self.topics);
             self.excused = [0; TOPICS];
@@ -213,7 +220,10 @@ impl Client {
         if bounds.is_count_only() && !history.forked {
             let kept = bounds.events_max.unwrap_or(usize::MAX);
             let has_ttl = history.of_topic(t, after).any(|item| item.expires_us != u64::MAX);
-            ensure!(has_ttl || newer >= kept, "topic {t} lacks an event with only {newer} of {kept} above it");
+            ensure!(
+                has_ttl || newer >= kept,
+                "topic {t} lacks an event with only {newer} of {kept} above it"
+            );
         }
         Ok(())
     }
@@ -240,7 +250,8 @@ impl Client {
         ensure!(!more || full, "more, with {} of {}", owed.len(), limit.events);
 
         for item in &owed {
-            let vouching = self.topics.iter().find(|&&t| item.topics.contains(&t) && item.seq > self.excused[t]);
+            let vouching =
+                self.topics.iter().find(|&&t| item.topics.contains(&t) && item.seq > self.excused[t]);
             let delivered = got.iter().find(|got| got.item.id == item.id);
             let Some(delivered) = delivered else {
                 let conflated = item.key.is_some()
@@ -257,9 +268,7 @@ impl Client {
             ensure!(first, "{item:?} came by topic {} to {:?}", delivered.topic, self.topics);
         }
         for (at, a) in got.iter().enumerate().filter(|(_, got)| got.item.key.is_some()) {
-            let same = |b: &Got<'_>| {
-                (a.topic, a.item.kind, a.item.key) == (b.topic, b.item.kind, b.item.key)
-            };
+            let same = |b: &Got<'_>| (a.topic, a.item.kind, a.item.key) == (b.topic, b.item.kind, b.item.key);
             ensure!(!got[at + 1..].iter().any(same), "not conflated: {:?}", a.item);
         }
         for (seq, topics) in history.voids.iter().filter(|(seq, _)| *seq > after && *seq <= end) {
@@ -291,7 +300,9 @@ impl Client {
         ensure!(history.ephemerals.len() >= got.len(), "more ephemeral events than there are");
         for (at, (item, required)) in ephemerals.iter().enumerate() {
             let replaced = item.key.is_some()
-                && ephemerals[at + 1..].iter().any(|(later, _)| (later.kind, later.key) == (item.kind, item.key));
+                && ephemerals[at + 1..]
+                    .iter()
+                    .any(|(later, _)| (later.kind, later.key) == (item.kind, item.key));
             let owed = !required.is_empty() && owed.iter().any(|owed| owed.id == item.id) && !replaced;
             ensure!(!owed || got.iter().any(|got| got.item.id == item.id), "lost ephemeral {item:?}");
         }
@@ -315,7 +326,10 @@ impl Client {
             let topic = index(&json["topic"].as_str().unwrap_or_default().parse().unwrap());
             let seq = event.seq().map(Seq::number);
             ensure!(self.topics.contains(&topic) && item.topics.contains(&topic), "not its topic: {json}");
-            ensure!(json["seq"].as_u64() == seq && seq.is_none_or(|seq| seq == item.seq), "not its seq: {json}");
+            ensure!(
+                json["seq"].as_u64() == seq && seq.is_none_or(|seq| seq == item.seq),
+                "not its seq: {json}"
+            );
             ensure!(json["type"] == format!("t{}", item.kind), "not its type: {json}");
             let key = item.key.map(|key| format!("k{key}"));
             ensure!(json["key"].as_str() == key.as_deref(), "not its key: {json}");

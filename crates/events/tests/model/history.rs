@@ -43,16 +43,21 @@ impl History {
     /// What a cursor is worth.
     pub(crate) fn locate(&self, cursor: Cursor) -> Located {
         let seq = cursor.seq.number();
-        let Some(limit) = self.epochs.iter().find(|life| life.epoch == cursor.epoch).and_then(|life| life.limit)
+        let Some(limit) =
+            self.epochs.iter().find(|life| life.epoch == cursor.epoch).and_then(|life| life.limit)
         else {
             return Located::Unknown;
         };
         let current = cursor.epoch == self.epoch();
         match (current, seq) {
             (true, seq) if seq > self.tail => Located::Ahead,
-            (false, seq) if seq > limit => Located::Phantom { end: Seq::new(limit).unwrap() },
-            _ => Located::Here(cursor.seq),
+            (false, seq) if seq > limit => Located::Phantom { end: self.cursor(limit) },
+            _ => Located::Here(cursor),
         }
+    }
+
+    fn cursor(&self, seq: u64) -> Cursor {
+        Cursor { epoch: self.epoch(), seq: Seq::new(seq).unwrap() }
     }
 
     /// The last point of history at or below `seq`, which may be one that was jumped over.
