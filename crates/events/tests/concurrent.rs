@@ -48,6 +48,14 @@ impl Dice {
     }
 }
 
+/// Another seed each time, shown when the test fails. Threads do not run the same way twice, but the same way often.
+#[expect(clippy::print_stdout, reason = "the one thing to know about a failure")]
+fn seed() -> u64 {
+    let seed = unix_ms();
+    println!("seed {seed}");
+    seed
+}
+
 /// An event that was acknowledged.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -252,8 +260,7 @@ fn all_topics() -> Vec<Topic> {
 
 #[test]
 fn nothing_acknowledged_is_lost_between_threads() {
-    let seed = unix_ms();
-    println!("seed {seed}");
+    let seed = seed();
     let log = log();
     let store = Memory::open(Arc::clone(&log));
     let append = |topics: Vec<Topic>, id: u64| -> Entry {
@@ -290,8 +297,7 @@ fn nothing_acknowledged_is_lost_between_threads() {
 
 #[test]
 fn epochs_that_change_under_readers_are_told_or_seamless() {
-    let seed = unix_ms();
-    println!("seed {seed}");
+    let seed = seed();
     let log = log();
     log.apply(Fact::Epoch { epoch: Epoch::new(1), end: None, start: Seq::ZERO });
     let (acknowledged, readers) = with_readers(&log, seed, |over| {
