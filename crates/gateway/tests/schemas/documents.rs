@@ -1,14 +1,12 @@
 //! The documents of `proto/` and the data of `fixtures/` agree with one another.
 
-mod schema_set;
-mod transcript;
-
 use std::collections::BTreeSet;
 
 use regex::Regex;
-use schema_set::{SchemaSet, files, parse, read, repository, stem};
 use serde_json::Value;
-use transcript::Transcript;
+
+use crate::schema_set::{SchemaSet, files, parse, read, repository, stem};
+use crate::transcript::Transcript;
 
 /// The numbers of the rules that PROTOCOL.md states, in the order in which it states them.
 fn rules(protocol: &str) -> Vec<String> {
@@ -47,6 +45,7 @@ fn schemas_refuse_what_the_rules_refuse() {
         ("batch", event(r#"{"seq":2,"topic":"t","type":"x","time":"2026-11-20T03:30:12.123Z"}"#)),
         ("draft", r#"{"topic":"t","topics":["u"],"type":"x","data":1}"#.to_owned()),
         ("draft", r#"{"type":"x","data":1}"#.to_owned()),
+        ("draft", r#"{"topic":"t","type":"x","data":1,"ttl":5}"#.to_owned()),
         ("draft", r#"{"topic":"t","type":"x","data":1,"ttl_ms":0}"#.to_owned()),
         ("draft", r#"{"topic":"t","type":"x","data":1,"expect":1,"ephemeral":true}"#.to_owned()),
         ("command", r#"{"id":"1","op":"fly"}"#.to_owned()),
@@ -57,7 +56,7 @@ fn schemas_refuse_what_the_rules_refuse() {
         ("reply", r#"{"reply":"1","error":{"code":"forbidden","message":"m","seq":1}}"#.to_owned()),
         (
             "problem",
-            r#"{"type":"about:blank","title":"t","status":401,"detail":"d","code":"forbidden"}"#.to_owned(),
+            r#"{"type":"urn:throughline:problem:forbidden","title":"t","status":401,"detail":"d","code":"forbidden"}"#.to_owned(),
         ),
         ("publish-result", r#"{"cursor":"a.1","seq":1.5,"duplicate":false}"#.to_owned()),
         ("disconnect", r#"{"user":"a","session":"nV3xq8m2LrT0aZ9d"}"#.to_owned()),
