@@ -1,6 +1,7 @@
 //! The documents of `proto/` and the data of `fixtures/` agree with one another.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use regex::Regex;
 use serde_json::Value;
@@ -120,6 +121,30 @@ fn every_rule_has_one_number_and_every_number_a_rule() {
         for found in named.captures_iter(&quoted.replace_all(&text, " ")) {
             assert!(known.contains(&found[1]), "{name} names {}, which is no rule", &found[1]);
         }
+    }
+}
+
+#[test]
+fn the_command_line_is_the_documented_one() {
+    let protocol = read(&repository().join("proto/PROTOCOL.md"));
+    let option = Regex::new("--[a-z][a-z-]+").expect("a pattern");
+    let options = |text: &str| -> BTreeSet<String> {
+        option.find_iter(text).map(|found| found.as_str().to_owned()).collect()
+    };
+    let rule = |number: &str| {
+        let (_, rest) = protocol.split_once(&format!("- **{number}** ")).expect("the rule is there");
+        rest.split("\n- **").next().unwrap_or(rest).to_owned()
+    };
+    for (command, number) in [("serve", "G3"), ("token", "G4")] {
+        let help = Command::new(env!("CARGO_BIN_EXE_gateway")).args([command, "--help"]).output();
+        let help = String::from_utf8(help.expect("the gateway runs").stdout).expect("help is text");
+        let listed: Vec<&str> = help.lines().filter(|line| line.trim_start().starts_with("--")).collect();
+        let real: BTreeSet<String> = listed
+            .iter()
+            .filter_map(|line| option.find(line))
+            .map(|found| found.as_str().to_owned())
+            .collect();
+        assert_eq!(options(&rule(number)), real, "{number} and `gateway {command} --help`");
     }
 }
 
