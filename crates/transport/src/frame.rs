@@ -165,13 +165,13 @@ pub fn write_ws_text(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A pong that echoes a ping (RFC 6455 section 5.5.3).
-pub(crate) fn write_ws_pong(payload: &[u8], out: &mut Vec<u8>) {
+pub fn write_ws_pong(payload: &[u8], out: &mut Vec<u8>) {
     write_ws_head(OpCode::Pong, payload.len(), out);
     out.extend_from_slice(payload);
 }
 
 /// A close frame; without a code where the peer gave none.
-pub(crate) fn write_ws_close(code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
+pub fn write_ws_close(code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
     let mut frame = match code {
         Some(code) => Frame::close(code.0, reason.as_bytes()),
         None => Frame::close_raw(Payload::Borrowed(&[])),

@@ -30,7 +30,9 @@ pub mod ws;
 pub use close::{Bye, ByeReason, CloseCode, Ended};
 pub use control::{Change, Expiry, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, HttpLimits, Served, serve};
-pub use frame::{Batch, ExtraHeaders, Hello, ResetNotice, write_ws_accept, write_ws_text};
+pub use frame::{
+    Batch, ExtraHeaders, Hello, ResetNotice, write_ws_accept, write_ws_close, write_ws_pong, write_ws_text,
+};
 pub use guard::Framing;
 pub use request::{After, Request, RequestError, Transport, parse_after};
 pub use session::{Closed, Line, Session, Terms};

@@ -99,3 +99,29 @@ impl JwtVerifier for Public {
         self.algorithm
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The authenticator picks keys by algorithm already; this holds even where that went wrong.
+    #[test]
+    fn no_key_serves_the_algorithm_of_another_family() {
+        let keys = [
+            (Algorithm::HS256, DecodingKey::from_secret(b"secret")),
+            (Algorithm::RS256, DecodingKey::from_rsa_der(b"key")),
+            (Algorithm::ES256, DecodingKey::from_ec_der(b"key")),
+            (Algorithm::EdDSA, DecodingKey::from_ed_der(b"key")),
+        ];
+        for (own, key) in &keys {
+            for (algorithm, _) in &keys {
+                assert_eq!(verifier(algorithm, key).is_ok(), algorithm == own, "{algorithm:?} by {own:?}");
+            }
+            for never in [Algorithm::HS384, Algorithm::RS512, Algorithm::PS256, Algorithm::ES384] {
+                assert!(verifier(&never, key).is_err(), "{never:?}");
+            }
+        }
+        assert!(signer(&Algorithm::HS512, &EncodingKey::from_secret(b"secret")).is_err());
+        assert!(signer(&Algorithm::HS256, &EncodingKey::from_rsa_der(b"key")).is_err());
+    }
+}

@@ -162,11 +162,11 @@ async fn the_last_good_set_stays_while_reading_fails() {
     let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
     assert!(authenticator.verify(&by_rsa()).await.is_ok());
     for (status, body) in [
-        (500, b"oops".to_vec()),
-        (302, Vec::new()),
+        (500, key_set(&["ec-1"])),
+        (302, key_set(&["ec-1"])),
         (200, b"<html>".to_vec()),
         (200, b"{\"keys\":[]}".to_vec()),
-        (200, vec![b' '; 300 * 1024]),
+        (200, [key_set(&["ec-1"]), vec![b' '; 300 * 1024]].concat()),
     ] {
         server.publish(status, body);
         pause().await;

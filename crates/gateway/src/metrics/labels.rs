@@ -3,6 +3,12 @@
 //! A label takes its value from one of these enums and from nowhere else. That is what keeps the number of
 //! series fixed: a user, a topic or an address cannot become a label, because none of them is an enum.
 
+use transport::{ByeReason, CloseCode, Ended};
+
+use crate::auth::Refusal;
+
+pub use transport::Transport;
+
 /// A label whose every value is known when the program is built.
 pub trait Label: Copy + 'static {
     /// Every value, in declaration order.
@@ -13,6 +19,63 @@ pub trait Label: Copy + 'static {
 
     /// The place of this value in [`Label::ALL`].
     fn index(self) -> usize;
+}
+
+impl Label for Transport {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl From<Refusal> for AuthFailure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Missing => Self::Missing,
+            Refusal::Malformed => Self::Malformed,
+            Refusal::Signature => Self::Signature,
+            Refusal::Expired => Self::Expired,
+            Refusal::NotYet => Self::NotYetValid,
+            Refusal::Issuer => Self::Issuer,
+            Refusal::Audience => Self::Audience,
+            Refusal::Algorithm => Self::Algorithm,
+            Refusal::KeyUnknown => Self::UnknownKey,
+            Refusal::Claims => Self::Claims,
+            Refusal::Subject => Self::Subject,
+        }
+    }
+}
+
+impl From<transport::Ended> for CloseReason {
+    fn from(ended: transport::Ended) -> Self {
+        match ended {
+            Ended::Bye(ByeReason::Drain) => Self::Drain,
+            Ended::Bye(ByeReason::ExpiredToken) => Self::ExpiredToken,
+            Ended::Bye(ByeReason::Replaced) => Self::Replaced,
+            Ended::Bye(ByeReason::Disconnected) => Self::Disconnected,
+            Ended::Bye(ByeReason::Slow) => Self::Slow,
+            Ended::Bye(ByeReason::MaxAge) => Self::MaxAge,
+            Ended::Client | Ended::Answered => Self::Client,
+            Ended::Violation(CloseCode::TOO_LARGE) => Self::TooLarge,
+            Ended::Violation(CloseCode::RATE_LIMITED) => Self::RateLimited,
+            Ended::Violation(_) | Ended::Lost => Self::Error,
+        }
+    }
+}
+
+impl From<events::ResetReason> for ResetReason {
+    fn from(reason: events::ResetReason) -> Self {
+        match reason {
+            events::ResetReason::Expired => Self::Expired,
+            events::ResetReason::Epoch => Self::Epoch,
+            events::ResetReason::Ahead => Self::Ahead,
+        }
+    }
 }
 
 macro_rules! labels {
@@ -47,16 +110,6 @@ macro_rules! labels {
 }
 
 labels! {
-    /// How batches reach a session.
-    Transport {
-        /// WebSocket.
-        Ws = "ws",
-        /// Server-Sent Events.
-        Sse = "sse",
-        /// Long-polling.
-        Poll = "poll",
-    }
-
     /// Why a session ended. The first six are the reasons of `bye`.
     CloseReason {
         /// The gateway drains.
@@ -169,7 +222,9 @@ labels! {
         Issuer = "issuer",
         /// Another `aud`.
         Audience = "audience",
-        /// A refresh for another `sub`.
+        /// A claim has the wrong type, or is too large.
+        Claims = "claims",
+        /// A `sub` that gives no topic, or a refresh for another one.
         Subject = "subject",
         /// A publish key that is not configured.
         PublishKey = "publish_key",

@@ -76,7 +76,7 @@ fn names_follow_the_conventions() {
 fn the_number_of_series_is_fixed() {
     let metrics = Metrics::new();
     let before = text(&metrics).lines().count();
-    for &transport in Transport::ALL {
+    for transport in Transport::ALL {
         for &reason in CloseReason::ALL {
             metrics.session_opened(transport);
             metrics.session_closed(transport, reason);
