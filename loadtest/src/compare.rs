@@ -1,7 +1,6 @@
 //! Plays one case on several servers in turn, round by round, so that a busy machine disturbs all of them alike.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::order::{Answer, Order, Verdict};
 use crate::play::Record;
 use crate::scenario::{Case, Kind};
-use crate::target::Target;
+use crate::target::{Programs, Target};
 
 /// How long one answer of a side may take, beside the seconds that its case names.
 const ANSWER_MAX: Duration = Duration::from_secs(240);
@@ -76,12 +75,17 @@ struct Other {
 }
 
 /// Plays `case` on each of `targets` that can play it.
-pub(crate) fn compare(kind: Kind, case: &Case, targets: &[Target], gateway: &Path) -> Result<Vec<Finding>> {
+pub(crate) fn compare(
+    kind: Kind,
+    case: &Case,
+    targets: &[Target],
+    programs: &Programs,
+) -> Result<Vec<Finding>> {
     let mut sides = Vec::new();
     let mut findings = Vec::new();
     let mut rounds_max = 0;
     for &target in targets.iter().filter(|target| target.can_play(kind, case)) {
-        let order = Order { kind, case: case.clone(), target, gateway: gateway.to_owned() };
+        let order = Order { kind, case: case.clone(), target, programs: programs.clone() };
         let mut finding =
             Finding { case: case.name.clone(), target, rounds: Vec::new(), verdict: None, failure: None };
         let side = Other::start(&order).and_then(|mut side| match side.answer()? {

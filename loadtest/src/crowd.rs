@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::dialect::Dialect;
+use crate::dialect::{Attached, Dialect};
 use crate::ledger::Tally;
 use crate::measure::histogram::Histogram;
 use crate::net::poller::{Interest, Poller, Ready};
@@ -167,6 +167,11 @@ impl Crowd {
                 )?;
                 self.reply.clear();
                 self.dialect.request(&session.ask(&self.host), &mut self.reply);
+                if self.dialect.attached(session.transport) == Attached::Request {
+                    session.ready = true;
+                    self.counts.ready += 1;
+                    self.opening -= 1;
+                }
                 self.send_reply(index);
             }
             return Ok(());

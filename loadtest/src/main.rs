@@ -17,6 +17,7 @@ mod measure;
 mod net;
 mod order;
 mod payload;
+mod peers;
 mod play;
 mod publisher;
 mod report;
@@ -38,7 +39,7 @@ use crate::compare::Finding;
 use crate::measure::machine;
 use crate::report::Provenance;
 use crate::scenario::Scenario;
-use crate::target::Target;
+use crate::target::{Programs, Target};
 
 /// Puts Throughline's gateway, and what others would use instead, under load.
 #[derive(Parser)]
@@ -69,6 +70,12 @@ struct Run {
     /// The gateway's program [default: beside this one]
     #[arg(long)]
     server: Option<PathBuf>,
+    /// The folder of the peers' programs [default: target/peers]
+    #[arg(long)]
+    peers: Option<PathBuf>,
+    /// Leave out what is not installed
+    #[arg(long)]
+    skip_missing: bool,
     /// What to compare
     #[arg(long, value_delimiter = ',', default_value = "gateway,floor")]
     targets: Vec<Target>,
@@ -115,10 +122,16 @@ fn play(run: &Run) -> Result<bool> {
     if !(run.scale > 0.0 && run.scale <= 1.0) {
         bail!("--scale must be above 0 and at most 1");
     }
-    let gateway = run.server.clone().unwrap_or_else(target::default_gateway);
-    if run.targets.contains(&Target::Gateway) && !gateway.is_file() {
-        bail!("there is no gateway at {}: build it, or name it with --server", gateway.display());
+    let programs = Programs::new(run.server.clone(), run.peers.clone());
+    let mut targets = run.targets.clone();
+    if run.skip_missing {
+        targets.retain(|target| target.missing(&programs).is_none());
+    } else if let Some(missing) = targets.iter().find_map(|target| target.missing(&programs)) {
+        bail!(
+            "{missing}: build or install it, name its place with --server or --peers, or leave it out with --targets"
+        );
     }
+    let versions: Vec<_> = targets.iter().filter_map(|target| target.version(&programs)).collect();
     let mut right = true;
     let mut stdout = std::io::stdout();
     for path in scenario_files(&run.scenarios)? {
@@ -132,12 +145,12 @@ fn play(run: &Run) -> Result<bool> {
             .chain(std::env::args().skip(1))
             .collect::<Vec<_>>()
             .join(" ");
-        let provenance = Provenance { command, load_before: machine::load(), versions: Vec::new() };
+        let provenance = Provenance { command, load_before: machine::load(), versions: versions.clone() };
         let mut findings = Vec::new();
         for case in
             scenario.cases.iter().filter(|case| run.only.as_ref().is_none_or(|only| case.name.contains(only)))
         {
-            findings.extend(compare::compare(scenario.kind, case, &run.targets, &gateway)?);
+            findings.extend(compare::compare(scenario.kind, case, &targets, &programs)?);
         }
         writeln!(
             stdout,

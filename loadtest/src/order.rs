@@ -1,7 +1,6 @@
 //! What the process that compares says to the process of one side, and what it answers: lines of JSON on standard input and output.
 
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +12,7 @@ use crate::play::{self, Record};
 use crate::publisher::Publisher;
 use crate::scenario::{Case, Kind};
 use crate::side::{ORDERS, Side};
-use crate::target::Target;
+use crate::target::{Programs, Target};
 
 /// The first line that a side is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,8 +23,8 @@ pub(crate) struct Order {
     pub case: Case,
     /// On which server.
     pub target: Target,
-    /// The program of the gateway.
-    pub gateway: PathBuf,
+    /// Where programs are.
+    pub programs: Programs,
 }
 
 /// A line that a side answers. It is told `round` for each record and `end` for the last one; the end of its input ends it too.
@@ -88,17 +87,23 @@ fn take_orders() -> Result<()> {
     let mut input = std::io::stdin().lock();
     let mut line = String::new();
     input.read_line(&mut line)?;
-    let Order { kind, case, target, gateway } = serde_json::from_str(&line).context("not an order")?;
+    let Order { kind, case, target, programs } = serde_json::from_str(&line).context("not an order")?;
     let case = target.adapt(case);
     let mut play = play::of(kind, case.clone());
     let needs = play.needs();
     let clock = Instant::now();
-    let server = target.start(&case, &gateway)?;
+    let server = target.start(kind, &case, &programs)?;
     let poller = Poller::new()?;
-    let mut crowd = Crowd::new(server.address, target.dialect(), case.sources, clock);
+    let mut crowd = Crowd::new(server.address, target.dialect(kind), case.sources, clock);
     needs.sessions.into_iter().for_each(|session| crowd.join(session));
-    let publisher =
-        Publisher::connect(server.address, target.dialect(), needs.lanes, case.data_bytes, clock, &poller)?;
+    let publisher = Publisher::connect(
+        server.address,
+        target.dialect(kind),
+        needs.lanes,
+        case.data_bytes,
+        clock,
+        &poller,
+    )?;
     let label = format!("{} on {}", case.name, target.name());
     let mut side = Side::new(poller, crowd, publisher, server, clock, label, needs.streams);
     side.attach()?;

@@ -1,15 +1,17 @@
 //! Publishing over keep-alive HTTP connections ("lanes"), each with its requests in order.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::dialect::{Dialect, Draft};
 use crate::measure::histogram::Histogram;
+use crate::net::chunked::Chunked;
 use crate::net::http::{Body, Head};
 use crate::net::poller::{Interest, Poller, Ready};
 use crate::net::socket::{self, Read};
@@ -130,17 +132,14 @@ impl Publisher {
                 used = start;
                 continue;
             }
-            let Body::Length(length) = head.body() else {
-                bail!("an answer to a publish has no Content-Length")
-            };
-            let Some(body) = lane.partial.get(start..start + length) else { break };
+            let status = head.status;
+            let Some((body, length)) = body_of(head.body(), &lane.partial[start..])? else { break };
             let Some(sent_ns) = lane.awaited.pop_front() else { bail!("an answer without a request") };
             self.acknowledged.enter(now_ns.saturating_sub(sent_ns));
-            let failed = memchr::memmem::find(body, b"\"error\"").is_some();
-            if !(200..300).contains(&head.status) || failed {
+            let failed = memchr::memmem::find(&body, b"\"error\"").is_some();
+            if !(200..300).contains(&status) || failed {
                 self.refused += 1;
-                let text =
-                    || format!("{} {}", head.status, String::from_utf8_lossy(&body[..body.len().min(300)]));
+                let text = || format!("{} {}", status, String::from_utf8_lossy(&body[..body.len().min(300)]));
                 self.refusal.get_or_insert_with(text);
             }
             used = start + length;
@@ -151,6 +150,21 @@ impl Publisher {
 
     fn now_ns(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
+    }
+}
+
+/// The body at the start of `bytes` and how many of them it takes, or `None` while it is incomplete.
+fn body_of(kind: Body, bytes: &[u8]) -> Result<Option<(Cow<'_, [u8]>, usize)>> {
+    match kind {
+        Body::Length(length) => Ok(bytes.get(..length).map(|body| (Cow::Borrowed(body), length))),
+        Body::Chunked => {
+            let (mut decoder, mut body) = (Chunked::new(), Vec::new());
+            let used = decoder
+                .read(bytes, |data| body.extend_from_slice(data))
+                .context("an answer that is not in chunks")?;
+            Ok(decoder.is_done().then_some((Cow::Owned(body), used)))
+        }
+        Body::UntilClose => bail!("an answer to a publish has no length"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use memchr::memmem;
 
-use crate::dialect::{Ask, Dialect, Note, Transport};
+use crate::dialect::{Ask, Attached, Dialect, Note, Transport};
 use crate::ledger::{Ledger, Tally};
 use crate::measure::histogram::Histogram;
 use crate::net::chunked::Chunked;
@@ -219,7 +219,7 @@ impl Session {
                 }
             }
         }
-        if findings.dialect.ready_at_head() {
+        if findings.dialect.attached(self.transport) == Attached::Head {
             self.become_ready(findings);
         }
         length

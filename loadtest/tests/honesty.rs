@@ -53,7 +53,7 @@ fn reorders_are_found() {
 #[test]
 fn a_missing_gateway_and_an_unknown_scenario_are_one_clear_line() {
     for (arguments, words) in [
-        (&["run", "idle", "--server", "/nowhere/gateway"][..], "no gateway at /nowhere/gateway"),
+        (&["run", "idle", "--server", "/nowhere/gateway"][..], "there is no gateway at /nowhere/gateway"),
         (&["run", "nonsense", "--targets", "floor"], "cannot read"),
     ] {
         let (output, _) = run(arguments);

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Ask, Dialect, Draft, Note, Transport, post};
+use super::{Ask, Attached, Dialect, Draft, Note, Transport, post};
 use crate::net::websocket::UPGRADE;
 use crate::payload;
 
@@ -24,8 +24,8 @@ impl Dialect for Floor {
         let _ = write!(out, "GET /{topic} HTTP/1.1\r\nHost: {}\r\n{UPGRADE}\r\n", ask.host);
     }
 
-    fn ready_at_head(&self) -> bool {
-        true
+    fn attached(&self, _: Transport) -> Attached {
+        Attached::Head
     }
 
     fn note(&self, _: Transport, _: &[u8], _: &[u8], _: &mut Vec<u8>) -> Note {

@@ -1,8 +1,14 @@
 //! What a client and a publisher say to one kind of server. Everything else of the load generator is the same for all of them.
 
+pub(crate) mod centrifugo;
 pub(crate) mod floor;
 pub(crate) mod gateway;
 mod json;
+pub(crate) mod mercure;
+pub(crate) mod nchan;
+pub(crate) mod socketio;
+mod token;
+pub(crate) mod uws;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +40,17 @@ impl Transport {
             Self::Poll => "poll",
         }
     }
+}
+
+/// From when on whatever is published must reach a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attached {
+    /// Its request has been sent. Nothing tells when the server has read it, so the session is given a moment.
+    Request,
+    /// The head of the response is there.
+    Head,
+    /// A message says so.
+    Message,
 }
 
 /// One session's wish to be connected.
@@ -91,8 +108,8 @@ pub(crate) trait Dialect {
         Vec::new()
     }
 
-    /// Whether a session is attached as soon as the head of the response is there.
-    fn ready_at_head(&self) -> bool;
+    /// From when on a session is attached.
+    fn attached(&self, transport: Transport) -> Attached;
 
     /// Reads a message (a WebSocket message, an SSE block, the body of a poll's answer whose head is `head`) for anything but its
     /// events, and keeps in `position` where the session could go on.
