@@ -6,10 +6,12 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::measure::process::Group;
 use crate::order::{Answer, Order, Verdict};
-use crate::play::Record;
+use crate::play::{Record, Step};
 use crate::scenario::{Case, Kind};
 use crate::target::{Programs, Target};
 
@@ -33,20 +35,20 @@ pub(crate) struct Finding {
 
 impl Finding {
     /// The steps of its rounds, each once; `None` where rounds are repetitions of one thing.
-    pub(crate) fn steps(&self) -> Vec<Option<usize>> {
+    pub(crate) fn steps(&self) -> Vec<Option<Step>> {
         let mut steps: Vec<_> = self.rounds.iter().map(|record| record.step).collect();
         steps.dedup();
         steps
     }
 
     /// The median of a figure over the rounds of one step.
-    pub(crate) fn median(&self, step: Option<usize>, figure: &str) -> Option<f64> {
+    pub(crate) fn median(&self, step: Option<Step>, figure: &str) -> Option<f64> {
         let rounds = self.rounds.iter().filter(|record| record.step == step);
         median(rounds.filter_map(|record| record.figures.get(figure).copied()).collect())
     }
 
     /// The median of the ratios of a figure to the other's, round by round: what both met at the same time falls out.
-    pub(crate) fn ratio(&self, to: &Self, step: Option<usize>, figure: &str) -> Option<f64> {
+    pub(crate) fn ratio(&self, to: &Self, step: Option<Step>, figure: &str) -> Option<f64> {
         let figures = |finding: &Self| -> Vec<f64> {
             let rounds = finding.rounds.iter().filter(|record| record.step == step);
             rounds.filter_map(|record| record.figures.get(figure).copied()).collect()
@@ -72,15 +74,28 @@ struct Other {
     child: Child,
     input: Option<ChildStdin>,
     answers: Receiver<Answer>,
+    server: Option<Group>,
 }
 
-/// Plays `case` on each of `targets` that can play it.
+/// Plays `case` on each of `targets` that can play it. Where kernel memory is measured, which cannot be told apart by process, one after
+/// the other.
 pub(crate) fn compare(
     kind: Kind,
     case: &Case,
     targets: &[Target],
     programs: &Programs,
 ) -> Result<Vec<Finding>> {
+    if kind != Kind::Idle {
+        return in_turn(kind, case, targets, programs);
+    }
+    let mut findings = Vec::new();
+    for target in targets {
+        findings.extend(in_turn(kind, case, std::slice::from_ref(target), programs)?);
+    }
+    Ok(findings)
+}
+
+fn in_turn(kind: Kind, case: &Case, targets: &[Target], programs: &Programs) -> Result<Vec<Finding>> {
     let mut sides = Vec::new();
     let mut findings = Vec::new();
     let mut rounds_max = 0;
@@ -88,7 +103,7 @@ pub(crate) fn compare(
         let order = Order { kind, case: case.clone(), target, programs: programs.clone() };
         let mut finding =
             Finding { case: case.name.clone(), target, rounds: Vec::new(), verdict: None, failure: None };
-        let side = Other::start(&order).and_then(|mut side| match side.answer()? {
+        let side = Other::start(&order).and_then(|mut side| match side.readiness()? {
             Answer::Ready(rounds) => Ok((side, rounds)),
             Answer::Failed(reason) => bail!(reason),
             other => bail!("an answer out of turn: {other:?}"),
@@ -155,9 +170,20 @@ impl Other {
                 }
             });
         }
-        let mut side = Self { input: child.stdin.take(), child, answers };
+        let mut side = Self { input: child.stdin.take(), child, answers, server: None };
         side.say(&serde_json::to_string(order)?)?;
         Ok(side)
+    }
+
+    /// The first answer that is not about the server's process.
+    fn readiness(&mut self) -> Result<Answer> {
+        match self.answer()? {
+            Answer::Started(id) => {
+                self.server = Some(Group::new(id));
+                self.answer()
+            }
+            other => Ok(other),
+        }
     }
 
     fn tell(&mut self, order: &str) -> Result<Answer> {
@@ -186,6 +212,9 @@ impl Drop for Other {
             std::thread::sleep(Duration::from_millis(50));
         }
         // It hangs: nobody is left to tell about errors.
+        if let Some(server) = self.server {
+            server.signal(Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -31,6 +31,8 @@ pub(crate) struct Order {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
+    /// The server runs as this process: it must be ended if the side hangs.
+    Started(u32),
     /// Server and sessions are there; so many rounds can be asked for.
     Ready(usize),
     /// A round is over.
@@ -93,6 +95,7 @@ fn take_orders() -> Result<()> {
     let needs = play.needs();
     let clock = Instant::now();
     let server = target.start(kind, &case, &programs)?;
+    answer(&Answer::Started(server.group.root()))?;
     let poller = Poller::new()?;
     let mut crowd = Crowd::new(server.address, target.dialect(kind), case.sources, clock);
     needs.sessions.into_iter().for_each(|session| crowd.join(session));

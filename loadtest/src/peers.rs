@@ -39,14 +39,13 @@ pub(crate) fn centrifugo(peers: &Path, resumable: bool) -> Result<Server> {
 }
 
 /// Mercure's hub. Its database is used only where sessions come back for what is in it.
-pub(crate) fn mercure(peers: &Path, resumable: bool) -> Result<Server> {
+pub(crate) fn mercure(peers: &Path, resumable: bool, jwt_secret: &str) -> Result<Server> {
     let place = Place::new("mercure")?;
-    let database = format!("bolt {{\n\t\t\tpath {}\n\t\t}}", place.folder.join("updates.db").display());
-    let transport = if resumable { database.as_str() } else { "local" };
-    let config =
-        place.write("Caddyfile", include_str!("../peers/Caddyfile"), &[("@TRANSPORT@", transport)])?;
     let mut command = Command::new(peers.join("mercure"));
-    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(config).env("HOME", &place.folder);
+    command.arg(place.address.to_string()).env("MERCURE_JWT_SECRET", jwt_secret);
+    if resumable {
+        command.arg(place.folder.join("updates.db"));
+    }
     place.start(command)
 }
 

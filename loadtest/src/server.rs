@@ -86,6 +86,7 @@ impl Server {
 impl Drop for Server {
     /// Asks it to end, and ends every process of it that is still there after two seconds. There is nobody left to tell about errors.
     fn drop(&mut self) {
+        // Taken now: the children of a process that has ended are nobody's.
         let members = self.group.members();
         let signal = |id: u32, signal| {
             if let Some(pid) = Pid::from_raw(id as i32) {

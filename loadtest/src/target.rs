@@ -29,7 +29,7 @@ pub(crate) enum Target {
     Nchan,
     /// Centrifugo
     Centrifugo,
-    /// Mercure's hub in Caddy
+    /// Mercure's hub
     Mercure,
     /// socket.io on Node.js
     SocketIo,
@@ -114,7 +114,7 @@ impl Target {
             Self::Floor => start_floor(case),
             Self::Nchan => peers::nchan(),
             Self::Centrifugo => peers::centrifugo(&programs.peers, resumable),
-            Self::Mercure => peers::mercure(&programs.peers, resumable),
+            Self::Mercure => peers::mercure(&programs.peers, resumable, JWT_SECRET),
             Self::SocketIo => peers::socketio(&programs.peers, resumable),
             Self::Uws => peers::uws(&programs.peers),
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A process and its descendants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
@@ -29,6 +31,19 @@ impl Group {
     /// The group below `root`.
     pub(crate) fn new(root: u32) -> Self {
         Self { root }
+    }
+
+    /// The process that the others descend from.
+    pub(crate) fn root(self) -> u32 {
+        self.root
+    }
+
+    /// Sends a signal to every member, as far as they are still there.
+    pub(crate) fn signal(self, signal: Signal) {
+        for pid in self.members().into_iter().filter_map(|id| Pid::from_raw(id as i32)) {
+            // A process that has ended in the meantime is what was wanted.
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// This process alone is a group too: a load generator starts its server as a child, so it must not be counted with it.

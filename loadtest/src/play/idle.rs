@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Needs, Play, Record, audience};
+use super::{Needs, Play, Record, Step, audience};
 use crate::measure::{kernel, process::Memory};
 use crate::scenario::Case;
 use crate::side::Side;
@@ -76,7 +76,7 @@ impl Play for Idle {
         // The second batch, 300 ms after the first, is still part of connecting.
         side.rest(Duration::from_millis(700))?;
         let mut record = self.figures(side)?;
-        record.step = Some(step);
+        record.step = Some(Step::At(step));
         Ok(record)
     }
 }
@@ -91,7 +91,7 @@ impl Idle {
         side.settle(expected)?;
         side.rest(Duration::from_secs(2))?;
         let mut record = self.figures(side)?;
-        record.step = Some(side.crowd.sessions.len() + 1);
+        record.step = Some(Step::AfterBurst(side.crowd.sessions.len()));
         Ok(record)
     }
 }

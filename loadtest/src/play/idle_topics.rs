@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Needs, Play, Record, audience, fan_out};
+use super::{Needs, Play, Record, Step, audience, fan_out};
 use crate::dialect::Draft;
 use crate::measure::process::Memory;
 use crate::payload::Numbers;
@@ -64,7 +64,7 @@ impl Play for IdleTopics {
         self.topics = step;
         let growth = side.server.group.memory().private.saturating_sub(self.empty.private);
         let mut record = fan_out::measure(side, &self.case, self.case.seconds)?;
-        record.step = Some(step);
+        record.step = Some(Step::At(step));
         record.figures.insert("us a new topic".to_owned(), reading.server_ns / 1e3 / fresh.max(1) as f64);
         record.figures.insert("bytes a topic".to_owned(), growth as f64 / step.max(1) as f64);
         Ok(record)

@@ -36,11 +36,21 @@ pub(crate) struct Needs {
     pub rounds: usize,
 }
 
+/// How far a play had gone in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// So many sessions or topics.
+    At(usize),
+    /// So many sessions, after large events have gone to all of them.
+    AfterBurst(usize),
+}
+
 /// What one round found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The number that the round was about, where rounds differ (a step); rounds of equal steps are repetitions.
-    pub step: Option<usize>,
+    /// What the round was about, where rounds differ; rounds of equal steps are repetitions.
+    pub step: Option<Step>,
     /// Figures by their column.
     pub figures: BTreeMap<String, f64>,
 }

@@ -1,8 +1,8 @@
 //! Everybody is cut at once, events wait for each, and everybody comes back at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Needs, Play, Record, users};
 use crate::scenario::Case;
@@ -11,6 +11,9 @@ use crate::topic::Topic;
 
 /// Drafts a publish request, where a server takes several.
 const BATCH: usize = 50;
+
+/// A storm that has not settled by then never will.
+const CATCH_UP_MAX: Duration = Duration::from_secs(120);
 
 /// See the module.
 pub(crate) struct Storm {
@@ -61,7 +64,15 @@ impl Play for Storm {
         for index in 0..sessions {
             side.crowd.reopen(index);
         }
-        side.until("coming back", |side| side.crowd.is_complete() && side.crowd.tally.received >= expected)?;
+        let start = Instant::now();
+        side.until("coming back", |side| {
+            let caught_up = side.crowd.is_complete() && side.crowd.tally.received >= expected;
+            caught_up || start.elapsed() > CATCH_UP_MAX
+        })?;
+        if side.crowd.tally.received < expected {
+            let (done, seconds) = (side.crowd.tally.received - received, CATCH_UP_MAX.as_secs());
+            bail!("{done} of {} missed events after {seconds} s", expected - received);
+        }
         let reading = side.read(&meter);
         let again: u64 = side.crowd.counts.ended.values().sum::<u64>() - ended;
         Ok(Record::of([

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::compare::Finding;
 use crate::measure::machine;
+use crate::play::Step;
 use crate::scenario::{Picture, Scenario};
 
 /// What a run was, for whoever reads its figures.
@@ -63,7 +64,10 @@ fn draw(picture: &Picture, findings: &[Finding]) -> String {
             let points: Vec<_> = finding
                 .steps()
                 .into_iter()
-                .filter_map(|step| Some((step? as f64, finding.median(step, &picture.figure)?)))
+                .filter_map(|step| match step {
+                    Some(Step::At(at)) => Some((at as f64, finding.median(step, &picture.figure)?)),
+                    _ => None,
+                })
                 .collect();
             (!points.is_empty()).then(|| (format!("{}, {}", finding.target.name(), finding.case), points))
         });

@@ -1,6 +1,7 @@
 //! The one table of a scenario: a row for each case, server and step.
 
 use crate::compare::Finding;
+use crate::play::Step;
 use crate::scenario::Kind;
 use crate::target::Target;
 
@@ -66,10 +67,13 @@ pub(crate) fn table(kind: Kind, findings: &[Finding]) -> Table {
     for finding in findings {
         let floor = findings.iter().find(|other| other.case == finding.case && other.target == Target::Floor);
         for step in finding.steps() {
-            let name = step.map_or_else(
-                || finding.case.clone(),
-                |step| format!("{}, {}", finding.case, grouped(step as f64)),
-            );
+            let name = match step {
+                None => finding.case.clone(),
+                Some(Step::At(at)) => format!("{}, {}", finding.case, grouped(at as f64)),
+                Some(Step::AfterBurst(at)) => {
+                    format!("{}, {} after large events", finding.case, grouped(at as f64))
+                }
+            };
             let mut row = vec![name, finding.target.name().to_owned()];
             row.extend(
                 columns.iter().map(|&column| finding.median(step, column).map_or_else(String::new, figure)),
