@@ -1,7 +1,47 @@
 //! One ordered log of events, bounded replay rings per topic, and cursors that read them.
+//!
+//! ```text
+//! publish -> Store (orders it) -> Log::apply -> Ring (per topic) -> Reader (a cursor)
+//! ```
+//!
+//! A [`Store`] takes [`Draft`]s, gives each its [`Seq`] and reports the result to [`Log::apply`], the one place in
+//! which rings change. A [`Reader`] is a [`Cursor`] over a set of topics. It owns no queue: it looks into the rings
+//! when asked, so replay and live delivery are the same read, and a slow reader costs nothing. When a ring no longer
+//! has what a reader still needs, the read is a [`Reset`] that names the topics.
+//!
+//! # Layout
+//!
+//! * `position`: [`Seq`], [`Epoch`], [`Cursor`] and its text.
+//! * `topic_name`: [`Topic`], checked once.
+//! * `draft`: [`Draft`], what a publisher hands in; `event`: [`Event`], numbered and encoded once.
+//! * `ring`: the replay buffer of one topic; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
+//! * `directory`: all topics; `budget`: who gives way when memory is used up.
+//! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
+//! * `reader`: [`Reader`], one cursor over many topics; `filter`: [`TypeFilter`].
+//! * `store`: the [`Store`] trait and the stores.
 
+mod budget;
+mod directory;
+mod draft;
+mod event;
+mod filter;
+mod lineage;
+mod log;
 mod position;
+mod reader;
+mod ring;
+mod signal;
+mod stamp;
+mod store;
+mod topic;
 mod topic_name;
 
+pub use draft::{Data, Draft, DraftError, EventId, Key, Kind, Topics};
+pub use event::{Event, Sequenced};
+pub use filter::{FilterError, TypeFilter};
+pub use lineage::Located;
+pub use log::{Evictions, Fact, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
+pub use reader::{Limit, Reader, Reset, ResetReason, Span, Start};
+pub use store::{Appended, BoxFuture, Memory, Rejection, Store, Unavailable};
 pub use topic_name::{Topic, TopicError};

@@ -1,0 +1,234 @@
+//! Every topic of the log, what each costs, and the mark that a topic leaves when it is collected.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use crate::budget::{Budget, Standing};
+use crate::log::Evictions;
+use crate::ring::{Bounds, Evicted, Ring};
+use crate::topic::TopicState;
+use crate::{Event, Seq, Topic};
+
+/// The number of a topic's slot; reused once the topic is collected.
+pub(crate) type SlotId = u32;
+
+/// The topics by name and by slot. Only the log holds it, under its sequencer.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    by_name: HashMap<Topic, SlotId>,
+    slots: Slab<Slot>,
+    budget: Budget,
+    /// The highest floor among the collected topics whose names hash to the same mark. A topic that is made again
+    /// starts with it and so never claims to know what was dropped.
+    marks: Box<[Seq]>,
+    events: usize,
+    evictions: Evictions,
+    /// Where the next sweep begins.
+    sweep_from: SlotId,
+}
+
+#[derive(Debug)]
+struct Slot {
+    topic: Arc<TopicState>,
+    /// What its ring is charged.
+    cost: usize,
+    standing: Standing,
+    /// When the last event came, on the log's clock.
+    active_us: u64,
+}
+
+impl Directory {
+    /// What a topic costs before its first event: its state, its slot, its name and its place in the maps.
+    const TOPIC_BYTES: usize = size_of::<TopicState>() + size_of::<Slot>() + 96;
+
+    /// How many marks are kept: 128 KiB, and a topic shares its mark with few others.
+    const MARKS: usize = 16 * 1024;
+
+    /// How many empty topics are looked at, in search of one that nobody reads, before an event has to go.
+    const EMPTY_TRIES: usize = 4;
+
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            by_name: HashMap::new(),
+            slots: Slab::new(),
+            budget: Budget::new(bytes_max),
+            marks: vec![Seq::ZERO; Self::MARKS].into(),
+            events: 0,
+            evictions: Evictions::default(),
+            sweep_from: 0,
+        }
+    }
+
+    pub(crate) fn topics(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.budget.bytes()
+    }
+
+    pub(crate) fn evictions(&self) -> Evictions {
+        self.evictions
+    }
+
+    pub(crate) fn find(&self, name: &Topic) -> Option<&Arc<TopicState>> {
+        self.by_name.get(name).map(|&id| &self.slots[id as usize].topic)
+    }
+
+    /// The topic of this name, made now if there is none.
+    pub(crate) fn enter(&mut self, name: &Topic, now_us: u64) -> SlotId {
+        if let Some(&id) = self.by_name.get(name) {
+            return id;
+        }
+        let entry = self.slots.vacant_entry();
+        let id = entry.key() as SlotId;
+        let topic = Arc::new(TopicState::new(name.clone(), self.marks[mark_of(name)]));
+        let standing = self.budget.enter(id, Self::TOPIC_BYTES);
+        entry.insert(Slot { topic, cost: 0, standing, active_us: now_us });
+        self.by_name.insert(name.clone(), id);
+        id
+    }
+
+    pub(crate) fn topic(&self, id: SlotId) -> &Arc<TopicState> {
+        &self.slots[id as usize].topic
+    }
+
+    /// Appends an event to a topic's ring.
+    pub(crate) fn push(&mut self, id: SlotId, event: Event, bounds: &Bounds) {
+        self.slots[id as usize].active_us = event.applied_us();
+        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(Arc::new(event), bounds));
+        self.evictions.count += count;
+        self.evictions.bytes += bytes;
+        self.evictions.age += age;
+    }
+
+    /// The topic of this name, if somebody reads it.
+    pub(crate) fn find_attached(&self, name: &Topic) -> Option<SlotId> {
+        self.by_name.get(name).copied().filter(|&id| self.topic(id).is_attached())
+    }
+
+    /// Keeps an ephemeral event for those who are attached to see it.
+    pub(crate) fn push_ephemeral(&mut self, id: SlotId, event: Event) {
+        self.topic(id).push_ephemeral(event);
+        self.change(id, |_| ());
+    }
+
+    /// Changes a topic's ring and accounts for it.
+    pub(crate) fn change<R>(&mut self, id: SlotId, change: impl FnOnce(&mut Ring) -> R) -> R {
+        let slot = &mut self.slots[id as usize];
+        let (result, events, cost) = slot.topic.write(|ring| {
+            let before = ring.len();
+            let result = change(ring);
+            (result, ring.len() as isize - before as isize, ring.cost_bytes())
+        });
+        self.events = self.events.saturating_add_signed(events);
+        let before = std::mem::replace(&mut slot.cost, cost);
+        let mut standing = slot.standing;
+        let slots = &mut self.slots;
+        self.budget.update(id, &mut standing, before, cost, |other, at| slots[other as usize].standing = at);
+        self.slots[id as usize].standing = standing;
+        result
+    }
+
+    /// What lies above `end` never became history, nor can anything be missing there.
+    pub(crate) fn truncate(&mut self, end: Seq) {
+        self.change_all(|ring| ring.truncate(end));
+        for mark in &mut self.marks {
+            *mark = end.min(*mark);
+        }
+    }
+
+    /// Changes every ring.
+    fn change_all(&mut self, mut change: impl FnMut(&mut Ring)) {
+        let ids: Vec<SlotId> = self.by_name.values().copied().collect();
+        for id in ids {
+            self.change(id, &mut change);
+        }
+    }
+
+    /// Forgets everything: history starts over after `start`.
+    pub(crate) fn restart(&mut self, start: Seq) {
+        self.change_all(|ring| ring.restart(start));
+        self.marks.fill(Seq::ZERO);
+    }
+
+    /// Every topic.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<TopicState>> {
+        self.slots.iter().map(|(_, slot)| &slot.topic)
+    }
+
+    /// Makes room until the budget holds: topics go that are empty and that nobody reads, and the heaviest rings
+    /// give way. What is left above the budget then is the fixed cost of topics.
+    pub(crate) fn enforce_budget(&mut self, now_us: u64) {
+        while self.budget.is_exceeded() {
+            if self.collect_an_empty(now_us) {
+                continue;
+            }
+            let Some(id) = self.budget.heaviest() else { return };
+            if !self.change(id, Ring::drop_oldest_ephemeral) {
+                self.change(id, |ring| ring.evict_oldest(now_us));
+                self.evictions.budget += 1;
+            }
+        }
+    }
+
+    fn collect_an_empty(&mut self, now_us: u64) -> bool {
+        (0..Self::EMPTY_TRIES).any(|_| self.budget.empty().is_some_and(|id| self.collect(id, now_us)))
+    }
+
+    /// Visits up to `slots_max` topics: evicts what is too old, forgets ephemeral events that everyone has seen,
+    /// and collects topics that nobody reads and that had no event since `idle_since_us`, or never. Then makes room
+    /// for the topics that readers have made.
+    pub(crate) fn sweep(&mut self, slots_max: usize, now_us: u64, bounds: &Bounds, idle_since_us: u64) {
+        let ephemeral_since_us = now_us.saturating_sub(EPHEMERAL_AGE_US);
+        let capacity = self.slots.capacity() as SlotId;
+        let end =
+            self.sweep_from.saturating_add(SlotId::try_from(slots_max).unwrap_or(SlotId::MAX)).min(capacity);
+        for id in self.sweep_from..end {
+            let Some(slot) = self.slots.get(id as usize) else { continue };
+            let idle = slot.active_us < idle_since_us || self.budget.is_exceeded();
+            let (evicted, empty, unused) = self.change(id, |ring| {
+                ring.drop_ephemeral(ephemeral_since_us);
+                (ring.evict_aged(now_us, bounds), ring.len() == 0, ring.last() == Seq::ZERO)
+            });
+            self.evictions.age += evicted.age;
+            if empty && (idle || unused) {
+                self.collect(id, now_us);
+            }
+        }
+        self.sweep_from = if end == capacity { 0 } else { end };
+        self.enforce_budget(now_us);
+    }
+
+    /// Drops a topic that nobody reads, leaving a mark for what it held. `false` if somebody does.
+    fn collect(&mut self, id: SlotId, now_us: u64) -> bool {
+        if self.topic(id).is_attached() {
+            return false;
+        }
+        self.change(id, |ring| while ring.evict_oldest(now_us) {});
+        let Slot { topic, cost, standing, .. } = self.slots.remove(id as usize);
+        let slots = &mut self.slots;
+        self.budget
+            .leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
+        self.by_name.remove(topic.name());
+        let mark = &mut self.marks[mark_of(topic.name())];
+        *mark = (*mark).max(topic.read(Ring::floor));
+        self.evictions.topics += 1;
+        true
+    }
+}
+
+/// How long an ephemeral event waits for readers whose batches are spaced.
+const EPHEMERAL_AGE_US: u64 = 10_000_000;
+
+fn mark_of(name: &Topic) -> usize {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
+    (hash % Directory::MARKS as u64) as usize
+}

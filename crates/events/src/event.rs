@@ -1,0 +1,230 @@
+//! An event as the log holds it: numbered, and already the bytes that every transport sends.
+
+use std::io::Write as _;
+use std::ops::Range;
+
+use crate::stamp::Stamp;
+use crate::{Draft, Seq, Topic};
+
+/// A draft to which the store gave its place in the total order.
+#[derive(Clone, Debug)]
+pub struct Sequenced {
+    /// Its number; `None` for an ephemeral event, which has no place.
+    pub seq: Option<Seq>,
+    /// When it was accepted, milliseconds since 1970 (UTC).
+    pub time_ms: u64,
+    /// What was published.
+    pub draft: Draft,
+}
+
+/// One event of one topic. Immutable and shared: its JSON is made once, whoever reads it.
+#[derive(Debug)]
+pub struct Event {
+    /// The seq, or for an ephemeral event its number among the ephemeral ones.
+    number: u64,
+    ephemeral: bool,
+    /// On the log's own clock, in microseconds.
+    applied_us: u64,
+    /// On the log's own clock; `u64::MAX`: never.
+    expires_us: u64,
+    /// Where the topic starts in `json`.
+    topic_start: u32,
+    /// Where the type stands in `json`, quotes excluded.
+    kind: Range<u32>,
+    /// Where the key ends in `json`; 0: no key.
+    key_end: u32,
+    json: Box<[u8]>,
+}
+
+impl Event {
+    /// What an event costs beside its JSON: this struct, its reference counts and its place in a ring.
+    pub(crate) const OVERHEAD_BYTES: usize = size_of::<Self>() + 2 * size_of::<usize>() + size_of::<usize>();
+
+    /// Writes the JSON of `draft` as `topic` sees it:
+    /// `{"seq":…,"topic":…,"type":…,"key":…,"id":…,"time":…,"data":…}`.
+    pub(crate) fn encode(draft: &Draft, topic: &Topic, number: u64, stamp: &Stamp, applied_us: u64) -> Self {
+        let data = draft.data.as_bytes();
+        let room = 96 + topic.as_str().len() + draft.kind.as_str().len() + data.len();
+        let mut json = Vec::with_capacity(room);
+        if draft.ephemeral {
+            json.push(b'{');
+        } else {
+            json.extend_from_slice(b"{\"seq\":");
+            json.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            json.push(b',');
+        }
+        // A topic's alphabet needs no escapes.
+        json.extend_from_slice(b"\"topic\":\"");
+        let topic_start = position(json.len());
+        json.extend_from_slice(topic.as_str().as_bytes());
+        json.extend_from_slice(b"\",\"type\":");
+        let kind = quoted(&mut json, draft.kind.as_str());
+        let mut key_end = 0;
+        if let Some(text) = &draft.key {
+            json.extend_from_slice(b",\"key\":");
+            key_end = quoted(&mut json, text.as_str()).end;
+        }
+        if let Some(id) = &draft.id {
+            json.extend_from_slice(b",\"id\":");
+            quoted(&mut json, id.as_str());
+        }
+        json.extend_from_slice(b",\"time\":\"");
+        json.extend_from_slice(stamp.text());
+        json.extend_from_slice(b"\",\"data\":");
+        json.extend_from_slice(data);
+        json.push(b'}');
+        let expires_us = match draft.ttl_ms {
+            None => u64::MAX,
+            Some(ttl_ms) => applied_us.saturating_add(ttl_ms.saturating_mul(1000)),
+        };
+        Self {
+            number,
+            ephemeral: draft.ephemeral,
+            applied_us,
+            expires_us,
+            topic_start,
+            kind,
+            key_end,
+            json: json.into(),
+        }
+    }
+
+    /// Its number in the log; `None` for an ephemeral event.
+    #[must_use]
+    pub fn seq(&self) -> Option<Seq> {
+        if self.ephemeral { None } else { Seq::new(self.number) }
+    }
+
+    /// The event as JSON, on one line.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// When this node applied it, in microseconds on the log's own clock ([`crate::Log::now_us`]).
+    #[must_use]
+    pub fn applied_us(&self) -> u64 {
+        self.applied_us
+    }
+
+    /// The seq, or the number among the ephemeral events.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The type, JSON-escaped.
+    pub(crate) fn kind(&self) -> &[u8] {
+        &self.json[self.kind.start as usize..self.kind.end as usize]
+    }
+
+    /// Topic, type and key, which stand side by side in the JSON: events in which they are equal replace one
+    /// another. `None` without a key.
+    pub(crate) fn identity(&self) -> Option<&[u8]> {
+        (self.key_end != 0).then(|| &self.json[self.topic_start as usize..self.key_end as usize])
+    }
+
+    /// Whether its time to live is over.
+    pub(crate) fn is_expired(&self, now_us: u64) -> bool {
+        self.expires_us <= now_us
+    }
+
+    /// Whether it has a time to live at all.
+    pub(crate) fn can_expire(&self) -> bool {
+        self.expires_us != u64::MAX
+    }
+
+    /// What the log's budget is charged for it.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        self.json.len() + Self::OVERHEAD_BYTES
+    }
+}
+
+/// Appends `text` as a JSON string and says where it stands, without its quotes.
+fn quoted(json: &mut Vec<u8>, text: &str) -> Range<u32> {
+    let start = json.len() + 1;
+    escape_into(json, text);
+    position(start)..position(json.len() - 1)
+}
+
+/// A place in an event's JSON, which is far shorter than 4 GiB.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+fn escape_into(json: &mut Vec<u8>, text: &str) {
+    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
+    if plain {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    } else if serde_json::to_writer(&mut *json, text).is_err() {
+        // Writing a string into memory cannot fail; an empty one keeps the JSON whole all the same.
+        let _ = json.write_all(b"\"\"");
+    }
+}
+
+/// The inside of `text` as a JSON string, as [`Event::kind`] gives it.
+pub(crate) fn escaped(text: &str) -> Box<[u8]> {
+    let mut json = Vec::with_capacity(text.len() + 2);
+    escape_into(&mut json, text);
+    json[1..json.len() - 1].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Data, Topics};
+
+    fn draft() -> Draft {
+        Draft {
+            topics: Topics::one("user:alice".parse().unwrap()),
+            kind: "progress".parse().unwrap(),
+            data: Data::from_value(&serde_json::json!({"jobId": "7"})).unwrap(),
+            key: None,
+            id: None,
+            once: None,
+            ttl_ms: None,
+            ephemeral: false,
+            expect: None,
+        }
+    }
+
+    fn encode(draft: &Draft) -> Event {
+        Event::encode(draft, &draft.topics.as_slice()[0], 1042, &Stamp::new(1_763_609_412_123), 5)
+    }
+
+    #[test]
+    fn json_has_the_members_in_order() {
+        let event = encode(&draft());
+        assert_eq!(
+            str::from_utf8(event.json()).unwrap(),
+            r#"{"seq":1042,"topic":"user:alice","type":"progress","time":"2025-11-20T03:30:12.123Z","data":{"jobId":"7"}}"#
+        );
+        assert_eq!(event.kind(), b"progress");
+        assert_eq!(event.identity(), None);
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let draft = Draft {
+            kind: r#"a"b"#.parse().unwrap(),
+            key: Some(r"k\1".parse().unwrap()),
+            id: Some("ü".parse().unwrap()),
+            ..draft()
+        };
+        let event = encode(&draft);
+        let value: serde_json::Value = serde_json::from_slice(event.json()).unwrap();
+        assert_eq!(value["type"], r#"a"b"#);
+        assert_eq!(value["key"], r"k\1");
+        assert_eq!(value["id"], "ü");
+        assert_eq!(event.kind(), &*escaped(r#"a"b"#));
+        assert_eq!(event.identity(), Some(&br#"user:alice","type":"a\"b","key":"k\\1"#[..]));
+    }
+
+    #[test]
+    fn an_ephemeral_event_has_no_seq() {
+        let event = encode(&Draft { ephemeral: true, ..draft() });
+        assert_eq!(event.seq(), None);
+        assert!(event.json().starts_with(br#"{"topic":"#));
+    }
+}

@@ -1,0 +1,356 @@
+//! The log: one total order, applied in one place, read through rings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::directory::Directory;
+use crate::event::Sequenced;
+use crate::lineage::Lineage;
+use crate::ring::Bounds;
+use crate::signal::Signal;
+use crate::stamp::Stamp;
+use crate::topic::TopicState;
+use crate::{Cursor, Epoch, Event, Located, Seq, Topic};
+
+/// What the log may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Events kept in one topic.
+    pub ring_events_max: usize,
+    /// Bytes kept in one topic, overhead included; its newest event stays whatever its size.
+    pub ring_bytes_max: usize,
+    /// How long an event is kept.
+    pub ring_age_max: Duration,
+    /// Bytes kept in all topics together, overhead included.
+    pub log_bytes_max: usize,
+    /// How long a topic that nobody reads is remembered after its last event, for `expect`.
+    pub topic_idle_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ring_events_max: 256,
+            ring_bytes_max: 64 << 20,
+            ring_age_max: Duration::from_secs(600),
+            log_bytes_max: 1 << 30,
+            topic_idle_max: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// One thing that a store reports about its history, in order. [`Log::apply`] is their only reader.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// Events, in the order of their seqs, all above the tail.
+    Events(Vec<Sequenced>),
+    /// A new epoch.
+    Epoch {
+        /// Its identity.
+        epoch: Epoch,
+        /// The last point of the epoch before it that is still history: what this node has above it never
+        /// happened. `None`: nothing before is known to be history.
+        end: Option<Seq>,
+        /// The events of the new epoch have seqs above this one.
+        start: Seq,
+    },
+    /// Up to and including `through`, events may be missing here, whatever their topic.
+    Trimmed {
+        /// The last seq that is in doubt.
+        through: Seq,
+    },
+    /// Acknowledged events of these topics are gone.
+    Lost {
+        /// The topics.
+        topics: Vec<Topic>,
+        /// A seq above every seq that a reader may have passed in good faith.
+        through: Seq,
+    },
+}
+
+/// How many events left their rings, and why; topics that were collected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evictions {
+    /// Too many in the topic.
+    pub count: u64,
+    /// Too many bytes in the topic.
+    pub bytes: u64,
+    /// Too old.
+    pub age: u64,
+    /// Too many bytes in the log.
+    pub budget: u64,
+    /// Topics collected.
+    pub topics: u64,
+}
+
+/// What the log holds now.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// Events in all rings; one in several topics counts once in each.
+    pub events: usize,
+    /// Bytes that the budget is charged.
+    pub bytes: usize,
+    /// Topics with an event or a reader.
+    pub topics: usize,
+    /// What has left since the start.
+    pub evictions: Evictions,
+}
+
+/// One total order of events and a ring for each topic.
+#[derive(Debug)]
+pub struct Log {
+    bounds: Bounds,
+    topic_idle_us_max: u64,
+    origin: Instant,
+    /// The seq of the last event applied. Stored after the rings have it.
+    tail: AtomicU64,
+    /// The number of the last ephemeral event, likewise.
+    ephemeral_tail: AtomicU64,
+    /// Up to here, events of any topic may be missing.
+    since: AtomicU64,
+    /// Counts the changes of `lineage`, so that a reader notices one without the lock.
+    shape: AtomicU64,
+    /// Held while it changes and the tail with it, so that the two can be read as one.
+    lineage: Mutex<Arc<Lineage>>,
+    /// The sequencer: whoever changes anything holds it.
+    writer: Mutex<Writer>,
+}
+
+/// Through which epochs the log runs, and how far.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) lineage: Arc<Lineage>,
+    /// Counts the changes of `lineage`.
+    pub(crate) shape: u64,
+    pub(crate) tail: Seq,
+}
+
+#[derive(Debug)]
+struct Writer {
+    directory: Directory,
+    stamp: Stamp,
+}
+
+impl Log {
+    /// The log's clock starts here, so that events from before this process have a time on it too.
+    const ORIGIN_US: u64 = 1 << 50;
+
+    /// An empty log. A store gives it an epoch before anything else.
+    #[must_use]
+    pub fn new(options: &Options) -> Arc<Self> {
+        let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Arc::new(Self {
+            bounds: Bounds {
+                events_max: options.ring_events_max.max(1),
+                bytes_max: options.ring_bytes_max,
+                age_us_max: us(options.ring_age_max),
+            },
+            topic_idle_us_max: us(options.topic_idle_max.max(options.ring_age_max)),
+            origin: Instant::now(),
+            tail: AtomicU64::new(0),
+            ephemeral_tail: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            shape: AtomicU64::new(0),
+            lineage: Mutex::new(Arc::new(Lineage::new(Epoch::new(0), Seq::ZERO))),
+            writer: Mutex::new(Writer {
+                directory: Directory::new(options.log_bytes_max),
+                stamp: Stamp::new(0),
+            }),
+        })
+    }
+
+    /// The seq of the last event applied.
+    #[must_use]
+    pub fn tail(&self) -> Seq {
+        Seq::new(self.tail.load(Ordering::Acquire)).unwrap_or(Seq::MAX)
+    }
+
+    /// The cursor of a client that has seen everything until now.
+    #[must_use]
+    pub fn tail_cursor(&self) -> Cursor {
+        let history = self.history();
+        history.lineage.cursor(history.tail)
+    }
+
+    /// What this node makes of a client's cursor.
+    #[must_use]
+    pub fn locate(&self, cursor: Cursor) -> Located {
+        let history = self.history();
+        history.lineage.locate(cursor, history.tail)
+    }
+
+    /// The seq of the topic's last event, as long as the log remembers the topic; else [`Seq::ZERO`].
+    #[must_use]
+    pub fn last(&self, topic: &Topic) -> Seq {
+        let writer = self.writer.lock();
+        writer.directory.find(topic).map_or(Seq::ZERO, |topic| topic.read(|ring| ring.last()))
+    }
+
+    /// Microseconds on the log's own clock, which never goes back.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        Self::ORIGIN_US + u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(0)
+    }
+
+    /// What the log holds now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let directory = &self.writer.lock().directory;
+        Stats {
+            events: directory.events(),
+            bytes: directory.bytes(),
+            topics: directory.topics(),
+            evictions: directory.evictions(),
+        }
+    }
+
+    /// Takes in what a store reports. The one place in which rings change; facts come one at a time, in order.
+    pub fn apply(&self, fact: Fact) {
+        match fact {
+            Fact::Events(events) => self.apply_events(&events),
+            Fact::Epoch { epoch, end, start } => self.apply_epoch(epoch, end, start),
+            Fact::Trimmed { through } => {
+                let writer = self.writer.lock();
+                self.since.fetch_max(through.number(), Ordering::AcqRel);
+                self.tail.fetch_max(through.number(), Ordering::AcqRel);
+                writer.directory.all().for_each(|topic| topic.wake());
+            }
+            Fact::Lost { topics, through } => self.apply_lost(&topics, through),
+        }
+    }
+
+    fn apply_events(&self, events: &[Sequenced]) {
+        let mut touched: Vec<Arc<TopicState>> = Vec::with_capacity(events.len());
+        let mut writer = self.writer.lock();
+        let Writer { directory, stamp } = &mut *writer;
+        let now_us = self.now_us();
+        let now_ms = unix_ms();
+        let (mut tail, mut ephemeral_tail) =
+            (self.tail.load(Ordering::Relaxed), self.ephemeral_tail.load(Ordering::Relaxed));
+        for Sequenced { seq, time_ms, draft } in events {
+            stamp.set(*time_ms);
+            let applied_us = now_us.saturating_sub(now_ms.saturating_sub(*time_ms).saturating_mul(1000));
+            let number = match seq {
+                Some(seq) => {
+                    debug_assert!(seq.number() > tail, "the store reports events in order");
+                    tail = seq.number();
+                    tail
+                }
+                None => {
+                    ephemeral_tail += 1;
+                    ephemeral_tail
+                }
+            };
+            for topic in &draft.topics {
+                let id = if draft.ephemeral {
+                    let Some(id) = directory.find_attached(topic) else { continue };
+                    directory.push_ephemeral(id, Event::encode(draft, topic, number, stamp, applied_us));
+                    id
+                } else {
+                    let id = directory.enter(topic, now_us);
+                    directory.push(id, Event::encode(draft, topic, number, stamp, applied_us), &self.bounds);
+                    id
+                };
+                let state = directory.topic(id);
+                if !touched.last().is_some_and(|last| Arc::ptr_eq(last, state)) {
+                    touched.push(Arc::clone(state));
+                }
+            }
+        }
+        directory.enforce_budget(now_us);
+        self.tail.store(tail, Ordering::Release);
+        self.ephemeral_tail.store(ephemeral_tail, Ordering::Release);
+        drop(writer);
+        for topic in touched {
+            topic.wake();
+        }
+    }
+
+    fn apply_epoch(&self, epoch: Epoch, end: Option<Seq>, start: Seq) {
+        let mut writer = self.writer.lock();
+        {
+            let mut lineage = self.lineage.lock();
+            // First of all: whoever sees a changed ring or the new tail sees afterwards that the shape is new too,
+            // and then waits for this lock.
+            self.shape.fetch_add(1, Ordering::AcqRel);
+            match end {
+                Some(end) => {
+                    if end < self.tail() {
+                        writer.directory.truncate(end);
+                    }
+                    // What is missing above the end never was history.
+                    self.since.fetch_min(end.number(), Ordering::AcqRel);
+                    Arc::make_mut(&mut lineage).go_on(epoch, end, start);
+                }
+                None => {
+                    writer.directory.restart(start);
+                    *lineage = Arc::new(Lineage::new(epoch, start));
+                    self.since.store(start.number(), Ordering::Release);
+                }
+            }
+            self.tail.store(start.number(), Ordering::Release);
+        }
+        writer.directory.all().for_each(|topic| topic.wake());
+    }
+
+    fn apply_lost(&self, topics: &[Topic], through: Seq) {
+        let mut writer = self.writer.lock();
+        let now_us = self.now_us();
+        let ids: Vec<_> = topics.iter().map(|topic| writer.directory.enter(topic, now_us)).collect();
+        for &id in &ids {
+            writer.directory.change(id, |ring| ring.raise_floor(through));
+        }
+        self.tail.fetch_max(through.number(), Ordering::AcqRel);
+        ids.iter().for_each(|&id| writer.directory.topic(id).wake());
+    }
+
+    /// Visits up to `topics_max` topics to evict what is too old and to collect those that nobody reads.
+    /// Called again and again, it visits all in turn.
+    pub fn sweep(&self, topics_max: usize) {
+        let now_us = self.now_us();
+        let idle_since_us = now_us.saturating_sub(self.topic_idle_us_max);
+        self.writer.lock().directory.sweep(topics_max, now_us, &self.bounds, idle_since_us);
+    }
+
+    /// Finds or makes the topics and adds `signal` to each; says where it waits.
+    pub(crate) fn attach(&self, topics: &[Topic], signal: &Arc<Signal>) -> Vec<(Arc<TopicState>, usize)> {
+        let now_us = self.now_us();
+        let mut writer = self.writer.lock();
+        let enter = |topic| {
+            let id = writer.directory.enter(topic, now_us);
+            let state = Arc::clone(writer.directory.topic(id));
+            let slot = state.attach(Arc::clone(signal));
+            (state, slot)
+        };
+        topics.iter().map(enter).collect()
+    }
+
+    /// The history as it is now. Its parts belong together, which they need not when asked for one by one.
+    pub(crate) fn history(&self) -> History {
+        let lineage = self.lineage.lock();
+        History { lineage: Arc::clone(&lineage), shape: self.shape(), tail: self.tail() }
+    }
+
+    pub(crate) fn shape(&self) -> u64 {
+        self.shape.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn since(&self) -> Seq {
+        Seq::new(self.since.load(Ordering::Acquire)).unwrap_or(Seq::MAX)
+    }
+
+    pub(crate) fn ephemeral_tail(&self) -> u64 {
+        self.ephemeral_tail.load(Ordering::Acquire)
+    }
+}
+
+/// Milliseconds since 1970 by the system's clock.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(0)
+}

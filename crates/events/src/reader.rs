@@ -1,0 +1,376 @@
+//! One cursor over many topics. Replay and live delivery are the same read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::lineage::Lineage;
+use crate::log::History;
+use crate::signal::Signal;
+use crate::topic::TopicState;
+use crate::{Cursor, Event, Located, Log, Seq, Topic, TypeFilter};
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes from now on.
+    Latest,
+    /// With everything that is retained; what is not is no reason for a reset.
+    Earliest,
+    /// After a point of the log's history, which a [`Located::Here`] gave. If it is none any more by the time that the
+    /// reader is made, the first read is the reset that says so.
+    After(Cursor),
+    /// After a point of the log's history that is not where the client was: the first read is the reset that says so.
+    Broken(ResetReason, Cursor),
+}
+
+/// Why events may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetReason {
+    /// Older than the ring.
+    Expired,
+    /// History was lost.
+    Epoch,
+    /// The store itself is behind the client's cursor.
+    Ahead,
+}
+
+impl ResetReason {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Epoch => "epoch",
+            Self::Ahead => "ahead",
+        }
+    }
+}
+
+/// Events of `topics` may be missing; the reader goes on from `at`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Why.
+    pub reason: ResetReason,
+    /// The topics that may lack events; the others are complete.
+    pub topics: Vec<Topic>,
+    /// From where the reader goes on.
+    pub at: Cursor,
+}
+
+/// How much one read may take. At least one event is taken, whatever the limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Events with a seq.
+    pub events: usize,
+    /// Bytes of JSON.
+    pub bytes: usize,
+}
+
+/// What one read covered: every event of the reader's topics in (`after`, `cursor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The cursor before.
+    pub after: Cursor,
+    /// The cursor now.
+    pub cursor: Cursor,
+    /// More is there already.
+    pub more: bool,
+}
+
+/// A cursor over a set of topics. It queues nothing: it looks into the rings when asked.
+#[derive(Debug)]
+pub struct Reader {
+    log: Arc<Log>,
+    signal: Arc<Signal>,
+    views: Vec<View>,
+    types: Option<TypeFilter>,
+    lineage: Arc<Lineage>,
+    /// The log's shape when `lineage` was taken.
+    shape: u64,
+    cursor: Cursor,
+    /// The number of the last ephemeral event passed.
+    ephemeral: u64,
+    /// A reset that the next read gives.
+    broken: Option<ResetReason>,
+}
+
+#[derive(Debug)]
+struct View {
+    topic: Arc<TopicState>,
+    slot: usize,
+    /// The floor up to which the client knows that events are missing.
+    excused: Seq,
+}
+
+impl Reader {
+    /// A reader of `topics` (each once, in the order in which an event of several is attributed).
+    #[must_use]
+    pub fn new(log: &Arc<Log>, topics: &[Topic], types: Option<TypeFilter>, start: Start) -> Self {
+        let signal = Arc::new(Signal::default());
+        let attached = log.attach(topics, &signal);
+        let ephemeral = log.ephemeral_tail();
+        let History { lineage, shape, tail } = log.history();
+        let view = |(topic, slot)| View { topic, slot, excused: Seq::ZERO };
+        let mut views: Vec<View> = attached.into_iter().map(view).collect();
+        let (cursor, broken) = match start {
+            Start::Latest => (lineage.cursor(tail), None),
+            Start::After(cursor) => go_on(&lineage, cursor, tail, None),
+            Start::Broken(reason, cursor) => go_on(&lineage, cursor, tail, Some(reason)),
+            Start::Earliest => {
+                for view in &mut views {
+                    view.excused = view.topic.read(|ring| ring.floor()).max(log.since());
+                }
+                let at = views.iter().map(|view| view.excused).min().unwrap_or(tail);
+                (lineage.cursor(at), None)
+            }
+        };
+        Self { log: Arc::clone(log), signal, views, types, lineage, shape, cursor, ephemeral, broken }
+    }
+
+    /// Everything up to here has been read.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The log it reads.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Its topics, in order.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.views.iter().map(|view| view.topic.name())
+    }
+
+    /// How many events of the whole log lie between the cursor and the tail.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.log.tail().number().saturating_sub(self.cursor.seq.number())
+    }
+
+    /// Ready when there may be something new since the last read.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.signal.poll_raised(cx)
+    }
+
+    /// Adds topics; they start at the reader's cursor. Those it has already stay as they are.
+    pub fn subscribe(&mut self, topics: &[Topic]) {
+        let new: Vec<Topic> =
+            topics.iter().filter(|topic| !self.topics().any(|has| has == *topic)).cloned().collect();
+        let attached = self.log.attach(&new, &self.signal);
+        self.views.extend(attached.into_iter().map(|(topic, slot)| View { topic, slot, excused: Seq::ZERO }));
+        self.signal.raise();
+    }
+
+    /// Keeps only the topics that `keep` allows.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Topic) -> bool) {
+        self.views.retain(|view| {
+            let stays = keep(view.topic.name());
+            if !stays {
+                view.topic.detach(view.slot);
+            }
+            stays
+        });
+    }
+
+    /// Whether the next read would be a reset, without reading anything.
+    ///
+    /// # Errors
+    /// The [`Reset`]; the next read goes on from [`Reset::at`].
+    pub fn check(&mut self) -> Result<(), Reset> {
+        let tail = self.log.tail();
+        self.check_history(tail)?;
+        let nothing = Seq::ZERO;
+        self.collect(nothing, 0, 0, &mut Vec::new()).map(|_| ())
+    }
+
+    /// Appends to `out` what comes next and moves the cursor over it: the events with a seq in order, then the
+    /// ephemeral ones. With nothing to append, the cursor still moves to the tail.
+    ///
+    /// # Errors
+    /// A [`Reset`] when events may be missing; `out` is untouched, and the next read goes on from [`Reset::at`].
+    pub fn read(&mut self, limit: Limit, out: &mut Vec<Arc<Event>>) -> Result<Span, Reset> {
+        let limit = Limit { events: limit.events.max(1), ..limit };
+        let start = out.len();
+        self.signal.lower();
+        // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
+        let ephemeral_tail = self.log.ephemeral_tail();
+        let tail = self.check_history()?;
+        let now_us = self.log.now_us();
+        let full = match self.collect(tail, now_us, limit.events, out) {
+            Ok(full) => full,
+            Err(reset) => {
+                out.truncate(start);
+                return Err(reset);
+            }
+        };
+        if self.log.shape() != self.shape {
+            // What was collected may be of the old history, the new, or both.
+            out.truncate(start);
+            return self.read(limit, out);
+        }
+        let after = self.cursor;
+        let cut = merge(out, start, limit) || full;
+        let last = out[start..].last().and_then(|event| event.seq());
+        let end = last.filter(|_| cut).unwrap_or(tail);
+        if end == tail {
+            self.collect_ephemeral(ephemeral_tail, now_us, out);
+        }
+        conflate(out, start);
+        self.cursor = self.lineage.cursor(end);
+        Ok(Span { after, cursor: self.cursor, more: end < tail })
+    }
+
+    /// The tail, unless the history behind the cursor has changed and a reset is due.
+    fn check_history(&mut self) -> Result<Seq, Reset> {
+        let mut tail = self.log.tail();
+        if self.log.shape() != self.shape {
+            let history = self.log.history();
+            let before = std::mem::replace(&mut self.lineage, history.lineage);
+            self.shape = history.shape;
+            tail = history.tail;
+            // What the client was told is missing was told of the history that both share.
+            let shared = self.lineage.end_of(before.current());
+            for view in &mut self.views {
+                view.excused = view.excused.min(shared);
+            }
+            (self.cursor, self.broken) = go_on(&self.lineage, self.cursor, tail, self.broken);
+        }
+        match self.broken.take() {
+            None => Ok(tail),
+            Some(reason) => Err(Reset { reason, topics: self.topics().cloned().collect(), at: self.cursor }),
+        }
+    }
+
+    /// Appends up to `events_max` events of each topic in (cursor, `tail`]. Says whether some topic had more.
+    fn collect(
+        &mut self,
+        tail: Seq,
+        now_us: u64,
+        events_max: usize,
+        out: &mut Vec<Arc<Event>>,
+    ) -> Result<bool, Reset> {
+        let cursor = self.cursor.seq;
+        let since = self.log.since();
+        let types = self.types.as_ref();
+        let mut lost = Vec::new();
+        let mut full = false;
+        for view in &mut self.views {
+            if !view.topic.reaches_past(cursor) && since <= cursor {
+                continue;
+            }
+            view.topic.read(|ring| {
+                let floor = ring.floor().max(since);
+                if floor > cursor && floor > view.excused {
+                    view.excused = floor;
+                    lost.push(view.topic.name().clone());
+                }
+                let wanted = |event: &&Arc<Event>| {
+                    types.is_none_or(|types| types.wants(event))
+                        && !(event.can_expire() && event.is_expired(now_us))
+                };
+                let mut events = ring.range(cursor, tail).filter(wanted);
+                out.extend(events.by_ref().take(events_max).cloned());
+                full |= events.next().is_some();
+            });
+        }
+        if lost.is_empty() {
+            Ok(full)
+        } else {
+            Err(Reset { reason: ResetReason::Expired, topics: lost, at: self.cursor })
+        }
+    }
+
+    fn collect_ephemeral(&mut self, ephemeral_tail: u64, now_us: u64, out: &mut Vec<Arc<Event>>) {
+        let start = out.len();
+        for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
+            view.topic.read(|ring| {
+                let events = ring.ephemeral(self.ephemeral, ephemeral_tail);
+                let wanted = |event: &&Arc<Event>| {
+                    self.types.as_ref().is_none_or(|types| types.wants(event)) && !event.is_expired(now_us)
+                };
+                out.extend(events.filter(wanted).cloned());
+            });
+        }
+        order(out, start);
+        self.ephemeral = ephemeral_tail;
+    }
+}
+
+/// Where a reader at `cursor` goes on in a history that ends at `tail`, and the reset that it owes its client.
+fn go_on(
+    lineage: &Lineage,
+    cursor: Cursor,
+    tail: Seq,
+    owed: Option<ResetReason>,
+) -> (Cursor, Option<ResetReason>) {
+    match lineage.locate(cursor, tail) {
+        Located::Here(cursor) => (cursor, owed),
+        Located::Phantom { end } => (end, Some(ResetReason::Epoch)),
+        Located::Ahead | Located::Unknown => (lineage.cursor(tail), Some(ResetReason::Epoch)),
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.retain(|_| false);
+    }
+}
+
+/// Puts `out[start..]` in order, each event once, and cuts it to the limit. Says whether anything was cut.
+///
+/// Each topic gave its first `limit.events` events, so the first `limit.events` of their union are all here.
+fn merge(out: &mut Vec<Arc<Event>>, start: usize, limit: Limit) -> bool {
+    order(out, start);
+    let mut kept = 0;
+    let mut bytes = 0;
+    for event in &out[start..] {
+        bytes += event.json().len();
+        if kept == limit.events || (kept > 0 && bytes > limit.bytes) {
+            break;
+        }
+        kept += 1;
+    }
+    let cut = out.len() - start > kept;
+    out.truncate(start + kept);
+    cut
+}
+
+/// Sorts by number. An event in several topics stays once, as the first of the reader's topics has it: the sort is
+/// stable, and the topics were read in order.
+fn order(out: &mut Vec<Arc<Event>>, start: usize) {
+    let new = &mut out[start..];
+    if new.is_sorted_by(|a, b| a.number() < b.number()) {
+        return;
+    }
+    new.sort_by_key(|event| event.number());
+    let mut previous = None;
+    let mut at = 0;
+    out.retain(|event| {
+        at += 1;
+        at <= start || previous.replace(event.number()) != Some(event.number())
+    });
+}
+
+/// Of the events in `out[start..]` that replace one another, leaves the latest.
+fn conflate(out: &mut Vec<Arc<Event>>, start: usize) {
+    if out[start..].iter().filter(|event| event.identity().is_some()).nth(1).is_none() {
+        return;
+    }
+    let mut replaced = Vec::new();
+    let mut seen = HashSet::new();
+    for (at, event) in out.iter().enumerate().skip(start).rev() {
+        if let Some(identity) = event.identity()
+            && !seen.insert((event.seq().is_none(), identity))
+        {
+            replaced.push(at);
+        }
+    }
+    drop(seen);
+    for at in replaced {
+        out.remove(at);
+    }
+}

@@ -1,0 +1,185 @@
+//! The bounded replay buffer of one topic: pure, synchronous, and honest about what it no longer has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::{Event, Seq};
+
+/// What a ring may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
+    pub(crate) age_us_max: u64,
+}
+
+/// Why events left a ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+    pub(crate) age: u64,
+}
+
+/// The last events of one topic, oldest first, and the ephemeral ones that readers may not have met yet.
+///
+/// Its floor is the oldest seq after which it can vouch for every event.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    events: VecDeque<Arc<Event>>,
+    /// Rare, so that a topic without ephemeral events pays one pointer.
+    #[expect(clippy::box_collection, reason = "a quarter of a VecDeque in every ring")]
+    ephemeral: Option<Box<VecDeque<Arc<Event>>>>,
+    floor: Seq,
+    /// The last event ever pushed; outlives its eviction, for `expect`.
+    last: Seq,
+    cost_bytes: usize,
+}
+
+impl Ring {
+    /// How many ephemeral events wait at most for readers that are slow to look.
+    const EPHEMERAL_MAX: usize = 64;
+
+    pub(crate) fn new(floor: Seq) -> Self {
+        Self { events: VecDeque::new(), ephemeral: None, floor, last: Seq::ZERO, cost_bytes: 0 }
+    }
+
+    pub(crate) fn floor(&self) -> Seq {
+        self.floor
+    }
+
+    pub(crate) fn last(&self) -> Seq {
+        self.last
+    }
+
+    pub(crate) fn cost_bytes(&self) -> usize {
+        self.cost_bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Appends an event; its seq is above every other.
+    pub(crate) fn push(&mut self, event: Arc<Event>, bounds: &Bounds) -> Evicted {
+        let now_us = event.applied_us();
+        self.last = event.seq().unwrap_or(self.last);
+        self.cost_bytes += event.cost_bytes();
+        self.events.push_back(event);
+        let mut evicted = self.evict_aged(now_us, bounds);
+        while self.events.len() > bounds.events_max {
+            self.evict_oldest(now_us);
+            evicted.count += 1;
+        }
+        while self.cost_bytes > bounds.bytes_max && self.events.len() > 1 {
+            self.evict_oldest(now_us);
+            evicted.bytes += 1;
+        }
+        evicted
+    }
+
+    /// Drops what is older than the bounds allow.
+    pub(crate) fn evict_aged(&mut self, now_us: u64, bounds: &Bounds) -> Evicted {
+        let mut evicted = Evicted::default();
+        let oldest_us = now_us.saturating_sub(bounds.age_us_max);
+        while self.events.front().is_some_and(|event| event.applied_us() < oldest_us) {
+            self.evict_oldest(now_us);
+            evicted.age += 1;
+        }
+        evicted
+    }
+
+    /// Drops the oldest event. The floor rises to it, unless nobody was owed it any more.
+    pub(crate) fn evict_oldest(&mut self, now_us: u64) -> bool {
+        let Some(event) = self.events.pop_front() else { return false };
+        self.cost_bytes -= event.cost_bytes();
+        if !event.is_expired(now_us) {
+            self.floor = self.floor.max(event.seq().unwrap_or_default());
+        }
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        } else if self.events.capacity() > 16 && self.events.len() * 4 <= self.events.capacity() {
+            self.events.shrink_to(self.events.len() * 2);
+        }
+        true
+    }
+
+    /// What lies at or below `floor` can no longer be vouched for.
+    pub(crate) fn raise_floor(&mut self, floor: Seq) {
+        while self.events.front().is_some_and(|event| event.seq() <= Some(floor)) {
+            self.evict_oldest(0);
+        }
+        self.floor = self.floor.max(floor);
+    }
+
+    /// Starts over: nothing at or below `floor` is known, and the numbers before it mean nothing any more.
+    pub(crate) fn restart(&mut self, floor: Seq) {
+        *self = Self::new(floor);
+    }
+
+    /// Drops every event above `to`: it never became history.
+    pub(crate) fn truncate(&mut self, to: Seq) {
+        while let Some(event) = self.events.back().filter(|event| event.seq() > Some(to)) {
+            self.cost_bytes -= event.cost_bytes();
+            self.events.pop_back();
+        }
+        self.floor = self.floor.min(to);
+        self.last = self.events.back().and_then(|event| event.seq()).unwrap_or(self.last.min(to));
+    }
+
+    /// The events with a seq in (`after`, `up_to`], oldest first.
+    pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Arc<Event>> {
+        // Most reads want the newest one or two events: look from the back before searching.
+        let newest = self.events.iter().rev().take(4).take_while(|event| event.seq() > Some(after)).count();
+        let start = if newest < 4 {
+            self.events.len() - newest
+        } else {
+            self.events.partition_point(|event| event.seq() <= Some(after))
+        };
+        self.events.range(start..).take_while(move |event| event.seq() <= Some(up_to))
+    }
+
+    /// Keeps an ephemeral event for readers that are attached. The latest of a type and key replaces the one before it.
+    pub(crate) fn push_ephemeral(&mut self, event: Arc<Event>) {
+        let waiting = self.ephemeral.get_or_insert_default();
+        if event.identity().is_some()
+            && let Some(at) = waiting.iter().position(|old| old.identity() == event.identity())
+            && let Some(old) = waiting.remove(at)
+        {
+            self.cost_bytes -= old.cost_bytes();
+        }
+        self.cost_bytes += event.cost_bytes();
+        waiting.push_back(event);
+        if waiting.len() > Self::EPHEMERAL_MAX {
+            self.drop_oldest_ephemeral();
+        }
+    }
+
+    /// Drops the ephemeral event that waited longest. `false` if there is none.
+    pub(crate) fn drop_oldest_ephemeral(&mut self) -> bool {
+        let Some(waiting) = &mut self.ephemeral else { return false };
+        if let Some(old) = waiting.pop_front() {
+            self.cost_bytes -= old.cost_bytes();
+        }
+        if waiting.is_empty() {
+            self.ephemeral = None;
+        }
+        true
+    }
+
+    /// The ephemeral events with a number in (`after`, `up_to`], oldest first.
+    pub(crate) fn ephemeral(&self, after: u64, up_to: u64) -> impl Iterator<Item = &Arc<Event>> {
+        let wanted = move |event: &&Arc<Event>| event.number() > after && event.number() <= up_to;
+        self.ephemeral.iter().flat_map(|waiting| waiting.iter()).filter(wanted)
+    }
+
+    /// Drops the ephemeral events applied before `oldest_us`: whoever was there has seen them.
+    pub(crate) fn drop_ephemeral(&mut self, oldest_us: u64) {
+        let is_old = |waiting: &VecDeque<Arc<Event>>| {
+            waiting.front().is_some_and(|event| event.applied_us() < oldest_us)
+        };
+        while self.ephemeral.as_deref().is_some_and(is_old) {
+            self.drop_oldest_ephemeral();
+        }
+    }
+}

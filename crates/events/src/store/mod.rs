@@ -1,0 +1,62 @@
+//! Where the log lives: a [`Store`] orders what is published and reports it as facts.
+
+mod memory;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use memory::Memory;
+
+use crate::{Cursor, Draft, Seq};
+
+/// A boxed future, so that stores can stand behind one pointer. Made once a batch, never once a reader.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Gives events their place in one total order, keeps them, and reports to [`crate::Log::apply`], in order, what its
+/// history has become.
+///
+/// A draft that was acknowledged is in the store. Its event is applied at the latest shortly after; a reader that
+/// cannot get it any more gets a reset.
+pub trait Store: Send + Sync + 'static {
+    /// Appends the drafts in order and answers each in its place.
+    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>>;
+
+    /// The store's own end of history, asked for now: decides between a node that is behind and a store that is.
+    fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>>;
+
+    /// Whether appends can be expected to succeed.
+    ///
+    /// # Errors
+    /// Says why not.
+    fn ready(&self) -> Result<(), Unavailable>;
+}
+
+/// Where a draft ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The cursor of a client that has seen everything up to this event.
+    pub cursor: Cursor,
+    /// Its seq; `None` if ephemeral.
+    pub seq: Option<Seq>,
+    /// It was there already; this is the first result.
+    pub duplicate: bool,
+}
+
+/// Why a draft was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// `expect` did not hold.
+    #[error("the topic's last event has seq {last}")]
+    Conflict {
+        /// The seq of the topic's last event.
+        last: Seq,
+    },
+    /// The store cannot take it now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The store cannot be reached or cannot write; trying again may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is unavailable: {0}")]
+pub struct Unavailable(pub &'static str);

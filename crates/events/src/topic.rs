@@ -1,0 +1,94 @@
+//! A topic as the log keeps it: its ring, and who waits for it. The lock and the wake-up live here and nowhere else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use slab::Slab;
+
+use crate::ring::Ring;
+use crate::signal::Signal;
+use crate::{Event, Seq, Topic};
+
+/// One topic's ring and waiters, shared by the log and the readers that are attached to it.
+#[derive(Debug)]
+pub(crate) struct TopicState {
+    name: Topic,
+    /// The larger of the ring's floor and last seq: a reader at or past it need not take the lock.
+    reach: AtomicU64,
+    /// The number of the last ephemeral event, for the same reason.
+    ephemeral_reach: AtomicU64,
+    ring: Mutex<Ring>,
+    /// Apart from the ring, so that waking ten thousand does not hold up the first of them who reads.
+    waiters: Mutex<Slab<Arc<Signal>>>,
+}
+
+impl TopicState {
+    /// A topic of which nothing at or below `floor` is known.
+    pub(crate) fn new(name: Topic, floor: Seq) -> Self {
+        Self {
+            name,
+            reach: AtomicU64::new(floor.number()),
+            ephemeral_reach: AtomicU64::new(0),
+            ring: Mutex::new(Ring::new(floor)),
+            waiters: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &Topic {
+        &self.name
+    }
+
+    /// Whether a reader that has everything up to `seq` could miss something here.
+    pub(crate) fn reaches_past(&self, seq: Seq) -> bool {
+        self.reach.load(Ordering::Acquire) > seq.number()
+    }
+
+    pub(crate) fn has_ephemeral_past(&self, number: u64) -> bool {
+        self.ephemeral_reach.load(Ordering::Acquire) > number
+    }
+
+    /// Looks at the ring.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Ring) -> R) -> R {
+        look(&self.ring.lock())
+    }
+
+    /// Changes the ring. Only the log does, under its sequencer.
+    pub(crate) fn write<R>(&self, change: impl FnOnce(&mut Ring) -> R) -> R {
+        let mut ring = self.ring.lock();
+        let result = change(&mut ring);
+        self.reach.store(ring.floor().max(ring.last()).number(), Ordering::Release);
+        result
+    }
+
+    /// Keeps an ephemeral event for the readers that are attached.
+    pub(crate) fn push_ephemeral(&self, event: Event) {
+        let number = event.number();
+        self.write(|ring| ring.push_ephemeral(Arc::new(event)));
+        self.ephemeral_reach.store(number, Ordering::Release);
+    }
+
+    /// Adds a waiter; the number gives it back to [`TopicState::detach`].
+    pub(crate) fn attach(&self, signal: Arc<Signal>) -> usize {
+        self.waiters.lock().insert(signal)
+    }
+
+    pub(crate) fn detach(&self, slot: usize) {
+        let mut waiters = self.waiters.lock();
+        waiters.remove(slot);
+        if waiters.is_empty() {
+            *waiters = Slab::new();
+        }
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        !self.waiters.lock().is_empty()
+    }
+
+    /// Wakes every waiter that is not awake already.
+    pub(crate) fn wake(&self) {
+        for (_, signal) in self.waiters.lock().iter() {
+            signal.raise();
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a reader sees, step by step.
+
+use std::sync::Arc;
+
+use events::{
+    Data, Draft, Event, Limit, Log, Memory, Options, Reader, Reset, ResetReason, Seq, Span, Start, Store,
+    Topic, Topics,
+};
+
+const ALL: Limit = Limit { events: 1000, bytes: 1 << 20 };
+
+fn topic(name: &str) -> Topic {
+    name.parse().unwrap()
+}
+
+fn draft(topics: &[&str]) -> Draft {
+    Draft {
+        topics: Topics::new(topics.iter().map(|name| topic(name))).unwrap(),
+        kind: "t".parse().unwrap(),
+        data: Data::null(),
+        key: None,
+        id: None,
+        once: None,
+        ttl_ms: None,
+        ephemeral: false,
+        expect: None,
+    }
+}
+
+fn log(options: &Options) -> (Arc<Log>, Arc<Memory>) {
+    let log = Log::new(options);
+    let store = Memory::open(Arc::clone(&log));
+    (log, store)
+}
+
+async fn publish(store: &Memory, draft: Draft) -> u64 {
+    store.append(vec![draft]).await[0].unwrap().seq.map_or(0, Seq::number)
+}
+
+fn read(reader: &mut Reader) -> Result<(Span, Vec<u64>), Reset> {
+    let mut out = Vec::new();
+    let span = reader.read(ALL, &mut out)?;
+    Ok((span, seqs(&out)))
+}
+
+fn seqs(events: &[Arc<Event>]) -> Vec<u64> {
+    events.iter().map(|event| event.seq().map_or(0, Seq::number)).collect()
+}
+
+#[tokio::test]
+async fn one_cursor_reads_many_topics_in_order() {
+    let (log, store) = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    for topics in [&["a"][..], &["b"], &["c"], &["a", "b"], &["b", "a", "c"]] {
+        publish(&store, draft(topics)).await;
+    }
+    let (span, seqs) = read(&mut reader).unwrap();
+    assert_eq!(seqs, [1, 2, 4, 5]);
+    assert_eq!((span.after.seq.number(), span.cursor.seq.number(), span.more), (0, 5, false));
+    let (span, seqs) = read(&mut reader).unwrap();
+    assert_eq!((seqs.len(), span.after, span.cursor), (0, reader.cursor(), reader.cursor()));
+}
+
+#[tokio::test]
+async fn a_limited_read_says_that_there_is_more() {
+    let (log, store) = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    for n in 0..10 {
+        publish(&store, draft(&[if n % 2 == 0 { "a" } else { "b" }])).await;
+    }
+    let mut seen = Vec::new();
+    loop {
+        let span = reader.read(Limit { events: 3, bytes: 1 << 20 }, &mut seen).unwrap();
+        if !span.more {
+            break;
+        }
+    }
+    assert_eq!(seqs(&seen), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+}
+
+#[tokio::test]
+async fn a_reader_below_the_floor_gets_one_reset_and_the_rest() {
+    let (log, store) = log(&Options { ring_events_max: 2, ..Options::default() });
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    publish(&store, draft(&["b"])).await;
+    for _ in 0..4 {
+        publish(&store, draft(&["a"])).await;
+    }
+    let reset = read(&mut reader).unwrap_err();
+    assert_eq!((reset.reason, reset.topics), (ResetReason::Expired, vec![topic("a")]));
+    assert_eq!(read(&mut reader).unwrap().1, [1, 4, 5]);
+    let mut earliest = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Earliest);
+    assert_eq!(read(&mut earliest).unwrap().1, [1, 4, 5]);
+}
+
+#[tokio::test]
+async fn keys_conflate_within_one_read() {
+    let (log, store) = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::Latest);
+    let keyed = |key: &str| Draft { key: Some(key.parse().unwrap()), ..draft(&["a"]) };
+    for draft in [keyed("x"), keyed("y"), draft(&["a"]), keyed("x"), draft(&["a"])] {
+        publish(&store, draft).await;
+    }
+    assert_eq!(read(&mut reader).unwrap().1, [2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn an_ephemeral_event_reaches_who_is_there() {
+    let (log, store) = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    let ephemeral = Draft { ephemeral: true, ..draft(&["a", "b"]) };
+    publish(&store, ephemeral).await;
+    publish(&store, draft(&["a"])).await;
+    let mut late = Reader::new(&log, &[topic("a")], None, Start::Earliest);
+    assert_eq!(read(&mut reader).unwrap().1, [1, 0]);
+    assert_eq!(read(&mut reader).unwrap().1, [0; 0]);
+    assert_eq!(read(&mut late).unwrap().1, [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_outlived_its_time_is_not_replayed_and_no_reset() {
+    let (log, store) = log(&Options::default());
+    let start = Reader::new(&log, &[topic("a")], None, Start::Latest).cursor();
+    publish(&store, Draft { ttl_ms: Some(1000), ..draft(&["a"]) }).await;
+    publish(&store, draft(&["a"])).await;
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::After(start));
+    assert_eq!(read(&mut reader).unwrap().1, [2]);
+}
+
+#[tokio::test]
+async fn expect_decides_between_two_editors() {
+    let (_log, store) = log(&Options::default());
+    let expecting = |seq| Draft { expect: Seq::new(seq), ..draft(&["a"]) };
+    let answers = store.append(vec![expecting(0), expecting(0), expecting(1)]).await;
+    let seqs: Vec<_> =
+        answers.iter().map(|answer| answer.map(|appended| appended.seq.unwrap().number())).collect();
+    assert_eq!(seqs[0], Ok(1));
+    assert_eq!(seqs[1], Err(events::Rejection::Conflict { last: Seq::new(1).unwrap() }));
+    assert_eq!(seqs[2], Ok(2));
+}
+
+#[tokio::test]
+async fn a_token_appends_once() {
+    let (log, store) = log(&Options::default());
+    let once = || Draft { once: Some("k:1".into()), ..draft(&["a"]) };
+    let answers = store.append(vec![once(), draft(&["a"]), once()]).await;
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers[0].seq, answers[2].seq);
+    assert_eq!((answers[0].duplicate, answers[2].duplicate), (false, true));
+    assert_eq!(log.tail().number(), 2);
+}
