@@ -185,7 +185,7 @@ export class Connection {
   private connect(effect: Extract<Effect, { do: 'open' }>, running: Running): void {
     const id = effect.link
     running.topics = new Set(this.topics())
-    this.session.begin(id, this.session.cursor)
+    this.session.begin(id, this.session.cursor, effect.transport !== 'poll')
     running.link = OPEN[effect.transport](this.request(id, effect.pad, effect.heartbeatMs), {
       open: () => this.dispatch({ type: 'open', link: id }),
       heard: () => this.dispatch({ type: 'heard', link: id }),
@@ -274,6 +274,9 @@ export class Connection {
   private deliver(): void {
     const writer = this.ladder.writer
     if (!writer) return
+    if (!this.session.follows(writer.id)) {
+      return this.closed(writer.id, { kind: 'gap', message: 'opened before the history was reset' })
+    }
     for (const delivery of this.session.drain(writer.id)) this.events.deliver(delivery)
   }
 

@@ -99,8 +99,8 @@ export interface LinkState {
   readonly startedAt: number
   /** Asked of the gateway; replaced by what `hello` says. */
   heartbeatMs: number
-  /** Opened with padding, after the path withheld the stream without it. */
-  readonly padded: boolean
+  /** The second try of the same transport: with padding, or from the cursor that has moved on. */
+  readonly second: boolean
   /** Opened to climb, beside a link that works. */
   readonly probe: boolean
   openedAt: number | null

@@ -2,7 +2,7 @@ import { Blame } from './blame.js'
 import { Climb } from './climb.js'
 import type { Close, Effect, Input, LinkState, PageSignal, Phase, SwitchReason } from './ladder-types.js'
 import { RANK } from './ladder-types.js'
-import { deadline, score, silentFor, suspectAfter } from './link-rules.js'
+import { deadline, score, silentFor, suspectAfter, troubled } from './link-rules.js'
 import type { Bye, Transport } from './protocol.js'
 import type { Timing } from './timing.js'
 
@@ -281,15 +281,18 @@ export class Ladder {
     if (close.kind === 'fatal' && !unneeded && !(link.bye === 'replaced')) return this.stop(close)
     if (link.bye === 'disconnected') return this.stop({ ...close, kind: 'fatal' })
     if (close.kind === 'auth' && !unneeded) return this.tokenTurnedDown(close)
+    // It began where another link has since moved on from: once more, from there.
+    if (close.kind === 'gap' && link.provenAt === null && !link.second && !unneeded)
+      return this.open(link.transport, link.probe, true, false)
     this.climb.ended(link, this.now, RANK[link.transport] === this.topRank())
     if (!unneeded && !link.leaving && close.kind === 'lost' && !link.stable) {
-      if (reason === 'buffered' && link.transport === 'sse' && !link.padded && link.provenAt === null) {
-        return this.open('sse', true, link.probe)
+      if (reason === 'buffered' && link.transport === 'sse' && !link.second && link.provenAt === null) {
+        return this.open('sse', link.probe, true, true)
       }
       if (link.provenAt !== null) this.blame.flaky.add(link.transport)
       this.blameFailure(link.transport, reason === 'buffered' ? 3 : 1)
     }
-    if (this.race) this.race.nextAt = close.kind === 'busy' ? this.now + this.timing.stage : this.now
+    if (this.race) this.race.nextAt = close.kind === 'lost' ? this.now : this.now + this.timing.stage
     if (wasWriter || !this.writer) {
       this.ended = { stable: link.stable, hintMs: Math.max(this.ended.hintMs, close.retryAfterMs ?? 0) }
     }
@@ -365,17 +368,17 @@ export class Ladder {
       if (flying) continue
       // One that failed a moment ago does not get the others to wait for it.
       if (race.probe || !this.blame.doubtful(rung)) race.nextAt = this.now + this.timing.stage
-      this.open(rung, false, race.probe)
+      this.open(rung, race.probe, false, false)
     }
   }
 
-  private open(transport: Transport, padded: boolean, probe: boolean): void {
+  private open(transport: Transport, probe: boolean, second: boolean, pad: boolean): void {
     const link: LinkState = {
       id: this.nextId++,
       transport,
       startedAt: this.now,
       heartbeatMs: this.climb.heartbeatMs,
-      padded,
+      second,
       probe,
       openedAt: null,
       firstAt: null,
@@ -390,7 +393,7 @@ export class Ladder {
       closeAt: null,
     }
     this.links.push(link)
-    this.out.push({ do: 'open', link: link.id, transport, pad: padded, heartbeatMs: link.heartbeatMs })
+    this.out.push({ do: 'open', link: link.id, transport, pad, heartbeatMs: link.heartbeatMs })
   }
 
   /** Picks the writer, closes what lost, and plans what comes next. */
@@ -406,7 +409,8 @@ export class Ladder {
     const flying = this.links.some((link) => link.provenAt === null && link.closeAt === null)
     if (this.race && this.race.rungs.length === 0 && !flying) this.race = null
     this.climb.plan(this.now, best, this.topRung(), this.blame.worked)
-    if (!best && !flying && !this.race && this.retryAt === null && !this.away) this.planRetry()
+    const needed = !best || best.leaving
+    if (needed && !flying && !this.race && this.retryAt === null && !this.away) this.planRetry()
   }
 
   private settled(writer: LinkState): void {
@@ -417,15 +421,23 @@ export class Ladder {
       if (upgrade && writer.probe) this.climb.switched(this.now)
       this.settledOn = writer.transport
     }
-    if (writer.suspect || writer.leaving) return
+    if (troubled(writer)) {
+      // Whatever is coming up may be needed, but two links in trouble are not better than one.
+      for (const link of this.links) if (link !== writer && link.provenAt !== null) this.lost(link)
+      return
+    }
     if (this.race && !this.race.probe) {
       const above = this.race.rungs.filter((rung) => RANK[rung] > RANK[writer.transport])
       this.race.rungs.splice(0, this.race.rungs.length, ...above)
     }
     for (const link of this.links) {
-      const lost = link.provenAt !== null || RANK[link.transport] <= RANK[writer.transport]
-      if (link !== writer && lost) link.closeAt ??= this.now + this.timing.linger
+      if (link !== writer && (link.provenAt !== null || RANK[link.transport] <= RANK[writer.transport])) this.lost(link)
     }
+  }
+
+  /** It stays for a moment, in case the winner dies young. */
+  private lost(link: LinkState): void {
+    link.closeAt ??= this.now + this.timing.linger
   }
 
   private planRetry(): void {

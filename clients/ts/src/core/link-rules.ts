@@ -24,9 +24,11 @@ export function deadline(link: LinkState, timing: Timing): { at: number; reason:
 export function score(link: LinkState): number {
   if (link.firstAt === null) return -1
   const proven = link.provenAt === null ? 0 : 20
-  const troubled = link.suspect || link.leaving ? 10 : 0
-  return 10 + proven - troubled + RANK[link.transport]
+  return 10 + proven - (troubled(link) ? 10 : 0) + RANK[link.transport]
 }
+
+/** Silent for too long, or about to end: anything proven is better. */
+export const troubled = (link: LinkState): boolean => link.suspect || link.leaving
 
 /** Silence after which another link is started beside this one. */
 export function suspectAfter(link: LinkState, timing: Timing): number {

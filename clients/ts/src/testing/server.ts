@@ -121,7 +121,7 @@ export class FakeServer {
     this.requests.push({ transport: 'ws', url, at: this.clock.now() })
     const path = this.path.ws
     this.clock.setTimeout(() => {
-      if (path === 'unanswered') return
+      if (path === 'unanswered' || socket.readyState !== 0) return
       if (path === 'refused') return socket.pipe.close()
       const offered = socket.protocols.find((protocol) => protocol.startsWith('bearer.'))?.slice(7)
       socket.accept()
@@ -164,21 +164,17 @@ export class FakeServer {
   private async poll(url: URL, signal: AbortSignal | null | undefined): Promise<Response> {
     const after = url.searchParams.get('after')
     const topics = topicsOf(url)
-    const { from, reset } = this.log.resume(after, [...topics])
-    const start = reset?.reason === 'expired' || !reset ? (after ?? this.log.tail) : `${this.log.epoch}.${from}`
+    const arrived = this.log.tail
     const until = this.clock.now() + Number(url.searchParams.get('wait') ?? 25) * 1000
     const cutAt = typeof this.path.poll === 'number' ? this.clock.now() + this.path.poll : Number.POSITIVE_INFINITY
     for (;;) {
+      const { from, reset } = this.log.resume(after ?? arrived, [...topics])
       const events = this.log.between(from, this.log.seq, topics)
       if (events.length > 0 || reset || after === null || this.clock.now() >= until) {
         const hello = after === null ? this.hello('poll', 0) : undefined
-        const batch: Batch = {
-          after: start.includes('.') ? start : this.log.tail,
-          cursor: this.log.tail,
-          events,
-          hello,
-          reset,
-        }
+        const kept = after?.includes('.') && (!reset || reset.reason === 'expired')
+        const start = kept ? after : `${this.log.epoch}.${from}`
+        const batch = { after: start, cursor: this.log.tail, events, hello, reset }
         const texts = this.tamper(JSON.stringify(batch), 'poll')
         return jsonResponse(200, JSON.parse(texts[0] ?? '{}') as unknown)
       }
