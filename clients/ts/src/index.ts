@@ -8,4 +8,4 @@ export type { Batch, Bye, EventMap, Hello, Reset, ThroughlineEvent, Transport } 
 export { inRollout } from './core/rollout.js'
 export { TIMING, type Timing } from './core/timing.js'
 export type { GetToken, TokenReason } from './core/token.js'
-export type { Member, PublishOptions, Topic } from './core/topic.js'
+export type { Member, PresenceStatus, PublishOptions, Topic } from './core/topic.js'

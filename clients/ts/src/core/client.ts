@@ -7,7 +7,7 @@ import type { ClientError, ClientOptions } from './options.js'
 import type { EventMap, Hello, Reset, ThroughlineEvent, Transport } from './protocol.js'
 import type { Delivery } from './session.js'
 import { iterate } from './stream.js'
-import { Topic } from './topic.js'
+import { type PresenceStatus, Topic } from './topic.js'
 
 /** One immutable view of the client. Two views are the same object as long as nothing changed. */
 export interface ClientState {
@@ -34,7 +34,7 @@ export class Client<M extends EventMap = EventMap> {
   private readonly changes = new Emitter<undefined>()
   private readonly connection: Connection
   private readonly wanted = new Map<string, number>()
-  private readonly present = new Map<string, { status: string; info?: unknown }>()
+  private readonly present = new Map<string, { status: PresenceStatus; info?: unknown }>()
   private holders = 0
   private releaseTimer: unknown
   private snapshot: ClientState | null = null
@@ -62,9 +62,7 @@ export class Client<M extends EventMap = EventMap> {
   }
 
   /** Hears that `state` is another object. Does not connect. */
-  subscribe(listener: () => void): () => void {
-    return this.changes.on('', listener)
-  }
+  readonly subscribe = (listener: () => void): (() => void) => this.changes.on('', listener)
 
   /** Connects, also after `close` and after a fatal refusal. */
   connect(): void {
@@ -187,12 +185,9 @@ export class Client<M extends EventMap = EventMap> {
     })
   }
 
-  private announce(topic: string, status: string | null, info?: unknown): Promise<unknown> {
-    if (status === null) {
-      this.present.delete(topic)
-      return Promise.resolve()
-    }
-    this.present.set(topic, { status, info })
+  private announce(topic: string, status: PresenceStatus, info?: unknown): Promise<unknown> {
+    if (status === 'offline') this.present.delete(topic)
+    else this.present.set(topic, { status, info })
     return this.send({ op: 'presence', topic, status, info })
   }
 

@@ -259,6 +259,8 @@ export class Connection {
     if (batch.expiring) this.renewToken()
     // Not before the proof: the reply would push out what a path that is one message behind holds back.
     if (this.ladder.writer?.id === id && this.transport === 'ws') this.measure(id)
+    // A stream ends after its bye; a poll has to be ended.
+    if (batch.bye && this.running.get(id)?.transport === 'poll') this.closed(id, { kind: 'busy' })
     return batch.more === true
   }
 

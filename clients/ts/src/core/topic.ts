@@ -12,10 +12,13 @@ export interface PublishOptions {
   eventId?: string
 }
 
+/** How a member is there; `offline` leaves. */
+export type PresenceStatus = 'online' | 'away' | 'offline'
+
 /** Someone who is present in a topic. */
 export interface Member {
   readonly user: string
-  readonly status: string
+  readonly status: PresenceStatus
   readonly info?: unknown
   readonly since: string
   readonly last_seen: string
@@ -29,7 +32,7 @@ export interface TopicHost {
   want(topic: string): () => void
   hear(name: string, listener: (event: ThroughlineEvent) => void): () => void
   onReset(listener: (reset: Reset) => void): () => void
-  announce(topic: string, status: string | null, info?: unknown): Promise<unknown>
+  announce(topic: string, status: PresenceStatus, info?: unknown): Promise<unknown>
 }
 
 /** One topic: listening subscribes, and the last listener to leave unsubscribes. */
@@ -79,14 +82,9 @@ export class Topic<M extends EventMap = EventMap> {
     return this.host.send({ op: 'publish', topic: this.name, type, data, key, ephemeral: true })
   }
 
-  /** Makes this client a member, and keeps it one across reconnects until `leave`. */
-  presence(status: string, info?: unknown): Promise<unknown> {
+  /** Makes this client a member and keeps it one across reconnects; `offline` leaves. */
+  presence(status: PresenceStatus, info?: unknown): Promise<unknown> {
     return this.host.announce(this.name, status, info)
-  }
-
-  /** Stops being kept a member; the gateway forgets it when the session ends. */
-  leave(): void {
-    void this.host.announce(this.name, null)
   }
 
   /** Who is present. */
