@@ -155,12 +155,14 @@ export class Client<M extends EventMap = EventMap> {
 
   /** Uses nothing above this transport; null: whatever works best. */
   prefer(transport: Transport | null): void {
-    this.connection.dispatch({ type: 'prefer', transport })
+    const { connection } = this
+    connection.dispatch(() => connection.ladder.prefer(transport))
   }
 
   private interest(): void {
-    if (this.options.autoConnect !== false && this.connection.phase === 'idle') this.connect()
-    else if (this.holders > 0 && this.connection.phase === 'closed' && !this.connection.ladder.error) this.connect()
+    const { phase, lastClose } = this.connection.ladder
+    const again = this.holders > 0 && phase === 'closed' && !lastClose
+    if (again || (phase === 'idle' && this.options.autoConnect !== false)) this.connect()
   }
 
   private want(topic: string): () => void {
@@ -198,9 +200,8 @@ export class Client<M extends EventMap = EventMap> {
     }
   }
 
-  private deliver({ event, reset }: Delivery): void {
-    if (reset) return this.resets.emit('', reset)
-    if (!event) return
+  private deliver(event: Delivery): void {
+    if ('reset' in event) return this.resets.emit('', event.reset)
     let heard = event
     if (this.options.decode) {
       try {
@@ -226,7 +227,7 @@ export class Client<M extends EventMap = EventMap> {
       transport,
       isRealtime: transport === 'ws' || transport === 'sse',
       retryCount: transport ? 0 : ladder.retryCount,
-      nextRetryAt: ladder.retryAt,
+      nextRetryAt: ladder.retryAt || null,
       latencyMs: transport === 'ws' ? latencyMs : null,
       cursor: session.cursor,
       error,

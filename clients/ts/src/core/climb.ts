@@ -1,5 +1,4 @@
-import type { LinkState } from './ladder-types.js'
-import { RANK } from './ladder-types.js'
+import { type LinkState, RANK } from './ladder-types.js'
 import type { Transport } from './protocol.js'
 import type { Timing } from './timing.js'
 
@@ -9,13 +8,13 @@ const HEARTBEAT_MIN = 3000
 /** When to try a better transport beside one that works, and what the past says about doing so. */
 export class Climb {
   /** When the next probe is due; Infinity: there is nothing above. */
-  nextAt = Number.POSITIVE_INFINITY
+  nextAt = Infinity
   /** Heartbeat to ask for: shorter on paths that cut streams which were silent for long. */
   heartbeatMs: number
   private tries = 0
   private factor = 1
   private regained = false
-  private switches: number[] = []
+  private upgrades: number[] = []
 
   constructor(
     private readonly timing: Timing,
@@ -24,62 +23,54 @@ export class Climb {
     this.heartbeatMs = timing.heartbeat
   }
 
-  reset(): void {
-    this.nextAt = Number.POSITIVE_INFINITY
+  /** What did not work may work now: probe at `at`, and begin the waits anew. */
+  reset(at = Infinity): void {
+    this.nextAt = at
     this.tries = 0
     this.factor = 1
     this.regained = false
-  }
-
-  /** Something changed: what did not work may work now. */
-  hurry(now: number): void {
-    this.reset()
-    this.nextAt = now
     this.heartbeatMs = this.timing.heartbeat
   }
 
-  switched(now: number): void {
-    this.switches.push(now)
+  upgraded(now: number): void {
+    this.upgrades.push(now)
   }
 
-  /** Learns from the end of a link. `top`: nothing better was allowed. */
-  ended(link: LinkState, now: number, top: boolean): void {
-    if (link.provenAt === null || link.closeAt !== null) return
-    const life = now - link.provenAt
-    if (life >= this.timing.upgradeLife) {
-      if (top) this.reset()
-    } else if (link.probe) this.factor *= 2
+  /** Learns from the end of a proven link. */
+  ended(link: LinkState, now: number): void {
+    if (link.probe && now - link.provenAt < this.timing.upgradeLife) this.factor *= 2
     const silence = now - link.heardAt
     if (link.leaving || link.transport === 'poll' || silence < HEARTBEAT_MIN || silence > link.heartbeatMs) return
     this.heartbeatMs = Math.max(HEARTBEAT_MIN, Math.min(this.heartbeatMs, Math.round(0.7 * silence)))
   }
 
-  /** Sets the time of the next probe while the writer is below the best that is allowed. */
-  plan(now: number, writer: LinkState | null, top: Transport | null, worked: ReadonlySet<Transport>): void {
-    if (writer?.provenAt == null || top === null) return
+  /**
+   * Sets the time of the next probe while the writer is below the best that is allowed.
+   * @param worked whether the best has worked on this network.
+   */
+  plan(now: number, writer: LinkState, top: Transport, worked: boolean): void {
+    const { timing } = this
     if (RANK[writer.transport] >= RANK[top]) {
-      this.nextAt = Number.POSITIVE_INFINITY
-      return
+      this.nextAt = Infinity
+      if (writer.provenAt + timing.upgradeLife <= now) {
+        this.tries = 0
+        this.factor = 1
+        this.regained = false
+      }
+    } else if (this.nextAt === Infinity) {
+      const regain = worked && !this.regained
+      const wait = timing.probe[Math.min(this.tries, timing.probe.length - 1)] ?? timing.quarantine
+      if (regain) this.regained = true
+      else this.tries += 1
+      this.nextAt = now + (regain ? timing.regain : wait * this.factor) * (0.8 + 0.4 * this.random())
     }
-    if (this.nextAt !== Number.POSITIVE_INFINITY) return
-    const spread = 0.8 + 0.4 * this.random()
-    if (worked.has(top) && !this.regained) {
-      this.regained = true
-      this.nextAt = now + this.timing.regain * spread
-      return
-    }
-    const steps = this.timing.probe
-    const wait = steps[Math.min(this.tries, steps.length - 1)] ?? this.timing.quarantine
-    this.tries += 1
-    this.nextAt = now + wait * spread * this.factor
   }
 
-  /** True when it is time to probe; then the next one is planned anew. */
-  due(now: number): boolean {
-    if (now < this.nextAt) return false
-    this.switches = this.switches.filter((at) => now - at < this.timing.switchWindow)
-    const oldest = this.switches[this.switches.length - SWITCHES_MAX]
-    this.nextAt = oldest === undefined ? Number.POSITIVE_INFINITY : oldest + this.timing.switchWindow
-    return oldest === undefined
+  /** The probe is due: true to go on, false when there were too many switches of late. Either way plan anew. */
+  take(now: number): boolean {
+    this.upgrades = this.upgrades.slice(-SWITCHES_MAX)
+    const free = this.upgrades.length < SWITCHES_MAX ? 0 : (this.upgrades[0] as number) + this.timing.switchWindow
+    this.nextAt = free > now ? free : Infinity
+    return free <= now
   }
 }

@@ -4,7 +4,7 @@ import type { Bye, Transport } from './protocol.js'
 export type CloseKind =
   /** Cut, refused by something on the path, timed out: may be the transport's fault. */
   | 'lost'
-  /** A poll that was superseded, or a hole in the chain of batches: reconnect with the cursor, nobody's fault. */
+  /** A hole in the chain of batches, or a start that others have moved on from: reconnect with the cursor. */
   | 'gap'
   /** The gateway is busy, draining, or asks for time: not the transport's fault. */
   | 'busy'
@@ -16,11 +16,12 @@ export type CloseKind =
 /** How a link ended. */
 export interface Close {
   readonly kind: CloseKind
-  /** Milliseconds that the other side asked to wait. */
-  readonly retryAfterMs?: number
+  /** For people. */
+  readonly message: string
   /** A close code, an HTTP status, or nothing. */
   readonly code?: number
-  readonly message?: string
+  /** Milliseconds that the other side asked to wait. */
+  readonly waitMs?: number
 }
 
 /** Bounded: safe as a metric label. */
@@ -35,6 +36,16 @@ export type SwitchReason =
   | 'gap' // a batch did not follow the one before it
   | 'auth' // the token was refused
 
+/** What telemetry hears: bounded names, safe as metric labels. */
+export type Telemetry =
+  | {
+      readonly type: 'transport'
+      readonly from: Transport | null
+      readonly to: Transport
+      readonly reason: SwitchReason
+    }
+  | { readonly type: 'lost'; readonly transport: Transport; readonly reason: SwitchReason; readonly code?: number }
+
 /** The session's state as an application sees it. */
 export type Phase = 'idle' | 'connecting' | 'live' | 'degraded' | 'recovering' | 'offline' | 'paused' | 'closed'
 
@@ -48,77 +59,50 @@ export type PageSignal =
   | 'network' // another network, perhaps with other obstacles
   | 'pagehide'
 
-/** Everything that can happen to the ladder. */
-export type Input =
-  | { readonly type: 'start' }
-  | { readonly type: 'stop'; readonly error?: Close }
-  | { readonly type: 'page'; readonly signal: PageSignal }
-  | { readonly type: 'tick' }
-  /** The socket is open, or the response head is there. */
-  | { readonly type: 'open'; readonly link: number }
-  /** Any byte. */
-  | { readonly type: 'heard'; readonly link: number }
-  | { readonly type: 'batch'; readonly link: number; readonly bye?: Bye; readonly heartbeatMs?: number }
-  | { readonly type: 'closed'; readonly link: number; readonly close: Close }
-  /** Events arrive seconds after they happened, time after time. */
-  | { readonly type: 'lagging'; readonly link: number }
-  /** A negative kept from an earlier page. */
-  | { readonly type: 'blocked'; readonly transport: Transport; readonly until: number }
-  /** The remembered negatives do not hold any more (another deployment). */
-  | { readonly type: 'forget' }
-  /** Open the current transport anew beside itself: its parameters changed. */
-  | { readonly type: 'reopen' }
-  /** Nothing above this transport; null: no limit. */
-  | { readonly type: 'prefer'; readonly transport: Transport | null }
-
-/** What the ladder wants done. */
-export type Effect =
-  | {
-      readonly do: 'open'
-      readonly link: number
-      readonly transport: Transport
-      readonly pad: boolean
-      readonly heartbeatMs: number
-    }
-  | { readonly do: 'close'; readonly link: number }
-  | { readonly do: 'ping'; readonly link: number }
+/** What the ladder wants done. Nothing here may call back into it before it has returned. */
+export interface Effects {
+  /** @param pad asks for padding, which some buffering paths need. */
+  open(link: LinkState, pad: boolean): void
+  close(link: LinkState): void
+  ping(link: LinkState): void
   /** The next link needs a fresh token. */
-  | { readonly do: 'refresh' }
+  refreshToken(): void
   /** The gateway ended this session: the next link starts another. */
-  | { readonly do: 'anew' }
+  newSession(): void
   /** Keep until then that the transport does not work here. */
-  | { readonly do: 'remember'; readonly transport: Transport; readonly until: number }
-  | { readonly do: 'forget' }
-  | { readonly do: 'switched'; readonly from: Transport | null; readonly to: Transport; readonly reason: SwitchReason }
-  | { readonly do: 'lost'; readonly transport: Transport; readonly reason: SwitchReason; readonly close?: Close }
+  remember(transport: Transport, until: number): void
+  /** What was remembered does not hold any more. */
+  forget(): void
+  report(telemetry: Telemetry): void
+}
 
-/** One connection, or one loop of polls. */
+/** One connection, or one loop of polls. Times are 0 until they come. */
 export interface LinkState {
-  readonly id: number
   readonly transport: Transport
+  /** Opened to climb, beside a link that works. */
+  readonly probe: boolean
+  /** The second try of the same transport: with padding, or from the cursor that has moved on. */
+  readonly second: boolean
   readonly startedAt: number
   /** Asked of the gateway; replaced by what `hello` says. */
   heartbeatMs: number
-  /** The second try of the same transport: with padding, or from the cursor that has moved on. */
-  readonly second: boolean
-  /** Opened to climb, beside a link that works. */
-  readonly probe: boolean
-  openedAt: number | null
-  firstAt: number | null
-  provenAt: number | null
+  openedAt: number
+  firstAt: number
+  /** When it was shown to deliver: `hello` and one more batch, or an answered poll. */
+  provenAt: number
   /** Proven for long enough to count as stable. */
   stable: boolean
   heardAt: number
-  /** Deadlines count from here when the clock jumped; otherwise 0. */
+  /** Deadlines count from here when the clock jumped. */
   graceFrom: number
-  pingAt: number | null
+  pingAt: number
   /** Silent beyond its heartbeat: anything proven beats it. */
   suspect: boolean
   /** About to end, or to be replaced: anything proven beats it, and its end is nobody's fault. */
   leaving: boolean
   bye: Bye['reason'] | null
   /** Will be closed then: it lost. */
-  closeAt: number | null
+  closeAt: number
 }
 
 /** Better transports rank higher. */

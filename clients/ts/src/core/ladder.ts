@@ -1,14 +1,21 @@
 import { Blame } from './blame.js'
 import { Climb } from './climb.js'
-import type { Close, Effect, Input, LinkState, PageSignal, Phase, SwitchReason } from './ladder-types.js'
-import { RANK } from './ladder-types.js'
-import { deadline, score, silentFor, suspectAfter, troubled } from './link-rules.js'
+import {
+  type Close,
+  type Effects,
+  type LinkState,
+  type PageSignal,
+  type Phase,
+  RANK,
+  type SwitchReason,
+} from './ladder-types.js'
+import { deadline, score, silentSince, suspectAfter, troubled } from './link-rules.js'
 import type { Bye, Transport } from './protocol.js'
 import type { Timing } from './timing.js'
 
 /** Links being opened best first, the next one when the last has not been proven in time. */
 interface Race {
-  readonly rungs: Transport[]
+  rungs: Transport[]
   nextAt: number
   /** Climbing beside a link that works. */
   readonly probe: boolean
@@ -25,145 +32,129 @@ export interface LadderOptions {
 }
 
 /**
- * Chooses, falls and climbs: a state machine without clock, sockets or promises. `step` takes what happened and
- * the time, changes the state, and returns what to do; `wakeAt` says when to call with a `tick`.
+ * Chooses, falls and climbs: a state machine without clock, sockets or promises. Every input goes through `step`,
+ * which sets the time, changes the state, and has done what follows from it. `wakeAt` says when to step next.
  */
 export class Ladder {
-  phase: Phase = 'idle'
-  readonly links: LinkState[] = []
+  links: LinkState[] = []
   /** The link that may write to the application. */
   writer: LinkState | null = null
-  /** When the next attempt starts; null: none is planned. */
-  retryAt: number | null = null
+  /** When the next attempt starts; 0: none is planned. */
+  retryAt = 0
   /** Rounds in which nothing was proven, since the last stable link. */
   retryCount = 0
-  /** Why it stopped for good. */
-  error: Close | null = null
-  /** When `step` wants a `tick`; Infinity: not at all. */
-  wakeAt = Number.POSITIVE_INFINITY
+  /** How the latest link ended; after a fatal refusal, the refusal. */
+  lastClose: Close | null = null
+  started = false
+  /** When `step` has to be called even if nothing happens; Infinity: not at all. */
+  wakeAt = Infinity
 
   private readonly blame: Blame
   private readonly climb: Climb
   private readonly timing: Timing
   private readonly random: () => number
-  private started = false
+  private now = 0
+  private dirty = false
   private visible = true
   private online = true
   private away = false
+  private everStarted = false
   private everProven = false
   private tokenRefused = false
   private ceiling = RANK.ws
-  private resumedAt = Number.NEGATIVE_INFINITY
-  private wokenAt = Number.NEGATIVE_INFINITY
+  private resumedAt = -Infinity
+  private wokenAt = -Infinity
   private hiddenAt = 0
-  private nextId = 1
   private race: Race | null = null
   private settledOn: Transport | null = null
   private lastReason: SwitchReason = 'first'
-  /** How the latest link ended: decides the wait before the next round. */
-  private ended = { stable: false, hintMs: 0 }
-  private now = 0
-  private out: Effect[] = []
+  /** The latest round had a stable link, and the longest wait that was asked for in it. */
+  private roundStable = false
+  private roundWaitMs = 0
 
-  constructor(private readonly options: LadderOptions) {
+  constructor(
+    private readonly options: LadderOptions,
+    private readonly effects: Effects,
+  ) {
     this.timing = options.timing
     this.random = options.random
     this.blame = new Blame(options.timing)
     this.climb = new Climb(options.timing, options.random)
   }
 
-  /** Takes one input at the time `now` (milliseconds, never falling) and returns what to do, in order. */
-  step(input: Input, now: number): Effect[] {
+  /** Takes one input at the time `now` (milliseconds, never falling). */
+  step(now: number, input?: () => void): void {
     this.now = now
-    this.out = []
     if (now - this.wakeAt >= this.timing.late) this.slept()
-    this.take(input)
-    if (this.started) {
-      this.enforceDeadlines()
-      this.startDueRaces()
-      this.openDueRungs()
-      this.settle()
-    }
-    this.phase = this.currentPhase()
-    this.wakeAt = this.started ? this.nextWake() : Number.POSITIVE_INFINITY
-    return this.out
+    input?.()
+    do {
+      this.dirty = false
+      this.wakeAt = Infinity
+      if (this.started) this.pass()
+    } while (this.dirty)
   }
 
-  private take(input: Input): void {
-    switch (input.type) {
-      case 'start':
-        if (this.started) return
-        this.started = true
-        this.everProven = false
-        this.error = null
-        this.ended = { stable: false, hintMs: 0 }
-        this.retryAt = this.now
-        return
-      case 'stop':
-        return this.stop(input.error ?? null)
-      case 'page':
-        return this.page(input.signal)
-      case 'blocked':
-        return this.blame.block(input.transport, input.until)
-      case 'forget':
-        return this.forget()
-      case 'reopen':
-        return this.reopen()
-      case 'prefer':
-        this.ceiling = input.transport ? RANK[input.transport] : RANK.ws
-        if (this.writer && RANK[this.writer.transport] > this.ceiling) this.reopen()
-        else this.climb.hurry(this.now)
-        return
-      case 'tick':
-        return
-      default: {
-        const link = this.links.find((candidate) => candidate.id === input.link)
-        if (link) this.takeFromLink(link, input)
-      }
-    }
+  get phase(): Phase {
+    if (!this.started) return this.everStarted ? 'closed' : 'idle'
+    if (this.writer?.provenAt) return this.writer.transport === 'poll' ? 'degraded' : 'live'
+    if (!this.online) return 'offline'
+    if (this.away || !(this.visible || this.links.length)) return 'paused'
+    return this.everProven ? 'recovering' : 'connecting'
   }
 
-  private takeFromLink(link: LinkState, input: Extract<Input, { link: number }>): void {
-    if (input.type === 'closed') {
-      const reason = link.bye ? 'bye' : reasonOf(link, input.close)
-      return this.gone(link, input.close, reason)
-    }
-    if (input.type === 'lagging') return this.fail(link, 'buffered')
+  // Inputs, all within `step`.
+
+  start(): void {
+    if (this.started) return
+    this.started = this.everStarted = true
+    this.everProven = this.tokenRefused = false
+    this.lastClose = null
+    this.retryAt = this.now
+  }
+
+  stop(close: Close | null): void {
+    for (const link of this.links) this.drop(link)
+    this.started = false
+    this.lastClose = close
+    this.race = this.settledOn = null
+    this.retryAt = this.retryCount = this.roundWaitMs = 0
+    this.climb.reset()
+  }
+
+  /** Any byte. The first one also tells that the link is open. */
+  heard(link: LinkState): void {
     link.heardAt = this.now
-    link.pingAt = null
+    link.pingAt = 0
     link.suspect = false
-    link.openedAt ??= this.now
-    if (input.type !== 'batch') return
-    if (input.heartbeatMs) link.heartbeatMs = input.heartbeatMs
-    if (link.firstAt !== null || link.transport === 'poll') this.proven(link)
-    link.firstAt ??= this.now
-    if (input.bye) this.bye(link, input.bye)
+    link.openedAt ||= this.now
   }
 
-  private proven(link: LinkState): void {
-    if (link.provenAt !== null) return
-    link.provenAt = this.now
-    this.everProven = true
-    this.tokenRefused = false
-    this.blame.proven(link.transport, this.now)
-    this.judge()
-    if (this.race) {
-      const open = this.race.rungs.filter((rung) => RANK[rung] > RANK[link.transport])
-      this.race.rungs.splice(0, this.race.rungs.length, ...open)
+  batch(link: LinkState, bye?: Bye): void {
+    this.heard(link)
+    if (!link.provenAt && (link.firstAt || link.transport === 'poll')) {
+      link.provenAt = this.now
+      this.everProven = true
+      this.tokenRefused = false
+      this.blame.standing[link.transport].provenAt = this.now
+      this.judge()
     }
-  }
-
-  private bye(link: LinkState, bye: Bye): void {
+    link.firstAt ||= this.now
+    if (!bye) return
     link.leaving = true
     link.bye = bye.reason
-    if (bye.reason === 'expired_token') this.out.push({ do: 'refresh' })
+    if (bye.reason === 'expired_token') this.effects.refreshToken()
     if (link !== this.writer || bye.reason === 'disconnected') return
-    if (bye.reason === 'replaced') this.out.push({ do: 'anew' })
+    if (bye.reason === 'replaced') this.effects.newSession()
     this.retryAt = this.now + Math.max(0, bye.reconnect_after_ms)
   }
 
-  private page(signal: PageSignal): void {
-    const wasVisible = this.visible
+  closed(link: LinkState, close: Close): void {
+    const { kind } = close
+    const cut = link.openedAt ? 'lost' : 'refused'
+    this.gone(link, close, link.bye ? 'bye' : kind === 'gap' || kind === 'auth' ? kind : cut)
+  }
+
+  page(signal: PageSignal): void {
     if (signal === 'online' || signal === 'network') this.forget()
     if (signal === 'offline') {
       this.online = false
@@ -174,127 +165,183 @@ export class Ladder {
     } else if (signal === 'pagehide') {
       this.away = true
       this.race = null
-      for (const link of [...this.links]) this.drop(link)
+      for (const link of this.links) this.drop(link)
     } else {
       if (signal === 'online') this.online = true
-      if (signal === 'visible') this.visible = true
-      this.away = false
-      if (this.visible && !wasVisible) {
+      if (signal === 'visible' && !this.visible) {
+        this.visible = true
         this.resumedAt = this.now
-        if (this.now - this.hiddenAt >= this.timing.longHidden) this.climb.hurry(this.now)
+        if (this.now - this.hiddenAt >= this.timing.longHidden) this.climb.reset(this.now)
       }
-      this.wake()
+      this.away = false
+      // Several signals tell of one return.
+      if (!this.writer && !this.race) this.retryAt = this.now
+      else if (this.writer && this.now - this.wokenAt >= this.timing.late) this.ping(this.writer)
+      this.wokenAt = this.now
     }
   }
 
-  /** The page is in use again: look at the link, or try at once. Several signals tell of one return. */
-  private wake(): void {
-    if (this.writer) {
-      if (this.now - this.wokenAt >= this.timing.late) this.ping(this.writer)
-    } else if (this.started && !this.race) this.retryAt = this.now
-    this.wokenAt = this.now
+  /** A negative kept from an earlier page. */
+  block(transport: Transport, until: number): void {
+    this.blame.standing[transport].blockedUntil = until
   }
 
-  /** The clock jumped: whatever looks overdue has not had its time. Probe, never judge. */
-  private slept(): void {
-    this.resumedAt = this.now
-    for (const link of this.links) {
-      link.graceFrom = this.now
-      link.pingAt = null
-      if (link.provenAt !== null) this.ping(link)
-    }
-  }
-
-  private ping(link: LinkState): void {
-    if (link.transport !== 'ws' || link.pingAt !== null || link.openedAt === null) return
-    link.pingAt = this.now
-    this.out.push({ do: 'ping', link: link.id })
-  }
-
-  private forget(): void {
+  /** Another network or deployment: what was learnt does not hold. */
+  forget(): void {
     this.resumedAt = this.now
     this.blame.clear()
-    this.climb.hurry(this.now)
-    this.out.push({ do: 'forget' })
+    this.climb.reset(this.now)
+    this.effects.forget()
   }
 
-  /** Same transport, new parameters, beside the old link until it is proven. */
-  private reopen(): void {
-    const writer = this.writer
+  /** Opens the current transport anew beside itself: its parameters changed. */
+  reopen(): void {
+    const { writer } = this
     if (!writer) return
-    for (const link of [...this.links]) if (link !== writer) this.drop(link)
+    for (const link of this.links) if (link !== writer) this.drop(link)
     writer.leaving = true
-    const rank = Math.min(RANK[writer.transport], this.ceiling)
-    this.race = { rungs: this.allowed().filter((rung) => RANK[rung] <= rank), nextAt: this.now, probe: false }
+    this.startRace(false, Math.min(RANK[writer.transport], this.ceiling))
   }
 
-  private enforceDeadlines(): void {
-    for (const link of [...this.links]) {
-      if (link.closeAt !== null && this.now >= link.closeAt) this.drop(link)
-      else if (link.provenAt === null) {
-        const due = deadline(link, this.timing)
-        if (this.now >= due.at) this.fail(link, due.reason)
-      } else this.watch(link, link.provenAt)
+  /** Nothing above this transport; null: no limit. */
+  prefer(transport: Transport | null): void {
+    this.ceiling = RANK[transport ?? 'ws']
+    if (this.writer && RANK[this.writer.transport] > this.ceiling) this.reopen()
+    else this.climb.reset(this.now)
+  }
+
+  // What follows from the state and the time.
+
+  /** True when it is time; otherwise notes when it will be. */
+  private due(at: number): boolean {
+    if (this.now >= at) return true
+    this.wakeAt = Math.min(this.wakeAt, at)
+    return false
+  }
+
+  private pass(): void {
+    for (const link of this.links) if (this.links.includes(link)) this.watch(link)
+    const attentive = this.visible && this.online && !this.away
+    // A planned renewal goes on in the background; a reconnect waits until the page is looked at.
+    const renewal = this.online && !this.away && (this.writer?.leaving || !this.everProven)
+    if (this.retryAt && (attentive || renewal) && this.due(this.retryAt)) this.startRace(false)
+    if (!this.race && this.writer && attentive && this.due(this.climb.nextAt)) {
+      this.dirty = true
+      if (this.climb.take(this.now)) this.startRace(true)
     }
+    const { race } = this
+    while (race?.rungs.length && this.due(race.nextAt)) {
+      const rung = race.rungs.shift() as Transport
+      if (this.links.some((link) => link.transport === rung && flying(link))) continue
+      // One that failed a moment ago does not get the others to wait for it.
+      const { flaky, strikes } = this.blame.standing[rung]
+      if (race.probe || !(flaky || strikes)) race.nextAt = this.now + this.timing.stage
+      this.open(rung, race.probe)
+    }
+    this.settle()
   }
 
-  private watch(link: LinkState, provenAt: number): void {
-    if (!link.stable && this.now - provenAt >= this.timing.stable) {
+  private watch(link: LinkState): void {
+    const { timing } = this
+    if (link.closeAt && this.due(link.closeAt)) return this.drop(link)
+    if (!link.provenAt) {
+      const [at, reason] = deadline(link, timing)
+      if (this.due(at)) this.fail(link, reason)
+      return
+    }
+    if (!link.stable && this.due(link.provenAt + timing.stable)) {
       link.stable = true
       this.retryCount = 0
       this.blame.stable(link.transport)
     }
     if (link.transport === 'poll') return
-    const silence = silentFor(link, this.now, this.timing)
-    const unanswered = link.pingAt !== null && this.now - link.pingAt >= this.timing.pong
-    if (unanswered || silence >= link.heartbeatMs + this.timing.dead) return this.fail(link, 'silent')
-    if (silence < suspectAfter(link, this.timing) || link.suspect || !this.online) return
-    link.suspect = true
+    const since = silentSince(link, timing)
+    if ((link.pingAt && this.due(link.pingAt + timing.pong)) || this.due(since + link.heartbeatMs + timing.dead)) {
+      return this.fail(link, 'silent')
+    }
+    if (!this.online || link.suspect || !this.due(since + suspectAfter(link, timing))) return
+    link.suspect = this.dirty = true
     this.ping(link)
     if (link === this.writer && !this.race && this.visible) this.startRace(false)
   }
 
-  private fail(link: LinkState, reason: SwitchReason): void {
-    this.out.push({ do: 'close', link: link.id })
-    this.gone(link, { kind: 'lost' }, reason)
+  /** Picks the writer, closes what lost, and plans what comes next. */
+  private settle(): void {
+    const { writer, now } = this
+    let best: LinkState | null = null
+    for (const link of this.links) {
+      const more = score(link) - (best ? score(best) : 0)
+      if (more > 0 || (more === 0 && link === writer)) best = link
+    }
+    if (best && best !== writer) best.closeAt = 0
+    this.writer = best
+    if (best?.provenAt) this.settled(best)
+    const waiting = this.links.some(flying)
+    if (!this.race?.rungs.length && !waiting) this.race = null
+    const top = this.rungs().find((rung) => this.due(this.blame.standing[rung].blockedUntil))
+    if (best?.provenAt && top) this.climb.plan(now, best, top, this.blame.standing[top].provenAt > 0)
+    if (this.race || waiting || this.retryAt || this.away || (best && !best.leaving)) return
+    const { retryBase, retryMax, retryProven } = this.timing
+    const wait = this.random() * (this.roundStable ? retryProven : Math.min(retryMax, retryBase * 2 ** this.retryCount))
+    this.retryAt = now + this.roundWaitMs + (this.roundWaitMs ? Math.min(wait, retryProven) : wait)
+    this.retryCount += 1
+    this.roundWaitMs = 0
+    this.roundStable = false
+    this.dirty = true
   }
 
-  /** Closes a link that is not needed. */
-  private drop(link: LinkState): void {
-    this.out.push({ do: 'close', link: link.id })
-    this.remove(link)
-  }
-
-  private remove(link: LinkState): void {
-    this.links.splice(this.links.indexOf(link), 1)
-    if (this.writer === link) this.writer = null
+  private settled(writer: LinkState): void {
+    const { transport } = writer
+    const from = this.settledOn
+    const rank = RANK[transport]
+    if (from !== transport) {
+      const upgrade = from && rank > RANK[from]
+      const reason = upgrade ? 'upgrade' : from ? this.lastReason : 'first'
+      if (upgrade && writer.probe) this.climb.upgraded(this.now)
+      this.settledOn = transport
+      this.effects.report({ type: 'transport', from, to: transport, reason })
+    }
+    const spare = troubled(writer)
+    if (this.race && !spare) this.race.rungs = this.race.rungs.filter((rung) => RANK[rung] > rank)
+    for (const link of this.links) {
+      // Two links in trouble are not better than one, but whatever is coming up may be needed.
+      if (link === writer || link.closeAt || !(link.provenAt || (!spare && RANK[link.transport] <= rank))) continue
+      // It stays for a moment, in case the winner dies young.
+      link.closeAt = this.now + this.timing.linger
+      this.dirty = true
+    }
   }
 
   private gone(link: LinkState, close: Close, reason: SwitchReason): void {
-    const unneeded = link.closeAt !== null
+    const { transport, probe, provenAt } = link
+    const { kind } = close
     const wasWriter = link === this.writer
     this.remove(link)
-    if (!unneeded) {
-      this.lastReason = reason
-      this.out.push({ do: 'lost', transport: link.transport, reason, close })
-    }
-    if (close.kind === 'fatal' && !unneeded && !(link.bye === 'replaced')) return this.stop(close)
     if (link.bye === 'disconnected') return this.stop({ ...close, kind: 'fatal' })
-    if (close.kind === 'auth' && !unneeded) return this.tokenTurnedDown(close)
+    if (link.closeAt) return
+    this.lastReason = reason
+    this.lastClose = close
+    this.effects.report({ type: 'lost', transport, reason, ...(close.code ? { code: close.code } : {}) })
+    if (kind === 'auth') return this.tokenTurnedDown(close)
+    if (kind === 'fatal' && link.bye !== 'replaced') return this.stop(close)
     // It began where another link has since moved on from: once more, from there.
-    if (close.kind === 'gap' && link.provenAt === null && !link.second && !unneeded)
-      return this.open(link.transport, link.probe, true, false)
-    this.climb.ended(link, this.now, RANK[link.transport] === this.topRank())
-    if (!unneeded && !link.leaving && close.kind === 'lost' && !link.stable) {
-      if (reason === 'buffered' && link.transport === 'sse' && !link.second && link.provenAt === null) {
-        return this.open('sse', link.probe, true, true)
+    if (kind === 'gap' && !provenAt && !link.second) return this.open(transport, probe, true)
+    if (provenAt) this.climb.ended(link, this.now)
+    if (kind === 'lost' && !link.leaving && !link.stable) {
+      const buffered = reason === 'buffered'
+      if (buffered && !link.second) return this.open(transport, probe, true, true)
+      const standing = this.blame.standing[transport]
+      if (provenAt) standing.flaky = true
+      if (this.fair()) {
+        standing.failedAt = this.now
+        standing.weight = buffered ? 3 : 1
+        this.judge()
       }
-      if (link.provenAt !== null) this.blame.flaky.add(link.transport)
-      this.blameFailure(link.transport, reason === 'buffered' ? 3 : 1)
     }
-    if (this.race) this.race.nextAt = close.kind === 'lost' ? this.now : this.now + this.timing.stage
+    if (this.race) this.race.nextAt = this.now + (kind === 'lost' ? 0 : this.timing.stage)
     if (wasWriter || !this.writer) {
-      this.ended = { stable: link.stable, hintMs: Math.max(this.ended.hintMs, close.retryAfterMs ?? 0) }
+      this.roundStable = link.stable
+      this.roundWaitMs = Math.max(this.roundWaitMs, close.waitMs ?? 0)
     }
   }
 
@@ -302,17 +349,11 @@ export class Ladder {
   private tokenTurnedDown(close: Close): void {
     if (this.tokenRefused || !this.options.canRefresh) return this.stop({ ...close, kind: 'fatal' })
     this.tokenRefused = true
-    this.out.push({ do: 'refresh' })
-    for (const link of [...this.links]) if (link.provenAt === null) this.drop(link)
+    this.effects.refreshToken()
+    for (const link of this.links) if (!link.provenAt) this.drop(link)
     this.race = null
-    if (this.writer) this.climb.hurry(this.now)
+    if (this.writer) this.climb.reset(this.now)
     else this.retryAt = this.now
-  }
-
-  private blameFailure(transport: Transport, weight: number): void {
-    if (!this.fair()) return
-    this.blame.failed(transport, this.now, weight)
-    this.judge()
   }
 
   /** Failures of a page that is hidden, offline, or was so a moment ago say nothing about a transport. */
@@ -322,186 +363,89 @@ export class Ladder {
 
   private judge(): void {
     if (!this.fair()) return
-    const writer = this.writer
-    const alive = writer?.provenAt != null && !writer.suspect && this.now - writer.heardAt < this.timing.blame
-    for (const sentence of this.blame.judge(this.now, alive ? writer.transport : null)) {
-      this.out.push({ do: 'remember', ...sentence })
+    const { writer, now } = this
+    if (writer?.provenAt && !writer.suspect && now - writer.heardAt < this.timing.blame) {
+      this.blame.standing[writer.transport].provenAt = now
+    }
+    this.blame.judge(now, this.effects.remember)
+  }
+
+  /** The clock jumped: whatever looks overdue has not had its time. Probe, never judge. */
+  private slept(): void {
+    this.resumedAt = this.now
+    for (const link of this.links) {
+      link.graceFrom = this.now
+      link.pingAt = 0
+      this.ping(link)
     }
   }
 
-  private stop(error: Close | null): void {
-    for (const link of [...this.links]) this.drop(link)
-    this.started = false
-    this.error = error
-    this.race = null
-    this.retryAt = null
-    this.retryCount = 0
-    this.settledOn = null
-    this.climb.reset()
+  private ping(link: LinkState): void {
+    if (link.transport !== 'ws' || link.pingAt || !link.provenAt) return
+    link.pingAt = this.now
+    this.effects.ping(link)
   }
 
-  private startDueRaces(): void {
-    // A planned renewal goes on in the background; a reconnect waits until the page is looked at.
-    const renewal = this.writer?.leaving === true || !this.everProven
-    if (this.retryAt !== null && this.now >= this.retryAt && this.online && !this.away && (this.visible || renewal)) {
-      this.startRace(false)
-    }
-    if (this.race || !this.writer || !this.visible || !this.online) return
-    if (this.climb.due(this.now)) this.startRace(true)
+  /** @param rank nothing above it, when given. */
+  private startRace(probe: boolean, rank = RANK.ws): void {
+    const floor = probe && this.writer ? RANK[this.writer.transport] : -1
+    const rungs = this.rungs().filter((rung) => RANK[rung] > floor && RANK[rung] <= rank)
+    const free = rungs.filter((rung) => this.blame.standing[rung].blockedUntil <= this.now)
+    this.race = { rungs: probe || free.length ? free : rungs, nextAt: this.now, probe }
+    if (!probe) this.retryAt = 0
+    this.dirty = true
   }
 
-  private startRace(probe: boolean): void {
-    const rank = probe && this.writer ? RANK[this.writer.transport] : -1
-    const allowed = this.allowed().filter((rung) => RANK[rung] > rank)
-    const free = allowed.filter((rung) => !this.blame.blocked(rung, this.now))
-    this.race = { rungs: free.length > 0 || probe ? free : allowed, nextAt: this.now, probe }
-    if (!probe) this.retryAt = null
-  }
-
-  private openDueRungs(): void {
-    const race = this.race
-    while (race && race.rungs.length > 0 && this.now >= race.nextAt) {
-      const rung = race.rungs.shift() as Transport
-      const flying = this.links.some(
-        (link) => link.transport === rung && link.provenAt === null && link.closeAt === null,
-      )
-      if (flying) continue
-      // One that failed a moment ago does not get the others to wait for it.
-      if (race.probe || !this.blame.doubtful(rung)) race.nextAt = this.now + this.timing.stage
-      this.open(rung, race.probe, false, false)
-    }
-  }
-
-  private open(transport: Transport, probe: boolean, second: boolean, pad: boolean): void {
+  private open(transport: Transport, probe: boolean, second = false, pad = false): void {
+    const { now } = this
     const link: LinkState = {
-      id: this.nextId++,
       transport,
-      startedAt: this.now,
-      heartbeatMs: this.climb.heartbeatMs,
-      second,
       probe,
-      openedAt: null,
-      firstAt: null,
-      provenAt: null,
+      second,
+      startedAt: now,
+      heartbeatMs: this.climb.heartbeatMs,
+      openedAt: 0,
+      firstAt: 0,
+      provenAt: 0,
       stable: false,
-      heardAt: this.now,
+      heardAt: now,
       graceFrom: 0,
-      pingAt: null,
+      pingAt: 0,
       suspect: false,
       leaving: false,
       bye: null,
-      closeAt: null,
+      closeAt: 0,
     }
-    this.links.push(link)
-    this.out.push({ do: 'open', link: link.id, transport, pad, heartbeatMs: link.heartbeatMs })
+    this.links = [...this.links, link]
+    this.dirty = true
+    this.effects.open(link, pad)
   }
 
-  /** Picks the writer, closes what lost, and plans what comes next. */
-  private settle(): void {
-    const best = this.links.reduce<LinkState | null>((top, link) => {
-      if (score(link) < 0) return top
-      if (!top || score(link) > score(top)) return link
-      return score(link) === score(top) && link === this.writer ? link : top
-    }, null)
-    if (best) best.closeAt = best === this.writer ? best.closeAt : null
-    this.writer = best
-    if (best?.provenAt != null) this.settled(best)
-    const flying = this.links.some((link) => link.provenAt === null && link.closeAt === null)
-    if (this.race && this.race.rungs.length === 0 && !flying) this.race = null
-    this.climb.plan(this.now, best, this.topRung(), this.blame.worked)
-    const needed = !best || best.leaving
-    if (needed && !flying && !this.race && this.retryAt === null && !this.away) this.planRetry()
+  private fail(link: LinkState, reason: SwitchReason): void {
+    this.effects.close(link)
+    this.gone(link, { kind: 'lost', message: reason }, reason)
   }
 
-  private settled(writer: LinkState): void {
-    if (this.settledOn !== writer.transport) {
-      const upgrade = this.settledOn !== null && RANK[writer.transport] > RANK[this.settledOn]
-      const reason = this.settledOn === null ? 'first' : upgrade ? 'upgrade' : this.lastReason
-      this.out.push({ do: 'switched', from: this.settledOn, to: writer.transport, reason })
-      if (upgrade && writer.probe) this.climb.switched(this.now)
-      this.settledOn = writer.transport
-    }
-    if (troubled(writer)) {
-      // Whatever is coming up may be needed, but two links in trouble are not better than one.
-      for (const link of this.links) if (link !== writer && link.provenAt !== null) this.lost(link)
-      return
-    }
-    if (this.race && !this.race.probe) {
-      const above = this.race.rungs.filter((rung) => RANK[rung] > RANK[writer.transport])
-      this.race.rungs.splice(0, this.race.rungs.length, ...above)
-    }
-    for (const link of this.links) {
-      if (link !== writer && (link.provenAt !== null || RANK[link.transport] <= RANK[writer.transport])) this.lost(link)
-    }
+  /** Closes a link that is not needed. */
+  private drop(link: LinkState): void {
+    this.effects.close(link)
+    this.remove(link)
   }
 
-  /** It stays for a moment, in case the winner dies young. */
-  private lost(link: LinkState): void {
-    link.closeAt ??= this.now + this.timing.linger
+  private remove(link: LinkState): void {
+    // A new array: whoever walks over the old one sees it unchanged.
+    this.links = this.links.filter((other) => other !== link)
+    if (this.writer === link) this.writer = null
+    this.dirty = true
   }
 
-  private planRetry(): void {
-    const { retryBase, retryMax, retryProven } = this.timing
-    const { stable, hintMs } = this.ended
-    const ceiling = stable ? retryProven : Math.min(retryMax, retryBase * 2 ** Math.min(this.retryCount, 20))
-    const wait = this.random() * ceiling
-    this.retryAt = this.now + (hintMs > 0 ? hintMs + Math.min(wait, retryProven) : wait)
-    this.ended = { stable: false, hintMs: 0 }
-    this.retryCount += 1
-  }
-
-  private allowed(): Transport[] {
-    const usable = this.options.transports.filter((rung) => RANK[rung] <= this.ceiling)
-    return (usable.length > 0 ? usable : [...this.options.transports]).sort((a, b) => RANK[b] - RANK[a])
-  }
-
-  private topRung(): Transport | null {
-    return this.allowed().find((rung) => !this.blame.blocked(rung, this.now)) ?? null
-  }
-
-  private topRank(): number {
-    const top = this.topRung()
-    return top === null ? -1 : RANK[top]
-  }
-
-  private currentPhase(): Phase {
-    if (!this.started) return this.error || this.phase !== 'idle' ? 'closed' : 'idle'
-    if (this.writer?.provenAt != null) return this.writer.transport === 'poll' ? 'degraded' : 'live'
-    if (!this.online) return 'offline'
-    if (this.away || (!this.visible && this.links.length === 0)) return 'paused'
-    return this.everProven ? 'recovering' : 'connecting'
-  }
-
-  private nextWake(): number {
-    const times: number[] = []
-    const active = this.online && !this.away
-    if (this.retryAt !== null && active && (this.visible || this.writer?.leaving || !this.everProven))
-      times.push(this.retryAt)
-    if (this.race && this.race.rungs.length > 0) times.push(this.race.nextAt)
-    if (active && this.visible && !this.race && this.writer) times.push(this.climb.nextAt)
-    for (const rung of this.allowed()) {
-      const until = this.blame.until(rung, this.now)
-      if (until !== null) times.push(until)
-    }
-    for (const link of this.links) {
-      if (link.closeAt !== null) times.push(link.closeAt)
-      if (link.provenAt === null) times.push(deadline(link, this.timing).at)
-      else {
-        if (!link.stable) times.push(link.provenAt + this.timing.stable)
-        if (link.transport === 'poll') continue
-        const since = this.now - silentFor(link, this.now, this.timing)
-        if (link.pingAt !== null) times.push(link.pingAt + this.timing.pong)
-        times.push(
-          since +
-            (link.suspect || !this.online ? link.heartbeatMs + this.timing.dead : suspectAfter(link, this.timing)),
-        )
-      }
-    }
-    return Math.min(Number.POSITIVE_INFINITY, ...times)
+  /** What may be used, best first. */
+  private rungs(): Transport[] {
+    const { transports } = this.options
+    const usable = transports.filter((rung) => RANK[rung] <= this.ceiling)
+    return [...(usable.length ? usable : transports)].sort((a, b) => RANK[b] - RANK[a])
   }
 }
 
-function reasonOf(link: LinkState, close: Close): SwitchReason {
-  if (close.kind === 'gap' || close.kind === 'auth') return close.kind
-  return link.openedAt === null ? 'refused' : 'lost'
-}
+/** Under way, and neither proven nor given up. */
+const flying = (link: LinkState): boolean => !link.provenAt && !link.closeAt

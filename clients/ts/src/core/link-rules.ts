@@ -1,42 +1,32 @@
-import type { LinkState, SwitchReason } from './ladder-types.js'
-import { RANK } from './ladder-types.js'
+import { type LinkState, RANK, type SwitchReason } from './ladder-types.js'
 import type { Timing } from './timing.js'
 
 /** By when an unproven link must have taken its next step, and what it means if it has not. */
-export function deadline(link: LinkState, timing: Timing): { at: number; reason: SwitchReason } {
-  const from = (time: number): number => Math.max(time, link.graceFrom)
-  if (link.openedAt === null) return { at: from(link.startedAt) + timing.connect, reason: 'refused' }
-  if (link.transport === 'sse') {
-    return link.firstAt === null
-      ? { at: from(link.openedAt) + timing.firstByte, reason: 'buffered' }
-      : { at: from(link.firstAt) + timing.secondBatch, reason: 'buffered' }
+export function deadline(link: LinkState, timing: Timing): [at: number, reason: SwitchReason] {
+  const from = (time: number, ms: number): number => Math.max(time, link.graceFrom) + ms
+  const { transport, openedAt, firstAt, probe } = link
+  if (!openedAt) return [from(link.startedAt, timing.connect), 'refused']
+  if (transport === 'sse') {
+    return [firstAt ? from(firstAt, timing.secondBatch) : from(openedAt, timing.firstByte), 'buffered']
   }
-  if (link.transport === 'poll') return { at: from(link.openedAt) + timing.connect, reason: 'silent' }
   // A probe must end before the gateway would retire the link beside it as replaced, 5 s on.
-  const prove = link.probe ? Math.min(timing.prove, 2 * timing.stage) : timing.prove
-  return { at: from(link.openedAt) + prove, reason: 'silent' }
-}
-
-/**
- * Order of preference for the one link that writes; below zero: has nothing to write. Proven before unproven,
- * healthy before suspect or leaving, then the better transport.
- */
-export function score(link: LinkState): number {
-  if (link.firstAt === null) return -1
-  const proven = link.provenAt === null ? 0 : 20
-  return 10 + proven - (troubled(link) ? 10 : 0) + RANK[link.transport]
+  return [from(openedAt, probe ? Math.min(timing.prove, 2 * timing.stage) : timing.prove), 'silent']
 }
 
 /** Silent for too long, or about to end: anything proven is better. */
 export const troubled = (link: LinkState): boolean => link.suspect || link.leaving
 
-/** Silence after which another link is started beside this one. */
-export function suspectAfter(link: LinkState, timing: Timing): number {
-  return Math.min(timing.fallbackDelay, link.heartbeatMs + timing.heartbeatSlack)
-}
+/**
+ * Order of preference for the one link that writes; 0: has nothing to write. Proven before unproven, healthy
+ * before troubled, then the better transport.
+ */
+export const score = (link: LinkState): number =>
+  link.firstAt && 10 + (link.provenAt ? 20 : 0) - (troubled(link) ? 10 : 0) + RANK[link.transport]
 
-/** How long the link has been silent. After a jump of the clock it has `heartbeatSlack` left before it is suspect. */
-export function silentFor(link: LinkState, now: number, timing: Timing): number {
-  const grace = link.graceFrom + timing.heartbeatSlack - suspectAfter(link, timing)
-  return now - (link.graceFrom > 0 ? Math.max(link.heardAt, grace) : link.heardAt)
-}
+/** Silence after which another link is started beside this one. */
+export const suspectAfter = (link: LinkState, timing: Timing): number =>
+  Math.min(timing.fallbackDelay, link.heartbeatMs + timing.heartbeatSlack)
+
+/** Since when the link has been silent. After a jump of the clock it has `heartbeatSlack` left before it is suspect. */
+export const silentSince = (link: LinkState, timing: Timing): number =>
+  Math.max(link.heardAt, link.graceFrom && link.graceFrom + timing.heartbeatSlack - suspectAfter(link, timing))

@@ -1,11 +1,10 @@
 import type { Env } from './env.js'
 import type { Close } from './ladder-types.js'
+import type { Timing } from './timing.js'
 
 /** What a transport reports. After `closed` it reports nothing more. */
 export interface LinkEvents {
-  /** The socket is open, or the response head is there. */
-  open(): void
-  /** Any byte. */
+  /** Any byte, an open socket or a response head included. */
   heard(): void
   /** One JSON text: a batch or a reply. @returns true where the gateway has more for a poll already. */
   message(text: string): boolean
@@ -14,7 +13,7 @@ export interface LinkEvents {
 
 /** A running transport. */
 export interface Link {
-  /** Sends a command in band; undefined where the transport cannot. */
+  /** Sends a command in band; absent where the transport cannot. */
   readonly send?: (text: string) => void
   /** Ends it without a report. */
   close(): void
@@ -29,11 +28,9 @@ export interface LinkRequest {
   /** As of now: a poll asks before every request. */
   token(): string | null
   /** Query parameters as of now: cursor, topics, session. */
-  params(): Record<string, string | undefined>
+  params(): Record<string, string | number | undefined>
   readonly pad: boolean
-  readonly pollWaitMs: number
-  readonly pollSlackMs: number
-  readonly pollingIntervalMs: number
+  readonly timing: Timing
 }
 
 /** Opens a transport. */
@@ -42,37 +39,30 @@ export type OpenLink = (request: LinkRequest, events: LinkEvents) => Link
 let unique = 0
 
 /** An address under the base, with a query that no cache has seen. */
-export function address(request: LinkRequest, path: string, more: Record<string, string | undefined> = {}): string {
-  const url = new URL(path, request.base)
-  for (const [name, value] of Object.entries({ ...request.params(), ...more })) {
-    if (value !== undefined) url.searchParams.set(name, value)
-  }
+export function address({ base, env, params }: LinkRequest, path: string, more: object = {}): string {
+  const url = new URL(path, base)
   unique += 1
-  url.searchParams.set('_', `${request.env.now().toString(36)}${unique.toString(36)}`)
+  const all = { ...params(), ...more, _: `${env.now().toString(36)}${unique}` }
+  for (const [name, value] of Object.entries(all)) if (value) url.searchParams.set(name, value)
   return url.href
 }
 
 /** Request options shared by everything that goes over fetch. */
-export function fetchInit(request: Pick<LinkRequest, 'token' | 'credentials'>, signal?: AbortSignal): RequestInit {
-  const token = request.token()
-  const headers: Record<string, string> = token ? { authorization: `Bearer ${token}` } : {}
-  return { headers, cache: 'no-store', credentials: request.credentials, signal: signal ?? null }
+export function fetchInit({ token, credentials }: LinkRequest, signal: AbortSignal): RequestInit {
+  const bearer = token()
+  return { headers: bearer ? { authorization: `Bearer ${bearer}` } : {}, cache: 'no-store', credentials, signal }
 }
 
-const RETRY_AFTER_SECONDS_MAX = 600
+const WAIT_MAX_SECONDS = 600
 
 /**
  * What a response other than 200 means. Only the gateway's own refusals (problem+json) are final: a proxy's 403
  * or 400 says something about the path, and another transport may pass.
  */
-export function refusal(response: Response): Close {
-  const { status, headers } = response
-  const own = (headers.get('content-type') ?? '').includes('problem+json')
-  const seconds = Number(headers.get('retry-after') ?? '')
-  const retryAfterMs = seconds > 0 ? Math.min(seconds, RETRY_AFTER_SECONDS_MAX) * 1000 : 0
-  const common = { code: status, message: `HTTP ${status}`, retryAfterMs }
-  if (status === 401) return { ...common, kind: 'auth' }
-  if (status === 429 || (status === 503 && own)) return { ...common, kind: 'busy' }
-  if (own && (status === 400 || status === 403)) return { ...common, kind: 'fatal' }
-  return { ...common, kind: 'lost' }
+export function refusal({ status, headers }: Response): Close {
+  const own = headers.get('content-type')?.includes('problem+json')
+  const waitMs = Math.min(Number(headers.get('retry-after')) || 0, WAIT_MAX_SECONDS) * 1000
+  const busy = status === 429 || (own && status === 503)
+  const kind = status === 401 ? 'auth' : busy ? 'busy' : own && (status === 400 || status === 403) ? 'fatal' : 'lost'
+  return { kind, code: status, message: `HTTP ${status}`, waitMs }
 }

@@ -1,56 +1,49 @@
 import type { StorageLike } from './env.js'
 import type { Transport } from './protocol.js'
 
-interface Kept {
-  /** The deployment that the negatives were learnt with. */
-  d?: string
-  /** Transport to the wall-clock time until which it is not worth trying. */
-  n: Partial<Record<Transport, number>>
-}
+/** Transport to the wall-clock time until which it is not worth trying, and `d`: the deployment it was learnt with. */
+type Kept = Partial<Record<Transport, number>> & { d?: string }
 
 /**
  * What a page remembers for the next one: only which transports do not work here, and only for a while.
  * Storage may be absent, full or forbidden; then nothing is remembered.
  */
 export class Memory {
-  private kept: Kept = { n: {} }
+  private kept: Kept = {}
 
   constructor(
     private readonly storage: StorageLike | null,
     private readonly key: string,
   ) {
     try {
-      const kept = JSON.parse(storage?.getItem(key) ?? '') as Kept
-      if (typeof kept.n === 'object' && kept.n) this.kept = kept
+      this.kept = { ...(JSON.parse(storage?.getItem(key) as string) as Kept | null) }
     } catch {
-      // Nothing kept, nothing readable: start fresh.
+      // Nothing readable: start fresh.
     }
   }
 
-  /** The negatives that still hold. A time further away than `maxMs` was written by a wrong clock. */
-  negatives(now: number, maxMs: number): { transport: Transport; until: number }[] {
-    return (['ws', 'sse'] as const).flatMap((transport) => {
-      const until = this.kept.n[transport] ?? 0
-      return until > now && until <= now + maxMs ? [{ transport, until }] : []
-    })
+  /** Until when the transport is not worth trying. A time further away than `maxMs` was written by a wrong clock. */
+  blockedUntil(transport: Transport, now: number, maxMs: number): number {
+    const until = Number(this.kept[transport])
+    return until <= now + maxMs ? until : 0
   }
 
   remember(transport: Transport, until: number): void {
-    this.kept.n[transport] = until
+    this.kept[transport] = until
     this.write()
   }
 
   forget(): void {
-    if (Object.keys(this.kept.n).length === 0) return
-    this.kept.n = {}
-    this.write()
+    const { ws, sse, d } = this.kept
+    this.kept = { d }
+    if (ws || sse) this.write()
   }
 
   /** @returns true where negatives from another deployment have to be dropped. */
   metDeployment(deployment: string): boolean {
-    const changed = this.kept.d !== undefined && this.kept.d !== deployment
+    const { d } = this.kept
     this.kept.d = deployment
-    return changed
+    return d !== undefined && d !== deployment
   }
 
   private write(): void {

@@ -1,18 +1,8 @@
 import type { Env } from './env.js'
-import type { Close, SwitchReason } from './ladder-types.js'
+import type { Telemetry } from './ladder-types.js'
 import type { ThroughlineEvent, Transport } from './protocol.js'
 import type { Timing } from './timing.js'
 import type { GetToken } from './token.js'
-
-/** What telemetry hears: bounded names, safe as metric labels. */
-export type Telemetry =
-  | {
-      readonly type: 'transport'
-      readonly from: Transport | null
-      readonly to: Transport
-      readonly reason: SwitchReason
-    }
-  | { readonly type: 'lost'; readonly transport: Transport; readonly reason: SwitchReason; readonly code?: number }
 
 /** How a client is set up. Everything may be left out in a browser page served by the gateway's origin. */
 export interface ClientOptions {
@@ -53,15 +43,8 @@ export interface ClientOptions {
 /** Why the client stopped, or what the latest attempt met. */
 export interface ClientError {
   /** A close code or an HTTP status. */
-  readonly code: number | undefined
+  readonly code?: number
   readonly message: string
   /** True: it will not try again by itself. */
   readonly fatal: boolean
 }
-
-/** For the application to show. */
-export const clientError = (close: Close): ClientError => ({
-  code: close.code,
-  message: close.message ?? close.kind,
-  fatal: close.kind === 'fatal',
-})

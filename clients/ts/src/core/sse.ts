@@ -1,38 +1,34 @@
-import { createParser } from 'eventsource-parser'
 import { address, fetchInit, type Link, type LinkEvents, type LinkRequest, refusal } from './link.js'
+import { sseParser } from './sse-parser.js'
 
-const PAD_BYTES = '16384'
+const PAD_BYTES = 16384
 
 /** Server-sent events read through fetch, which sees status, headers and every byte; EventSource sees none of them. */
-export function openSse(request: LinkRequest, events: LinkEvents): Link {
+export function openSse(request: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const abort = new AbortController()
-  read(request, events, abort.signal).catch((error: unknown) => {
-    if (!abort.signal.aborted) events.closed({ kind: 'lost', message: String(error) })
-  })
-  return { close: () => abort.abort() }
-}
+  const { signal } = abort
 
-async function read(request: LinkRequest, events: LinkEvents, signal: AbortSignal): Promise<void> {
-  const { fetch } = request.env
-  if (!fetch) throw new Error('no fetch here')
-  const url = address(request, 'v1/sse', { pad: request.pad ? PAD_BYTES : undefined })
-  const response = await fetch(url, fetchInit(request, signal))
-  if (signal.aborted) return
-  const type = response.headers.get('content-type') ?? ''
-  if (response.status !== 200) return events.closed(refusal(response))
-  if (!response.body || !type.startsWith('text/event-stream')) {
-    // A captive portal or an interstitial answered in the gateway's place.
-    return events.closed({ kind: 'lost', code: 200, message: 'not an event stream' })
-  }
-  events.open()
-  const parser = createParser({ onEvent: (message) => events.message(message.data) })
-  const decoder = new TextDecoder()
-  const reader = response.body.getReader()
-  for (;;) {
-    const { done, value } = await reader.read()
+  async function read(): Promise<void> {
+    const url = address(request, 'v1/sse', { pad: request.pad && PAD_BYTES })
+    const response = (await request.env.fetch?.(url, fetchInit(request, signal))) as Response
     if (signal.aborted) return
-    if (done) return events.closed({ kind: 'lost', message: 'stream ended' })
-    events.heard()
-    parser.feed(decoder.decode(value, { stream: true }))
+    if (response.status !== 200) return closed(refusal(response))
+    // A captive portal or an interstitial may answer in the gateway's place.
+    const stream = response.headers.get('content-type')?.startsWith('text/event-stream') && response.body
+    if (!stream) throw new Error('not an event stream')
+    heard()
+    const decoder = new TextDecoder()
+    const reader = stream.getReader()
+    const feed = sseParser((data) => signal.aborted || message(data))
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (signal.aborted) return
+      if (done) throw new Error('the stream ended')
+      heard()
+      feed(decoder.decode(value, { stream: true }))
+    }
   }
+
+  read().catch((error) => signal.aborted || closed({ kind: 'lost', message: String(error) }))
+  return { close: () => abort.abort() }
 }

@@ -7,32 +7,18 @@ export type GetToken = (request: { reason: TokenReason; signal: AbortSignal }) =
 /** Keeps the current token. Any number of callers share one call of `getToken`. */
 export class Tokens {
   current: string | null = null
-  private known = false
-  private flight: Promise<string | null> | null = null
-  private reason: TokenReason = 'connect'
+  /** What the next `get` has to ask for; null: the current token is good. */
+  wanted: TokenReason | null
+  private flight: Promise<void> | null = null
   private abort = new AbortController()
 
-  constructor(private readonly source: GetToken | undefined) {}
-
-  get canRefresh(): boolean {
-    return this.source !== undefined
+  constructor(private readonly source: GetToken | undefined) {
+    this.wanted = source ? 'connect' : null
   }
 
-  /** True where `get` has to call the application. */
-  get missing(): boolean {
-    return this.source !== undefined && !this.known
-  }
-
-  /** The next `get` asks the application again. */
-  expire(reason: TokenReason): void {
-    this.known = false
-    this.reason = reason
-  }
-
-  get(): Promise<string | null> {
-    const source = this.source
-    if (!source || this.known) return Promise.resolve(this.current)
-    this.flight ??= this.fetch(source).finally(() => {
+  /** Asks the application if that is needed. */
+  get(): Promise<void> {
+    this.flight ??= this.fetch().finally(() => {
       this.flight = null
     })
     return this.flight
@@ -44,10 +30,10 @@ export class Tokens {
     this.abort = new AbortController()
   }
 
-  private async fetch(source: GetToken): Promise<string | null> {
-    const token = await source({ reason: this.reason, signal: this.abort.signal })
-    this.current = token
-    this.known = true
-    return token
+  private async fetch(): Promise<void> {
+    const reason = this.wanted
+    if (!reason) return
+    this.current = (await this.source?.({ reason, signal: this.abort.signal })) ?? null
+    this.wanted = null
   }
 }

@@ -1,52 +1,53 @@
-import type { Close } from './ladder-types.js'
+import type { CloseKind } from './ladder-types.js'
 import { address, type Link, type LinkEvents, type LinkRequest } from './link.js'
 
 const SUBPROTOCOL = 'throughline.v1'
 
+/** What a close code means, and how long it asks to wait (PROTOCOL.md, E5); any other: the link was lost. */
+const CODES: Record<number, [CloseKind, number?]> = {
+  1001: ['busy'],
+  4400: ['fatal'],
+  4401: ['auth'],
+  4403: ['fatal'],
+  4408: ['busy'],
+  4410: ['fatal'],
+  4429: ['busy', 5000],
+  4503: ['busy', 1000],
+}
+
 /** WebSocket. The token travels as a subprotocol: never in the address. */
-export function openWs(request: LinkRequest, events: LinkEvents): Link {
-  const { WebSocket } = request.env
+export function openWs(request: LinkRequest, { heard, message, closed }: LinkEvents): Link {
+  const { env } = request
   const token = request.token()
-  const protocols = token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL]
-  let over = WebSocket === undefined
-  const end = (close: Close): void => {
-    if (over) return
-    over = true
-    events.closed(close)
+  let over = false
+  if (!env.WebSocket) {
+    const timer = env.setTimeout(() => closed({ kind: 'lost', message: 'no WebSocket here' }), 0)
+    return { close: () => env.clearTimeout(timer) }
   }
-  if (!WebSocket) {
-    request.env.setTimeout(() => events.closed({ kind: 'lost', message: 'no WebSocket here' }), 0)
-    return { close() {} }
-  }
-  const socket = new WebSocket(address(request, 'v1/ws').replace(/^http/, 'ws'), protocols)
+  const url = address(request, 'v1/ws').replace(/^http/, 'ws')
+  const socket = new env.WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL])
   socket.onopen = () => {
-    if (!over) events.open()
+    if (!over) heard()
   }
-  socket.onmessage = (message: { data: unknown }) => {
+  socket.onmessage = ({ data }: { data: unknown }) => {
     if (over) return
-    events.heard()
-    if (typeof message.data === 'string') events.message(message.data)
+    heard()
+    message(String(data))
   }
   // An error is always followed by a close, and only the close carries a code.
-  socket.onclose = (event: { code: number; reason?: string }) => end(closeOf(event.code, event.reason))
+  socket.onclose = ({ code, reason }: { code: number; reason?: string }) => {
+    if (over) return
+    over = true
+    const [kind, waitMs] = CODES[code] ?? ['lost']
+    closed({ kind, code, waitMs, message: reason || `closed with ${code}` })
+  }
   return {
-    send: (text) => {
+    send(text) {
       if (!over && socket.readyState === 1) socket.send(text)
     },
-    close: () => {
+    close() {
       over = true
       socket.close()
     },
   }
-}
-
-/** The meaning of a close code (PROTOCOL.md section 6). */
-function closeOf(code: number, reason = ''): Close {
-  const close = { code, message: reason || `closed with ${code}` }
-  if (code === 4401) return { ...close, kind: 'auth' }
-  if (code === 4400 || code === 4403 || code === 4410) return { ...close, kind: 'fatal' }
-  if (code === 4429) return { ...close, kind: 'busy', retryAfterMs: 5000 }
-  if (code === 4503) return { ...close, kind: 'busy', retryAfterMs: 1000 }
-  if (code === 1001 || code === 4408) return { ...close, kind: 'busy' }
-  return { ...close, kind: 'lost' }
 }
