@@ -3,11 +3,15 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const README: &str = include_str!("../../../README.md");
 const ADDRESS: &str = "127.0.0.1:8080";
 
-struct Dev(Child);
+/// The README's address is there once.
+static ADDRESS_TAKEN: Mutex<()> = Mutex::new(());
+
+struct Dev(Child, #[expect(dead_code, reason = "held for its end")] MutexGuard<'static, ()>);
 
 impl Drop for Dev {
     fn drop(&mut self) {
@@ -18,6 +22,7 @@ impl Drop for Dev {
 
 /// `gateway dev` where the README says it is, or elsewhere if something else is there already.
 fn dev() -> (Dev, String) {
+    let guard = ADDRESS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let address = match TcpListener::bind(ADDRESS) {
         Ok(_) => ADDRESS,
         Err(_) => "127.0.0.1:0",
@@ -27,8 +32,9 @@ fn dev() -> (Dev, String) {
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-    (Dev(child), address)
+    let address =
+        line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+    (Dev(child, guard), address)
 }
 
 fn shell_blocks() -> Vec<&'static str> {
@@ -67,8 +73,11 @@ fn the_table_of_options_is_the_programs() {
     let word = |line: &str| line.trim_start().split([' ', '`']).next().unwrap_or_default().to_owned();
     let mut offered: Vec<String> =
         help.lines().filter(|line| line.trim_start().starts_with("--")).map(word).collect();
-    let mut documented: Vec<String> =
-        README.lines().filter_map(|line| line.strip_prefix("| `--")).map(|rest| word(&format!("--{rest}"))).collect();
+    let mut documented: Vec<String> = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `--"))
+        .map(|rest| word(&format!("--{rest}")))
+        .collect();
     offered.sort();
     documented.sort();
     assert_eq!(documented, offered);
