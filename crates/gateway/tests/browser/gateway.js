@@ -7,13 +7,14 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.GATEWAY_BIN ?? fileURLToPath(new URL('../../../../target/debug/gateway', import.meta.url));
-const START_MS = 15_000;
+const START_MS = 30_000;
 
 export class Gateway {
   /** `listen` is an address to take; the default is a free port. */
   static async start(listen = '127.0.0.1:0') {
     if (!existsSync(BINARY)) throw new Error(`no gateway at ${BINARY}: build it with \`cargo build -p gateway\` or set GATEWAY_BIN`);
     const child = spawn(BINARY, ['dev', '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+    process.once('exit', () => child.kill('SIGKILL'));
     const gateway = new Gateway(child);
     gateway.origin = await gateway.ready();
     return gateway;
