@@ -3,10 +3,12 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const BINARY = process.env.GATEWAY_BIN ?? fileURLToPath(new URL('../../../../target/debug/gateway', import.meta.url));
+const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../../target', import.meta.url));
+const BINARY = process.env.GATEWAY_BIN ?? join(TARGET, 'debug/gateway');
 const START_MS = 30_000;
 
 export class Gateway {
