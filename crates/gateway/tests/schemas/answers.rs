@@ -124,7 +124,7 @@ fn publishing_answers_by_the_schemas() {
     problem(&schemas, &publish(&draft("a", &json!("x".repeat(11_000)))), 413, "too_large");
     let many = json!(vec![json!({ "topic": "a", "type": "t", "data": 1 }); 1001]).to_string();
     problem(&schemas, &publish(&many), 413, "too_large");
-    problem(&schemas, &publish(&format!("{:1$}", "", (1 << 20) + 1)), 413, "too_large");
+    problem(&schemas, &publish(&" ".repeat((1 << 20) + 1)), 413, "too_large");
     let keys = [("idempotency-key", "h-2")];
     problem(&schemas, &gateway.post("/v1/publish", &keys, "[]"), 400, "bad_request");
 }
