@@ -1,7 +1,8 @@
 //! The log's byte budget: who gives way when it is used up.
 //!
-//! Topics are kept in classes by the power of two of their cost, so that the heaviest is found at once. The
-//! heaviest gives way first: a hot room cannot evict a quiet user, because its ring is heavier.
+//! Topics are kept in classes by the power of two of what their rings hold, so that the heaviest is found at once.
+//! The heaviest gives way first: a hot room cannot evict a quiet user, because its ring is heavier. Among equals each
+//! has its turn, so that what came last is not what goes first.
 
 use crate::directory::SlotId;
 
@@ -16,14 +17,17 @@ pub(crate) struct Standing {
 pub(crate) struct Budget {
     bytes_max: usize,
     bytes: usize,
+    /// The first class is of topics whose rings are empty.
     classes: [Vec<SlotId>; Self::CLASSES],
+    /// Counts the turns within a class.
+    turn: usize,
 }
 
 impl Budget {
     const CLASSES: usize = usize::BITS as usize + 1;
 
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, classes: [const { Vec::new() }; Self::CLASSES] }
+        Self { bytes_max, bytes: 0, classes: [const { Vec::new() }; Self::CLASSES], turn: 0 }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -34,13 +38,13 @@ impl Budget {
         self.bytes > self.bytes_max
     }
 
-    /// Takes in a topic with its fixed cost.
-    pub(crate) fn enter(&mut self, slot: SlotId, cost: usize) -> Standing {
-        self.bytes += cost;
-        self.place(slot, class_of(cost))
+    /// Takes in a topic with its fixed cost and an empty ring.
+    pub(crate) fn enter(&mut self, slot: SlotId, fixed: usize) -> Standing {
+        self.bytes += fixed;
+        self.place(slot, class_of(0))
     }
 
-    /// A topic's cost went from `before` to `after`. When that moves another topic within its old class,
+    /// The cost of a topic's ring went from `before` to `after`. When that moves another topic within its old class,
     /// `moved` is told the new standing of that one.
     pub(crate) fn update(
         &mut self,
@@ -64,9 +68,21 @@ impl Budget {
         self.unplace(standing, moved);
     }
 
-    /// A topic of the heaviest class.
-    pub(crate) fn heaviest(&self) -> Option<SlotId> {
-        self.classes.iter().rev().find_map(|class| class.last().copied())
+    /// The topic of the heaviest class whose turn it is; its ring is not empty.
+    pub(crate) fn heaviest(&mut self) -> Option<SlotId> {
+        let class = self.classes[1..].iter().rposition(|class| !class.is_empty())?;
+        self.take_turn(class + 1)
+    }
+
+    /// The topic with an empty ring whose turn it is.
+    pub(crate) fn empty(&mut self) -> Option<SlotId> {
+        self.take_turn(0)
+    }
+
+    fn take_turn(&mut self, class: usize) -> Option<SlotId> {
+        let members = &self.classes[class];
+        self.turn = self.turn.wrapping_add(1);
+        members.get(self.turn.checked_rem(members.len())?).copied()
     }
 
     fn place(&mut self, slot: SlotId, class: u8) -> Standing {

@@ -33,6 +33,7 @@ pub(crate) struct Directory {
 #[derive(Debug)]
 struct Slot {
     topic: Arc<TopicState>,
+    /// What its ring is charged.
     cost: usize,
     standing: Standing,
     /// When the last event came, on the log's clock.
@@ -45,6 +46,9 @@ impl Directory {
 
     /// How many marks are kept: 128 KiB, and a topic shares its mark with few others.
     const MARKS: usize = 16 * 1024;
+
+    /// How many empty topics are looked at, in search of one that nobody reads, before an event has to go.
+    const EMPTY_TRIES: usize = 4;
 
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
@@ -87,7 +91,7 @@ impl Directory {
         let id = entry.key() as SlotId;
         let topic = Arc::new(TopicState::new(name.clone(), self.marks[mark_of(name)]));
         let standing = self.budget.enter(id, Self::TOPIC_BYTES);
-        entry.insert(Slot { topic, cost: Self::TOPIC_BYTES, standing, active_us: now_us });
+        entry.insert(Slot { topic, cost: 0, standing, active_us: now_us });
         self.by_name.insert(name.clone(), id);
         id
     }
@@ -105,12 +109,15 @@ impl Directory {
         self.evictions.age += age;
     }
 
-    /// Keeps an ephemeral event while somebody is attached to see it.
+    /// The topic of this name, if somebody reads it.
+    pub(crate) fn find_attached(&self, name: &Topic) -> Option<SlotId> {
+        self.by_name.get(name).copied().filter(|&id| self.topic(id).is_attached())
+    }
+
+    /// Keeps an ephemeral event for those who are attached to see it.
     pub(crate) fn push_ephemeral(&mut self, id: SlotId, event: Event) {
-        if self.topic(id).is_attached() {
-            self.topic(id).push_ephemeral(event);
-            self.change(id, |_| ());
-        }
+        self.topic(id).push_ephemeral(event);
+        self.change(id, |_| ());
     }
 
     /// Changes a topic's ring and accounts for it.
@@ -119,7 +126,7 @@ impl Directory {
         let (result, events, cost) = slot.topic.write(|ring| {
             let before = ring.len();
             let result = change(ring);
-            (result, ring.len() as isize - before as isize, Self::TOPIC_BYTES + ring.cost_bytes())
+            (result, ring.len() as isize - before as isize, ring.cost_bytes())
         });
         self.events = self.events.saturating_add_signed(events);
         let before = std::mem::replace(&mut slot.cost, cost);
@@ -130,8 +137,16 @@ impl Directory {
         result
     }
 
+    /// What lies above `end` never became history, nor can anything be missing there.
+    pub(crate) fn truncate(&mut self, end: Seq) {
+        self.change_all(|ring| ring.truncate(end));
+        for mark in &mut self.marks {
+            *mark = end.min(*mark);
+        }
+    }
+
     /// Changes every ring.
-    pub(crate) fn change_all(&mut self, mut change: impl FnMut(&mut Ring)) {
+    fn change_all(&mut self, mut change: impl FnMut(&mut Ring)) {
         let ids: Vec<SlotId> = self.by_name.values().copied().collect();
         for id in ids {
             self.change(id, &mut change);
@@ -149,21 +164,28 @@ impl Directory {
         self.slots.iter().map(|(_, slot)| &slot.topic)
     }
 
-    /// Lets the heaviest topics give way until the budget holds.
+    /// Makes room until the budget holds: topics go that are empty and that nobody reads, and the heaviest rings
+    /// give way. What is left above the budget then is the fixed cost of topics.
     pub(crate) fn enforce_budget(&mut self, now_us: u64) {
         while self.budget.is_exceeded() {
+            if self.collect_an_empty(now_us) {
+                continue;
+            }
             let Some(id) = self.budget.heaviest() else { return };
-            if self.change(id, |ring| ring.evict_oldest(now_us)) {
+            if !self.change(id, Ring::drop_oldest_ephemeral) {
+                self.change(id, |ring| ring.evict_oldest(now_us));
                 self.evictions.budget += 1;
-            } else if !self.collect(id, now_us) {
-                // Only topics that are attached and empty are left in the heaviest class.
-                return;
             }
         }
     }
 
+    fn collect_an_empty(&mut self, now_us: u64) -> bool {
+        (0..Self::EMPTY_TRIES).any(|_| self.budget.empty().is_some_and(|id| self.collect(id, now_us)))
+    }
+
     /// Visits up to `slots_max` topics: evicts what is too old, forgets ephemeral events that everyone has seen,
-    /// and collects topics that nobody reads and that had no event since `idle_since_us`.
+    /// and collects topics that nobody reads and that had no event since `idle_since_us`, or never. Then makes room
+    /// for the topics that readers have made.
     pub(crate) fn sweep(&mut self, slots_max: usize, now_us: u64, bounds: &Bounds, idle_since_us: u64) {
         let ephemeral_since_us = now_us.saturating_sub(EPHEMERAL_AGE_US);
         let capacity = self.slots.capacity() as SlotId;
@@ -172,16 +194,17 @@ impl Directory {
         for id in self.sweep_from..end {
             let Some(slot) = self.slots.get(id as usize) else { continue };
             let idle = slot.active_us < idle_since_us || self.budget.is_exceeded();
-            let (evicted, empty) = self.change(id, |ring| {
+            let (evicted, empty, unused) = self.change(id, |ring| {
                 ring.drop_ephemeral(ephemeral_since_us);
-                (ring.evict_aged(now_us, bounds), ring.len() == 0)
+                (ring.evict_aged(now_us, bounds), ring.len() == 0, ring.last() == Seq::ZERO)
             });
             self.evictions.age += evicted.age;
-            if idle && empty {
+            if empty && (idle || unused) {
                 self.collect(id, now_us);
             }
         }
         self.sweep_from = if end == capacity { 0 } else { end };
+        self.enforce_budget(now_us);
     }
 
     /// Drops a topic that nobody reads, leaving a mark for what it held. `false` if somebody does.
@@ -192,7 +215,8 @@ impl Directory {
         self.change(id, |ring| while ring.evict_oldest(now_us) {});
         let Slot { topic, cost, standing, .. } = self.slots.remove(id as usize);
         let slots = &mut self.slots;
-        self.budget.leave(standing, cost, |other, at| slots[other as usize].standing = at);
+        self.budget
+            .leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
         self.by_name.remove(topic.name());
         let mark = &mut self.marks[mark_of(topic.name())];
         *mark = (*mark).max(topic.read(Ring::floor));

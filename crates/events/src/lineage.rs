@@ -22,11 +22,11 @@ struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Located {
     /// It is a point of this log's history.
-    Here(Seq),
+    Here(Cursor),
     /// Its epoch is part of the history, but ended earlier: what lies between never became history.
     Phantom {
         /// The last point that both share.
-        end: Seq,
+        end: Cursor,
     },
     /// It is of the current epoch and past the tail of this node.
     Ahead,
@@ -43,10 +43,11 @@ impl Lineage {
         Self { spans: vec![Span { epoch, start, end: None }] }
     }
 
-    /// The current epoch ended at `end`; `epoch` goes on from `start`, and nothing was lost in between.
+    /// History ended at `end`, be that in the current epoch or in one before it; `epoch` goes on from `start`, and
+    /// nothing was lost in between.
     pub(crate) fn go_on(&mut self, epoch: Epoch, end: Seq, start: Seq) {
-        if let Some(last) = self.spans.last_mut() {
-            last.end = Some(end);
+        for span in &mut self.spans {
+            span.end = Some(span.end.map_or(end, |ended| ended.min(end)));
         }
         if self.spans.len() == Self::SPANS_MAX {
             self.spans.remove(0);
@@ -64,6 +65,17 @@ impl Lineage {
         })
     }
 
+    /// The epoch that goes on.
+    pub(crate) fn current(&self) -> Epoch {
+        self.spans.last().map_or(Epoch::new(0), |span| span.epoch)
+    }
+
+    /// Up to where an epoch is part of this history.
+    pub(crate) fn end_of(&self, epoch: Epoch) -> Seq {
+        let span = self.spans.iter().rev().find(|span| span.epoch == epoch);
+        span.map_or(Seq::ZERO, |span| span.end.unwrap_or(Seq::MAX))
+    }
+
     /// What `cursor` is worth when the log's tail is at `tail`.
     pub(crate) fn locate(&self, cursor: Cursor, tail: Seq) -> Located {
         let Some(span) = self.spans.iter().rev().find(|span| span.epoch == cursor.epoch) else {
@@ -71,8 +83,8 @@ impl Lineage {
         };
         match span.end {
             None if cursor.seq > tail => Located::Ahead,
-            Some(end) if cursor.seq > end => Located::Phantom { end },
-            _ => Located::Here(cursor.seq),
+            Some(end) if cursor.seq > end => Located::Phantom { end: self.cursor(end) },
+            _ => Located::Here(cursor),
         }
     }
 }
@@ -92,11 +104,11 @@ mod tests {
     #[test]
     fn cursors_of_earlier_epochs_are_good_up_to_their_end() {
         let mut lineage = Lineage::new(Epoch::new(1), Seq::ZERO);
-        assert_eq!(lineage.locate(cursor(1, 7), seq(7)), Located::Here(seq(7)));
+        assert_eq!(lineage.locate(cursor(1, 7), seq(7)), Located::Here(cursor(1, 7)));
         assert_eq!(lineage.locate(cursor(1, 8), seq(7)), Located::Ahead);
         lineage.go_on(Epoch::new(2), seq(7), seq(1000));
-        assert_eq!(lineage.locate(cursor(1, 7), seq(1000)), Located::Here(seq(7)));
-        assert_eq!(lineage.locate(cursor(1, 8), seq(1000)), Located::Phantom { end: seq(7) });
+        assert_eq!(lineage.locate(cursor(1, 7), seq(1000)), Located::Here(cursor(1, 7)));
+        assert_eq!(lineage.locate(cursor(1, 8), seq(1000)), Located::Phantom { end: cursor(1, 7) });
         assert_eq!(lineage.locate(cursor(2, 1001), seq(1000)), Located::Ahead);
         assert_eq!(lineage.locate(cursor(3, 1), seq(1000)), Located::Unknown);
     }
@@ -119,6 +131,7 @@ mod tests {
             lineage.go_on(Epoch::new(epoch), seq(epoch * 10), seq(epoch * 10));
         }
         assert_eq!(lineage.locate(cursor(10, 1), seq(3000)), Located::Unknown);
-        assert_eq!(lineage.locate(cursor(100, 1001), seq(3000)), Located::Here(seq(1001)));
+        let point = cursor(100, 1001);
+        assert_eq!(lineage.locate(point, seq(3000)), Located::Here(point));
     }
 }

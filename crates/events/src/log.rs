@@ -114,9 +114,19 @@ pub struct Log {
     since: AtomicU64,
     /// Counts the changes of `lineage`, so that a reader notices one without the lock.
     shape: AtomicU64,
+    /// Held while it changes and the tail with it, so that the two can be read as one.
     lineage: Mutex<Arc<Lineage>>,
     /// The sequencer: whoever changes anything holds it.
     writer: Mutex<Writer>,
+}
+
+/// Through which epochs the log runs, and how far.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) lineage: Arc<Lineage>,
+    /// Counts the changes of `lineage`.
+    pub(crate) shape: u64,
+    pub(crate) tail: Seq,
 }
 
 #[derive(Debug)]
@@ -162,15 +172,15 @@ impl Log {
     /// The cursor of a client that has seen everything until now.
     #[must_use]
     pub fn tail_cursor(&self) -> Cursor {
-        let tail = self.tail();
-        self.lineage().cursor(tail)
+        let history = self.history();
+        history.lineage.cursor(history.tail)
     }
 
     /// What this node makes of a client's cursor.
     #[must_use]
     pub fn locate(&self, cursor: Cursor) -> Located {
-        let tail = self.tail();
-        self.lineage().locate(cursor, tail)
+        let history = self.history();
+        history.lineage.locate(cursor, history.tail)
     }
 
     /// The seq of the topic's last event, as long as the log remembers the topic; else [`Seq::ZERO`].
@@ -204,9 +214,10 @@ impl Log {
             Fact::Events(events) => self.apply_events(&events),
             Fact::Epoch { epoch, end, start } => self.apply_epoch(epoch, end, start),
             Fact::Trimmed { through } => {
-                let _writer = self.writer.lock();
+                let writer = self.writer.lock();
                 self.since.fetch_max(through.number(), Ordering::AcqRel);
                 self.tail.fetch_max(through.number(), Ordering::AcqRel);
+                writer.directory.all().for_each(|topic| topic.wake());
             }
             Fact::Lost { topics, through } => self.apply_lost(&topics, through),
         }
@@ -235,13 +246,15 @@ impl Log {
                 }
             };
             for topic in &draft.topics {
-                let id = directory.enter(topic, now_us);
-                let event = Event::encode(draft, topic, number, stamp, applied_us);
-                if draft.ephemeral {
-                    directory.push_ephemeral(id, event);
+                let id = if draft.ephemeral {
+                    let Some(id) = directory.find_attached(topic) else { continue };
+                    directory.push_ephemeral(id, Event::encode(draft, topic, number, stamp, applied_us));
+                    id
                 } else {
-                    directory.push(id, event, &self.bounds);
-                }
+                    let id = directory.enter(topic, now_us);
+                    directory.push(id, Event::encode(draft, topic, number, stamp, applied_us), &self.bounds);
+                    id
+                };
                 let state = directory.topic(id);
                 if !touched.last().is_some_and(|last| Arc::ptr_eq(last, state)) {
                     touched.push(Arc::clone(state));
@@ -259,14 +272,18 @@ impl Log {
 
     fn apply_epoch(&self, epoch: Epoch, end: Option<Seq>, start: Seq) {
         let mut writer = self.writer.lock();
-        let tail = self.tail();
         {
             let mut lineage = self.lineage.lock();
+            // First of all: whoever sees a changed ring or the new tail sees afterwards that the shape is new too,
+            // and then waits for this lock.
+            self.shape.fetch_add(1, Ordering::AcqRel);
             match end {
                 Some(end) => {
-                    if end < tail {
-                        writer.directory.change_all(|ring| ring.truncate(end));
+                    if end < self.tail() {
+                        writer.directory.truncate(end);
                     }
+                    // What is missing above the end never was history.
+                    self.since.fetch_min(end.number(), Ordering::AcqRel);
                     Arc::make_mut(&mut lineage).go_on(epoch, end, start);
                 }
                 None => {
@@ -275,9 +292,8 @@ impl Log {
                     self.since.store(start.number(), Ordering::Release);
                 }
             }
+            self.tail.store(start.number(), Ordering::Release);
         }
-        self.shape.fetch_add(1, Ordering::AcqRel);
-        self.tail.store(start.number(), Ordering::Release);
         writer.directory.all().for_each(|topic| topic.wake());
     }
 
@@ -313,8 +329,10 @@ impl Log {
         topics.iter().map(enter).collect()
     }
 
-    pub(crate) fn lineage(&self) -> Arc<Lineage> {
-        Arc::clone(&self.lineage.lock())
+    /// The history as it is now. Its parts belong together, which they need not when asked for one by one.
+    pub(crate) fn history(&self) -> History {
+        let lineage = self.lineage.lock();
+        History { lineage: Arc::clone(&lineage), shape: self.shape(), tail: self.tail() }
     }
 
     pub(crate) fn shape(&self) -> u64 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::lineage::Lineage;
+use crate::log::History;
 use crate::signal::Signal;
 use crate::topic::TopicState;
 use crate::{Cursor, Event, Located, Log, Seq, Topic, TypeFilter};
@@ -16,10 +17,11 @@ pub enum Start {
     Latest,
     /// With everything that is retained; what is not is no reason for a reset.
     Earliest,
-    /// After a point of the log's history, which a [`Located::Here`] gave.
-    After(Seq),
-    /// After a point that is not where the client was: the first read is the reset that says so.
-    Broken(ResetReason, Seq),
+    /// After a point of the log's history, which a [`Located::Here`] gave. If it is none any more by the time that the
+    /// reader is made, the first read is the reset that says so.
+    After(Cursor),
+    /// After a point of the log's history that is not where the client was: the first read is the reset that says so.
+    Broken(ResetReason, Cursor),
 }
 
 /// Why events may be missing.
@@ -56,7 +58,7 @@ pub struct Reset {
     pub at: Cursor,
 }
 
-/// How much one read may take. At least one event is taken whatever its size.
+/// How much one read may take. At least one event is taken, whatever the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     /// Events with a seq.
@@ -108,23 +110,21 @@ impl Reader {
         let signal = Arc::new(Signal::default());
         let attached = log.attach(topics, &signal);
         let ephemeral = log.ephemeral_tail();
-        let tail = log.tail();
-        let shape = log.shape();
-        let lineage = log.lineage();
+        let History { lineage, shape, tail } = log.history();
         let view = |(topic, slot)| View { topic, slot, excused: Seq::ZERO };
         let mut views: Vec<View> = attached.into_iter().map(view).collect();
-        let (at, broken) = match start {
-            Start::Latest => (tail, None),
-            Start::After(seq) => (seq, None),
-            Start::Broken(reason, seq) => (seq, Some(reason)),
+        let (cursor, broken) = match start {
+            Start::Latest => (lineage.cursor(tail), None),
+            Start::After(cursor) => go_on(&lineage, cursor, tail, None),
+            Start::Broken(reason, cursor) => go_on(&lineage, cursor, tail, Some(reason)),
             Start::Earliest => {
                 for view in &mut views {
                     view.excused = view.topic.read(|ring| ring.floor()).max(log.since());
                 }
-                (views.iter().map(|view| view.excused).min().unwrap_or(tail), None)
+                let at = views.iter().map(|view| view.excused).min().unwrap_or(tail);
+                (lineage.cursor(at), None)
             }
         };
-        let cursor = lineage.cursor(at);
         Self { log: Arc::clone(log), signal, views, types, lineage, shape, cursor, ephemeral, broken }
     }
 
@@ -181,8 +181,7 @@ impl Reader {
     /// # Errors
     /// The [`Reset`]; the next read goes on from [`Reset::at`].
     pub fn check(&mut self) -> Result<(), Reset> {
-        let tail = self.log.tail();
-        self.check_history(tail)?;
+        self.check_history()?;
         let nothing = Seq::ZERO;
         self.collect(nothing, 0, 0, &mut Vec::new()).map(|_| ())
     }
@@ -193,14 +192,12 @@ impl Reader {
     /// # Errors
     /// A [`Reset`] when events may be missing; `out` is untouched, and the next read goes on from [`Reset::at`].
     pub fn read(&mut self, limit: Limit, out: &mut Vec<Arc<Event>>) -> Result<Span, Reset> {
+        let limit = Limit { events: limit.events.max(1), ..limit };
+        let start = out.len();
         self.signal.lower();
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
-        let tail = self.log.tail();
         let ephemeral_tail = self.log.ephemeral_tail();
-        self.check_history(tail)?;
-
-        let after = self.cursor;
-        let start = out.len();
+        let tail = self.check_history()?;
         let now_us = self.log.now_us();
         let full = match self.collect(tail, now_us, limit.events, out) {
             Ok(full) => full,
@@ -209,6 +206,12 @@ impl Reader {
                 return Err(reset);
             }
         };
+        if self.log.shape() != self.shape {
+            // What was collected may be of the old history, the new, or both.
+            out.truncate(start);
+            return self.read(limit, out);
+        }
+        let after = self.cursor;
         let cut = merge(out, start, limit) || full;
         let last = out[start..].last().and_then(|event| event.seq());
         let end = last.filter(|_| cut).unwrap_or(tail);
@@ -220,24 +223,23 @@ impl Reader {
         Ok(Span { after, cursor: self.cursor, more: end < tail })
     }
 
-    /// Gives the reset that is due, if the history behind the cursor has changed.
-    fn check_history(&mut self, tail: Seq) -> Result<(), Reset> {
-        let shape = self.log.shape();
-        if shape != self.shape {
-            self.lineage = self.log.lineage();
-            self.shape = shape;
-            let goes_on_at = match self.lineage.locate(self.cursor, tail) {
-                Located::Here(_) => None,
-                Located::Phantom { end } => Some(end),
-                Located::Ahead | Located::Unknown => Some(tail),
-            };
-            if let Some(seq) = goes_on_at {
-                self.cursor = self.lineage.cursor(seq);
-                self.broken = Some(ResetReason::Epoch);
+    /// The tail, unless the history behind the cursor has changed and a reset is due.
+    fn check_history(&mut self) -> Result<Seq, Reset> {
+        let mut tail = self.log.tail();
+        if self.log.shape() != self.shape {
+            let history = self.log.history();
+            let before = std::mem::replace(&mut self.lineage, history.lineage);
+            self.shape = history.shape;
+            tail = history.tail;
+            // What the client was told is missing was told of the history that both share.
+            let shared = self.lineage.end_of(before.current());
+            for view in &mut self.views {
+                view.excused = view.excused.min(shared);
             }
+            (self.cursor, self.broken) = go_on(&self.lineage, self.cursor, tail, self.broken);
         }
         match self.broken.take() {
-            None => Ok(()),
+            None => Ok(tail),
             Some(reason) => Err(Reset { reason, topics: self.topics().cloned().collect(), at: self.cursor }),
         }
     }
@@ -294,6 +296,20 @@ impl Reader {
         }
         order(out, start);
         self.ephemeral = ephemeral_tail;
+    }
+}
+
+/// Where a reader at `cursor` goes on in a history that ends at `tail`, and the reset that it owes its client.
+fn go_on(
+    lineage: &Lineage,
+    cursor: Cursor,
+    tail: Seq,
+    owed: Option<ResetReason>,
+) -> (Cursor, Option<ResetReason>) {
+    match lineage.locate(cursor, tail) {
+        Located::Here(cursor) => (cursor, owed),
+        Located::Phantom { end } => (end, Some(ResetReason::Epoch)),
+        Located::Ahead | Located::Unknown => (lineage.cursor(tail), Some(ResetReason::Epoch)),
     }
 }
 

@@ -148,13 +148,23 @@ impl Ring {
         {
             self.cost_bytes -= old.cost_bytes();
         }
-        if waiting.len() == Self::EPHEMERAL_MAX
-            && let Some(old) = waiting.pop_front()
-        {
-            self.cost_bytes -= old.cost_bytes();
-        }
         self.cost_bytes += event.cost_bytes();
         waiting.push_back(event);
+        if waiting.len() > Self::EPHEMERAL_MAX {
+            self.drop_oldest_ephemeral();
+        }
+    }
+
+    /// Drops the ephemeral event that waited longest. `false` if there is none.
+    pub(crate) fn drop_oldest_ephemeral(&mut self) -> bool {
+        let Some(waiting) = &mut self.ephemeral else { return false };
+        if let Some(old) = waiting.pop_front() {
+            self.cost_bytes -= old.cost_bytes();
+        }
+        if waiting.is_empty() {
+            self.ephemeral = None;
+        }
+        true
     }
 
     /// The ephemeral events with a number in (`after`, `up_to`], oldest first.
@@ -165,13 +175,11 @@ impl Ring {
 
     /// Drops the ephemeral events applied before `oldest_us`: whoever was there has seen them.
     pub(crate) fn drop_ephemeral(&mut self, oldest_us: u64) {
-        let Some(waiting) = &mut self.ephemeral else { return };
-        while let Some(event) = waiting.front().filter(|event| event.applied_us() < oldest_us) {
-            self.cost_bytes -= event.cost_bytes();
-            waiting.pop_front();
-        }
-        if waiting.is_empty() {
-            self.ephemeral = None;
+        let is_old = |waiting: &VecDeque<Arc<Event>>| {
+            waiting.front().is_some_and(|event| event.applied_us() < oldest_us)
+        };
+        while self.ephemeral.as_deref().is_some_and(is_old) {
+            self.drop_oldest_ephemeral();
         }
     }
 }

@@ -124,7 +124,7 @@ async fn what_outlived_its_time_is_not_replayed_and_no_reset() {
     publish(&store, Draft { ttl_ms: Some(1000), ..draft(&["a"]) }).await;
     publish(&store, draft(&["a"])).await;
     tokio::time::advance(std::time::Duration::from_secs(2)).await;
-    let mut reader = Reader::new(&log, &[topic("a")], None, Start::After(start.seq));
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::After(start));
     assert_eq!(read(&mut reader).unwrap().1, [2]);
 }
 

@@ -1,0 +1,44 @@
+//! Random interleavings of everything that can happen to a log and its readers, held against a plain list.
+//!
+//! After every step each client has been sent exactly its view, once and in order, or a reset that names the topics
+//! that lack something and no other; no cursor went back or passed an event that was not sent; the memory is within
+//! its budget. `PROPTEST_CASES` raises the number of lives; a failing one is printed with its seed.
+
+/// Fails the step with a message.
+macro_rules! ensure {
+    ($holds:expr, $($message:tt)+) => {
+        if !$holds {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+mod client;
+mod history;
+mod ops;
+mod world;
+
+use proptest::test_runner::{Config, FileFailurePersistence};
+use proptest::{prop_assert, proptest};
+
+/// What a step came to.
+type Step = Result<(), String>;
+
+fn config() -> Config {
+    Config {
+        cases: if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { 4000 },
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/model/failed-seeds.txt"))),
+        ..Config::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn every_client_gets_its_view_or_a_reset(life in ops::life()) {
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let outcome = clock.unwrap().block_on(world::live(&life));
+        prop_assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
+    }
+}
