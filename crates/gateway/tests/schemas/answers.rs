@@ -1,12 +1,13 @@
 //! Real answers of the gateway against the schemas: every endpoint, every kind of batch, reply and problem.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
-use crate::schema_set::SchemaSet;
+use crate::schema_set::{SchemaSet, read, repository};
 use crate::wire::{Answer, Connection, PATIENCE, Sent, request};
 
 /// A token of the user `name` that `gateway dev` accepts.
@@ -201,14 +202,21 @@ fn every_kind_of_batch_fits_the_schema() {
     assert_eq!(rest["events"].as_array().map(Vec::len), Some(2));
     let nothing = ok(&schemas, "batch", &poll(&format!("after={epoch}.6&wait=0")));
     assert_eq!(nothing["events"], json!([]));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
     let posted = request(
         gateway.address(),
         "POST",
         "/v1/poll?user=alice&after=zzz.1",
-        &[("content-type", "application/x-www-form-urlencoded")],
+        &form,
         format!("after={epoch}.6&wait=0").as_bytes(),
     );
     assert_eq!(ok(&schemas, "batch", &posted).get("reset"), None, "the body wins");
+    let body = format!("token={}", token("carol", &[]));
+    let posted = request(gateway.address(), "POST", "/v1/poll?token=wrong", &form, body.as_bytes());
+    assert_eq!(ok(&schemas, "batch", &posted)["hello"]["user"], "carol", "the body's token wins");
+    let other = [("content-type", "text/plain")];
+    let posted = request(gateway.address(), "POST", "/v1/poll?user=alice", &other, b"after=latest");
+    problem(&schemas, &posted, 400, "bad_request");
 
     let history =
         |query: &str| gateway.get(&format!("/v1/history?{query}"), &[("authorization", "Bearer dev")]);
@@ -355,4 +363,78 @@ fn a_gateway_that_drains_says_so() {
     assert_eq!(socket.next_frame(soon()), Some(Sent::Close(1001)));
     drop(socket);
     assert_eq!(gateway.exit_code(Duration::from_secs(40)), Some(0));
+}
+
+/// In the documents, and to be built.
+const PENDING: [&str; 2] = ["/v1/explain", "/v1/presence"];
+
+#[test]
+fn openapi_paths_are_the_routes() {
+    let document = read(&repository().join("proto/openapi.yaml"));
+    let (_, paths) = document.split_once("\npaths:\n").expect("openapi.yaml has paths");
+    let (paths, _) = paths.split_once("\ncomponents:\n").expect("components follow the paths");
+    let mut documented: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut last = "";
+    for line in paths.lines() {
+        if let Some(path) = line.strip_prefix("  /").and_then(|path| path.strip_suffix(':')) {
+            last = &line[2..path.len() + 3];
+            documented.insert(last, Vec::new());
+        } else if let Some(method @ ("get" | "post" | "put" | "patch" | "delete")) =
+            line.strip_prefix("    ").and_then(|line| line.strip_suffix(':'))
+        {
+            documented.get_mut(last).expect("a method follows its path").push(method.to_uppercase());
+        }
+    }
+
+    let gateway = Gateway::dev(&[]);
+    for (path, methods) in &documented {
+        let answer = request(gateway.address(), "DELETE", path, &[], b"");
+        if PENDING.contains(path) {
+            assert_eq!(answer.head.status, 404, "{path} is there: take it off the list of what is pending");
+            continue;
+        }
+        problem(&SchemaSet::load(), &answer, 405, "method_not_allowed");
+        assert_eq!(answer.head.headers["allow"], methods.join(", "), "{path}");
+    }
+
+    let source = read(&repository().join("crates/gateway/src/routes.rs"));
+    let (_, routes) = source.split_once("\nfn route_of(").expect("routes.rs tells routes apart");
+    let routes = routes.split("\n}\n").next().unwrap_or(routes);
+    let path = regex::Regex::new("\"(/[^\"]*)\"").expect("a pattern");
+    let mut routes: BTreeSet<&str> =
+        path.captures_iter(routes).filter_map(|found| found.get(1)).map(|path| path.as_str()).collect();
+    routes.extend(PENDING);
+    assert_eq!(documented.into_keys().collect::<BTreeSet<_>>(), routes);
+}
+
+#[test]
+fn sent_commands_are_replied_by_the_schema() {
+    let (schemas, gateway) = (SchemaSet::load(), Gateway::dev(&[]));
+    let send = |query: &str, body: &str| {
+        let json = [("content-type", "application/json")];
+        request(gateway.address(), "POST", &format!("/v1/send?{query}"), &json, body.as_bytes())
+    };
+    let ping = ok(&schemas, "reply", &send("user=alice", r#"{"id":"1","op":"ping"}"#));
+    assert!(ping["ok"]["time"].is_string());
+    let several = send("user=alice", r#"[{"id":"2","op":"ping"},{"id":"3","op":"fly"},17]"#);
+    assert_eq!(several.head.status, 200, "{}", several.body);
+    let replies: Vec<Value> = serde_json::from_str(&several.body).expect("an array of replies");
+    for reply in &replies {
+        assert_eq!(schemas.fault("reply", reply), None);
+    }
+    let codes: Vec<&Value> = replies.iter().map(|reply| &reply["error"]["code"]).collect();
+    assert_eq!(json!(codes), json!([null, "bad_request", "bad_request"]));
+    let published = send("user=alice", r#"{"id":"4","op":"publish","topic":"room:1","type":"t","data":1}"#);
+    assert_eq!(ok(&schemas, "reply", &published)["ok"]["seq"], 1);
+    let subscribed =
+        ok(&schemas, "reply", &send("user=alice", r#"{"id":"5","op":"subscribe","topics":["a"]}"#));
+    assert_eq!(subscribed["error"]["code"], "bad_request");
+    problem(&schemas, &send("", r#"{"id":"1","op":"ping"}"#), 401, "unauthenticated");
+    assert_eq!(ok(&schemas, "reply", &send("user=alice", "{"))["error"]["code"], "bad_request");
+    problem(&schemas, &send("user=alice", "[{"), 400, "bad_request");
+    let many = format!("[{}]", vec![r#"{"id":"1","op":"ping"}"#; 65].join(","));
+    problem(&schemas, &send("user=alice", &many), 413, "too_large");
+    let long = format!(r#"{{"id":"1","op":"ping","pad":"{}"}}"#, "x".repeat(17_000));
+    problem(&schemas, &send("user=alice", &long), 413, "too_large");
+    assert_eq!(send("user=alice&session=nobodys", r#"{"id":"1","op":"ping"}"#).head.status, 404);
 }
