@@ -176,6 +176,17 @@ impl Reader {
         });
     }
 
+    /// Whether the next read would be a reset, without reading anything.
+    ///
+    /// # Errors
+    /// The [`Reset`]; the next read goes on from [`Reset::at`].
+    pub fn check(&mut self) -> Result<(), Reset> {
+        let tail = self.log.tail();
+        self.check_history(tail)?;
+        let nothing = Seq::ZERO;
+        self.collect(nothing, 0, 0, &mut Vec::new()).map(|_| ())
+    }
+
     /// Appends to `out` what comes next and moves the cursor over it: the events with a seq in order, then the
     /// ephemeral ones. With nothing to append, the cursor still moves to the tail.
     ///

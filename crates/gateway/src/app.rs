@@ -1,0 +1,153 @@
+//! What every request and session of a gateway shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::{Evictions, Log, Options, Store};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use transport::HttpLimits;
+
+use crate::auth::Authenticator;
+use crate::config::{Config, ConfigError, StoreConfig};
+use crate::limits::Commands;
+use crate::metrics::Metrics;
+use crate::metrics::labels::EvictionCause;
+use crate::origin::OriginPolicy;
+use crate::sessions::{Caps, Sessions};
+
+/// A running gateway, apart from its sockets.
+pub(crate) struct App {
+    /// What was configured.
+    pub config: Config,
+    /// The log that every session reads.
+    pub log: Arc<Log>,
+    /// Where what is published goes.
+    pub store: Arc<dyn Store>,
+    /// Tokens and keys.
+    pub auth: Authenticator,
+    /// Which web pages may connect.
+    pub origins: OriginPolicy,
+    /// Every number on a dashboard.
+    pub metrics: Arc<Metrics>,
+    /// Who is connected.
+    pub sessions: Arc<Sessions>,
+    /// How fast each user may send commands.
+    pub commands: Commands,
+    /// `hello.deployment`.
+    pub deployment: Arc<str>,
+    draining: watch::Sender<bool>,
+    /// The evictions that the metrics have counted already.
+    evictions_counted: Mutex<Evictions>,
+}
+
+/// How many topics one sweep visits, so that it never holds up publishers for long.
+const SWEEP_TOPICS: usize = 4096;
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+impl App {
+    /// Opens the store and reads the keys.
+    ///
+    /// # Errors
+    /// When something that was configured cannot be had, as one line.
+    pub(crate) fn open(config: Config) -> Result<Arc<Self>, ConfigError> {
+        let limits = &config.limits;
+        let log_bytes_max = usize::try_from(limits.log_bytes).unwrap_or(usize::MAX);
+        let log = Log::new(&Options {
+            ring_events_max: limits.ring_events,
+            ring_bytes_max: (log_bytes_max / 16).max(64 << 10),
+            ring_age_max: limits.ring_age,
+            log_bytes_max,
+            ..Options::default()
+        });
+        let store: Arc<dyn Store> = match &config.store {
+            StoreConfig::Memory => events::Memory::open(Arc::clone(&log)),
+            StoreConfig::Disk { .. } => {
+                return Err(ConfigError::new("--store disk: this build has only --store memory"));
+            }
+            StoreConfig::Redis { .. } => {
+                return Err(ConfigError::new("--store redis: this build has only --store memory"));
+            }
+        };
+        let metrics = Arc::new(Metrics::new());
+        metrics.set_log_budget(limits.log_bytes);
+        Ok(Arc::new(Self {
+            auth: Authenticator::new(&config.auth)?,
+            origins: OriginPolicy::of(&config),
+            metrics,
+            sessions: Arc::default(),
+            commands: Commands::new(limits.commands_per_minute),
+            deployment: config.deployment.as_str().into(),
+            draining: watch::Sender::new(false),
+            evictions_counted: Mutex::default(),
+            config,
+            log,
+            store,
+        }))
+    }
+
+    /// What a connection may do while it speaks HTTP.
+    #[must_use]
+    pub(crate) fn http_limits(&self) -> HttpLimits {
+        HttpLimits {
+            head_timeout: self.config.limits.head_timeout,
+            head_bytes_max: 16 << 10,
+            headers_max: 64,
+        }
+    }
+
+    /// The caps on connections.
+    #[must_use]
+    pub(crate) fn caps(&self) -> Caps {
+        let limits = &self.config.limits;
+        Caps { per_user: limits.connections_per_user_max, per_address: limits.connections_per_ip_max }
+    }
+
+    /// Whether the gateway is on its way out.
+    #[must_use]
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Sends everyone away, each in an own slot, and takes no new stream.
+    pub(crate) fn drain(&self) {
+        self.draining.send_replace(true);
+        let told = self.sessions.drain();
+        tracing::info!(connections = told, "draining");
+    }
+
+    /// Ready when the drain begins.
+    pub(crate) async fn drained(&self) {
+        let mut draining = self.draining.subscribe();
+        // The sender lives as long as `self`.
+        let _ = draining.wait_for(|draining| *draining).await;
+    }
+
+    /// Keeps the log and the table of sessions within their bounds, for ever.
+    pub(crate) async fn tidy(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.log.sweep(SWEEP_TOPICS);
+            self.sessions.sweep();
+        }
+    }
+
+    /// The metrics as text, with those that are only sampled brought up to date.
+    #[must_use]
+    pub(crate) fn render_metrics(&self) -> Vec<u8> {
+        let mut seen = self.evictions_counted.lock();
+        let stats = self.log.stats();
+        self.metrics.set_log(stats.events as u64, stats.bytes as u64, stats.topics as u64);
+        let now = stats.evictions;
+        self.metrics.evicted(EvictionCause::Count, now.count - seen.count);
+        self.metrics.evicted(EvictionCause::Bytes, now.bytes - seen.bytes);
+        self.metrics.evicted(EvictionCause::Age, now.age - seen.age);
+        self.metrics.evicted(EvictionCause::Budget, now.budget - seen.budget);
+        self.metrics.topics_collected(now.topics - seen.topics);
+        *seen = now;
+        self.metrics.set_drain(self.is_draining(), self.sessions.connections() as u64);
+        self.metrics.render()
+    }
+}

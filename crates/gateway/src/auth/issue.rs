@@ -1,0 +1,61 @@
+//! `gateway token`: a token for trying things out, signed with HS256.
+
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+
+use super::{TopicPattern, provider};
+use crate::config::ConfigError;
+use crate::secret::Secret;
+
+/// What `gateway token` was asked for.
+#[derive(Clone, Debug)]
+pub struct TokenRequest {
+    /// The `sub` claim.
+    pub user: String,
+    /// The `subscribe` claim.
+    pub subscribe: Vec<TopicPattern>,
+    /// The `publish` claim.
+    pub publish: Vec<TopicPattern>,
+    /// For how long the token is good; `None`: for ever.
+    pub ttl: Option<Duration>,
+    /// What signs it.
+    pub secret: Secret,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    iat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    subscribe: &'a [TopicPattern],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    publish: &'a [TopicPattern],
+}
+
+impl TokenRequest {
+    /// The token.
+    ///
+    /// # Errors
+    /// When the clock stands before 1970.
+    pub fn sign(&self) -> Result<String, ConfigError> {
+        provider::install();
+        let iat = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_err(|_| ConfigError::new("the clock of this machine stands before 1970"))?
+            .as_secs();
+        let claims = Claims {
+            sub: &self.user,
+            iat,
+            exp: self.ttl.map(|ttl| iat.saturating_add(ttl.as_secs())),
+            subscribe: &self.subscribe,
+            publish: &self.publish,
+        };
+        let key = EncodingKey::from_secret(self.secret.expose().as_bytes());
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+            .map_err(|error| ConfigError::new(format!("the token cannot be signed: {error}")))
+    }
+}

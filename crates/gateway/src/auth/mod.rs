@@ -1,0 +1,375 @@
+//! Who may: tokens become [`Grant`]s, publish keys are compared.
+//!
+//! # Layout
+//! * [`Authenticator`] (here): a token to a grant, by the keys that are known now.
+//! * `keys.rs`: keys, each with its one algorithm. `jwks.rs`: a key set that is read again.
+//! * `claims.rs`: typed claims. `grant.rs`: what they allow.
+//! * `credential.rs`: where a request carries its token.
+//! * `provider.rs`: `ring` as the JWT library's cryptography. `issue.rs`: `gateway token`.
+//!
+//! # How long a verified token is remembered
+//! For 60 seconds at most, never past its end, and only while the key set is the one that verified it. So a token
+//! whose key was taken out of a key set is refused as soon as the set has been read again.
+
+mod claims;
+mod credential;
+mod grant;
+mod issue;
+mod jwks;
+mod keys;
+mod provider;
+mod publish_key;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use claims::Claims;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Header, Validation};
+use jwks::{Jwks, Pace};
+use keys::VerifyingKey;
+use moka::sync::Cache;
+use publish_key::PublishKeys;
+use ring::digest;
+
+pub use credential::{Credential, Source};
+pub use grant::{Grant, LEEWAY, TopicPattern};
+pub use issue::TokenRequest;
+pub use jwks::JwksSource;
+
+use crate::config::ConfigError;
+use crate::secret::Secret;
+
+/// Bytes of the longest token that is looked at.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// For how long a verified token is remembered at most.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Bytes of memory that verified tokens take, about.
+const REMEMBERED_BYTES_MAX: u64 = 32 << 20;
+
+/// Which tokens and keys are good.
+#[derive(Clone, Debug, Default)]
+pub struct AuthConfig {
+    /// Secret of HS256 tokens.
+    pub jwt_secret: Option<Secret>,
+    /// PEM file with a public key for RS256, ES256 or EdDSA.
+    pub jwt_public_key: Option<PathBuf>,
+    /// Key set that is read again.
+    pub jwks: Option<JwksSource>,
+    /// `iss` that every token must have.
+    pub issuer: Option<String>,
+    /// `aud` that every token must have, alone or among others.
+    pub audience: Option<String>,
+    /// Keys with which backends may publish.
+    pub publish_keys: Vec<Secret>,
+    /// Whether `user=NAME` stands in for a token (`gateway dev` alone).
+    pub user_parameter: bool,
+}
+
+impl AuthConfig {
+    /// Whether any key verifies tokens.
+    #[must_use]
+    pub fn verifies_tokens(&self) -> bool {
+        self.jwt_secret.is_some() || self.jwt_public_key.is_some() || self.jwks.is_some()
+    }
+}
+
+/// Why a token is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is none.
+    #[error("a token is needed")]
+    Missing,
+    /// It is not a JWT, too long, or asks for an extension (`crit`) that is not known.
+    #[error("the token is malformed")]
+    Malformed,
+    /// No key made this signature.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// Its `exp` is over.
+    #[error("the token has expired")]
+    Expired,
+    /// Its `nbf` is still to come.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// Its `iss` is missing or another.
+    #[error("the token has the wrong issuer")]
+    Issuer,
+    /// Its `aud` is missing or another.
+    #[error("the token is for another audience")]
+    Audience,
+    /// Its algorithm is not accepted, or not by the key it names.
+    #[error("the token's algorithm is not accepted")]
+    Algorithm,
+    /// It names a key that is not known.
+    #[error("the token's key is not known")]
+    KeyUnknown,
+    /// A claim has the wrong type, or is too large.
+    #[error("a claim of the token is not valid")]
+    Claims,
+    /// Its `sub` is missing or gives no topic `user:SUB`.
+    #[error("the token's subject is not valid")]
+    Subject,
+}
+
+impl Refusal {
+    /// Every reason, for whoever counts them.
+    pub const ALL: [Self; 11] = [
+        Self::Missing,
+        Self::Malformed,
+        Self::Signature,
+        Self::Expired,
+        Self::NotYet,
+        Self::Issuer,
+        Self::Audience,
+        Self::Algorithm,
+        Self::KeyUnknown,
+        Self::Claims,
+        Self::Subject,
+    ];
+
+    /// The reason in one word, for metrics and the audit log.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::NotYet => "not_yet",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Algorithm => "algorithm",
+            Self::KeyUnknown => "key_unknown",
+            Self::Claims => "claims",
+            Self::Subject => "subject",
+        }
+    }
+}
+
+/// Verifies tokens and publish keys.
+#[derive(Debug)]
+pub struct Authenticator {
+    keys: Vec<VerifyingKey>,
+    jwks: Option<Jwks>,
+    issuer: Option<String>,
+    audience: Option<String>,
+    publish_keys: PublishKeys,
+    user_parameter: bool,
+    remembered: Cache<[u8; 32], Remembered>,
+}
+
+/// A verified token.
+#[derive(Clone, Debug)]
+struct Remembered {
+    grant: Arc<Grant>,
+    /// The version of the key set when it was verified.
+    version: u64,
+}
+
+impl Remembered {
+    /// The bytes that it takes, about.
+    fn weight(&self) -> u32 {
+        const ENTRY: usize = 512;
+        const LIST_MEMBER: usize = 200;
+        let grant = &self.grant;
+        let members = grant.subscribe.len() + grant.publish.len() + grant.scopes.len();
+        let info = grant.info.as_ref().map_or(0, |info| info.get().len());
+        u32::try_from(ENTRY + members * LIST_MEMBER + info).unwrap_or(u32::MAX)
+    }
+}
+
+impl Authenticator {
+    /// Reads the keys. Needs a Tokio runtime if there is a key set, which it goes on reading until it is dropped.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no usable key, as one line. A key set behind a URL may come later.
+    pub fn new(config: &AuthConfig) -> Result<Self, ConfigError> {
+        Self::at_pace(config, Pace::default())
+    }
+
+    fn at_pace(config: &AuthConfig, pace: Pace) -> Result<Self, ConfigError> {
+        provider::install();
+        let mut keys = Vec::new();
+        if let Some(secret) = &config.jwt_secret {
+            if secret.expose().len() < 32 && !config.user_parameter {
+                tracing::warn!(
+                    "the JWT secret is shorter than 32 bytes and may be guessed (RFC 7518, section 3.2)"
+                );
+            }
+            keys.push(VerifyingKey::from_secret(secret));
+        }
+        if let Some(path) = &config.jwt_public_key {
+            keys.push(VerifyingKey::from_pem_file(path)?);
+        }
+        let jwks = config.jwks.as_ref().map(|source| Jwks::start(source, pace)).transpose()?;
+        Ok(Self {
+            keys,
+            jwks,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            publish_keys: PublishKeys::new(&config.publish_keys)?,
+            user_parameter: config.user_parameter,
+            remembered: Cache::builder()
+                .max_capacity(REMEMBERED_BYTES_MAX)
+                .weigher(|_, remembered: &Remembered| remembered.weight())
+                .time_to_live(REMEMBERED)
+                .build(),
+        })
+    }
+
+    /// What the token allows.
+    ///
+    /// Waits only when the token names a key that is not in the key set: then the set is read again, for 6 seconds at
+    /// most.
+    ///
+    /// # Errors
+    /// The reason for which the token is not good.
+    pub async fn verify(&self, token: &str) -> Result<Arc<Grant>, Refusal> {
+        if token.is_empty() {
+            return Err(Refusal::Missing);
+        }
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Refusal::Malformed);
+        }
+        let mut id = [0; 32];
+        id.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        if let Some(remembered) = self.remembered.get(&id)
+            && remembered.version == self.version()
+        {
+            return if remembered.grant.has_ended(SystemTime::now()) {
+                Err(Refusal::Expired)
+            } else {
+                Ok(remembered.grant)
+            };
+        }
+        let (grant, version) = self.verify_anew(token).await?;
+        let grant = Arc::new(grant);
+        self.remembered.insert(id, Remembered { grant: Arc::clone(&grant), version });
+        Ok(grant)
+    }
+
+    /// The grant of the query parameter `user=NAME`, which stands in for a token in `gateway dev` alone.
+    ///
+    /// # Errors
+    /// [`Refusal::Missing`] outside `gateway dev`; [`Refusal::Subject`] when the name gives no topic.
+    pub fn grant_of_user_parameter(&self, user: &str) -> Result<Arc<Grant>, Refusal> {
+        if !self.user_parameter {
+            return Err(Refusal::Missing);
+        }
+        Grant::of_developer(user).map(Arc::new).map_err(|_| Refusal::Subject)
+    }
+
+    /// Whether this is a publish key. Takes the same time whatever is presented.
+    #[must_use]
+    pub fn publish_key(&self, presented: &str) -> bool {
+        self.publish_keys.contains(presented)
+    }
+
+    fn version(&self) -> u64 {
+        self.jwks.as_ref().map_or(0, Jwks::version)
+    }
+
+    async fn verify_anew(&self, token: &str) -> Result<(Grant, u64), Refusal> {
+        let header = read_header(token)?;
+        let (refusal, key_is_absent) = match self.verify_now(token, &header) {
+            Err((refusal, true)) => (refusal, true),
+            outcome => return outcome.map_err(|(refusal, _)| refusal),
+        };
+        match &self.jwks {
+            Some(jwks) if key_is_absent && jwks.read_again().await => {
+                self.verify_now(token, &header).map_err(|(refusal, _)| refusal)
+            }
+            _ => Err(refusal),
+        }
+    }
+
+    /// Verifies by the keys that are known now. With the refusal comes whether a key set that is newer may change it.
+    fn verify_now(&self, token: &str, header: &Header) -> Result<(Grant, u64), (Refusal, bool)> {
+        let (set, version) = self.jwks.as_ref().map_or_else(|| (Arc::from([]), 0), Jwks::keys);
+        let named = |key: &VerifyingKey| match (&key.id, &header.kid) {
+            (Some(id), Some(wanted)) => id == wanted,
+            _ => true,
+        };
+        let by_name: Vec<&VerifyingKey> =
+            self.keys.iter().chain(set.iter()).filter(|key| named(key)).collect();
+        let key_is_absent = self.jwks.is_some()
+            && match &header.kid {
+                Some(wanted) => !set.iter().any(|key| key.id.as_ref() == Some(wanted)),
+                None => set.is_empty(),
+            };
+        let mut refusal =
+            if by_name.is_empty() || key_is_absent { Refusal::KeyUnknown } else { Refusal::Algorithm };
+        for key in by_name.into_iter().filter(|key| key.algorithm == header.alg) {
+            match self.verify_by(token, key) {
+                Err(Refusal::Signature) => refusal = Refusal::Signature,
+                Err(other) => return Err((other, false)),
+                Ok(grant) => return Ok((grant, version)),
+            }
+        }
+        Err((refusal, key_is_absent))
+    }
+
+    fn verify_by(&self, token: &str, key: &VerifyingKey) -> Result<Grant, Refusal> {
+        let mut validation = Validation::new(key.algorithm);
+        validation.leeway = LEEWAY.as_secs();
+        validation.validate_nbf = true;
+        let mut required = HashSet::new();
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            required.insert("iss".to_owned());
+        }
+        match &self.audience {
+            Some(audience) => {
+                validation.set_audience(&[audience]);
+                required.insert("aud".to_owned());
+            }
+            None => validation.validate_aud = false,
+        }
+        validation.required_spec_claims = required;
+        jsonwebtoken::decode::<Claims>(token, &key.key, &validation)
+            .map_err(|error| refusal_of(error.kind()))?
+            .claims
+            .into_grant()
+    }
+}
+
+/// The header, if its algorithm is one of the four and it asks for nothing that is not known.
+fn read_header(token: &str) -> Result<Header, Refusal> {
+    const ACCEPTED: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+    let header = jsonwebtoken::decode_header(token).map_err(|error| match error.kind() {
+        // `none` and every other name that the library does not have.
+        ErrorKind::Json(error) if error.to_string().starts_with("unknown variant") => Refusal::Algorithm,
+        _ => Refusal::Malformed,
+    })?;
+    if header.crit.is_some() {
+        return Err(Refusal::Malformed);
+    }
+    if ACCEPTED.contains(&header.alg) { Ok(header) } else { Err(Refusal::Algorithm) }
+}
+
+fn refusal_of(kind: &ErrorKind) -> Refusal {
+    match kind {
+        ErrorKind::InvalidSignature => Refusal::Signature,
+        ErrorKind::ExpiredSignature => Refusal::Expired,
+        ErrorKind::ImmatureSignature => Refusal::NotYet,
+        ErrorKind::InvalidIssuer => Refusal::Issuer,
+        ErrorKind::InvalidAudience => Refusal::Audience,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => Refusal::Issuer,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => Refusal::Audience,
+        ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => Refusal::Algorithm,
+        ErrorKind::Json(_) | ErrorKind::InvalidClaimFormat(_) => Refusal::Claims,
+        _ => Refusal::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod rotation_tests;
+#[cfg(test)]
+mod tests;

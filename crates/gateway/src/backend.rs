@@ -1,0 +1,194 @@
+//! The endpoints for backends and operators.
+
+use bytes::Bytes;
+use events::{Limit, Topic};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use serde::{Deserialize, Serialize};
+use transport::{Batch, Bye, ByeReason, Request, ResetNotice, Transport, parse_after};
+
+use crate::connect::{self, BATCH_BYTES};
+use crate::problem::{Code, Problem};
+use crate::publish::{self, Body as PublishBody, Publisher};
+use crate::routes::{Body, Call, json, json_bytes, timestamp};
+use crate::{metrics as names, pacing};
+
+/// `POST /v1/publish`.
+pub(crate) async fn publish(
+    call: &Call<'_>,
+    publisher: &Publisher,
+    body: Bytes,
+) -> Result<Response<Body>, Problem> {
+    let is_ndjson = call.content_type().is_some_and(|kind| kind == "application/x-ndjson");
+    match PublishBody::parse(body, is_ndjson)? {
+        PublishBody::Single(draft) => {
+            let key = call.head.headers.get("idempotency-key");
+            let key = key.map(HeaderValue::to_str).transpose();
+            let key = key.map_err(|_| Problem::bad_request("Idempotency-Key: not text"))?;
+            Ok(json(&publish::single(call.app, publisher, &draft, key).await?))
+        }
+        body => {
+            #[derive(Serialize)]
+            struct Results {
+                results: Vec<publish::Answer>,
+            }
+            Ok(json(&Results { results: publish::many(call.app, publisher, body).await? }))
+        }
+    }
+}
+
+/// `GET /v1/history`: the retained events of one topic.
+pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    let parameter =
+        |wanted: &str| call.query.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+    let topic = parameter("topic").ok_or_else(|| Problem::bad_request("topic: is needed"))?;
+    let topic: Topic = topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))?;
+    may_read(call, &topic).await?;
+    let after = parse_after(parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
+    let limit = Request::parse(parameter("limit").map(|limit| ("limit", limit)))?.limit;
+    let mut reader = connect::history_reader(call.app, topic, after).await?;
+    let limit = Limit { events: limit, bytes: BATCH_BYTES };
+    let mut events = Vec::new();
+    let mut notice = None;
+    let mut at = reader.cursor();
+    let span = loop {
+        match reader.read(limit, &mut events) {
+            Ok(span) => break span,
+            Err(reset) => {
+                at = reset.at;
+                notice =
+                    Some(ResetNotice::new(reset.reason, reset.topics, pacing::refetch_after(reset.reason)));
+            }
+        }
+    };
+    let mut body = Vec::new();
+    let batch = Batch { more: span.more, reset: notice.as_ref(), ..Batch::new(at, span.cursor, &events) };
+    batch.write_json(&mut body);
+    Ok(json_bytes(body))
+}
+
+/// A publish key reads every topic; a token what it may subscribe to.
+async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<(), Problem> {
+    if call.bearer().is_some_and(|bearer| call.app.auth.publish_key(bearer.token())) {
+        return Ok(());
+    }
+    call.check_origin(&call.query)?;
+    let grant = call.grant(&call.query).await?;
+    if grant.may_subscribe(topic) || grant.may_administer() {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Forbidden, format!("reading {topic} is not allowed")))
+}
+
+/// `POST /v1/disconnect`: ends the sessions of a user, or one session.
+pub(crate) fn disconnect(call: &Call<'_>, body: &[u8]) -> Result<Response<Body>, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        user: Option<String>,
+        session: Option<String>,
+    }
+    #[derive(Serialize)]
+    struct Ended {
+        sessions: usize,
+    }
+    let wanted: Wanted = serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(format!("not a valid request: {error}")))?;
+    let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
+    let sessions = match (wanted.user, wanted.session) {
+        (Some(user), None) => call.app.sessions.end_user(&user, bye),
+        (None, Some(session)) => call.app.sessions.end_session(&session, bye),
+        _ => return Err(Problem::bad_request("either user or session is needed")),
+    };
+    tracing::info!(target: "audit", event = "disconnect", peer = %call.peer, sessions);
+    Ok(json(&Ended { sessions }))
+}
+
+/// `GET /v1/stats`.
+pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct User<'a> {
+        user_id: &'a str,
+        connections: usize,
+    }
+    #[derive(Serialize)]
+    struct ByTransport {
+        ws: usize,
+        sse: usize,
+        poll: usize,
+    }
+    #[derive(Serialize)]
+    struct LogStats {
+        cursor: events::Cursor,
+        events: usize,
+        topics: usize,
+        bytes: usize,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Stats<'a> {
+        total_users: usize,
+        total_clients: usize,
+        clients_by_user: Vec<User<'a>>,
+        by_transport: ByTransport,
+        log: LogStats,
+        deployment: &'a str,
+        draining: bool,
+    }
+    const USERS_MAX: usize = 1000;
+    let counts = call.app.sessions.counts(USERS_MAX);
+    let of = |transport: Transport| counts.by_transport[transport as usize];
+    let by_transport =
+        ByTransport { ws: of(Transport::Ws), sse: of(Transport::Sse), poll: of(Transport::Poll) };
+    let log = call.app.log.stats();
+    let users =
+        counts.by_user.iter().map(|(user_id, connections)| User { user_id, connections: *connections });
+    Ok(json(&Stats {
+        total_users: counts.users,
+        total_clients: counts.clients,
+        clients_by_user: users.collect(),
+        by_transport,
+        log: LogStats {
+            cursor: call.app.log.tail_cursor(),
+            events: log.events,
+            topics: log.topics,
+            bytes: log.bytes,
+        },
+        deployment: &call.app.deployment,
+        draining: call.app.is_draining(),
+    }))
+}
+
+/// `GET /health`: the process lives.
+pub(crate) fn health(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+        timestamp: String,
+        websocket: &'static str,
+        connections: usize,
+    }
+    let connections = call.app.sessions.connections();
+    Ok(json(&Health { status: "ok", timestamp: timestamp(), websocket: "enabled", connections }))
+}
+
+/// `GET /ready`: new clients are welcome.
+pub(crate) fn ready(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    #[derive(Serialize)]
+    struct Ready {
+        status: &'static str,
+    }
+    if call.app.is_draining() {
+        return Err(Problem::new(Code::Unavailable, "draining"));
+    }
+    call.app.store.ready()?;
+    Ok(json(&Ready { status: "ready" }))
+}
+
+/// `GET /metrics`, in Prometheus' text format.
+pub(crate) fn metrics(call: &Call<'_>) -> Response<Body> {
+    let mut response = Response::new(Body::from(call.app.render_metrics()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(names::CONTENT_TYPE));
+    response
+}

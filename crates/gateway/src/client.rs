@@ -1,0 +1,64 @@
+//! One admitted client: what its session asks of the gateway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::{BoxFuture, ResetReason};
+use transport::{ByeReason, Host, Outcome, Sent, Transport};
+
+use crate::commands::{self, Sender};
+use crate::metrics::Metrics;
+use crate::pacing;
+use crate::sessions::Registration;
+
+/// A client of this gateway, as long as its connection lives.
+pub(crate) struct Client {
+    transport: Transport,
+    sender: Sender,
+    metrics: Arc<Metrics>,
+    /// Held for its end: dropped with the session, it gives up the place in the table.
+    _registration: Registration,
+}
+
+impl Client {
+    /// A client with this place in the table of sessions.
+    #[must_use]
+    pub(crate) fn new(
+        transport: Transport,
+        sender: Sender,
+        metrics: Arc<Metrics>,
+        registration: Registration,
+    ) -> Arc<Self> {
+        Arc::new(Self { transport, sender, metrics, _registration: registration })
+    }
+}
+
+impl Host for Client {
+    fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
+        Box::pin(async move { self.sender.run(&text).await })
+    }
+
+    fn not_a_command(&self) -> Vec<u8> {
+        commands::not_a_command()
+    }
+
+    fn refetch_after(&self, reason: ResetReason) -> Duration {
+        pacing::refetch_after(reason)
+    }
+
+    fn reconnect_after(&self, _reason: ByeReason) -> Duration {
+        pacing::soon()
+    }
+
+    fn sent(&self, sent: Sent) {
+        self.metrics.sent(self.transport, sent.events as u64, 1, sent.bytes as u64);
+        if let Some(latency_us) = sent.latency_us {
+            self.metrics.write_latency(self.transport, latency_us as f64 / 1e6);
+            self.metrics.reader_lag(sent.lag);
+        }
+    }
+
+    fn reset(&self, reason: ResetReason) {
+        self.metrics.reset(reason.into());
+    }
+}

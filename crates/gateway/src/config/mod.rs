@@ -1,0 +1,246 @@
+//! What the command line means: [`Command`], and for a running gateway its [`Config`].
+//!
+//! `args.rs` reads what was typed (options and environment); `check.rs` checks it once and turns it into these plain
+//! values, so that nothing behind it sees text, an unset option or a combination that cannot work.
+//! Whatever is wrong becomes one [`ConfigError`] of one line.
+
+mod args;
+mod check;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use args::{Typed, TypedCommand};
+use clap::ValueEnum;
+use clap::error::ErrorKind;
+
+use crate::address::TrustedProxies;
+use crate::auth::{AuthConfig, TokenRequest};
+use crate::origin::Origin;
+use crate::secret::Secret;
+
+/// What the user asked the program to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Run a gateway: `gateway dev` or `gateway serve`.
+    Run(Box<Config>),
+    /// Print a token: `gateway token`.
+    Token(TokenRequest),
+}
+
+/// Why the program does not go on.
+#[derive(Debug)]
+pub enum Stop {
+    /// The user asked for this text (`--help`, `--version`): standard output, exit code 0.
+    Print(String),
+    /// Something is wrong or missing: one line on standard error, exit code 2.
+    Refuse(ConfigError),
+}
+
+/// A wrong or missing option, as one line for standard error. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    /// The error with this text; line breaks and other control characters in it are made visible.
+    #[must_use]
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let mut line = String::new();
+        for character in text.as_ref().chars() {
+            if character.is_control() {
+                line.extend(character.escape_default())
+            } else {
+                line.push(character)
+            }
+        }
+        Self(line)
+    }
+}
+
+/// Everything a running gateway needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether this is `gateway dev`: the page at `/`, `user=` instead of a token, loopback only.
+    pub dev: bool,
+    /// Where clients connect. Port 0: a free one.
+    pub listen: SocketAddr,
+    /// Where the backend endpoints and `/metrics` are; `None`: on `listen`.
+    pub admin_listen: Option<SocketAddr>,
+    /// Where the log lives.
+    pub store: StoreConfig,
+    /// URL of a PostgreSQL database that is a source of events.
+    pub database_url: Option<Secret>,
+    /// Which tokens and keys are good.
+    pub auth: AuthConfig,
+    /// Web origins that may connect beside the gateway's own.
+    pub allow_origins: Vec<Origin>,
+    /// Whose `X-Forwarded-*` and `Forwarded` headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// What one client, topic or request may take.
+    pub limits: Limits,
+    /// How streams live and end.
+    pub streams: Streams,
+    /// The name told to clients in `hello`: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
+    pub deployment: String,
+    /// How log lines look and which are written.
+    pub logs: Logs,
+}
+
+/// Where the log lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In this process.
+    Memory,
+    /// In files of this machine.
+    Disk {
+        /// The directory that holds them; made if absent.
+        data_dir: PathBuf,
+        /// When an acknowledged event is on disk.
+        fsync: Fsync,
+    },
+    /// In Redis.
+    Redis {
+        /// Server, Sentinel or Cluster.
+        url: Secret,
+        /// Which log: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
+        log_name: String,
+        /// Replicas that must have an event before its publisher is answered.
+        wait_replicas: u32,
+        /// What becomes of publishes while Redis cannot be reached.
+        when_down: RedisDown,
+    },
+}
+
+/// When an acknowledged event is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Fsync {
+    /// Before the publisher is answered
+    #[default]
+    Always,
+    /// A moment later: a power cut may take the last events
+    Interval,
+    /// When the operating system likes
+    Never,
+}
+
+/// What becomes of publishes while Redis cannot be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RedisDown {
+    /// 503 with Retry-After
+    #[default]
+    Refuse,
+    /// This gateway goes on alone, in an epoch of its own
+    Local,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// What one client, topic or request may take. `None` means no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Events kept for replay in each topic.
+    pub ring_events: usize,
+    /// How long an event is kept for replay.
+    pub ring_age: Duration,
+    /// Bytes of the whole log in memory.
+    pub log_bytes: u64,
+    /// Bytes of one event's data.
+    pub data_bytes_max: usize,
+    /// Bytes of one command.
+    pub command_bytes_max: usize,
+    /// Bytes of one request body.
+    pub body_bytes_max: usize,
+    /// Topics of one session, the automatic two included.
+    pub topics_per_session_max: usize,
+    /// Open connections of this process.
+    pub connections_max: usize,
+    /// Connections of one user.
+    pub connections_per_user_max: Option<usize>,
+    /// Connections of one address.
+    pub connections_per_ip_max: Option<usize>,
+    /// Commands of one user in a minute.
+    pub commands_per_minute: Option<u32>,
+    /// In which the head of a request must arrive.
+    pub head_timeout: Duration,
+    /// In which the body of a request must arrive.
+    pub body_timeout: Duration,
+}
+
+/// How streams live and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// For how long writing may block before a reader counts as slow.
+    pub write_timeout: Duration,
+    /// Over which time the connections are told to leave when the gateway stops.
+    pub drain: Duration,
+    /// After which an SSE stream ends by itself; `None`: never.
+    pub sse_age_max: Option<Duration>,
+    /// After which a WebSocket ends by itself; `None`: never.
+    pub websocket_age_max: Option<Duration>,
+}
+
+/// How log lines look and which are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// How they look.
+    pub format: LogFormat,
+    /// Which are written: a filter in the syntax of `tracing`'s `EnvFilter`, checked.
+    pub filter: String,
+}
+
+/// Reads the program's arguments (its name first) and the environment.
+///
+/// # Errors
+/// [`Stop::Print`] for `--help` and `--version`; [`Stop::Refuse`] when anything is wrong or missing.
+pub fn read<I, T>(arguments: I) -> Result<Command, Stop>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let typed = Typed::read(arguments).map_err(|error| {
+        if error.use_stderr() {
+            Stop::Refuse(one_line(&error))
+        } else {
+            Stop::Print(error.render().to_string())
+        }
+    })?;
+    match typed.command {
+        TypedCommand::Dev(typed) => check::dev(*typed).map(|config| Command::Run(Box::new(config))),
+        TypedCommand::Serve(typed) => check::serve(*typed).map(|config| Command::Run(Box::new(config))),
+        TypedCommand::Token(typed) => check::token(typed).map(Command::Token),
+    }
+    .map_err(Stop::Refuse)
+}
+
+/// clap's message spans several lines; its first paragraphs, without the usage, say all.
+fn one_line(error: &clap::Error) -> ConfigError {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return ConfigError::new("a command is missing: dev, serve or token (see `gateway --help`)");
+    }
+    let text = error.render().to_string();
+    let mut line = String::new();
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        if part.starts_with("Usage:") || part.starts_with("For more information") {
+            break;
+        }
+        if !line.is_empty() {
+            line.push_str(if part.starts_with("tip:") { "; " } else { " " });
+        }
+        line.push_str(part.strip_prefix("error: ").unwrap_or(part));
+    }
+    ConfigError::new(line)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! From a request to a running session: who it is, what it may see, where it goes on.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use events::ResetReason as Reset;
+use events::{Cursor, Limit, Located, Reader, Start, Topic};
+use http::HeaderMap;
+use tokio::net::TcpStream;
+use transport::{
+    After, Change, CloseCode, Closed, ExtraHeaders, Handle, Identity, Line, Request, Session, Terms,
+    Transport,
+};
+
+use crate::app::App;
+use crate::auth::{Credential, Grant, Refusal};
+use crate::client::Client;
+use crate::commands::{self, Sender};
+use crate::early::Early;
+use crate::metrics::labels::{RateLimit, RefuseReason, ResumeOutcome};
+use crate::problem::{Code, Problem};
+use crate::sessions::{Full, Registration};
+
+/// Decoded query parameters, in order.
+pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// How long a node that is behind a cursor is given to catch up.
+const BEHIND_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of events in one batch, beyond which the next one begins.
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
+
+/// What a request for a stream says about itself.
+pub(crate) struct Asked {
+    /// The transport it uses.
+    pub transport: Transport,
+    /// Its wishes.
+    pub request: Request,
+    /// Who sends it, proxies seen through.
+    pub address: IpAddr,
+    /// CORS headers for the response.
+    pub headers: ExtraHeaders,
+    /// Whether the connection speaks HTTP/1.1.
+    pub is_http11: bool,
+    /// Whether the connection can be used again after a poll.
+    pub keep_alive: bool,
+}
+
+/// A client that was let in, before its socket is there.
+pub(crate) struct Admitted {
+    asked: Asked,
+    grant: Arc<Grant>,
+    registration: Registration,
+    start: Start,
+}
+
+/// What becomes of a connection that leaves HTTP.
+pub(crate) enum Plan {
+    /// A session begins.
+    Session(Box<Admitted>),
+    /// A WebSocket is accepted first.
+    WebSocket {
+        /// The answer to the handshake.
+        accept: Box<[u8]>,
+        /// Then a session begins, or the socket is closed, or a token is waited for.
+        then: Box<Result<Admitted, Waiting>>,
+    },
+}
+
+/// A WebSocket without a session, yet or for ever.
+pub(crate) enum Waiting {
+    /// It may still send its token.
+    ForAuth(Asked),
+    /// It is told why not.
+    Refused(Problem),
+}
+
+/// Finds the grant behind a request.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn grant_of(
+    app: &App,
+    headers: &HeaderMap,
+    query: &Query<'_>,
+) -> Result<Arc<Grant>, Refusal> {
+    let result = match Credential::find(headers, query) {
+        Some(credential) => app.auth.verify(credential.token()).await,
+        None => match query.iter().find(|(name, _)| name == "user") {
+            Some((_, user)) => app.auth.grant_of_user_parameter(user),
+            None => Err(Refusal::Missing),
+        },
+    };
+    result.inspect_err(|refusal| app.metrics.auth_failed((*refusal).into()))
+}
+
+/// Lets a client in: its topics, its place among the connections, and where its cursor stands.
+///
+/// # Errors
+/// Why it is not let in.
+pub(crate) async fn admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Admitted, Problem> {
+    let result = try_admit(app, asked, grant).await;
+    if let Err(problem) = &result {
+        app.metrics.connection_refused(refusal_label(app, problem));
+    }
+    result
+}
+
+async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Admitted, Problem> {
+    if app.is_draining() {
+        return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
+    }
+    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max)?;
+    let registration = register(app, &asked, &grant)?;
+    *registration.topics.lock() = topics;
+    let start = start_at(app, asked.request.after).await?;
+    Ok(Admitted { asked, grant, registration, start })
+}
+
+fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
+    match problem.code {
+        Code::Unauthenticated => RefuseReason::Unauthenticated,
+        Code::Forbidden => RefuseReason::Forbidden,
+        Code::RateLimited => RefuseReason::Limit,
+        Code::Unavailable if app.is_draining() => RefuseReason::Draining,
+        Code::Unavailable => RefuseReason::Unavailable,
+        _ => RefuseReason::BadRequest,
+    }
+}
+
+/// The user's own topic, `all`, and what was asked for.
+fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<Topic>, Problem> {
+    let mut topics = vec![grant.user_topic.clone(), Topic::all()];
+    for topic in wanted {
+        if !grant.may_subscribe(topic) {
+            return Err(Problem::new(Code::Forbidden, format!("subscribing to {topic} is not allowed")));
+        }
+        if !topics.contains(topic) {
+            topics.push(topic.clone());
+        }
+    }
+    if topics.len() > topics_max {
+        return Err(transport::RequestError::Topics(topics_max).into());
+    }
+    Ok(topics)
+}
+
+fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Problem> {
+    let id = asked.request.session.as_deref();
+    let registered = app.sessions.register(&grant.user, id, asked.address, asked.transport, app.caps());
+    registered.map_err(|full| {
+        let (kind, detail) = match full {
+            Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
+            Full::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
+        };
+        app.metrics.rate_limited(kind);
+        tracing::warn!(target: "audit", event = "connections", user = %grant.user, address = %asked.address, detail);
+        Problem::new(Code::RateLimited, detail)
+    })
+}
+
+/// Where a session begins. A node that is behind the cursor waits; only the store itself can say that it is behind.
+///
+/// # Errors
+/// When neither can be told.
+pub(crate) async fn start_at(app: &App, after: After) -> Result<Start, Problem> {
+    let cursor = match after {
+        After::Latest => return Ok(Start::Latest),
+        After::Earliest => return Ok(Start::Earliest),
+        After::Cursor(cursor) => cursor,
+    };
+    let mut outcome = ResumeOutcome::Complete;
+    let start = match app.log.locate(cursor) {
+        Located::Here(seq) => Start::After(seq),
+        Located::Phantom { end } => Start::Broken(Reset::Epoch, end),
+        Located::Ahead | Located::Unknown => {
+            outcome = ResumeOutcome::Waited;
+            let tail = app.store.tail().await.inspect_err(|_| app.metrics.resumed(ResumeOutcome::Refused))?;
+            wait_for(app, cursor, tail).await?
+        }
+    };
+    match start {
+        Start::Broken(Reset::Ahead, _) => outcome = ResumeOutcome::Ahead,
+        Start::Broken(..) => outcome = ResumeOutcome::Epoch,
+        _ => {}
+    }
+    app.metrics.resumed(outcome);
+    Ok(start)
+}
+
+/// The store is at `tail`; waits for this node to see as much, and decides then.
+async fn wait_for(app: &App, cursor: Cursor, tail: Cursor) -> Result<Start, Problem> {
+    let deadline = tokio::time::Instant::now() + BEHIND_PATIENCE;
+    loop {
+        match app.log.locate(cursor) {
+            Located::Here(seq) => return Ok(Start::After(seq)),
+            Located::Phantom { end } => return Ok(Start::Broken(Reset::Epoch, end)),
+            Located::Ahead if tail.epoch == cursor.epoch && tail.seq < cursor.seq => {
+                return Ok(Start::Broken(Reset::Ahead, app.log.tail()));
+            }
+            Located::Unknown if app.log.locate(tail) == Located::Here(tail.seq) => {
+                return Ok(Start::Broken(Reset::Epoch, app.log.tail()));
+            }
+            Located::Ahead | Located::Unknown => {}
+        }
+        if tokio::time::Instant::now() >= deadline {
+            app.metrics.resumed(ResumeOutcome::Refused);
+            return Err(Problem::new(Code::Unavailable, "this gateway is behind the cursor"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs what was planned for a connection, on its bare socket. Gives the socket back when HTTP can go on with it.
+pub(crate) async fn run(
+    app: Arc<App>,
+    socket: TcpStream,
+    received: Bytes,
+    plan: Plan,
+) -> Option<(TcpStream, Bytes)> {
+    let admitted = match plan {
+        Plan::Session(admitted) => *admitted,
+        Plan::WebSocket { accept, then } => {
+            let mut early = Early::new(
+                socket,
+                &accept,
+                &received,
+                app.config.limits.command_bytes_max,
+                app.config.streams.write_timeout,
+            );
+            match *then {
+                Ok(admitted) => return run_websocket(app, early, admitted).await,
+                Err(Waiting::Refused(problem)) => {
+                    early.refuse(problem.close_code(), &problem.detail).await;
+                    return None;
+                }
+                Err(Waiting::ForAuth(asked)) => {
+                    let admitted = authenticate(&app, &mut early, asked).await?;
+                    return run_websocket(app, early, admitted).await;
+                }
+            }
+        }
+    };
+    let asked = &admitted.asked;
+    let headers = asked.headers.clone();
+    let line = match asked.transport {
+        Transport::Poll => Line::Poll {
+            wait: asked.request.wait,
+            hello: asked.request.after == After::Latest,
+            keep_alive: asked.keep_alive && !app.is_draining(),
+            headers,
+            pipelined: received.into(),
+        },
+        Transport::Sse | Transport::Ws => {
+            Line::Sse { chunked: asked.is_http11, pad: asked.request.pad, headers }
+        }
+    };
+    let closed = run_session(app, socket, line, admitted).await;
+    closed.reuse.map(|(socket, received)| (socket, received.into()))
+}
+
+async fn run_websocket(app: Arc<App>, early: Early, admitted: Admitted) -> Option<(TcpStream, Bytes)> {
+    let (socket, decoder) = early.into_session().await?;
+    run_session(app, socket, Line::Ws(decoder), admitted).await;
+    None
+}
+
+/// Waits for the `auth` of a WebSocket that came without a token.
+async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option<Admitted> {
+    let grant = loop {
+        let Some(text) = early.next_text().await else {
+            app.metrics.auth_failed(Refusal::Missing.into());
+            early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
+            return None;
+        };
+        let verified = match commands::token_of(&text) {
+            Some(token) => app.auth.verify(&token).await,
+            None => Err(Refusal::Missing),
+        };
+        match verified {
+            Ok(grant) => {
+                early.reply(&commands::early_reply(&text, Ok(&grant))).await;
+                break grant;
+            }
+            Err(refusal) => {
+                app.metrics.auth_failed(refusal.into());
+                early.reply(&commands::early_reply(&text, Err(refusal.into()))).await;
+            }
+        }
+    };
+    match admit(app, asked, grant).await {
+        Ok(admitted) => Some(admitted),
+        Err(problem) => {
+            early.refuse(problem.close_code(), &problem.detail).await;
+            None
+        }
+    }
+}
+
+async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Closed<TcpStream> {
+    let Admitted { asked, grant, registration, start } = admitted;
+    let transport = asked.transport;
+    let request = asked.request;
+    let streams = &app.config.streams;
+    let terms = Terms {
+        heartbeat: request.heartbeat,
+        interval: request.interval,
+        limit: Limit { events: request.limit, bytes: BATCH_BYTES },
+        resumed: request.after != After::Latest,
+        expiry: commands::expiry_of(&grant),
+        age_max: match transport {
+            Transport::Ws => streams.websocket_age_max,
+            Transport::Sse => streams.sse_age_max,
+            Transport::Poll => None,
+        },
+        write_timeout: streams.write_timeout,
+    };
+    let topics = registration.topics.lock().clone();
+    let reader = Reader::new(&app.log, &topics, request.types, start);
+    let identity = Arc::new(Identity {
+        session: registration.id().into(),
+        user: grant.user.as_str().into(),
+        deployment: Arc::clone(&app.deployment),
+    });
+    let handle: Handle = registration.handle.clone();
+    if app.is_draining() {
+        // The drain may have begun after this client was let in and before it could be told.
+        handle.change(Change::Bye(transport::Bye {
+            reason: transport::ByeReason::Drain,
+            reconnect_after: crate::pacing::soon(),
+        }));
+    }
+    let metrics = Arc::clone(&app.metrics);
+    if let Some(from) = registration.switched_from {
+        metrics.switched(from, transport);
+    }
+    let is_websocket = transport == Transport::Ws;
+    let sender = Sender::new(&app, grant, asked.address, Arc::clone(&registration.topics), is_websocket);
+    let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
+    metrics.connection_opened(transport);
+    metrics.session_opened(transport);
+    let closed = Session::new(socket, line, reader, identity, client, handle, terms).await;
+    metrics.session_closed(transport, closed.ended.into());
+    metrics.connection_closed(transport);
+    closed
+}
+
+/// A reader of one topic, for its history.
+///
+/// # Errors
+/// When the cursor cannot be judged now.
+pub(crate) async fn history_reader(app: &App, topic: Topic, after: After) -> Result<Reader, Problem> {
+    let start = start_at(app, after).await?;
+    Ok(Reader::new(&app.log, &[topic], None, start))
+}

@@ -1,0 +1,114 @@
+//! A WebSocket before it is a session: accepted, and then refused, or asked for its token.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use transport::ws::{Decoder, Message};
+use transport::{CloseCode, write_ws_close, write_ws_pong, write_ws_text};
+
+/// How long a client may take to send its token.
+const AUTH_WITHIN: Duration = Duration::from_secs(5);
+/// How long a peer is given to answer a close frame.
+const LINGER: Duration = Duration::from_secs(1);
+/// The most messages before a token that is good.
+const MESSAGES_MAX: u32 = 10;
+
+/// An accepted WebSocket that has no session yet.
+pub(crate) struct Early {
+    socket: TcpStream,
+    decoder: Decoder,
+    /// Bytes to be written with the next write.
+    out: Vec<u8>,
+    write_timeout: Duration,
+    deadline: Instant,
+    messages: u32,
+}
+
+impl Early {
+    /// Answers the handshake with `accept`; `received` came behind it.
+    #[must_use]
+    pub(crate) fn new(
+        socket: TcpStream,
+        accept: &[u8],
+        received: &[u8],
+        command_bytes_max: usize,
+        write_timeout: Duration,
+    ) -> Self {
+        let mut decoder = Decoder::new(command_bytes_max);
+        decoder.feed(received);
+        let deadline = Instant::now() + AUTH_WITHIN;
+        Self { socket, decoder, out: accept.to_vec(), write_timeout, deadline, messages: 0 }
+    }
+
+    /// Writes what is left and gives the socket to a session. `None` when the client is gone.
+    pub(crate) async fn into_session(mut self) -> Option<(TcpStream, Decoder)> {
+        self.flush().await?;
+        Some((self.socket, self.decoder))
+    }
+
+    /// The next text message. `None` when none comes in time, or none that could be.
+    pub(crate) async fn next_text(&mut self) -> Option<String> {
+        self.flush().await?;
+        loop {
+            match self.decoder.message() {
+                Ok(Some(message)) => {
+                    self.messages += 1;
+                    if self.messages > MESSAGES_MAX {
+                        return None;
+                    }
+                    match message {
+                        Message::Text(text) => return Some(text),
+                        Message::Ping(payload) => {
+                            write_ws_pong(&payload, &mut self.out);
+                            self.flush().await?;
+                        }
+                        Message::Pong | Message::Binary(_) => {}
+                        Message::Close(_) => return None,
+                    }
+                }
+                Ok(None) => self.receive(self.deadline).await?,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends a reply.
+    pub(crate) async fn reply(&mut self, reply: &[u8]) {
+        write_ws_text(reply, &mut self.out);
+        // A client that is gone shows at the next read.
+        let _ = self.flush().await;
+    }
+
+    /// Closes with a code, and waits a moment for the client to have read it.
+    pub(crate) async fn refuse(&mut self, code: CloseCode, reason: &str) {
+        // A close frame holds 123 bytes of reason (RFC 6455 section 5.5).
+        let end = (0..=reason.len().min(123)).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+        write_ws_close(Some(code), &reason[..end], &mut self.out);
+        if self.flush().await.is_none() {
+            return;
+        }
+        let deadline = Instant::now() + LINGER;
+        while self.receive(deadline).await.is_some() {
+            match self.decoder.message() {
+                Ok(None | Some(Message::Ping(_) | Message::Pong | Message::Text(_) | Message::Binary(_))) => {
+                }
+                Ok(Some(Message::Close(_))) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Option<()> {
+        let written = timeout(self.write_timeout, self.socket.write_all(&self.out)).await;
+        self.out.clear();
+        written.ok()?.ok()
+    }
+
+    async fn receive(&mut self, deadline: Instant) -> Option<()> {
+        let mut buffer = [0; 2048];
+        let received = timeout_at(deadline, self.socket.read(&mut buffer)).await.ok()?.ok()?;
+        self.decoder.feed(&buffer[..received]);
+        (received > 0).then_some(())
+    }
+}

@@ -1,0 +1,367 @@
+//! The closed sets of label values.
+//!
+//! A label takes its value from one of these enums and from nowhere else. That is what keeps the number of
+//! series fixed: a user, a topic or an address cannot become a label, because none of them is an enum.
+
+use transport::{ByeReason, CloseCode, Ended};
+
+use crate::auth::Refusal;
+
+pub use transport::Transport;
+
+/// A label whose every value is known when the program is built.
+pub trait Label: Copy + 'static {
+    /// Every value, in declaration order.
+    const ALL: &'static [Self];
+
+    /// The value as it appears in the exposition.
+    fn as_str(self) -> &'static str;
+
+    /// The place of this value in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+impl Label for Transport {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl From<Refusal> for AuthFailure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Missing => Self::Missing,
+            Refusal::Malformed => Self::Malformed,
+            Refusal::Signature => Self::Signature,
+            Refusal::Expired => Self::Expired,
+            Refusal::NotYet => Self::NotYetValid,
+            Refusal::Issuer => Self::Issuer,
+            Refusal::Audience => Self::Audience,
+            Refusal::Algorithm => Self::Algorithm,
+            Refusal::KeyUnknown => Self::UnknownKey,
+            Refusal::Claims => Self::Claims,
+            Refusal::Subject => Self::Subject,
+        }
+    }
+}
+
+impl From<transport::Ended> for CloseReason {
+    fn from(ended: transport::Ended) -> Self {
+        match ended {
+            Ended::Bye(ByeReason::Drain) => Self::Drain,
+            Ended::Bye(ByeReason::ExpiredToken) => Self::ExpiredToken,
+            Ended::Bye(ByeReason::Replaced) => Self::Replaced,
+            Ended::Bye(ByeReason::Disconnected) => Self::Disconnected,
+            Ended::Bye(ByeReason::Slow) => Self::Slow,
+            Ended::Bye(ByeReason::MaxAge) => Self::MaxAge,
+            Ended::Client | Ended::Answered => Self::Client,
+            Ended::Violation(CloseCode::TOO_LARGE) => Self::TooLarge,
+            Ended::Violation(CloseCode::RATE_LIMITED) => Self::RateLimited,
+            Ended::Violation(_) | Ended::Lost => Self::Error,
+        }
+    }
+}
+
+impl From<events::ResetReason> for ResetReason {
+    fn from(reason: events::ResetReason) -> Self {
+        match reason {
+            events::ResetReason::Expired => Self::Expired,
+            events::ResetReason::Epoch => Self::Epoch,
+            events::ResetReason::Ahead => Self::Ahead,
+        }
+    }
+}
+
+macro_rules! labels {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident { $( $(#[$variant_doc:meta])* $variant:ident = $text:literal, )+ }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $( $(#[$variant_doc])* $variant, )+ }
+
+        impl $name {
+            /// The value as it appears in the exposition.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $text, )+ }
+            }
+        }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$( Self::$variant, )+];
+
+            fn as_str(self) -> &'static str {
+                $name::as_str(self)
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    )+};
+}
+
+labels! {
+    /// Why a session ended. The first six are the reasons of `bye`.
+    CloseReason {
+        /// The gateway drains.
+        Drain = "drain",
+        /// The token ended and was not refreshed.
+        ExpiredToken = "expired_token",
+        /// A newer connection continues the session.
+        Replaced = "replaced",
+        /// An operator ended it.
+        Disconnected = "disconnected",
+        /// Writing was blocked for longer than the write timeout.
+        Slow = "slow",
+        /// The stream reached its greatest age.
+        MaxAge = "max_age",
+        /// The client closed, or its connection went away.
+        Client = "client",
+        /// A poller did not come back in time.
+        Idle = "idle",
+        /// A broken frame, a protocol error, or an input or output error.
+        Error = "error",
+        /// A malformed request or command (4400).
+        BadRequest = "bad_request",
+        /// No valid token came (4401).
+        Unauthenticated = "unauthenticated",
+        /// The grant does not allow it (4403).
+        Forbidden = "forbidden",
+        /// A message over the limit (1009).
+        TooLarge = "too_large",
+        /// Repeated abuse of a limit (4429).
+        RateLimited = "rate_limited",
+        /// The store cannot be reached, or this node is behind the cursor (4503).
+        Unavailable = "unavailable",
+    }
+
+    /// Why a connection was turned away before it had a session.
+    RefuseReason {
+        /// The request was malformed.
+        BadRequest = "bad_request",
+        /// No token, or one that is not valid.
+        Unauthenticated = "unauthenticated",
+        /// The grant does not allow what was asked for.
+        Forbidden = "forbidden",
+        /// A foreign `Origin`.
+        Origin = "origin",
+        /// A limit on connections; `throughline_rate_limited_total` says which.
+        Limit = "limit",
+        /// The request head or body did not arrive in time.
+        Timeout = "timeout",
+        /// The gateway drains.
+        Draining = "draining",
+        /// The store cannot be reached, or this node is behind the cursor.
+        Unavailable = "unavailable",
+    }
+
+    /// Where an event came from.
+    Source {
+        /// `POST /v1/publish`.
+        Http = "http",
+        /// A client's `publish` command.
+        Command = "command",
+        /// A Redis channel.
+        Redis = "redis",
+        /// PostgreSQL: a notification or the outbox table.
+        Postgres = "postgres",
+    }
+
+    /// How a resume from a client's cursor ended.
+    ResumeOutcome {
+        /// Everything after the cursor was there.
+        Complete = "complete",
+        /// The cursor was older than a ring: a reset.
+        Expired = "expired",
+        /// The cursor's epoch is gone and history with it: a reset.
+        Epoch = "epoch",
+        /// The store itself is behind the cursor: a reset.
+        Ahead = "ahead",
+        /// This node was behind the cursor, waited, and caught up in time: complete.
+        Waited = "waited",
+        /// This node was behind the cursor, or the store unreachable, for too long: 503 or 4503.
+        Refused = "refused",
+    }
+
+    /// Why a session was told to fetch its state again.
+    ResetReason {
+        /// Events older than what the ring still holds.
+        Expired = "expired",
+        /// History was lost.
+        Epoch = "epoch",
+        /// The store is behind the cursor.
+        Ahead = "ahead",
+    }
+
+    /// Why a token or a publish key was refused.
+    AuthFailure {
+        /// None was given where one is needed.
+        Missing = "missing",
+        /// It is not a token at all.
+        Malformed = "malformed",
+        /// An algorithm that is not accepted for the key, `none` included.
+        Algorithm = "algorithm",
+        /// No key with that id.
+        UnknownKey = "unknown_key",
+        /// The signature does not match.
+        Signature = "signature",
+        /// Past `exp`.
+        Expired = "expired",
+        /// Before `nbf`.
+        NotYetValid = "not_yet_valid",
+        /// Another `iss`.
+        Issuer = "issuer",
+        /// Another `aud`.
+        Audience = "audience",
+        /// A claim has the wrong type, or is too large.
+        Claims = "claims",
+        /// A `sub` that gives no topic, or a refresh for another one.
+        Subject = "subject",
+        /// A publish key that is not configured.
+        PublishKey = "publish_key",
+    }
+
+    /// Which limit was hit.
+    RateLimit {
+        /// Commands of one user.
+        Commands = "commands",
+        /// Publishes of one user.
+        Publishes = "publishes",
+        /// Ephemeral events of one user.
+        Ephemerals = "ephemerals",
+        /// Connections of one user.
+        ConnectionsUser = "connections_user",
+        /// Connections from one address.
+        ConnectionsAddress = "connections_address",
+        /// Connections of the whole gateway.
+        ConnectionsTotal = "connections_total",
+        /// Bytes of request bodies accepted and not yet stored.
+        AcceptedBytes = "accepted_bytes",
+    }
+
+    /// Which bound of the log made an event leave it.
+    EvictionCause {
+        /// The ring's number of events.
+        Count = "count",
+        /// The ring's bytes.
+        Bytes = "bytes",
+        /// The ring's age.
+        Age = "age",
+        /// The byte budget of the whole log.
+        Budget = "budget",
+    }
+
+    /// What the store answered to an append.
+    AppendOutcome {
+        /// The events have their numbers.
+        Ok = "ok",
+        /// The store had the id already.
+        Duplicate = "duplicate",
+        /// `expect` did not hold.
+        Conflict = "conflict",
+        /// The store refused or could not be reached.
+        Unavailable = "unavailable",
+    }
+
+    /// What a request asked for.
+    Route {
+        /// `/v1/ws`.
+        Ws = "ws",
+        /// `/v1/sse`.
+        Sse = "sse",
+        /// `/v1/poll`.
+        Poll = "poll",
+        /// `/v1/send`.
+        Send = "send",
+        /// `/v1/history`.
+        History = "history",
+        /// `/v1/presence`.
+        Presence = "presence",
+        /// `/v1/publish`.
+        Publish = "publish",
+        /// `/v1/disconnect`.
+        Disconnect = "disconnect",
+        /// `/v1/stats`.
+        Stats = "stats",
+        /// `/v1/explain`.
+        Explain = "explain",
+        /// `/health`.
+        Health = "health",
+        /// `/ready`.
+        Ready = "ready",
+        /// `/metrics`.
+        Metrics = "metrics",
+        /// The page of `gateway dev` and what it loads.
+        Page = "page",
+        /// Any other path.
+        Other = "other",
+    }
+
+    /// Routes whose durations can be compared with one another.
+    RouteClass {
+        /// `/v1/ws` and `/v1/sse`: until the response's head.
+        Stream = "stream",
+        /// `/v1/poll`: the wait included.
+        Poll = "poll",
+        /// What else clients ask.
+        Client = "client",
+        /// What backends ask.
+        Backend = "backend",
+        /// What monitoring asks.
+        Probe = "probe",
+        /// Pages and unknown paths.
+        Other = "other",
+    }
+
+    /// The first digit of an HTTP status.
+    StatusClass {
+        /// Informational, 101 included.
+        Informational = "1xx",
+        /// Success.
+        Success = "2xx",
+        /// Redirection.
+        Redirection = "3xx",
+        /// The client's mistake.
+        ClientError = "4xx",
+        /// The gateway's failure.
+        ServerError = "5xx",
+    }
+}
+
+impl Route {
+    /// The class under which this route's duration is observed.
+    #[must_use]
+    pub const fn class(self) -> RouteClass {
+        match self {
+            Self::Ws | Self::Sse => RouteClass::Stream,
+            Self::Poll => RouteClass::Poll,
+            Self::Send | Self::History | Self::Presence => RouteClass::Client,
+            Self::Publish | Self::Disconnect | Self::Stats | Self::Explain => RouteClass::Backend,
+            Self::Health | Self::Ready | Self::Metrics => RouteClass::Probe,
+            Self::Page | Self::Other => RouteClass::Other,
+        }
+    }
+}
+
+impl StatusClass {
+    /// The class of a status code; what is outside 100 to 499 counts as a failure of the gateway.
+    #[must_use]
+    pub const fn of(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}

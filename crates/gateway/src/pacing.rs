@@ -1,0 +1,62 @@
+//! Who may come back when: waits with jitter, so that one restart is not one stampede.
+
+use std::time::Duration;
+
+use events::ResetReason;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+/// How many clients a second may come back after a drain.
+const RECONNECTS_PER_SECOND: u32 = 1000;
+
+/// A random part of `whole`.
+#[must_use]
+pub(crate) fn part_of(whole: Duration) -> Duration {
+    let mut chance = [0; 4];
+    // Without a random source everyone waits for half of it, which is still a wait.
+    let part = match SystemRandom::new().fill(&mut chance) {
+        Ok(()) => f64::from(u32::from_le_bytes(chance)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    };
+    whole.mul_f64(part)
+}
+
+/// How long a client waits before it refetches. Lost history hits everyone at once, an old cursor only its owner.
+#[must_use]
+pub(crate) fn refetch_after(reason: ResetReason) -> Duration {
+    part_of(match reason {
+        ResetReason::Expired => Duration::from_secs(1),
+        ResetReason::Epoch | ResetReason::Ahead => Duration::from_secs(5),
+    })
+}
+
+/// The slot of the client number `at` that is sent away by a drain: its place in the queue, and a little chance.
+#[must_use]
+pub(crate) fn drain_slot(at: u32) -> Duration {
+    Duration::from_secs(1) / RECONNECTS_PER_SECOND * at + part_of(Duration::from_millis(500))
+}
+
+/// How long a client waits that may simply come back.
+#[must_use]
+pub(crate) fn soon() -> Duration {
+    part_of(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_spread_over_the_queue() {
+        assert!(drain_slot(0) <= Duration::from_millis(500));
+        let late = drain_slot(10_000);
+        assert!(late >= Duration::from_secs(10) && late <= Duration::from_millis(10_500));
+    }
+
+    #[test]
+    fn parts_stay_within_the_whole() {
+        let whole = Duration::from_secs(1);
+        let parts: Vec<_> = (0..100).map(|_| part_of(whole)).collect();
+        assert!(parts.iter().all(|part| *part <= whole));
+        assert!(parts.iter().any(|part| *part != parts[0]));
+    }
+}

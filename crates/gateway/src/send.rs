@@ -1,0 +1,61 @@
+//! `POST /v1/send`: the commands of clients whose transport has no way back.
+
+use bytes::Bytes;
+use http::Response;
+use serde_json::value::RawValue;
+
+use transport::Outcome;
+
+use crate::commands::Sender;
+use crate::problem::{Code, Problem};
+use crate::routes::{Body, Call, json_bytes};
+
+/// The most commands in one request.
+const COMMANDS_MAX: usize = 64;
+
+/// Runs one command or an array of them; answers the reply or the array.
+pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>, Problem> {
+    call.check_origin(&call.query)?;
+    let grant = call.grant(&call.query).await?;
+    let session = call.query.iter().rev().find(|(name, _)| name == "session").map(|(_, id)| id.to_string());
+    let address = call.app.config.trusted_proxies.client_address(call.peer, &call.head.headers);
+    let link = session.as_deref().and_then(|id| call.app.sessions.link(&grant.user, id));
+    if session.is_some() && link.is_none() {
+        return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
+    }
+    let (handle, topics) = link.unwrap_or_default();
+    let sender = Sender::new(call.app, grant, address, topics, false);
+    let run = async |command: &str| {
+        let bytes_max = call.app.config.limits.command_bytes_max;
+        if command.len() > bytes_max {
+            return Err(Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes")));
+        }
+        let Outcome { reply, changes } = sender.run(command).await;
+        changes.into_iter().for_each(|change| handle.change(change));
+        Ok(reply)
+    };
+    let text = str::from_utf8(body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
+    let is_many = text.trim_ascii_start().starts_with('[');
+    let answer = if is_many {
+        let commands: Vec<Box<RawValue>> = serde_json::from_str(text)
+            .map_err(|error| Problem::bad_request(format!("not an array of commands: {error}")))?;
+        if commands.len() > COMMANDS_MAX {
+            return Err(Problem::new(
+                Code::TooLarge,
+                format!("more than {COMMANDS_MAX} commands in one request"),
+            ));
+        }
+        let mut replies = b"[".to_vec();
+        for (at, command) in commands.iter().enumerate() {
+            if at > 0 {
+                replies.push(b',');
+            }
+            replies.extend(run(command.get()).await?);
+        }
+        replies.push(b']');
+        replies
+    } else {
+        run(text).await?
+    };
+    Ok(json_bytes(answer))
+}

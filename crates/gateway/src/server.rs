@@ -1,0 +1,134 @@
+//! Sockets: accepting them, serving them, and letting them go.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use transport::Served;
+
+use crate::app::App;
+use crate::connect;
+use crate::metrics::labels::RateLimit;
+use crate::routes::{self, Door};
+
+/// How many connections the kernel may hold ready. A shorter queue costs a reconnect storm a second of lost SYNs.
+const BACKLOG: i32 = 4096;
+
+/// Every open connection of the process, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Open(AtomicUsize);
+
+impl Open {
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Binds a listener.
+///
+/// # Errors
+/// When the address cannot be had.
+pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts connections until dropped.
+pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door, open: Arc<Open>) {
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files, mostly. Those who wait stay in the kernel's queue until there are some again.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // A socket that does not know the option is slower, not wrong.
+        let _ = socket.set_nodelay(true);
+        if door != Door::Backends && open.count() >= app.config.limits.connections_max {
+            app.metrics.rate_limited(RateLimit::ConnectionsTotal);
+            tokio::spawn(turn_away(socket));
+            continue;
+        }
+        let guest = Guest::enter(Arc::clone(&open), &app);
+        tokio::spawn(serve(Arc::clone(&app), door, socket, peer, Bytes::new(), guest));
+    }
+}
+
+/// One of the open connections.
+struct Guest {
+    open: Arc<Open>,
+    app: Arc<App>,
+}
+
+impl Guest {
+    fn enter(open: Arc<Open>, app: &Arc<App>) -> Self {
+        open.0.fetch_add(1, Ordering::Relaxed);
+        app.metrics.tcp_opened();
+        Self { open, app: Arc::clone(app) }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.open.0.fetch_sub(1, Ordering::Relaxed);
+        self.app.metrics.tcp_closed();
+    }
+}
+
+/// Serves HTTP until the connection becomes a stream, and goes on with HTTP after a poll. The stream runs in a task of
+/// its own, so that it does not carry HTTP's memory along.
+fn serve(
+    app: Arc<App>,
+    door: Door,
+    socket: TcpStream,
+    peer: SocketAddr,
+    received: Bytes,
+    guest: Guest,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let limits = app.http_limits();
+        let drained = app.drained();
+        let answer = |request, framing| routes::answer(Arc::clone(&app), door, peer, request, framing);
+        let served = transport::serve(socket, received, &limits, drained, answer).await;
+        if let Served::Detached { socket, received, plan } = served {
+            tokio::spawn(stream(Arc::clone(&app), door, socket, peer, received, plan, guest));
+        }
+    })
+}
+
+async fn stream(
+    app: Arc<App>,
+    door: Door,
+    socket: TcpStream,
+    peer: SocketAddr,
+    received: Bytes,
+    plan: connect::Plan,
+    guest: Guest,
+) {
+    if let Some((socket, received)) = connect::run(Arc::clone(&app), socket, received, plan).await {
+        tokio::spawn(serve(app, door, socket, peer, received, guest));
+    }
+}
+
+/// Answers a connection above the cap without reading from it.
+async fn turn_away(mut socket: TcpStream) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    // Whoever does not take these few bytes at once does not get them.
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(FULL)).await;
+}

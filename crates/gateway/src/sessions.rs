@@ -1,0 +1,340 @@
+//! Who is connected: every session of this gateway, its connections, and how to reach them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::Topic;
+use parking_lot::Mutex;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::time::Instant;
+use transport::{Bye, ByeReason, Handle, Transport};
+
+use crate::pacing;
+
+/// How long a session without a connection is remembered, so that its next connection continues it.
+const GRACE: Duration = Duration::from_secs(10);
+/// The same for a poller, which has no connection between two polls.
+const GRACE_POLL: Duration = Duration::from_secs(60);
+/// How long an older connection of a session goes on beside a newer one.
+const REPLACED_AFTER: Duration = Duration::from_secs(5);
+/// How many sessions without a connection are remembered for one user.
+const LAPSED_MAX: usize = 64;
+
+/// The most connections that one user and one address may have; `None`: no limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    /// Sessions with a connection, of one user.
+    pub per_user: Option<usize>,
+    /// Sessions with a connection, from one address.
+    pub per_address: Option<usize>,
+}
+
+/// Which cap refused a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The user's.
+    User,
+    /// The address's.
+    Address,
+}
+
+/// A session, as long as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    user: Arc<str>,
+    id: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    connections: Vec<Connection>,
+    address: IpAddr,
+    last_transport: Transport,
+    /// When the last connection went; it is forgotten some time later.
+    lapsed_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    transport: Transport,
+    handle: Handle,
+    topics: Arc<Mutex<Vec<Topic>>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    sessions: HashMap<Key, Entry>,
+    /// The sessions of each user.
+    users: HashMap<Arc<str>, Vec<Arc<str>>>,
+    /// Sessions with a connection, by address.
+    addresses: HashMap<IpAddr, usize>,
+    next_number: u64,
+}
+
+/// Every session of this gateway.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<Table>);
+
+/// What `GET /v1/stats` says about connections.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Users with a session.
+    pub users: usize,
+    /// Sessions with a connection, and pollers between two polls.
+    pub clients: usize,
+    /// The same by user, in the order of their names, as many as were asked for.
+    pub by_user: Vec<(Arc<str>, usize)>,
+    /// Connections by transport, in the order of [`Transport::ALL`].
+    pub by_transport: [usize; 3],
+}
+
+/// One connection's place in the table. Dropped, the connection is gone.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    sessions: Arc<Sessions>,
+    key: Key,
+    number: u64,
+    /// Where this session's last connection was, if this one continues it over another transport.
+    pub switched_from: Option<Transport>,
+    /// By which the session is reached.
+    pub handle: Handle,
+    /// What it is subscribed to.
+    pub topics: Arc<Mutex<Vec<Topic>>>,
+}
+
+impl Registration {
+    /// The session's id.
+    #[must_use]
+    pub(crate) fn id(&self) -> &str {
+        &self.key.id
+    }
+}
+
+impl Sessions {
+    /// Takes in a connection. One that names a session of the same user continues it: it is not counted a second
+    /// time, and the older connection ends shortly.
+    ///
+    /// # Errors
+    /// When a cap is reached.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        user: &str,
+        id: Option<&str>,
+        address: IpAddr,
+        transport: Transport,
+        caps: Caps,
+    ) -> Result<Registration, Full> {
+        let mut table = self.0.lock();
+        let now = Instant::now();
+        let user: Arc<str> =
+            table.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
+        let key = Key { user, id: id.map_or_else(fresh_id, Into::into) };
+        let continued = table.sessions.get(&key).is_some_and(|entry| !entry.connections.is_empty());
+        if !continued {
+            table.check(&key.user, address, caps)?;
+            *table.addresses.entry(address).or_default() += 1;
+        }
+        table.next_number += 1;
+        let number = table.next_number;
+        let handle = Handle::default();
+        let topics = Arc::new(Mutex::new(Vec::new()));
+        let is_new = !table.sessions.contains_key(&key);
+        if is_new {
+            table.users.entry(Arc::clone(&key.user)).or_default().push(Arc::clone(&key.id));
+        }
+        let entry = table.sessions.entry(key.clone()).or_insert_with(|| Entry {
+            connections: Vec::new(),
+            address,
+            last_transport: transport,
+            lapsed_at: None,
+        });
+        if !continued {
+            entry.address = address;
+        }
+        let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
+        let last_transport = std::mem::replace(&mut entry.last_transport, transport);
+        entry.lapsed_at = None;
+        let connection =
+            Connection { number, transport, handle: handle.clone(), topics: Arc::clone(&topics) };
+        entry.connections.push(connection);
+        table.forget_lapsed(&key.user, now);
+        drop(table);
+        if !older.is_empty() {
+            tokio::spawn(async move {
+                tokio::time::sleep(REPLACED_AFTER).await;
+                let bye = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+                older.iter().for_each(|handle| handle.end(bye));
+            });
+        }
+        let switched_from = (last_transport != transport).then_some(last_transport);
+        Ok(Registration { sessions: Arc::clone(self), key, number, switched_from, handle, topics })
+    }
+
+    /// Ends every session of a user. Returns how many.
+    pub(crate) fn end_user(&self, user: &str, bye: Bye) -> usize {
+        let table = self.0.lock();
+        let ids = table.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        let key = |id: &Arc<str>| Key { user: user.into(), id: Arc::clone(id) };
+        ids.iter().filter_map(|id| table.sessions.get(&key(id))).filter(|entry| entry.end(bye)).count()
+    }
+
+    /// Ends a session, whoever's it is. Returns how many there were.
+    pub(crate) fn end_session(&self, id: &str, bye: Bye) -> usize {
+        let table = self.0.lock();
+        table.sessions.iter().filter(|(key, entry)| &*key.id == id && entry.end(bye)).count()
+    }
+
+    /// Ends every connection, each in its own slot. Returns how many.
+    pub(crate) fn drain(&self) -> usize {
+        let table = self.0.lock();
+        let connections = table.sessions.values().flat_map(|entry| &entry.connections);
+        let told = connections.zip(0..).map(|(connection, at)| {
+            let reconnect_after = pacing::drain_slot(at);
+            connection.handle.end(Bye { reason: ByeReason::Drain, reconnect_after });
+        });
+        told.count()
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub(crate) fn connections(&self) -> usize {
+        self.0.lock().sessions.values().map(|entry| entry.connections.len()).sum()
+    }
+
+    /// How to reach a user's session, and its topics; without a connection there is nobody to reach. `None`: the user
+    /// has no such session.
+    #[must_use]
+    pub(crate) fn link(&self, user: &str, id: &str) -> Option<(Handle, Arc<Mutex<Vec<Topic>>>)> {
+        let table = self.0.lock();
+        let entry = table.sessions.get(&Key { user: user.into(), id: id.into() })?;
+        let link = |connection: &Connection| (connection.handle.clone(), Arc::clone(&connection.topics));
+        Some(entry.connections.last().map(link).unwrap_or_default())
+    }
+
+    /// Counts, naming up to `users_max` users.
+    #[must_use]
+    pub(crate) fn counts(&self, users_max: usize) -> Counts {
+        let table = self.0.lock();
+        let mut counts = Counts::default();
+        let mut by_user: HashMap<&Arc<str>, usize> = HashMap::new();
+        for (key, entry) in &table.sessions {
+            for connection in &entry.connections {
+                counts.by_transport[connection.transport as usize] += 1;
+            }
+            if !entry.connections.is_empty() || entry.last_transport == Transport::Poll {
+                counts.clients += 1;
+                *by_user.entry(&key.user).or_default() += 1;
+            }
+        }
+        counts.users = by_user.len();
+        counts.by_user = by_user.into_iter().map(|(user, clients)| (Arc::clone(user), clients)).collect();
+        counts.by_user.sort_unstable();
+        counts.by_user.truncate(users_max);
+        counts
+    }
+
+    /// Forgets the sessions whose time without a connection is over.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut table = self.0.lock();
+        let over: Vec<Key> = table
+            .sessions
+            .iter()
+            .filter(|(_, entry)| entry.is_over(now))
+            .map(|(key, _)| key.clone())
+            .collect();
+        over.iter().for_each(|key| table.forget(key));
+    }
+
+    fn leave(&self, key: &Key, number: u64) {
+        let mut table = self.0.lock();
+        let Some(entry) = table.sessions.get_mut(key) else { return };
+        entry.connections.retain(|connection| connection.number != number);
+        if entry.connections.is_empty() {
+            entry.lapsed_at = Some(Instant::now());
+            let address = entry.address;
+            if let Some(count) = table.addresses.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    table.addresses.remove(&address);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.sessions.leave(&self.key, self.number);
+    }
+}
+
+impl Entry {
+    fn end(&self, bye: Bye) -> bool {
+        self.connections.iter().for_each(|connection| connection.handle.end(bye));
+        !self.connections.is_empty()
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let grace = if self.last_transport == Transport::Poll { GRACE_POLL } else { GRACE };
+        self.lapsed_at.is_some_and(|at| now.duration_since(at) >= grace)
+    }
+}
+
+impl Table {
+    fn check(&self, user: &Arc<str>, address: IpAddr, caps: Caps) -> Result<(), Full> {
+        if let Some(max) = caps.per_user {
+            let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
+            let key = |id: &Arc<str>| Key { user: Arc::clone(user), id: Arc::clone(id) };
+            let connected =
+                |id: &&Arc<str>| self.sessions.get(&key(id)).is_some_and(|entry| entry.lapsed_at.is_none());
+            if ids.iter().filter(connected).count() >= max {
+                return Err(Full::User);
+            }
+        }
+        if let Some(max) = caps.per_address
+            && self.addresses.get(&address).is_some_and(|count| *count >= max)
+        {
+            return Err(Full::Address);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.sessions.remove(key);
+        if let Some(ids) = self.users.get_mut(&key.user) {
+            ids.retain(|id| *id != key.id);
+            if ids.is_empty() {
+                self.users.remove(&key.user);
+            }
+        }
+    }
+
+    /// Keeps a user who connects anew again and again from filling the table.
+    fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) {
+        let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        if ids.len() <= LAPSED_MAX {
+            return;
+        }
+        let lapsed = ids.iter().filter_map(|id| {
+            let key = Key { user: Arc::clone(user), id: Arc::clone(id) };
+            let at = self.sessions.get(&key)?.lapsed_at?;
+            Some((now.duration_since(at), key))
+        });
+        if let Some((_, oldest)) = lapsed.max_by_key(|(age, _)| *age) {
+            self.forget(&oldest);
+        }
+    }
+}
+
+/// 128 random bits, as a word that fits into a URL.
+fn fresh_id() -> Arc<str> {
+    let mut bits = [0; 16];
+    if SystemRandom::new().fill(&mut bits).is_err() {
+        tracing::error!("the system has no random numbers: session ids can be guessed");
+    }
+    data_encoding::BASE64URL_NOPAD.encode(&bits).into()
+}

@@ -1,0 +1,79 @@
+//! The WebSocket handshake (RFC 6455 section 4.2), and who is refused how.
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use transport::{Answer, Transport, write_ws_accept, ws};
+
+use crate::auth::{Credential, Refusal};
+use crate::connect::{self, Plan, Waiting};
+use crate::metrics::labels::RefuseReason;
+use crate::problem::{Code, Problem};
+use crate::routes::{Call, Reply};
+
+/// The subprotocol of the gateway.
+const PROTOCOL: &str = "throughline.v1";
+
+/// Accepts a WebSocket. Browsers cannot read the status of a refused one, so whoever is not let in is accepted too, and
+/// then closed with a code that says why; only what is no handshake and a foreign origin get a plain answer.
+pub(crate) async fn websocket(call: &Call<'_>) -> Result<Reply, Problem> {
+    let headers = &call.head.headers;
+    let key = match handshake_key(headers, call.head.version) {
+        Ok(key) => key,
+        Err(problem) => {
+            let mut response = problem.response();
+            if problem.code == Code::UpgradeRequired {
+                let headers = response.headers_mut();
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            return Ok(Answer::Response(response));
+        }
+    };
+    call.app.origins.check_websocket(call.peer, headers).inspect_err(|_| call.foreign())?;
+    let protocol = has_token(headers, SEC_WEBSOCKET_PROTOCOL, PROTOCOL).then_some(PROTOCOL);
+    let mut accept = Vec::new();
+    write_ws_accept(&ws::accept_key(key), protocol, "", &mut accept);
+    let then = admit(call).await;
+    Ok(Answer::Detach(Plan::WebSocket { accept: accept.into(), then: Box::new(then) }))
+}
+
+async fn admit(call: &Call<'_>) -> Result<connect::Admitted, Waiting> {
+    let asked = call.asked(Transport::Ws, &call.query).map_err(Waiting::Refused)?;
+    let has_user = call.app.config.dev && call.query.iter().any(|(name, _)| name == "user");
+    if Credential::find(&call.head.headers, &call.query).is_none() && !has_user {
+        return Err(Waiting::ForAuth(asked));
+    }
+    let refused = |refusal: Refusal| {
+        call.app.metrics.connection_refused(RefuseReason::Unauthenticated);
+        call.audit_refusal(refusal.reason());
+        Waiting::Refused(refusal.into())
+    };
+    let grant = connect::grant_of(call.app, &call.head.headers, &call.query).await.map_err(refused)?;
+    connect::admit(call.app, asked, grant).await.map_err(Waiting::Refused)
+}
+
+/// The client's key, if this is a handshake.
+fn handshake_key(headers: &HeaderMap, version: Version) -> Result<&str, Problem> {
+    let upgrades = has_token(headers, UPGRADE, "websocket") && has_token(headers, CONNECTION, "upgrade");
+    if version != Version::HTTP_11 || !upgrades {
+        return Err(Problem::new(Code::UpgradeRequired, "connect with a WebSocket"));
+    }
+    let one = |name: HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+    };
+    if one(SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(Problem::new(Code::UpgradeRequired, "Sec-WebSocket-Version: only 13 is spoken"));
+    }
+    let key = one(SEC_WEBSOCKET_KEY).map(str::trim);
+    let is_key =
+        |key: &&str| data_encoding::BASE64.decode(key.as_bytes()).is_ok_and(|nonce| nonce.len() == 16);
+    key.filter(is_key).ok_or_else(|| Problem::bad_request("Sec-WebSocket-Key: 16 bytes in base64 are needed"))
+}
+
+/// Whether a comma-separated header has this word.
+pub(crate) fn has_token(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|list| list.split(',')).any(|token| token.trim().eq_ignore_ascii_case(wanted))
+}

@@ -1,0 +1,328 @@
+//! A real gateway on a free port, and clients that speak its wire protocol and nothing else.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use gateway::config::{self, Command};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long anything that must come may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running gateway, in this process.
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub admin: Option<SocketAddr>,
+    stop: Option<oneshot::Sender<()>>,
+    pub task: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// `gateway dev` on a free port.
+    pub async fn dev() -> Self {
+        Self::start(&["dev", "--listen", "127.0.0.1:0"]).await
+    }
+
+    /// `gateway serve` on a free port, with a JWT secret and the publish key `key`.
+    pub async fn serve(options: &[&str]) -> Self {
+        let mut arguments =
+            vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
+        arguments.extend(options);
+        Self::start(&arguments).await
+    }
+
+    pub async fn start(arguments: &[&str]) -> Self {
+        let arguments = ["gateway"].iter().chain(arguments).copied();
+        let Ok(Command::Run(config)) = config::read(arguments) else { panic!("the options are wrong") };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (bound, is_bound) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            gateway::run(*config, |at| bound.send(at).unwrap(), shutdown).await.unwrap();
+        });
+        let bound = is_bound.await.unwrap();
+        Self { address: bound.clients, admin: bound.admin, stop: Some(stop), task }
+    }
+
+    /// Asks it to drain; `self.task` ends with it.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Publishes one draft and gives its seq.
+    pub async fn publish(&self, draft: Value) -> u64 {
+        let answer =
+            post(self.address, "/v1/publish", &[("Authorization", self.key())], &draft.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["seq"].as_u64().unwrap_or(0)
+    }
+
+    /// The publish key, as a header.
+    pub fn key(&self) -> &'static str {
+        "Bearer key"
+    }
+}
+
+/// The JWT secret of [`Gateway::serve`].
+pub const SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
+
+/// A token signed with [`SECRET`].
+pub fn token(user: &str, options: &[&str]) -> String {
+    let mut arguments = vec!["gateway", "token", "--user", user, "--jwt-secret", SECRET];
+    arguments.extend(options);
+    let Ok(Command::Token(request)) = config::read(arguments) else { panic!("the options are wrong") };
+    request.sign().unwrap()
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+pub async fn get(address: SocketAddr, target: &str) -> Answer {
+    get_with(address, target, &[]).await
+}
+
+pub async fn get_with(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Answer {
+    raw(address, request("GET", target, headers, "").as_bytes()).await
+}
+
+pub async fn post(address: SocketAddr, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    raw(address, request("POST", target, headers, body).as_bytes()).await
+}
+
+/// A request that closes the connection behind it.
+pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    if method == "POST" {
+        text += &format!("Content-Length: {}\r\n", body.len());
+    }
+    text + "\r\n" + body
+}
+
+/// Sends bytes and reads everything until the gateway closes.
+pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    let mut received = Vec::new();
+    timeout(PATIENCE * 4, socket.read_to_end(&mut received))
+        .await
+        .expect("the gateway answers and closes")
+        .ok();
+    parse(&received)
+}
+
+pub fn parse(received: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(received).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// A server-sent event stream.
+pub struct Sse {
+    reader: BufReader<TcpStream>,
+    pub head: String,
+}
+
+impl Sse {
+    pub async fn open(address: SocketAddr, query: &str) -> Self {
+        Self::open_with(address, query, &[]).await
+    }
+
+    pub async fn open_with(address: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Self {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let request = request("GET", &format!("/v1/sse?{query}"), headers, "");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut reader = BufReader::new(socket);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = timeout(PATIENCE, reader.read_line(&mut head)).await.expect("a response").unwrap();
+            assert_ne!(read, 0, "the gateway closed: {head}");
+        }
+        Self { reader, head }
+    }
+
+    /// The next batch; `None` at the end of the stream.
+    pub async fn batch(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            let read =
+                timeout(PATIENCE * 2, self.reader.read_line(&mut line)).await.expect("a batch").unwrap_or(0);
+            if read == 0 {
+                return None;
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// The next batch with an event.
+    pub async fn events(&mut self) -> Value {
+        loop {
+            let batch = self.batch().await.expect("a batch");
+            if !batch["events"].as_array().unwrap().is_empty() {
+                return batch;
+            }
+        }
+    }
+}
+
+/// What a WebSocket gave.
+#[derive(Debug, PartialEq)]
+pub enum Frame {
+    Text(Value),
+    Pong(Vec<u8>),
+    Close(u16, String),
+    /// The connection ended without a close frame.
+    End,
+}
+
+/// A WebSocket client that sends exactly the bytes it is told to.
+pub struct Ws {
+    pub socket: TcpStream,
+    pub head: String,
+}
+
+impl Ws {
+    pub async fn open(address: SocketAddr, query: &str) -> Self {
+        Self::open_with(address, query, &[]).await
+    }
+
+    pub async fn open_with(address: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Self {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let mut text = format!(
+            "GET /v1/ws?{query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        );
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        socket.write_all((text + "\r\n").as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(timeout(PATIENCE, socket.read_u8()).await.expect("a response").expect("a whole head"));
+        }
+        Self { socket, head: String::from_utf8(head).unwrap() }
+    }
+
+    /// A masked frame with this first byte.
+    pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match payload.len() {
+            len @ 0..=125 => bytes.push(0x80 | len as u8),
+            len @ 126..=0xffff => {
+                bytes.push(0x80 | 126);
+                bytes.extend_from_slice(&(len as u16).to_be_bytes());
+            }
+            len => {
+                bytes.push(0x80 | 127);
+                bytes.extend_from_slice(&(len as u64).to_be_bytes());
+            }
+        }
+        let mask = [7, 11, 13, 17];
+        bytes.extend_from_slice(&mask);
+        bytes.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+        bytes
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.unwrap();
+    }
+
+    pub async fn command(&mut self, command: Value) {
+        self.send(&Self::frame(0x81, command.to_string().as_bytes())).await;
+    }
+
+    /// The next frame from the gateway.
+    pub async fn next(&mut self) -> Frame {
+        timeout(PATIENCE * 2, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
+    }
+
+    async fn read_frame(&mut self) -> std::io::Result<Frame> {
+        let first = self.socket.read_u8().await?;
+        let len = match self.socket.read_u8().await? {
+            126 => usize::from(self.socket.read_u16().await?),
+            127 => self.socket.read_u64().await? as usize,
+            len => usize::from(len),
+        };
+        let mut payload = vec![0; len];
+        self.socket.read_exact(&mut payload).await?;
+        Ok(match first {
+            0x81 => Frame::Text(serde_json::from_slice(&payload).unwrap()),
+            0x88 if len >= 2 => {
+                let code = u16::from_be_bytes([payload[0], payload[1]]);
+                Frame::Close(code, String::from_utf8(payload[2..].to_vec()).unwrap())
+            }
+            0x88 => Frame::Close(1005, String::new()),
+            0x8a => Frame::Pong(payload),
+            other => panic!("an unexpected frame {other:#x}"),
+        })
+    }
+
+    /// The next batch. Replies are skipped.
+    pub async fn batch(&mut self) -> Value {
+        loop {
+            match self.next().await {
+                Frame::Text(text) if text.get("reply").is_none() => return text,
+                Frame::Text(_) => {}
+                other => panic!("instead of a batch: {other:?}"),
+            }
+        }
+    }
+
+    /// The next reply. Batches are skipped.
+    pub async fn reply(&mut self) -> Value {
+        loop {
+            match self.next().await {
+                Frame::Text(text) if text.get("reply").is_some() => return text,
+                Frame::Text(_) => {}
+                other => panic!("instead of a reply: {other:?}"),
+            }
+        }
+    }
+
+    /// The close code that comes next, batches skipped.
+    pub async fn close_code(&mut self) -> u16 {
+        loop {
+            match self.next().await {
+                Frame::Close(code, _) => return code,
+                Frame::End => return 1006,
+                Frame::Text(_) | Frame::Pong(_) => {}
+            }
+        }
+    }
+}
+
+/// The seqs of a batch's events.
+pub fn seqs(batch: &Value) -> Vec<u64> {
+    batch["events"].as_array().unwrap().iter().filter_map(|event| event["seq"].as_u64()).collect()
+}

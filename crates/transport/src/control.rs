@@ -1,0 +1,127 @@
+//! How the application reaches into a running session, and how a session asks the application.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Context;
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use events::{BoxFuture, ResetReason, Topic};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::close::{Bye, ByeReason, CloseCode};
+
+/// Who a session belongs to, as `hello` says it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Names the session.
+    pub session: Box<str>,
+    /// Whose it is.
+    pub user: Box<str>,
+    /// This gateway release or process group.
+    pub deployment: Arc<str>,
+}
+
+/// When a token ends.
+#[derive(Clone, Debug)]
+pub struct Expiry {
+    /// On the session's clock.
+    pub at: Instant,
+    /// As RFC 3339 text.
+    pub text: Box<str>,
+}
+
+/// Something about a session that changes while it runs.
+#[derive(Debug)]
+pub enum Change {
+    /// These topics too, from the session's cursor on.
+    Subscribe(Vec<Topic>),
+    /// These topics no more.
+    Unsubscribe(Vec<Topic>),
+    /// The token was refreshed.
+    Expiry(Option<Expiry>),
+    /// End with a `bye`.
+    Bye(Bye),
+    /// End a WebSocket with this code alone; other streams just end.
+    Close(CloseCode, &'static str),
+}
+
+/// What a command led to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The reply, as JSON.
+    pub reply: Vec<u8>,
+    /// What it changes in the session, made before the reply is sent.
+    pub changes: Vec<Change>,
+}
+
+/// What was put on the wire in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Events in the batch.
+    pub events: usize,
+    /// Bytes, framing included.
+    pub bytes: usize,
+    /// For a session that has caught up: how long its oldest event was under way in this process, in microseconds.
+    pub latency_us: Option<u64>,
+    /// How many events of the log lay between the session's cursor and the tail.
+    pub lag: u64,
+}
+
+/// What a session needs from the application around it. Called per batch, never per event.
+pub trait Host: Send + Sync + 'static {
+    /// Runs one command that came over the session's own WebSocket.
+    fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome>;
+
+    /// The reply to a message that is no command: a binary one.
+    fn not_a_command(&self) -> Vec<u8>;
+
+    /// How long a client should wait before it refetches.
+    fn refetch_after(&self, reason: ResetReason) -> Duration;
+
+    /// How long a client should wait before it reconnects after the session ended by itself.
+    fn reconnect_after(&self, reason: ByeReason) -> Duration;
+
+    /// A batch was handed to the socket.
+    fn sent(&self, sent: Sent);
+
+    /// The session was told to refetch.
+    fn reset(&self, reason: ResetReason);
+}
+
+/// The end of a session that the application holds.
+#[derive(Clone, Debug, Default)]
+pub struct Handle(Arc<Control>);
+
+#[derive(Debug, Default)]
+struct Control {
+    changes: Mutex<Vec<Change>>,
+    /// Whether there are changes, so that a session looks without the lock.
+    pending: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Handle {
+    /// Has the session make a change as soon as it runs.
+    pub fn change(&self, change: Change) {
+        self.0.changes.lock().push(change);
+        self.0.pending.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+
+    /// Ends the session with a `bye`.
+    pub fn end(&self, bye: Bye) {
+        self.change(Change::Bye(bye));
+    }
+
+    /// Takes what is to be changed, or leaves the task's waker for the next change.
+    pub(crate) fn take(&self, cx: &mut Context<'_>) -> Vec<Change> {
+        self.0.waker.register(cx.waker());
+        if self.0.pending.swap(false, Ordering::AcqRel) {
+            std::mem::take(&mut *self.0.changes.lock())
+        } else {
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! A second look at every request head, at what hyper forgives: two framings at once, and lines without a CR.
+//!
+//! A gateway stands behind proxies. Where a proxy and the gateway could disagree on where a request ends, a request
+//! can be smuggled past the proxy (RFC 9112 section 11.2), so such heads are refused and the connection ends.
+
+/// How the body of a request is delimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// By `Content-Length`, or there is none.
+    #[default]
+    Plain,
+    /// In chunks. What may follow is not looked at, so the connection ends with the answer.
+    Chunked,
+    /// Two readers could disagree.
+    Ambiguous(&'static str),
+}
+
+/// Follows the bytes of a connection from head to head.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    state: State,
+    /// The start of the current line, enough for the names that matter and a length.
+    line: Vec<u8>,
+    last: u8,
+    /// A request line has come; empty lines before it are allowed (RFC 9112 section 2.2).
+    in_head: bool,
+    content_length: Option<u64>,
+    chunked: bool,
+    /// Of the heads since [`Guard::take`].
+    found: Framing,
+    /// hyper has written something and not yet come to the end of it.
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Head,
+    /// So many bytes of a body to come.
+    Body(u64),
+    /// Behind a chunked request nothing is looked at.
+    Opaque,
+}
+
+impl Guard {
+    /// `Content-Length` or `Transfer-Encoding`, the colon, white space and 20 digits.
+    const LINE_BYTES: usize = 48;
+
+    pub(crate) fn scan(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.state {
+                State::Opaque => return,
+                State::Body(left) => {
+                    let skipped = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    bytes = &bytes[skipped..];
+                    let left = left - skipped as u64;
+                    self.state = if left == 0 { State::Head } else { State::Body(left) };
+                }
+                State::Head => {
+                    let end = memchr::memchr(b'\n', bytes);
+                    let (line, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+                    let room = Self::LINE_BYTES - self.line.len().min(Self::LINE_BYTES);
+                    self.line.extend_from_slice(&line[..line.len().min(room)]);
+                    if end.is_some() {
+                        let before = line.len().checked_sub(2).map_or(self.last, |at| line[at]);
+                        self.end_line(before == b'\r');
+                    }
+                    self.last = line.last().copied().unwrap_or(self.last);
+                    bytes = rest;
+                }
+            }
+        }
+    }
+
+    fn end_line(&mut self, has_cr: bool) {
+        let line = std::mem::take(&mut self.line);
+        if !has_cr {
+            self.found = Framing::Ambiguous("a line ends without a carriage return");
+        }
+        if line == b"\r\n" || line == b"\n" {
+            if self.in_head {
+                self.end_head();
+            }
+            return;
+        }
+        if self.in_head {
+            self.header(&line);
+        }
+        self.in_head = true;
+    }
+
+    fn header(&mut self, line: &[u8]) {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            self.found = Framing::Ambiguous("a header is folded over two lines");
+        }
+        let Some(colon) = memchr::memchr(b':', line) else { return };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            let length = str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+            // hyper refuses a length that is none, and lengths that differ; equal ones are still two.
+            if self.content_length.is_some() {
+                self.found = Framing::Ambiguous("more than one Content-Length");
+            }
+            self.content_length = Some(length.unwrap_or(0));
+        }
+    }
+
+    fn end_head(&mut self) {
+        self.in_head = false;
+        let content_length = self.content_length.take();
+        let chunked = std::mem::take(&mut self.chunked);
+        if chunked && content_length.is_some() {
+            self.found = Framing::Ambiguous("Content-Length together with Transfer-Encoding");
+        } else if chunked && self.found == Framing::Plain {
+            self.found = Framing::Chunked;
+        }
+        self.state = match content_length {
+            _ if chunked => State::Opaque,
+            Some(length) if length > 0 => State::Body(length),
+            _ => State::Head,
+        };
+    }
+
+    /// What was found in the heads since the last call.
+    pub(crate) fn take(&mut self) -> Framing {
+        std::mem::take(&mut self.found)
+    }
+
+    pub(crate) fn wrote(&mut self) {
+        self.unflushed = true;
+    }
+
+    pub(crate) fn flushed(&mut self) {
+        self.unflushed = false;
+    }
+
+    pub(crate) fn is_unflushed(&self) -> bool {
+        self.unflushed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(bytes: &str) -> Framing {
+        let whole = {
+            let mut guard = Guard::default();
+            guard.scan(bytes.as_bytes());
+            guard.take()
+        };
+        let mut guard = Guard::default();
+        bytes.as_bytes().iter().for_each(|byte| guard.scan(&[*byte]));
+        assert_eq!(guard.take(), whole, "the same however it is cut");
+        whole
+    }
+
+    #[test]
+    fn ordinary_heads_pass() {
+        assert_eq!(scan("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Framing::Plain);
+        assert_eq!(
+            scan("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Framing::Plain
+        );
+        assert_eq!(
+            scan("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\na\n\nGET / HTTP/1.1\r\n\r\n"),
+            Framing::Plain
+        );
+        assert_eq!(
+            scan("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"),
+            Framing::Chunked
+        );
+    }
+
+    #[test]
+    fn two_framings_are_found_in_either_order() {
+        for head in [
+            "Content-Length: 4\r\nTransfer-Encoding: chunked",
+            "transfer-encoding: chunked\r\ncontent-length: 4",
+            "Content-Length: 4\r\nContent-Length: 4",
+            "A: b\r\n c",
+        ] {
+            let found = scan(&format!("POST / HTTP/1.1\r\n{head}\r\n\r\n"));
+            assert!(matches!(found, Framing::Ambiguous(_)), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_carriage_return_is_found() {
+        for bytes in [
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+        ] {
+            assert!(matches!(scan(bytes), Framing::Ambiguous(_)), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_head_in_the_same_bytes_is_looked_at() {
+        let found = scan(
+            "GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
+        assert!(matches!(found, Framing::Ambiguous(_)));
+    }
+}

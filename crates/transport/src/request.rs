@@ -1,0 +1,241 @@
+//! What a client asks of a stream: query parameters, checked once.
+
+use std::time::Duration;
+
+use events::{Cursor, Topic, TypeFilter};
+
+/// One of the three ways in which batches travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// WebSocket (RFC 6455).
+    Ws,
+    /// Server-Sent Events (the `text/event-stream` of the HTML standard).
+    Sse,
+    /// Long-polling.
+    Poll,
+}
+
+impl Transport {
+    /// All of them, in the order of preference.
+    pub const ALL: [Self; 3] = [Self::Ws, Self::Sse, Self::Poll];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+/// Where a client wants to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// With what comes from now on.
+    Latest,
+    /// With everything retained.
+    Earliest,
+    /// After what it has seen.
+    Cursor(Cursor),
+}
+
+/// A client's wishes, within the bounds of the protocol.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where to begin.
+    pub after: After,
+    /// Topics beside the client's own and `all`; each once.
+    pub topics: Vec<Topic>,
+    /// Only these types.
+    pub types: Option<TypeFilter>,
+    /// At least one batch in this time.
+    pub heartbeat: Duration,
+    /// At most one batch in this time; zero: as they come.
+    pub interval: Duration,
+    /// The session that this connection continues.
+    pub session: Option<String>,
+    /// How long a poll may wait.
+    pub wait: Duration,
+    /// How many events with a seq one batch may carry.
+    pub limit: usize,
+    /// Bytes of comment before the first SSE message.
+    pub pad: usize,
+}
+
+/// A parameter that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Neither a cursor nor a word.
+    #[error("after: a cursor as an earlier batch gave it, or earliest, or latest")]
+    After,
+    /// A topic's name is wrong.
+    #[error("topics: {0}")]
+    Topic(#[from] events::TopicError),
+    /// More topics than a session may have.
+    #[error("topics: a session has at most {0} topics, its own and `all` included")]
+    Topics(usize),
+    /// The filter is wrong.
+    #[error(transparent)]
+    Types(#[from] events::FilterError),
+    /// A number is none.
+    #[error("{0}: a whole number")]
+    Number(&'static str),
+    /// The session id is wrong.
+    #[error("session: an id as an earlier hello gave it")]
+    Session,
+}
+
+impl Request {
+    /// The most topics of one session, `user:SUB` and `all` included.
+    pub const TOPICS_MAX: usize = 64;
+
+    /// The most events with a seq in one batch.
+    pub const LIMIT_MAX: usize = 1000;
+
+    /// The longest comment before the first SSE message, in bytes.
+    pub const PAD_MAX: usize = 64 << 10;
+
+    /// Reads decoded query parameters. Unknown ones are ignored, numbers out of range are clamped, and of a
+    /// repeated one the last counts.
+    ///
+    /// # Errors
+    /// Names the first parameter that makes no sense.
+    pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, RequestError> {
+        let mut request = Self::default();
+        for (name, value) in parameters {
+            match name {
+                "after" => request.after = parse_after(value)?,
+                "topics" => request.topics = parse_topics(value)?,
+                "types" if value.is_empty() => request.types = None,
+                "types" => request.types = Some(TypeFilter::parse(value)?),
+                "heartbeat" => request.heartbeat = Duration::from_secs(number("heartbeat", value, 2, 60)?),
+                "interval" => request.interval = Duration::from_millis(number("interval", value, 0, 60_000)?),
+                "wait" => request.wait = Duration::from_secs(number("wait", value, 0, 60)?),
+                "limit" => request.limit = number("limit", value, 1, Self::LIMIT_MAX as u64)? as usize,
+                "pad" => request.pad = number("pad", value, 0, Self::PAD_MAX as u64)? as usize,
+                "session" => request.session = parse_session(value)?,
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+
+    /// Lets the cursor of a `Last-Event-ID` header win over `after`. Its absence and an empty one change nothing.
+    ///
+    /// # Errors
+    /// When it is no cursor.
+    pub fn resume_from(&mut self, last_event_id: &str) -> Result<(), RequestError> {
+        if !last_event_id.is_empty() {
+            self.after = parse_after(last_event_id)?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            after: After::Latest,
+            topics: Vec::new(),
+            types: None,
+            heartbeat: Duration::from_secs(15),
+            interval: Duration::ZERO,
+            session: None,
+            wait: Duration::from_secs(25),
+            limit: Self::LIMIT_MAX,
+            pad: 0,
+        }
+    }
+}
+
+/// Reads the value of `after`.
+///
+/// # Errors
+/// When it is neither a cursor nor `earliest` nor `latest` nor empty.
+pub fn parse_after(value: &str) -> Result<After, RequestError> {
+    match value {
+        "" | "latest" => Ok(After::Latest),
+        "earliest" => Ok(After::Earliest),
+        cursor => cursor.parse().map(After::Cursor).map_err(|_| RequestError::After),
+    }
+}
+
+fn parse_topics(value: &str) -> Result<Vec<Topic>, RequestError> {
+    let mut topics: Vec<Topic> = Vec::new();
+    for name in value.split(',').filter(|name| !name.is_empty()) {
+        let topic = name.parse()?;
+        if !topics.contains(&topic) {
+            if topics.len() == Request::TOPICS_MAX {
+                return Err(RequestError::Topics(Request::TOPICS_MAX));
+            }
+            topics.push(topic);
+        }
+    }
+    Ok(topics)
+}
+
+fn parse_session(value: &str) -> Result<Option<String>, RequestError> {
+    let plausible =
+        value.len() <= 64 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if plausible { Ok((!value.is_empty()).then(|| value.to_owned())) } else { Err(RequestError::Session) }
+}
+
+/// A whole number, clamped to its range. A number too large to hold is a number out of range.
+fn number(name: &'static str, value: &str, min: u64, max: u64) -> Result<u64, RequestError> {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(RequestError::Number(name));
+    }
+    if digits.len() < value.len() {
+        return Ok(min);
+    }
+    Ok(value.parse().unwrap_or(u64::MAX).clamp(min, max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_protocols() {
+        let request = Request::parse([]).unwrap();
+        assert_eq!(request.after, After::Latest);
+        assert_eq!((request.heartbeat, request.wait), (Duration::from_secs(15), Duration::from_secs(25)));
+        assert_eq!((request.interval, request.limit, request.pad), (Duration::ZERO, 1000, 0));
+    }
+
+    #[test]
+    fn numbers_are_clamped_and_words_refused() {
+        let of = |name, value| Request::parse([(name, value)]);
+        assert_eq!(of("heartbeat", "1").unwrap().heartbeat, Duration::from_secs(2));
+        assert_eq!(of("heartbeat", "99999999999999999999999").unwrap().heartbeat, Duration::from_secs(60));
+        assert_eq!(of("wait", "-3").unwrap().wait, Duration::ZERO);
+        assert_eq!(of("limit", "0").unwrap().limit, 1);
+        assert_eq!(of("pad", "1000000").unwrap().pad, 64 << 10);
+        for value in ["", "x", "1.5", "1e3", "--1", "+1", " 1"] {
+            assert_eq!(of("wait", value).unwrap_err(), RequestError::Number("wait"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn topics_are_checked_and_unique() {
+        let of = |value: &str| Request::parse([("topics", value)]).map(|request| request.topics.len());
+        assert_eq!(of("a,b,a,,room:1"), Ok(3));
+        assert_eq!(of("a b"), Err(RequestError::Topic(events::TopicError::Alphabet)));
+        let many = (0..65).map(|n| format!("t{n}")).collect::<Vec<_>>().join(",");
+        assert_eq!(of(&many), Err(RequestError::Topics(64)));
+    }
+
+    #[test]
+    fn the_last_event_id_wins() {
+        let mut request = Request::parse([("after", "earliest")]).unwrap();
+        request.resume_from("").unwrap();
+        assert_eq!(request.after, After::Earliest);
+        request.resume_from("k3f9.7").unwrap();
+        assert_eq!(request.after, After::Cursor("k3f9.7".parse().unwrap()));
+        assert_eq!(request.resume_from("nonsense"), Err(RequestError::After));
+        assert_eq!(Request::parse([("after", "a.01")]).unwrap_err(), RequestError::After);
+    }
+}

@@ -1,0 +1,594 @@
+//! One client on one connection: what to send next, and when. The three transports share it.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use events::{BoxFuture, Cursor, Event, Limit, Reader, Reset};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use crate::close::{Bye, ByeReason, CloseCode, Ended};
+use crate::control::{Change, Expiry, Handle, Host, Identity, Outcome, Sent};
+use crate::deadlines::Deadlines;
+use crate::frame::{self, Batch, ExtraHeaders, Hello, ResetNotice};
+use crate::request::Transport;
+use crate::ws::{Decoder, Message, Violation};
+
+/// What a connection was promised when it was admitted.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// A batch comes at least this often.
+    pub heartbeat: Duration,
+    /// At most one batch in this time; zero: as they come.
+    pub interval: Duration,
+    /// What one batch may carry.
+    pub limit: Limit,
+    /// The client came with a cursor or asked for the earliest: it is told when it has caught up.
+    pub resumed: bool,
+    /// When its token ends.
+    pub expiry: Option<Expiry>,
+    /// How old the stream may get.
+    pub age_max: Option<Duration>,
+    /// How long writing may be blocked.
+    pub write_timeout: Duration,
+}
+
+/// What is particular to the transport of a session.
+#[derive(Debug)]
+pub enum Line {
+    /// A WebSocket that has been accepted.
+    Ws(Decoder),
+    /// A server-sent event stream; close-delimited unless `chunked`.
+    Sse {
+        /// The client speaks HTTP/1.1.
+        chunked: bool,
+        /// Bytes of comment before the first message.
+        pad: usize,
+        /// For the head of the response.
+        headers: ExtraHeaders,
+    },
+    /// One long poll.
+    Poll {
+        /// How long it may wait.
+        wait: Duration,
+        /// Answer at once with `hello` and the tail.
+        hello: bool,
+        /// The connection can be used again.
+        keep_alive: bool,
+        /// For the head of the response.
+        headers: ExtraHeaders,
+        /// What the client sent behind its request.
+        pipelined: Vec<u8>,
+    },
+}
+
+/// How a session ended, and the connection where it can be used again.
+#[derive(Debug)]
+pub struct Closed<S> {
+    /// How.
+    pub ended: Ended,
+    /// After an answered poll: the socket, and what the client had sent behind its request.
+    pub reuse: Option<(S, Vec<u8>)>,
+}
+
+/// A running session. Resolves when the connection is done with.
+pub struct Session<S> {
+    /// Taken out when it can be used again.
+    socket: Option<S>,
+    line: Line,
+    reader: Reader,
+    /// The cursor that the client has: of the last batch, or its own.
+    sent_up_to: Cursor,
+    host: Arc<dyn Host>,
+    identity: Arc<Identity>,
+    handle: Handle,
+    terms: Terms,
+    deadlines: Deadlines,
+    sleep: Pin<Box<Sleep>>,
+    /// Framed bytes that the socket has not taken yet. Nothing is read from the log while there are any.
+    out: Vec<u8>,
+    out_at: usize,
+    command: Option<BoxFuture<'static, Outcome>>,
+    /// The next caught-up batch says `live`.
+    live_due: bool,
+    /// The last read left something behind.
+    more: bool,
+    /// Control frames since `controls_since`, to notice a flood.
+    controls: u32,
+    controls_since: Instant,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing has been written.
+    Opening,
+    Open,
+    /// The last bytes are on their way or written; the peer may still have to close.
+    Closing(Ended),
+}
+
+thread_local! {
+    /// Where a read puts its events; kept by the worker so that an idle session owns no such buffer.
+    static EVENTS: RefCell<Vec<Arc<Event>>> = const { RefCell::new(Vec::new()) };
+    /// Where frames are made before they are written.
+    static FRAMES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Where a socket is read into.
+    static RECEIVED: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 << 10].into());
+}
+
+/// A second batch comes this long after `hello`, so that a client can tell a path that buffers.
+pub(crate) const PROBE_AFTER: Duration = Duration::from_millis(300);
+/// An empty batch comes this long after a burst, so that a path that holds the last message back lets it go.
+pub(crate) const SETTLE_AFTER: Duration = Duration::from_millis(250);
+/// How long a peer is given to take the last bytes and close.
+const LINGER: Duration = Duration::from_secs(2);
+/// What a poll may send behind its request before it is no longer read.
+const PIPELINED_BYTES_MAX: usize = 16 << 10;
+/// The most pings and pongs in [`CONTROLS_WINDOW`].
+const CONTROLS_MAX: u32 = 200;
+const CONTROLS_WINDOW: Duration = Duration::from_secs(10);
+/// A frame buffer that has grown past this is given back.
+const FRAMES_BYTES_KEPT: usize = 256 << 10;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// A session on `socket`, which has been taken over from HTTP with not a byte of the response written
+    /// (a WebSocket: with the handshake answered).
+    pub fn new(
+        socket: S,
+        line: Line,
+        reader: Reader,
+        identity: Arc<Identity>,
+        host: Arc<dyn Host>,
+        handle: Handle,
+        terms: Terms,
+    ) -> Self {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::new(now, &terms);
+        if let Line::Poll { wait, .. } = line {
+            deadlines.wait_until(now + wait);
+        }
+        Self {
+            socket: Some(socket),
+            live_due: terms.resumed && !matches!(line, Line::Poll { .. }),
+            line,
+            sent_up_to: reader.cursor(),
+            reader,
+            host,
+            identity,
+            handle,
+            terms,
+            deadlines,
+            sleep: Box::pin(tokio::time::sleep_until(now)),
+            out: Vec::new(),
+            out_at: 0,
+            command: None,
+            more: false,
+            controls: 0,
+            controls_since: now,
+            phase: Phase::Opening,
+        }
+    }
+
+    /// The transport.
+    pub fn transport(&self) -> Transport {
+        match self.line {
+            Line::Ws(_) => Transport::Ws,
+            Line::Sse { .. } => Transport::Sse,
+            Line::Poll { .. } => Transport::Poll,
+        }
+    }
+
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        loop {
+            let blocked = match self.poll_flush(cx) {
+                Poll::Ready(Ok(())) => false,
+                Poll::Pending => true,
+                Poll::Ready(Err(_)) => return Poll::Ready(self.ended().unwrap_or(Ended::Lost)),
+            };
+            if let Poll::Ready(ended) = self.poll_receive(cx) {
+                return Poll::Ready(self.ended().unwrap_or(ended));
+            }
+            for change in self.handle.take(cx) {
+                self.make(change);
+            }
+            let now = Instant::now();
+            let progressed = match self.phase {
+                Phase::Closing(ended) => {
+                    let flushed = self.out.is_empty();
+                    if self.deadlines.is_over(now) || (flushed && ended == Ended::Answered) {
+                        return Poll::Ready(ended);
+                    }
+                    !flushed && !blocked
+                }
+                Phase::Opening | Phase::Open if self.deadlines.is_stuck(now) => {
+                    self.bye(ByeReason::Slow);
+                    true
+                }
+                Phase::Opening | Phase::Open => self.out.is_empty() && self.step(cx, now),
+            };
+            if !progressed {
+                ready!(self.poll_timer(cx, now));
+            }
+        }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        match self.phase {
+            Phase::Closing(ended) => Some(ended),
+            Phase::Opening | Phase::Open => None,
+        }
+    }
+
+    /// Does the next thing that is due, with nothing left to write. `false`: there is none.
+    fn step(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.deadlines.is_expired(now) {
+            self.bye(ByeReason::ExpiredToken);
+        } else if self.deadlines.is_aged(now) {
+            self.bye(ByeReason::MaxAge);
+        } else if self.phase == Phase::Opening {
+            self.open(now);
+        } else if self.poll_command(cx) {
+            // Its reply is in `out`.
+        } else if self.is_batch_due(cx, now) {
+            self.send_batch(now, None);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn is_batch_due(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.deadlines.is_batch_due(now) {
+            return true;
+        }
+        !self.deadlines.is_spaced(now)
+            && (self.more || self.live_due || self.reader.poll_ready(cx).is_ready())
+    }
+
+    /// Sends what comes first: `hello` on a stream or a fresh poll; what is there already on a resumed one.
+    fn open(&mut self, now: Instant) {
+        match &self.line {
+            Line::Ws(_) | Line::Poll { hello: true, .. } => {}
+            Line::Poll { .. } => {
+                self.send_batch(now, None);
+                if self.phase == Phase::Opening {
+                    self.phase = Phase::Open;
+                }
+                return;
+            }
+            Line::Sse { chunked, pad, headers } => {
+                frame::write_sse_head(*chunked, headers, &mut self.out);
+                if *pad > 0 {
+                    frame::write_sse_pad(*pad, *chunked, &mut self.out);
+                }
+            }
+        }
+        self.phase = Phase::Open;
+        // A cursor that is too old shows at the first look.
+        let reset = self.reader.check().err();
+        self.hello(now, reset);
+    }
+
+    /// Starts the session, or starts it again in place with a reset.
+    fn hello(&mut self, now: Instant, reset: Option<Reset>) {
+        let notice = reset.map(|reset| self.notice(reset));
+        let identity = Arc::clone(&self.identity);
+        let topics: Vec<_> = self.reader.topics().cloned().collect();
+        let expires_at = self.terms.expiry.as_ref().map(|expiry| expiry.text.clone());
+        let hello = Hello {
+            session: &identity.session,
+            user: &identity.user,
+            transport: self.transport().as_str(),
+            heartbeat_ms: self.terms.heartbeat.as_millis() as u64,
+            topics: topics.iter().collect(),
+            deployment: &identity.deployment,
+            expires_at: expires_at.as_deref(),
+        };
+        let at = self.reader.cursor();
+        self.live_due |= notice.is_some() && self.transport() != Transport::Poll;
+        self.deadlines.hello_sent(now);
+        self.write(&Batch { hello: Some(&hello), reset: notice.as_ref(), ..Batch::new(at, at, &[]) });
+    }
+
+    fn notice(&self, reset: Reset) -> ResetNotice {
+        self.host.reset(reset.reason);
+        ResetNotice::new(reset.reason, reset.topics, self.host.refetch_after(reset.reason))
+    }
+
+    /// Sends everything up to the tail, or up to the limit, even if that is nothing. Only a poll with time left
+    /// keeps waiting instead.
+    fn send_batch(&mut self, now: Instant, bye: Option<Bye>) {
+        let mut events = EVENTS.take();
+        let is_poll = self.transport() == Transport::Poll;
+        let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
+        let lag = self.reader.lag();
+        let mut notice = None;
+        let mut read = self.reader.read(self.terms.limit, &mut events);
+        if let (true, Err(reset)) = (is_poll, &read) {
+            // A poll says it all in one answer: the reset, and what is retained behind it.
+            self.sent_up_to = reset.at;
+            notice = Some(self.notice(reset.clone()));
+            read = self.reader.read(self.terms.limit, &mut events);
+        }
+        match read {
+            Ok(span) => {
+                let is_due =
+                    !is_poll || bye.is_some() || notice.is_some() || self.deadlines.is_batch_due(now);
+                if is_due || !events.is_empty() {
+                    self.more = span.more;
+                    let live = self.live_due && !span.more;
+                    self.live_due &= !live;
+                    let expiring = self.deadlines.take_expiring(now);
+                    let expires_at = self.terms.expiry.as_ref().map(|expiry| expiry.text.clone());
+                    let bytes = self.write(&Batch {
+                        live,
+                        more: span.more && is_poll,
+                        reset: notice.as_ref(),
+                        bye,
+                        expiring: expires_at.as_deref().filter(|_| expiring),
+                        ..Batch::new(self.sent_up_to, span.cursor, &events)
+                    });
+                    self.deadlines.batch_sent(now, !events.is_empty());
+                    let oldest = events.first().filter(|_| was_live);
+                    let latency_us =
+                        oldest.map(|event| self.reader.log().now_us().saturating_sub(event.applied_us()));
+                    self.host.sent(Sent { events: events.len(), bytes, latency_us, lag });
+                }
+            }
+            Err(reset) => self.hello(now, Some(reset)),
+        }
+        events.clear();
+        EVENTS.set(events);
+    }
+
+    /// Frames a batch behind what is waiting to be written. Returns its bytes on the wire.
+    fn write(&mut self, batch: &Batch<'_>) -> usize {
+        if self.out.capacity() == 0 {
+            self.out = FRAMES.take();
+        }
+        self.sent_up_to = batch.cursor;
+        let before = self.out.len();
+        match &self.line {
+            Line::Ws(_) => batch.write_ws(&mut self.out),
+            Line::Sse { chunked, .. } => batch.write_sse(*chunked, &mut self.out),
+            Line::Poll { keep_alive, headers, .. } => {
+                let keep_alive = *keep_alive && batch.bye.is_none();
+                frame::write_poll(batch, keep_alive, headers, &mut self.out);
+                let ended = batch.bye.map_or(Ended::Answered, |bye| Ended::Bye(bye.reason));
+                self.close(ended);
+            }
+        }
+        self.out.len() - before
+    }
+
+    fn bye(&mut self, reason: ByeReason) {
+        self.say_bye(Bye { reason, reconnect_after: self.host.reconnect_after(reason) });
+    }
+
+    /// Says why and ends. A stream that is stuck in the middle of a frame still gets it if it moves on in time.
+    fn say_bye(&mut self, bye: Bye) {
+        if matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        if self.phase == Phase::Opening {
+            self.open(Instant::now());
+        }
+        if let Line::Poll { .. } = self.line {
+            if self.phase == Phase::Open {
+                self.send_batch(Instant::now(), Some(bye));
+            }
+            return;
+        }
+        let at = self.reader.cursor();
+        self.write(&Batch { bye: Some(bye), ..Batch::new(at, at, &[]) });
+        self.finish_stream(bye.reason.close_code(), bye.reason.as_str());
+        self.close(Ended::Bye(bye.reason));
+    }
+
+    /// Writes the transport's own end of stream.
+    fn finish_stream(&mut self, code: CloseCode, reason: &str) {
+        match &self.line {
+            Line::Ws(_) => frame::write_ws_close(Some(code), reason, &mut self.out),
+            Line::Sse { chunked: true, .. } => self.out.extend_from_slice(frame::LAST_CHUNK),
+            Line::Sse { .. } | Line::Poll { .. } => {}
+        }
+    }
+
+    fn close(&mut self, ended: Ended) {
+        self.phase = Phase::Closing(ended);
+        // An answer is worth as much patience as any write; a stream that said its last words is not.
+        let patience = if ended == Ended::Answered { self.terms.write_timeout } else { LINGER };
+        self.deadlines.close_by(Instant::now() + patience);
+    }
+
+    fn make(&mut self, change: Change) {
+        if matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        match change {
+            Change::Subscribe(topics) => {
+                // With the cursor at the tail, the new topics begin where they are and owe nothing.
+                if self.phase == Phase::Open && self.out.is_empty() && self.transport() != Transport::Poll {
+                    self.send_batch(Instant::now(), None);
+                }
+                self.reader.subscribe(&topics);
+            }
+            Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
+            Change::Expiry(expiry) => {
+                self.deadlines.expire(Instant::now(), expiry.as_ref());
+                self.terms.expiry = expiry;
+            }
+            Change::Bye(bye) => self.say_bye(bye),
+            Change::Close(code, reason) => {
+                self.finish_stream(code, reason);
+                self.close(Ended::Violation(code));
+            }
+        }
+    }
+
+    /// Lets a command go on, or starts the next one. `true`: something is to be written.
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(command) = &mut self.command {
+            let Poll::Ready(Outcome { reply, changes }) = command.as_mut().poll(cx) else { return false };
+            self.command = None;
+            let (ends, changes): (Vec<_>, Vec<_>) =
+                changes.into_iter().partition(|change| matches!(change, Change::Bye(_) | Change::Close(..)));
+            changes.into_iter().for_each(|change| self.make(change));
+            frame::write_ws_text(&reply, &mut self.out);
+            ends.into_iter().for_each(|change| self.make(change));
+            return true;
+        }
+        let Line::Ws(decoder) = &mut self.line else { return false };
+        match decoder.message() {
+            Ok(None) => return false,
+            Ok(Some(message)) => self.take_message(message),
+            Err(Violation { code, reason }) => {
+                frame::write_ws_close(Some(code), reason, &mut self.out);
+                self.close(Ended::Violation(code));
+            }
+        }
+        true
+    }
+
+    fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Text(text) => self.command = Some(Arc::clone(&self.host).command(text)),
+            Message::Binary(_) => frame::write_ws_text(&self.host.not_a_command(), &mut self.out),
+            Message::Ping(payload) => {
+                frame::write_ws_pong(&payload, &mut self.out);
+                self.count_control();
+            }
+            Message::Pong => self.count_control(),
+            Message::Close(code) => {
+                frame::write_ws_close(code, "", &mut self.out);
+                self.close(Ended::Client);
+                self.deadlines.close_by(Instant::now());
+            }
+        }
+    }
+
+    fn count_control(&mut self) {
+        let now = Instant::now();
+        if now - self.controls_since > CONTROLS_WINDOW {
+            self.controls_since = now;
+            self.controls = 0;
+        }
+        self.controls += 1;
+        if self.controls > CONTROLS_MAX {
+            self.make(Change::Close(CloseCode::RATE_LIMITED, "too many control frames"));
+        }
+    }
+
+    /// Writes what is waiting. With everything written, the buffer goes back to the worker.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(())) };
+        while self.out_at < self.out.len() {
+            match Pin::new(&mut *socket).poll_write(cx, &self.out[self.out_at..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => {
+                    self.out_at += written;
+                    self.deadlines.wrote(None);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.deadlines.wrote(Some(Instant::now()));
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.out_at > 0 {
+            let mut frames = std::mem::take(&mut self.out);
+            frames.clear();
+            if frames.capacity() <= FRAMES_BYTES_KEPT {
+                FRAMES.set(frames);
+            }
+            self.out_at = 0;
+        }
+        // A stream that has said its last words closes its half, so that the client sees the end at once.
+        let is_last = matches!(self.phase, Phase::Closing(ended) if ended != Ended::Answered);
+        if is_last && !matches!(self.line, Line::Ws(_)) {
+            Pin::new(socket).poll_shutdown(cx)
+        } else {
+            Pin::new(socket).poll_flush(cx)
+        }
+    }
+
+    /// Reads what the client sent. Ready when it has gone.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        loop {
+            if !self.may_receive() {
+                return Poll::Pending;
+            }
+            let Some(socket) = &mut self.socket else { return Poll::Pending };
+            let received = RECEIVED.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                let result = ready!(Pin::new(socket).poll_read(cx, &mut buffer));
+                let bytes = buffer.filled();
+                if result.is_err() || bytes.is_empty() {
+                    return Poll::Ready(false);
+                }
+                let closing = matches!(self.phase, Phase::Closing(_));
+                match &mut self.line {
+                    Line::Ws(decoder) => decoder.feed(bytes),
+                    Line::Poll { pipelined, .. } if !closing => pipelined.extend_from_slice(bytes),
+                    // What a client says behind the request of a stream is nothing to the gateway; that it is
+                    // still there is.
+                    Line::Sse { .. } | Line::Poll { .. } => {}
+                }
+                Poll::Ready(true)
+            });
+            if !ready!(received) {
+                return Poll::Ready(Ended::Client);
+            }
+            if let (Phase::Closing(ended), Line::Ws(decoder)) = (self.phase, &mut self.line) {
+                // Only the peer's own close frame is still of interest.
+                match decoder.message() {
+                    Ok(Some(Message::Close(_))) | Err(_) => return Poll::Ready(ended),
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+
+    /// A client that does not read, or that has a command under way, is not listened to: its bytes stay in the
+    /// kernel, and it is slowed down instead of being stored.
+    fn may_receive(&self) -> bool {
+        if let Phase::Closing(ended) = self.phase {
+            return ended != Ended::Answered;
+        }
+        match &self.line {
+            Line::Ws(_) => self.out.is_empty() && self.command.is_none(),
+            Line::Sse { .. } => true,
+            Line::Poll { pipelined, .. } => pipelined.len() < PIPELINED_BYTES_MAX,
+        }
+    }
+
+    /// Ready when something may be due. A timer that is set too early is left alone: firing once for nothing
+    /// costs less than moving it with every batch.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let Some(next) = self.deadlines.next(now, !self.out.is_empty()) else { return Poll::Pending };
+        if self.sleep.is_elapsed() || next < self.sleep.deadline() {
+            self.sleep.as_mut().reset(next);
+        }
+        self.sleep.as_mut().poll(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
+    type Output = Closed<S>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed<S>> {
+        let this = self.get_mut();
+        let ended = ready!(this.run(cx));
+        let mut closed = Closed { ended, reuse: None };
+        if let (Ended::Answered, Line::Poll { keep_alive: true, pipelined, .. }) = (ended, &mut this.line) {
+            closed.reuse = this.socket.take().map(|socket| (socket, std::mem::take(pipelined)));
+        }
+        Poll::Ready(closed)
+    }
+}

@@ -1,0 +1,317 @@
+//! The receiving half of a WebSocket: frames into messages, with every rule of RFC 6455 that a client can break.
+//!
+//! The frame types, masking and control frames are fastwebsockets'. Its reader is not used: it cannot be
+//! cancelled between two bytes, keeps 8 KiB for every idle connection, and lets unmasked and oversized control
+//! frames pass. [`Decoder`] holds nothing while no frame is under way.
+
+use fastwebsockets::{OpCode, unmask};
+use ring::digest;
+
+use crate::close::CloseCode;
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A whole text message, checked UTF-8.
+    Text(String),
+    /// A whole binary message.
+    Binary(Vec<u8>),
+    /// A ping, to be answered with its payload.
+    Ping(Vec<u8>),
+    /// A pong, asked for or not.
+    Pong,
+    /// The client closes; the code if it gave one.
+    Close(Option<CloseCode>),
+}
+
+/// A rule was broken; the connection closes with this code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// 1002, 1007 or 1009.
+    pub code: CloseCode,
+    /// For the close frame.
+    pub reason: &'static str,
+}
+
+impl Violation {
+    const fn protocol(reason: &'static str) -> Self {
+        Self { code: CloseCode::PROTOCOL, reason }
+    }
+}
+
+const NOT_UTF8: Violation = Violation { code: CloseCode::NOT_UTF8, reason: "text is not UTF-8" };
+
+/// Puts the bytes of a client together into messages.
+#[derive(Debug)]
+pub struct Decoder {
+    message_bytes_max: usize,
+    /// Bytes of a frame that is not complete yet.
+    pending: Vec<u8>,
+    /// The fragments so far of a message that is not complete yet, boxed because it is rare.
+    fragments: Option<Box<Fragments>>,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    opcode: OpCode,
+    payload: Vec<u8>,
+    /// How much of `payload` is known to be whole UTF-8 characters.
+    checked: usize,
+}
+
+struct Head {
+    fin: bool,
+    opcode: OpCode,
+    mask: [u8; 4],
+    /// Where the payload starts.
+    start: usize,
+    /// Where it ends.
+    end: usize,
+}
+
+impl Decoder {
+    /// A decoder that refuses messages above `message_bytes_max`, fragments added up.
+    #[must_use]
+    pub fn new(message_bytes_max: usize) -> Self {
+        Self { message_bytes_max, pending: Vec::new(), fragments: None }
+    }
+
+    /// Takes in what was read.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, or `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When the client broke a rule. Nothing more can be read then.
+    pub fn message(&mut self) -> Result<Option<Message>, Violation> {
+        loop {
+            let Some(head) = self.head()? else { return Ok(None) };
+            if self.pending.len() < head.end {
+                return Ok(None);
+            }
+            let mut payload = self.pending[head.start..head.end].to_vec();
+            unmask(&mut payload, head.mask);
+            if self.pending.len() == head.end {
+                self.pending = Vec::new();
+            } else {
+                self.pending.drain(..head.end);
+            }
+            match head.opcode {
+                OpCode::Ping => return Ok(Some(Message::Ping(payload))),
+                OpCode::Pong => return Ok(Some(Message::Pong)),
+                OpCode::Close => return close(&payload).map(Some),
+                OpCode::Text | OpCode::Binary | OpCode::Continuation => {
+                    if let Some(message) = self.fragment(head.fin, head.opcode, payload)? {
+                        return Ok(Some(message));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the head of the next frame (RFC 6455 section 5.2) and checks it before its payload is waited for.
+    fn head(&self) -> Result<Option<Head>, Violation> {
+        let bytes = &self.pending;
+        let [first, second, ..] = bytes[..] else { return Ok(None) };
+        if first & 0x70 != 0 {
+            return Err(Violation::protocol("a reserved bit is set"));
+        }
+        let fin = first & 0x80 != 0;
+        let opcode = OpCode::try_from(first & 0x0f).map_err(|_| Violation::protocol("unknown opcode"))?;
+        if second & 0x80 == 0 {
+            return Err(Violation::protocol("a client's frames are masked"));
+        }
+        let (len, at) = match second & 0x7f {
+            126 => match bytes.get(2..4) {
+                Some(len) => (u64::from(u16::from_be_bytes([len[0], len[1]])), 4),
+                None => return Ok(None),
+            },
+            127 => match bytes.get(2..10).and_then(|len| <[u8; 8]>::try_from(len).ok()) {
+                Some(len) => (u64::from_be_bytes(len), 10),
+                None => return Ok(None),
+            },
+            len => (u64::from(len), 2),
+        };
+        let is_control = matches!(opcode, OpCode::Close | OpCode::Ping | OpCode::Pong);
+        if is_control && (!fin || len > 125) {
+            return Err(Violation::protocol("control frames are whole and have at most 125 bytes"));
+        }
+        let before = self.fragments.as_ref().map_or(0, |fragments| fragments.payload.len());
+        match (opcode, &self.fragments) {
+            (OpCode::Continuation, None) => return Err(Violation::protocol("nothing to continue")),
+            (OpCode::Text | OpCode::Binary, Some(_)) => {
+                return Err(Violation::protocol("the last message is not complete"));
+            }
+            _ => {}
+        }
+        if !is_control && len > (self.message_bytes_max - before.min(self.message_bytes_max)) as u64 {
+            return Err(Violation { code: CloseCode::TOO_LARGE, reason: "the message is over the limit" });
+        }
+        let Some(mask) = bytes.get(at..at + 4).and_then(|mask| <[u8; 4]>::try_from(mask).ok()) else {
+            return Ok(None);
+        };
+        Ok(Some(Head { fin, opcode, mask, start: at + 4, end: at + 4 + len as usize }))
+    }
+
+    fn fragment(
+        &mut self,
+        fin: bool,
+        opcode: OpCode,
+        payload: Vec<u8>,
+    ) -> Result<Option<Message>, Violation> {
+        let mut fragments = match self.fragments.take() {
+            None => Box::new(Fragments { opcode, payload, checked: 0 }),
+            Some(mut fragments) => {
+                fragments.payload.extend_from_slice(&payload);
+                fragments
+            }
+        };
+        if fragments.opcode == OpCode::Text {
+            fragments.check_utf8()?;
+        }
+        if !fin {
+            self.fragments = Some(fragments);
+            return Ok(None);
+        }
+        let Fragments { opcode, payload, .. } = *fragments;
+        match opcode {
+            OpCode::Text => {
+                String::from_utf8(payload).map(|text| Some(Message::Text(text))).map_err(|_| NOT_UTF8)
+            }
+            _ => Ok(Some(Message::Binary(payload))),
+        }
+    }
+}
+
+impl Fragments {
+    /// Refuses text as soon as it cannot become UTF-8 any more; a character may be cut by the end of a fragment.
+    fn check_utf8(&mut self) -> Result<(), Violation> {
+        match str::from_utf8(&self.payload[self.checked..]) {
+            Ok(_) => self.checked = self.payload.len(),
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return Err(NOT_UTF8),
+        }
+        Ok(())
+    }
+}
+
+fn close(payload: &[u8]) -> Result<Message, Violation> {
+    match payload {
+        [] => Ok(Message::Close(None)),
+        [_] => Err(Violation::protocol("half a close code")),
+        [high, low, reason @ ..] => {
+            let code = CloseCode(u16::from_be_bytes([*high, *low]));
+            if !code.may_be_sent() {
+                return Err(Violation::protocol("a close code that is never sent"));
+            }
+            str::from_utf8(reason).map_err(|_| NOT_UTF8)?;
+            Ok(Message::Close(Some(code)))
+        }
+    }
+}
+
+/// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 section 4.2.2).
+#[must_use]
+pub fn accept_key(key: &str) -> String {
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key.as_bytes());
+    context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    data_encoding::BASE64.encode(context.finish().as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match payload.len() {
+            len @ 0..=125 => bytes.push(0x80 | len as u8),
+            len => {
+                bytes.push(0x80 | 126);
+                bytes.extend_from_slice(&(len as u16).to_be_bytes());
+            }
+        }
+        bytes.extend_from_slice(&[1, 2, 3, 4]);
+        bytes.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ [1, 2, 3, 4][at % 4]));
+        bytes
+    }
+
+    fn decode(frames: &[Vec<u8>]) -> Result<Vec<Message>, Violation> {
+        let mut decoder = Decoder::new(1000);
+        let mut messages = Vec::new();
+        for byte in frames.concat() {
+            decoder.feed(&[byte]);
+            while let Some(message) = decoder.message()? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    fn code(frames: &[Vec<u8>]) -> u16 {
+        decode(frames).unwrap_err().code.0
+    }
+
+    #[test]
+    fn messages_come_whole_whatever_the_cuts() {
+        let frames = [
+            frame(0x01, b"he"),
+            frame(0x89, b"?"),
+            frame(0x80, b"llo"),
+            frame(0x82, b"\xff"),
+            frame(0x88, b"\x03\xe8"),
+        ];
+        let messages = decode(&frames).unwrap();
+        assert_eq!(
+            messages,
+            [
+                Message::Ping(b"?".to_vec()),
+                Message::Text("hello".to_owned()),
+                Message::Binary(b"\xff".to_vec()),
+                Message::Close(Some(CloseCode(1000))),
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_rules_close_with_their_code() {
+        assert_eq!(code(&[frame(0xc1, b"")]), 1002, "reserved bit");
+        assert_eq!(code(&[frame(0x83, b"")]), 1002, "opcode 3");
+        assert_eq!(code(&[frame(0x09, b"")]), 1002, "fragmented ping");
+        assert_eq!(code(&[frame(0x89, &[0; 126])]), 1002, "long ping");
+        assert_eq!(code(&[frame(0x80, b"x")]), 1002, "continuation of nothing");
+        assert_eq!(code(&[frame(0x01, b"x"), frame(0x81, b"y")]), 1002, "a message inside a message");
+        assert_eq!(code(&[frame(0x88, b"\x03")]), 1002, "half a close code");
+        assert_eq!(code(&[frame(0x88, b"\x03\xed")]), 1002, "1005 is never sent");
+        assert_eq!(code(&[vec![0x81, 0x01, b'x']]), 1002, "unmasked");
+        assert_eq!(code(&[frame(0x81, b"\xff")]), 1007);
+        assert_eq!(code(&[frame(0x81, b"\xc3")]), 1007, "ends inside a character");
+        assert_eq!(code(&[frame(0x01, b"\xc3"), frame(0x80, b"\x28")]), 1007, "across fragments");
+        assert_eq!(code(&[frame(0x88, b"\x03\xe8\xff")]), 1007, "close reason");
+        assert_eq!(code(&[frame(0x81, &[b'x'; 1001])]), 1009);
+        assert_eq!(code(&[frame(0x01, &[b'x'; 600]), frame(0x00, &[b'x'; 401])]), 1009, "fragments add up");
+        assert!(decode(&[frame(0x81, &[b'x'; 1000])]).is_ok(), "exactly the limit");
+        assert!(
+            decode(&[frame(0x01, b"\xc3"), frame(0x80, b"\xa4")]).is_ok(),
+            "a character across fragments"
+        );
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_before_it_is_sent() {
+        let mut decoder = Decoder::new(1000);
+        decoder.feed(&[0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(decoder.message().unwrap_err().code, CloseCode::TOO_LARGE);
+        decoder = Decoder::new(1000);
+        decoder.feed(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(decoder.message().unwrap_err().code, CloseCode::TOO_LARGE);
+    }
+
+    #[test]
+    fn the_key_of_the_rfc() {
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}
