@@ -181,8 +181,7 @@ impl Reader {
     /// # Errors
     /// The [`Reset`]; the next read goes on from [`Reset::at`].
     pub fn check(&mut self) -> Result<(), Reset> {
-        let tail = self.log.tail();
-        self.check_history(tail)?;
+        self.check_history()?;
         let nothing = Seq::ZERO;
         self.collect(nothing, 0, 0, &mut Vec::new()).map(|_| ())
     }

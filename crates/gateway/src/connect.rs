@@ -174,7 +174,7 @@ pub(crate) async fn start_at(app: &App, after: After) -> Result<Start, Problem> 
     };
     let mut outcome = ResumeOutcome::Complete;
     let start = match app.log.locate(cursor) {
-        Located::Here(seq) => Start::After(seq),
+        Located::Here(cursor) => Start::After(cursor),
         Located::Phantom { end } => Start::Broken(Reset::Epoch, end),
         Located::Ahead | Located::Unknown => {
             outcome = ResumeOutcome::Waited;
@@ -196,13 +196,13 @@ async fn wait_for(app: &App, cursor: Cursor, tail: Cursor) -> Result<Start, Prob
     let deadline = tokio::time::Instant::now() + BEHIND_PATIENCE;
     loop {
         match app.log.locate(cursor) {
-            Located::Here(seq) => return Ok(Start::After(seq)),
+            Located::Here(cursor) => return Ok(Start::After(cursor)),
             Located::Phantom { end } => return Ok(Start::Broken(Reset::Epoch, end)),
             Located::Ahead if tail.epoch == cursor.epoch && tail.seq < cursor.seq => {
-                return Ok(Start::Broken(Reset::Ahead, app.log.tail()));
+                return Ok(Start::Broken(Reset::Ahead, app.log.tail_cursor()));
             }
-            Located::Unknown if app.log.locate(tail) == Located::Here(tail.seq) => {
-                return Ok(Start::Broken(Reset::Epoch, app.log.tail()));
+            Located::Unknown if app.log.locate(tail) == Located::Here(tail) => {
+                return Ok(Start::Broken(Reset::Epoch, app.log.tail_cursor()));
             }
             Located::Ahead | Located::Unknown => {}
         }

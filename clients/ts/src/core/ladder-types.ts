@@ -1,0 +1,109 @@
+import type { Bye, Transport } from './protocol.js'
+
+/** Why a link is gone, as far as the ladder cares. */
+export type CloseKind =
+  /** Cut, refused by something on the path, timed out: may be the transport's fault. */
+  | 'lost'
+  /** A hole in the chain of batches, or a start that others have moved on from: reconnect with the cursor. */
+  | 'gap'
+  /** The gateway is busy, draining, or asks for time: not the transport's fault. */
+  | 'busy'
+  /** The token was refused. */
+  | 'auth'
+  /** The gateway refuses for good. */
+  | 'fatal'
+
+/** How a link ended. */
+export interface Close {
+  readonly kind: CloseKind
+  /** For people. */
+  readonly message: string
+  /** A close code, an HTTP status, or nothing. */
+  readonly code?: number
+  /** Milliseconds that the other side asked to wait. */
+  readonly waitMs?: number
+}
+
+/** Bounded: safe as a metric label. */
+export type SwitchReason =
+  | 'first' // first proof since connecting
+  | 'upgrade' // a better transport was proven
+  | 'lost' // the link was cut
+  | 'silent' // the link said nothing for too long
+  | 'buffered' // the path withholds the stream
+  | 'refused' // the path does not let the transport through
+  | 'bye' // the gateway ended the stream
+  | 'gap' // a batch did not follow the one before it
+  | 'auth' // the token was refused
+
+/** What telemetry hears: bounded names, safe as metric labels. */
+export type Telemetry =
+  | {
+      readonly type: 'transport'
+      readonly from: Transport | null
+      readonly to: Transport
+      readonly reason: SwitchReason
+    }
+  | { readonly type: 'lost'; readonly transport: Transport; readonly reason: SwitchReason; readonly code?: number }
+
+/** The session's state as an application sees it. */
+export type Phase = 'idle' | 'connecting' | 'live' | 'degraded' | 'recovering' | 'offline' | 'paused' | 'closed'
+
+/** What happened to the page. */
+export type PageSignal =
+  | 'hidden'
+  | 'visible' // visible again
+  | 'wake' // focus, resume, pageshow: look whether the link still lives
+  | 'online'
+  | 'offline'
+  | 'network' // another network, perhaps with other obstacles
+  | 'pagehide'
+
+/** What the ladder wants done. Nothing here may call back into it before it has returned. */
+export interface Effects {
+  /** @param pad asks for padding, which some buffering paths need. */
+  open(link: LinkState, pad: boolean): void
+  close(link: LinkState): void
+  ping(link: LinkState): void
+  /** The next link needs a fresh token. */
+  refreshToken(): void
+  /** The gateway ended this session: the next link starts another. */
+  newSession(): void
+  /** Keep until then that the transport does not work here. */
+  remember(transport: Transport, until: number): void
+  /** What was remembered does not hold any more. */
+  forget(): void
+  report(telemetry: Telemetry): void
+}
+
+/** One connection, or one loop of polls. Times are 0 until they come. */
+export interface LinkState {
+  readonly transport: Transport
+  /** Opened to climb, beside a link that works. */
+  readonly probe: boolean
+  /** The second try of the same transport: with padding, or from the cursor that has moved on. */
+  readonly second: boolean
+  readonly startedAt: number
+  /** Asked of the gateway; replaced by what `hello` says. */
+  heartbeatMs: number
+  openedAt: number
+  firstAt: number
+  /** When it was shown to deliver: `hello` and one more batch, or an answered poll. */
+  provenAt: number
+  /** Proven for long enough to count as stable. */
+  stable: boolean
+  heardAt: number
+  /** Deadlines count from here when the clock jumped. */
+  graceFrom: number
+  pingAt: number
+  /** Silent beyond its heartbeat: anything proven beats it. */
+  suspect: boolean
+  /** About to end, or to be replaced: anything proven beats it, and its end is nobody's fault. */
+  leaving: boolean
+  bye: Bye['reason'] | null
+  /** Will be closed then: it lost. */
+  closeAt: number
+}
+
+/** Better transports rank higher. */
+export const RANK: Readonly<Record<Transport, number>> = { ws: 2, sse: 1, poll: 0 }

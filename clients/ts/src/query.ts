@@ -1,0 +1,65 @@
+'use client'
+/** TanStack Query: events keep queries fresh. */
+import type { QueryKey } from '@tanstack/react-query'
+import { useQueryClient } from '@tanstack/react-query'
+import type { ThroughlineEvent } from '@throughline/client'
+import { useClient } from '@throughline/client/react'
+import { useEffect, useRef } from 'react'
+
+const COALESCE_MS = 250
+
+/** Options of {@link useQuerySync}. */
+export interface QuerySyncOptions<T> {
+  /** Which events concern the query. Default: all. */
+  filter?: (event: ThroughlineEvent) => boolean
+  /** Subscribes to this topic and hears only its events. */
+  topic?: string
+  /** Writes an event into the cached data instead of fetching anew; undefined: fetch anew after all. */
+  update?: (data: T, event: ThroughlineEvent) => T | undefined
+}
+
+/**
+ * Invalidates a query when an event concerns it, at most every 250 ms, and when events may have been missed. With
+ * `update` an event is written into the cache instead, each seq once: never an older one over a newer one.
+ */
+export function useQuerySync<T>(queryKey: QueryKey, options: QuerySyncOptions<T> = {}): void {
+  const client = useClient()
+  const queries = useQueryClient()
+  const latest = useRef({ queryKey, options })
+  useEffect(() => {
+    latest.current = { queryKey, options }
+  })
+  const { topic } = options
+  const hash = JSON.stringify(queryKey)
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `hash` stands for the key, whose array may be written inline.
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let seen = 0
+    const invalidate = (ms: number): void => {
+      timer ??= setTimeout(() => {
+        timer = undefined
+        void queries.invalidateQueries({ queryKey: latest.current.queryKey })
+      }, ms)
+    }
+    const heard = (event: ThroughlineEvent): void => {
+      const { filter, update } = latest.current.options
+      if (filter?.(event) === false || (event.seq !== undefined && event.seq <= seen)) return
+      seen = event.seq ?? seen
+      const data = queries.getQueryData<T>(latest.current.queryKey)
+      const next = update && data !== undefined ? update(data, event) : undefined
+      if (next === undefined) invalidate(COALESCE_MS)
+      else queries.setQueryData(latest.current.queryKey, next)
+    }
+    const off = topic ? client.topic(topic).onAny(heard) : client.onAny(heard)
+    const offReset = client.onReset(({ reason, refetch_after_ms }) => {
+      if (reason !== 'expired') seen = 0
+      invalidate(refetch_after_ms)
+    })
+    return () => {
+      clearTimeout(timer)
+      off()
+      offReset()
+    }
+  }, [client, queries, topic, hash])
+}

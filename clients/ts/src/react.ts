@@ -1,0 +1,37 @@
+'use client'
+/** React hooks over one client, given by a provider or made for the page. */
+export {
+  type RemoteCursor,
+  type RemoteOperation,
+  useCollaboration,
+} from './react/collaboration.js'
+export {
+  type UseWebSocketOptions,
+  useWebSocket,
+  useWebSocketCollaboration,
+  useWebSocketConnection,
+  useWebSocketRoom,
+} from './react/compat.js'
+export { useConnection, useConnectionIndicator, type WebSocketStatus } from './react/connection.js'
+export { type ProviderProps, type Target, ThroughlineProvider, useClient } from './react/context.js'
+export { useEvent, useEventState } from './react/events.js'
+export {
+  type Notice,
+  type PreviewStatus,
+  type Progress,
+  type QueuePosition,
+  type StatusFeed,
+  type StatusFeedOptions,
+  useStatusFeed,
+} from './react/feed.js'
+export { type HybridConfig, type HybridUpdates, useHybridUpdates } from './react/hybrid.js'
+export { type JobProgress, type JobProgressOptions, useJobProgress } from './react/jobs.js'
+export { type Operation, type TextOperation, transform } from './react/operations.js'
+export {
+  type Person,
+  type PresenceOptions,
+  type RoomMessage,
+  type RoomOptions,
+  usePresence,
+  useRoom,
+} from './react/room.js'

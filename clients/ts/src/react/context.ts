@@ -1,0 +1,88 @@
+import { type Client, type ClientOptions, type ClientState, createClient } from '@throughline/client'
+import {
+  createContext,
+  createElement,
+  type ReactNode,
+  useContext,
+  useEffect,
+  useState,
+  useSyncExternalStore,
+} from 'react'
+
+const Context = createContext<Client | null>(null)
+
+/** Props of {@link ThroughlineProvider}: a client of your own, or the options of one. */
+export interface ProviderProps extends ClientOptions {
+  client?: Client
+  children?: ReactNode
+}
+
+/** Gives the hooks below it one client. The options are read once. */
+export function ThroughlineProvider({ client, children, ...options }: ProviderProps) {
+  const [own] = useState(() => client ?? createClient(options))
+  const current = client ?? own
+  useEffect(() => current.acquire(), [current])
+  return createElement(Context.Provider, { value: current }, children)
+}
+
+/** Which client a hook means where there is no provider. */
+export interface Target extends Pick<ClientOptions, 'url' | 'user' | 'transports' | 'timing'> {
+  token?: string | null
+}
+
+interface Shared {
+  readonly client: Client
+  token: string | null
+}
+
+const shared = new Map<string, Shared>()
+
+/** The page's own client: one for each gateway, user and choice of transports. A new token takes the old one's place. */
+function sharedClient({ token, ...options }: Target): Client {
+  const { url, user, transports } = options
+  // A token that has a user in it stands for itself; it may be renewed without a new session.
+  const key = JSON.stringify([url, user, transports, token !== undefined])
+  let entry = shared.get(key)
+  if (!entry) {
+    const made: Shared = {
+      token: token ?? null,
+      client: createClient({ ...options, ...(token === undefined ? {} : { getToken: () => made.token }) }),
+    }
+    entry = made
+    // A server renders for many users: nothing may be shared between them.
+    if (typeof document !== 'undefined') shared.set(key, entry)
+  }
+  if (token) entry.token = token
+  return entry.client
+}
+
+/**
+ * The provider's client, or the page's own, kept connected while the component is mounted.
+ * @param enabled false: the client is there but this component does not ask it to connect.
+ */
+export function useClient(target: Target = {}, enabled = true): Client {
+  const provided = useContext(Context)
+  const client = provided ?? sharedClient(target)
+  useEffect(() => (enabled ? client.acquire() : undefined), [client, enabled])
+  return client
+}
+
+const IDLE: ClientState = {
+  phase: 'idle',
+  transport: null,
+  isRealtime: false,
+  retryCount: 0,
+  nextRetryAt: null,
+  latencyMs: null,
+  cursor: null,
+  error: null,
+}
+
+/** The client's state; what a server renders, and a page before hydration, is idle. */
+export function useClientState(client: Client): ClientState {
+  return useSyncExternalStore(
+    client.subscribe,
+    () => client.state,
+    () => IDLE,
+  )
+}

@@ -1,0 +1,52 @@
+import type { Reset, ThroughlineEvent } from '../core/protocol.js'
+
+/** A log in memory, with cursors, a bounded history and epochs. */
+export class FakeLog {
+  epoch = 'e1'
+  seq = 0
+  /** Events below this are gone. */
+  floor = 0
+  readonly events: ThroughlineEvent[] = []
+
+  append(topic: string, type: string, data: unknown, time: string): ThroughlineEvent {
+    this.seq += 1
+    const event = { seq: this.seq, topic, type, time, data }
+    this.events.push(event)
+    return event
+  }
+
+  get tail(): string {
+    return `${this.epoch}.${this.seq}`
+  }
+
+  /** Forgets everything, as a restart without a disk does. */
+  restart(epoch: string): void {
+    this.epoch = epoch
+    this.events.length = 0
+    this.floor = this.seq
+  }
+
+  /** Drops all but the newest events. */
+  trim(keep: number): void {
+    const gone = this.events.splice(0, Math.max(0, this.events.length - keep))
+    this.floor = gone[gone.length - 1]?.seq ?? this.floor
+  }
+
+  /** Where a session that sent `after` goes on, and what it may have lost. */
+  resume(after: string | null, topics: readonly string[]): { from: number; reset?: Reset } {
+    if (after === null || after === 'latest') return { from: this.seq }
+    if (after === 'earliest') return { from: this.floor }
+    const dot = after.lastIndexOf('.')
+    const seq = Number(after.slice(dot + 1))
+    if (after.slice(0, dot) !== this.epoch) {
+      return { from: this.floor, reset: { reason: 'epoch', topics, refetch_after_ms: 0 } }
+    }
+    if (seq > this.seq) return { from: this.seq, reset: { reason: 'ahead', topics, refetch_after_ms: 0 } }
+    if (seq < this.floor) return { from: seq, reset: { reason: 'expired', topics, refetch_after_ms: 0 } }
+    return { from: seq }
+  }
+
+  between(from: number, to: number, topics: ReadonlySet<string>): ThroughlineEvent[] {
+    return this.events.filter(({ seq = 0, topic }) => seq > from && seq <= to && topics.has(topic))
+  }
+}

@@ -1,0 +1,288 @@
+import type { Env } from '../core/env.js'
+import type { Batch, Bye, ThroughlineEvent, Transport } from '../core/protocol.js'
+import { FakeClock, seededRandom } from './clock.js'
+import { FakeLog } from './log.js'
+import { FakePage, FakeStorage } from './page.js'
+import { FakeSocket, jsonResponse, type Pipe, streamResponse } from './wire.js'
+
+/** What the path does to a transport. */
+export type Path =
+  | 'open'
+  /** Refused at once. */
+  | 'refused'
+  /** Never answered. */
+  | 'unanswered'
+  /** Opens, then nothing comes through. */
+  | 'silent'
+  /** Every message is held until the next one comes. */
+  | 'one-behind'
+  /** Cut this many milliseconds after it opened. */
+  | number
+
+interface Stream {
+  readonly transport: Transport
+  readonly pipe: Pipe
+  readonly topics: Set<string>
+  readonly timers: unknown[]
+  readonly heartbeatMs: number
+  position: number
+  cursor: string
+  frozen: boolean
+  held: string | null
+}
+
+const SECOND_BATCH_MS = 300
+
+/**
+ * A gateway in memory for tests: one log, three transports, a fake clock, and a path that may misbehave.
+ * `env` goes into `createClient({ env: server.env })`.
+ */
+export class FakeServer {
+  readonly clock: FakeClock
+  readonly log = new FakeLog()
+  readonly page = new FakePage()
+  readonly storage = new FakeStorage()
+  readonly env: Partial<Env>
+  readonly path: Record<Transport, Path> = { ws: 'open', sse: 'open', poll: 'open' }
+  /** Milliseconds one way. */
+  latencyMs = 5
+  deployment = 'd1'
+  /** Refuses other tokens with 401, when set. */
+  token: string | null = null
+  /** Every request that arrived. */
+  readonly requests: { transport: Transport | 'other'; url: URL; at: number }[] = []
+  /** Commands that arrived. */
+  readonly commands: Record<string, unknown>[] = []
+  /** May replace each message to the client: repeat it, spoil it, leave it out. */
+  tamper: (text: string, transport: Transport) => string[] = (text) => [text]
+  private readonly streams = new Set<Stream>()
+  private sessions = 0
+
+  constructor(options: { seed?: number; clock?: FakeClock } = {}) {
+    this.clock = options.clock ?? new FakeClock()
+    const server = this
+    this.env = {
+      now: this.clock.now,
+      setTimeout: this.clock.setTimeout,
+      clearTimeout: this.clock.clearTimeout,
+      random: seededRandom(options.seed ?? 1),
+      storage: this.storage,
+      page: this.page,
+      origin: 'http://gateway.test',
+      locks: undefined,
+      channel: undefined,
+      fetch: (url, init) => server.fetch(url, init),
+      WebSocket: class extends FakeSocket {
+        constructor(url: string, protocols: string[]) {
+          super(url, protocols)
+          server.socket(this)
+        }
+      },
+    }
+  }
+
+  /** Appends an event and tells whoever listens. */
+  publish(topic: string, type: string, data: unknown = null): ThroughlineEvent {
+    const event = this.log.append(topic, type, data, new Date(this.clock.now()).toISOString())
+    for (const stream of [...this.streams]) this.flush(stream)
+    return event
+  }
+
+  /** How many streams and waiting polls there are. */
+  get open(): Record<Transport, number> {
+    const count = { ws: 0, sse: 0, poll: 0 }
+    for (const stream of this.streams) count[stream.transport] += 1
+    return count
+  }
+
+  /** Ends streams as a cut does. */
+  cut(transport?: Transport, code?: number): void {
+    for (const stream of [...this.streams]) {
+      if (transport && stream.transport !== transport) continue
+      this.drop(stream)
+      stream.pipe.close(code)
+    }
+  }
+
+  /** From now on the streams that are open carry nothing, and nobody is told. */
+  freeze(): void {
+    for (const stream of this.streams) stream.frozen = true
+  }
+
+  /** Announces the end of every stream. */
+  bye(reason: Bye['reason'], reconnectAfterMs = 0): void {
+    for (const stream of this.streams) {
+      this.write(stream, { events: [], bye: { reason, reconnect_after_ms: reconnectAfterMs } })
+    }
+  }
+
+  private socket(socket: FakeSocket): void {
+    const url = new URL(socket.url)
+    this.requests.push({ transport: 'ws', url, at: this.clock.now() })
+    const path = this.path.ws
+    this.clock.setTimeout(() => {
+      if (path === 'unanswered' || socket.readyState !== 0) return
+      if (path === 'refused') return socket.pipe.close()
+      const offered = socket.protocols.find((protocol) => protocol.startsWith('bearer.'))?.slice(7)
+      socket.accept()
+      if (this.token && offered !== this.token) return socket.pipe.close(4401)
+      if (path === 'silent') return
+      const stream = this.stream('ws', url, socket.pipe)
+      socket.onsend = (text) => this.command(stream, text)
+      socket.onleave = () => this.drop(stream)
+    }, 2 * this.latencyMs)
+  }
+
+  private async fetch(address: string, init: RequestInit): Promise<Response> {
+    const url = new URL(address)
+    const transport = url.pathname.endsWith('/sse') ? 'sse' : url.pathname.endsWith('/poll') ? 'poll' : 'other'
+    this.requests.push({ transport, url, at: this.clock.now() })
+    const path = transport === 'other' ? this.path.poll : this.path[transport]
+    await this.wait(2 * this.latencyMs, init.signal)
+    if (path === 'refused') throw new TypeError('fetch failed')
+    if (path === 'unanswered' || (path === 'silent' && transport === 'poll')) await this.wait(1e9, init.signal)
+    const token = new Headers(init.headers).get('authorization')?.slice(7)
+    if (this.token && token !== this.token) return jsonResponse(401, { code: 'unauthenticated' })
+    if (transport === 'sse') return this.sse(url, init.signal, path)
+    if (transport === 'poll') return this.poll(url, init.signal)
+    if (url.pathname.endsWith('/send')) {
+      const command = JSON.parse(String(init.body)) as Record<string, unknown>
+      this.commands.push(command)
+      return jsonResponse(200, { reply: command.id, ok: {} })
+    }
+    return jsonResponse(404, { code: 'not_found' })
+  }
+
+  private sse(url: URL, signal: AbortSignal | null | undefined, path: Path): Response {
+    const { response, pipe } = streamResponse(signal)
+    if (path === 'silent') return response
+    const stream = this.stream('sse', url, pipe)
+    signal?.addEventListener('abort', () => this.drop(stream))
+    return response
+  }
+
+  private async poll(url: URL, signal: AbortSignal | null | undefined): Promise<Response> {
+    const after = url.searchParams.get('after')
+    const topics = topicsOf(url)
+    const arrived = this.log.tail
+    const until = this.clock.now() + Number(url.searchParams.get('wait') ?? 25) * 1000
+    const cutAt = typeof this.path.poll === 'number' ? this.clock.now() + this.path.poll : Number.POSITIVE_INFINITY
+    for (;;) {
+      const { from, reset } = this.log.resume(after ?? arrived, [...topics])
+      const events = this.log.between(from, this.log.seq, topics)
+      if (events.length > 0 || reset || after === null || this.clock.now() >= until) {
+        const hello = after === null ? this.hello('poll', 0) : undefined
+        const kept = after?.includes('.') && (!reset || reset.reason === 'expired')
+        const start = kept ? after : `${this.log.epoch}.${from}`
+        const batch = { after: start, cursor: this.log.tail, events, hello, reset }
+        const texts = this.tamper(JSON.stringify(batch), 'poll')
+        return jsonResponse(200, JSON.parse(texts[0] ?? '{}') as unknown)
+      }
+      if (this.clock.now() >= cutAt) throw new TypeError('cut')
+      await this.wait(50, signal)
+    }
+  }
+
+  private stream(transport: Transport, url: URL, pipe: Pipe): Stream {
+    const topics = topicsOf(url)
+    const after = url.searchParams.get('after')
+    const { from, reset } = this.log.resume(after, [...topics])
+    const heartbeatMs = Number(url.searchParams.get('heartbeat') ?? 15) * 1000
+    const expired = reset?.reason === 'expired' && after !== null
+    const cursor = expired ? after : `${this.log.epoch}.${from}`
+    const stream: Stream = {
+      transport,
+      pipe,
+      topics,
+      timers: [],
+      heartbeatMs,
+      position: from,
+      cursor,
+      frozen: false,
+      held: null,
+    }
+    this.streams.add(stream)
+    this.write(stream, { events: [], hello: this.hello(transport, heartbeatMs), reset }, cursor)
+    this.flush(stream)
+    this.later(stream, SECOND_BATCH_MS, () => this.beat(stream))
+    const life = this.path[transport]
+    if (typeof life === 'number') {
+      this.later(stream, life, () => {
+        this.drop(stream)
+        pipe.close()
+      })
+    }
+    return stream
+  }
+
+  private beat(stream: Stream): void {
+    this.write(stream, { events: [] })
+    this.later(stream, stream.heartbeatMs, () => this.beat(stream))
+  }
+
+  private flush(stream: Stream): void {
+    const events = this.log.between(stream.position, this.log.seq, stream.topics)
+    if (events.length > 0) this.write(stream, { events })
+  }
+
+  private write(stream: Stream, batch: Omit<Batch, 'after' | 'cursor'>, cursor = this.log.tail): void {
+    const text = JSON.stringify({ after: stream.cursor, cursor, ...batch })
+    stream.cursor = cursor
+    if (cursor === this.log.tail && !batch.hello) stream.position = this.log.seq
+    for (const sent of this.tamper(text, stream.transport)) this.transmit(stream, sent)
+  }
+
+  private transmit(stream: Stream, text: string): void {
+    const behind = this.path[stream.transport] === 'one-behind'
+    const due = behind ? stream.held : text
+    stream.held = behind ? text : null
+    if (due === null) return
+    this.clock.setTimeout(() => {
+      if (!stream.frozen && this.streams.has(stream)) stream.pipe.send(due)
+    }, this.latencyMs)
+  }
+
+  private command(stream: Stream, text: string): void {
+    if (stream.frozen) return
+    const command = JSON.parse(text) as { id: string; op: string; topics?: string[] }
+    this.commands.push(command)
+    if (command.op === 'subscribe') for (const topic of command.topics ?? []) stream.topics.add(topic)
+    if (command.op === 'unsubscribe') for (const topic of command.topics ?? []) stream.topics.delete(topic)
+    const ok = command.op === 'ping' ? { time: new Date(this.clock.now()).toISOString() } : {}
+    this.transmit(stream, JSON.stringify({ reply: command.id, ok }))
+  }
+
+  private hello(transport: Transport, heartbeat_ms: number): Batch['hello'] {
+    this.sessions += 1
+    const topics = ['user:test', 'all']
+    return { session: `s${this.sessions}`, user: 'test', transport, heartbeat_ms, topics, deployment: this.deployment }
+  }
+
+  private drop(stream: Stream): void {
+    this.streams.delete(stream)
+    for (const timer of stream.timers) this.clock.clearTimeout(timer)
+  }
+
+  private later(stream: Stream, ms: number, run: () => void): void {
+    stream.timers.push(this.clock.setTimeout(run, ms))
+  }
+
+  private wait(ms: number, signal: AbortSignal | null | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const aborted = (): void => {
+        this.clock.clearTimeout(timer)
+        reject(new Error('aborted'))
+      }
+      const timer = this.clock.setTimeout(() => {
+        signal?.removeEventListener('abort', aborted)
+        resolve()
+      }, ms)
+      signal?.addEventListener('abort', aborted)
+    })
+  }
+}
+
+function topicsOf(url: URL): Set<string> {
+  const asked = url.searchParams.get('topics')?.split(',') ?? []
+  return new Set(['user:test', 'all', ...asked])
+}

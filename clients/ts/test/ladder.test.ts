@@ -1,0 +1,305 @@
+import { FakeServer } from '@throughline/client/testing'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { connectTo, liveLinks, MINUTE, SECOND } from './harness.js'
+
+let server: FakeServer
+beforeEach(() => {
+  server = new FakeServer()
+})
+
+const requests = (transport: string): number =>
+  server.requests.filter((request) => request.transport === transport).length
+
+describe('choosing', () => {
+  it('settles on WebSocket and opens nothing else on an open path', async () => {
+    const { client, seqs, reports } = connectTo(server)
+    await server.clock.advance(5 * SECOND)
+    server.publish('user:test', 'progress', { percent: 1 })
+    await server.clock.advance(SECOND)
+    expect(client.state).toMatchObject({ phase: 'live', transport: 'ws', isRealtime: true, retryCount: 0, error: null })
+    expect(client.state.latencyMs).toBe(server.latencyMs)
+    expect(seqs).toEqual([1])
+    expect(server.requests).toHaveLength(1)
+    expect(reports).toEqual([{ type: 'transport', from: null, to: 'ws', reason: 'first' }])
+  })
+
+  it('goes to SSE at once where WebSocket is refused, without waiting for its turn', async () => {
+    server.path.ws = 'refused'
+    const { client } = connectTo(server)
+    await server.clock.advance(SECOND)
+    expect(client.state).toMatchObject({ phase: 'live', transport: 'sse' })
+  })
+
+  it('starts SSE after 2 s beside a WebSocket handshake that nobody answers', async () => {
+    server.path.ws = 'unanswered'
+    const { client } = connectTo(server)
+    await server.clock.advance(1900)
+    expect(requests('sse')).toBe(0)
+    await server.clock.advance(SECOND)
+    expect(client.state.transport).toBe('sse')
+  })
+
+  it.each(['silent', 'one-behind'] as const)('does not take an open but %s WebSocket for proof', async (path) => {
+    server.path.ws = path
+    const { client, seqs } = connectTo(server)
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('sse')
+    server.publish('user:test', 'progress')
+    await server.clock.advance(SECOND)
+    expect(seqs).toEqual([1])
+    await server.clock.advance(10 * SECOND)
+    expect(liveLinks(server)).toBe(1)
+  })
+
+  it.each(['silent', 'one-behind'] as const)('polls where WebSocket is refused and SSE is %s', async (path) => {
+    server.path.ws = 'refused'
+    server.path.sse = path
+    const { client, seqs } = connectTo(server)
+    server.publish('user:test', 'before')
+    await server.clock.advance(5 * SECOND)
+    expect(client.state).toMatchObject({ phase: 'degraded', transport: 'poll', isRealtime: false })
+    server.publish('user:test', 'after')
+    await server.clock.advance(SECOND)
+    expect(seqs.at(-1)).toBe(2)
+    // The retry with padding was tried, and then SSE was left alone.
+    await server.clock.advance(20 * SECOND)
+    expect(server.requests.filter(({ url }) => url.searchParams.has('pad'))).toHaveLength(1)
+    expect([...server.storage.items.values()].join()).toContain('"sse"')
+  })
+
+  it('falls to the next transport where sockets die right after their proof', async () => {
+    server.path.ws = 400
+    const { client } = connectTo(server)
+    await server.clock.advance(15 * SECOND)
+    expect(client.state.transport).toBe('sse')
+  })
+
+  it('never goes above what is preferred, and back up when the limit is lifted', async () => {
+    const { client } = connectTo(server)
+    await server.clock.advance(2 * SECOND)
+    client.prefer('sse')
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('sse')
+    client.prefer(null)
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('ws')
+    expect(liveLinks(server)).toBe(1)
+  })
+})
+
+describe('blame and climbing', () => {
+  it('probes upward after about a minute and switches without losing anything', async () => {
+    server.path.ws = 'refused'
+    const { client, seqs } = connectTo(server)
+    await server.clock.advance(10 * SECOND)
+    server.path.ws = 'open'
+    for (let second = 0; second < 80; second += 1) {
+      server.publish('user:test', 'tick')
+      await server.clock.advance(SECOND)
+    }
+    expect(client.state.transport).toBe('ws')
+    expect(seqs).toEqual(Array.from({ length: 80 }, (_, index) => index + 1))
+    expect(liveLinks(server)).toBe(1)
+  })
+
+  it('quarantines after three strikes and remembers it for the next page', async () => {
+    server.path.ws = 'refused'
+    const { client } = connectTo(server)
+    await server.clock.advance(8 * MINUTE)
+    const tries = requests('ws')
+    expect(tries).toBe(3)
+    expect([...server.storage.items.values()].join()).toContain('"ws"')
+    await server.clock.advance(15 * MINUTE)
+    expect(requests('ws')).toBe(tries)
+    client.close()
+    const next = connectTo(server)
+    await server.clock.advance(2 * SECOND)
+    expect(next.client.state.transport).toBe('sse')
+    expect(requests('ws')).toBe(tries)
+    // Once the quarantine is over, it climbs again by itself.
+    server.path.ws = 'open'
+    await server.clock.advance(60 * MINUTE)
+    expect(next.client.state.transport).toBe('ws')
+  })
+
+  it('blames nobody when everything fails', async () => {
+    Object.assign(server.path, { ws: 'refused', sse: 'refused', poll: 'refused' })
+    const { client } = connectTo(server)
+    await server.clock.advance(3 * MINUTE)
+    expect(client.state.phase).toBe('connecting')
+    expect(client.state.retryCount).toBeGreaterThan(3)
+    Object.assign(server.path, { ws: 'open', sse: 'open', poll: 'open' })
+    await server.clock.advance(31 * SECOND)
+    expect(client.state.transport).toBe('ws')
+    expect(server.storage.items.size).toBe(0)
+  })
+
+  it('is back on WebSocket within a minute of a restart that let only a poll through', async () => {
+    const { client } = connectTo(server)
+    await server.clock.advance(20 * SECOND)
+    Object.assign(server.path, { ws: 'refused', sse: 'refused' })
+    server.cut()
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('poll')
+    Object.assign(server.path, { ws: 'open', sse: 'open' })
+    await server.clock.advance(20 * SECOND)
+    expect(client.state.transport).toBe('ws')
+  })
+
+  it('tries again at once when the network changes', async () => {
+    server.path.ws = 'refused'
+    const { client } = connectTo(server)
+    await server.clock.advance(20 * MINUTE)
+    server.path.ws = 'open'
+    server.page.signal('network')
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('ws')
+  })
+
+  it('forgets negatives learnt with another deployment', async () => {
+    server.path.ws = 'refused'
+    const first = connectTo(server)
+    await server.clock.advance(8 * MINUTE)
+    first.client.close()
+    server.path.ws = 'open'
+    server.deployment = 'd2'
+    const { client } = connectTo(server)
+    await server.clock.advance(10 * SECOND)
+    expect(client.state.transport).toBe('ws')
+  })
+})
+
+describe('silence and cuts', () => {
+  it('is back within a second or so of a visible cut, with the cursor', async () => {
+    const { client, seqs, resets } = connectTo(server)
+    await server.clock.advance(20 * SECOND)
+    server.publish('user:test', 'a')
+    await server.clock.advance(100)
+    server.cut()
+    server.publish('user:test', 'b')
+    expect(client.state.phase).toBe('recovering')
+    await server.clock.advance(1500)
+    expect(seqs).toEqual([1, 2])
+    expect(resets).toEqual([])
+    expect(client.state.transport).toBe('ws')
+  })
+
+  it.each(['ws', 'sse'] as const)('delivers within 15 s of a silent cut of %s', async (transport) => {
+    const { client, seqs } = connectTo(server, { transports: [transport, 'poll'] })
+    await server.clock.advance(30 * SECOND)
+    server.freeze()
+    server.publish('user:test', 'lost on the old link')
+    await server.clock.advance(12 * SECOND)
+    expect(seqs).toEqual([1])
+    await server.clock.advance(10 * SECOND)
+    expect(client.state.transport).toBe(transport)
+    expect(liveLinks(server)).toBeLessThanOrEqual(2)
+  })
+
+  it('judges nothing when the machine slept, and is live again at once', async () => {
+    const { client, seqs } = connectTo(server)
+    await server.clock.advance(30 * SECOND)
+    await server.clock.sleep(10 * MINUTE)
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('ws')
+    expect(requests('ws')).toBe(1)
+    server.publish('user:test', 'a')
+    await server.clock.advance(SECOND)
+    expect(seqs).toEqual([1])
+  })
+
+  it('asks for a heartbeat below the time after which the path cuts quiet streams', async () => {
+    const { client } = connectTo(server, { transports: ['sse'], timing: { heartbeat: 15 * SECOND } })
+    await server.clock.advance(300 + 10 * SECOND)
+    server.cut()
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('sse')
+    expect(Number(server.requests.at(-1)?.url.searchParams.get('heartbeat'))).toBeLessThanOrEqual(7)
+  })
+
+  it('shortens the hold of polls that the path cuts', async () => {
+    Object.assign(server.path, { ws: 'refused', sse: 'refused', poll: 10 * SECOND })
+    const { client, seqs } = connectTo(server)
+    await server.clock.advance(MINUTE)
+    server.publish('user:test', 'a')
+    await server.clock.advance(SECOND)
+    expect(client.state.transport).toBe('poll')
+    expect(seqs).toEqual([1])
+    const waits = server.requests.flatMap(({ url }) => url.searchParams.get('wait') ?? [])
+    expect(Number(waits.at(-1))).toBeLessThan(10)
+  })
+})
+
+describe('the gateway ends a stream', () => {
+  it('renews beside the old link in its slot', async () => {
+    const { client, seqs, resets } = connectTo(server)
+    await server.clock.advance(20 * SECOND)
+    server.bye('drain', 2000)
+    server.publish('user:test', 'a')
+    await server.clock.advance(1900)
+    expect(requests('ws')).toBe(1)
+    server.publish('user:test', 'b')
+    await server.clock.advance(3 * SECOND)
+    expect(requests('ws')).toBe(2)
+    expect(client.state.transport).toBe('ws')
+    expect(liveLinks(server)).toBe(1)
+    expect(seqs).toEqual([1, 2])
+    expect(resets).toEqual([])
+  })
+
+  it('stops when it is disconnected by an operator, until told to connect', async () => {
+    const { client } = connectTo(server)
+    await server.clock.advance(20 * SECOND)
+    server.bye('disconnected')
+    await server.clock.advance(100)
+    server.cut('ws', 4410)
+    await server.clock.advance(MINUTE)
+    expect(client.state).toMatchObject({ phase: 'closed', error: { code: 4410, fatal: true } })
+    expect(requests('ws')).toBe(1)
+    client.connect()
+    await server.clock.advance(2 * SECOND)
+    expect(client.state).toMatchObject({ phase: 'live', error: null })
+  })
+})
+
+describe('page life', () => {
+  it('starts no reconnects while hidden and reconnects at once when visible', async () => {
+    const { client } = connectTo(server)
+    await server.clock.advance(20 * SECOND)
+    server.page.signal('hidden')
+    server.cut()
+    await server.clock.advance(5 * MINUTE)
+    expect(client.state.phase).toBe('paused')
+    expect(requests('ws')).toBe(1)
+    server.page.signal('visible')
+    await server.clock.advance(SECOND)
+    expect(client.state.phase).toBe('live')
+  })
+
+  it('closes everything on pagehide and comes back on pageshow', async () => {
+    const { client } = connectTo(server)
+    await server.clock.advance(20 * SECOND)
+    server.page.signal('pagehide')
+    await server.clock.advance(SECOND)
+    expect(liveLinks(server)).toBe(0)
+    expect(client.state.phase).toBe('paused')
+    server.page.signal('wake')
+    server.page.signal('wake')
+    await server.clock.advance(SECOND)
+    expect(client.state.phase).toBe('live')
+    expect(requests('ws')).toBe(2)
+  })
+
+  it('waits while offline and goes on when online', async () => {
+    const { client } = connectTo(server)
+    await server.clock.advance(20 * SECOND)
+    server.page.signal('offline')
+    server.cut()
+    await server.clock.advance(MINUTE)
+    expect(client.state.phase).toBe('offline')
+    expect(requests('ws')).toBe(1)
+    server.page.signal('online')
+    await server.clock.advance(SECOND)
+    expect(client.state.phase).toBe('live')
+  })
+})

@@ -1,0 +1,5 @@
+//! The protocol's documents, golden transcripts and schemas, against each other.
+
+mod documents;
+mod schema_set;
+mod transcript;
