@@ -89,7 +89,7 @@ pub(crate) async fn grant_of(
 ) -> Result<Arc<Grant>, Refusal> {
     let result = match Credential::find(headers, query) {
         Some(credential) => app.auth.verify(credential.token()).await,
-        None => match query.iter().find(|(name, _)| name == "user") {
+        None => match query.iter().rfind(|(name, _)| name == "user") {
             Some((_, user)) => app.auth.grant_of_user_parameter(user),
             None => Err(Refusal::Missing),
         },
