@@ -238,7 +238,7 @@ export class Connection {
     } catch {
       // Cut, or not from the gateway: handled below as not a batch.
     }
-    if (isReply(value)) running.waiting.get(value.reply)?.(value)
+    if (isReply(value)) running.waiting.get(String(value.reply))?.(value)
     else if (!isBatch(value)) closed({ kind: 'lost', message: 'not a batch' })
     else if (!this.batch(state, running, value)) closed({ kind: 'gap', message: 'a batch did not follow' })
     else {
