@@ -361,6 +361,17 @@ fn a_gateway_that_drains_says_so() {
     };
     assert_eq!(bye["bye"]["reason"], "drain");
     assert_eq!(socket.next_frame(soon()), Some(Sent::Close(1001)));
+    for path in ["/ready", "/v1/sse?user=alice", "/v1/poll?user=alice"] {
+        let answer = gateway.get(path, &[]);
+        problem(&schemas, &answer, 503, "unavailable");
+        assert!(answer.head.headers["retry-after"].parse::<u64>().is_ok(), "{path}");
+    }
+    let mut late = Connection::open(gateway.address());
+    late.ask_for_websocket("/v1/ws?user=alice", &[]);
+    assert_eq!(late.head(soon()).status, 101);
+    assert_eq!(late.next_frame(soon()), Some(Sent::Close(4503)));
+    drop(late);
+    ok(&schemas, "health", &gateway.get("/health", &[]));
     drop(socket);
     assert_eq!(gateway.exit_code(Duration::from_secs(40)), Some(0));
 }
