@@ -31,35 +31,36 @@ fn run(config: Config) -> Result<ExitCode, ConfigError> {
         .build()
         .map_err(|error| ConfigError::new(format!("cannot start threads: {error}")))?;
     let is_dev = config.dev;
-    runtime.block_on(gateway::run(config, |bound| announce(bound, is_dev), asked_to_stop()))?;
+    runtime.block_on(async {
+        // Before anyone is told that the gateway runs, so that no signal comes too early to be heard.
+        let stop = asked_to_stop();
+        gateway::run(config, |bound| announce(bound, is_dev), stop).await
+    })?;
     // Connections that outlived the drain end here, with the runtime.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
 /// Ready at the first SIGTERM or SIGINT; a second one ends the process at once.
-async fn asked_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for signals: only SIGKILL stops this process");
-        return std::future::pending().await;
-    };
-    let either = async move || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        (terminate, interrupt)
-    };
-    let (mut terminate, mut interrupt) = either().await;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(1);
-    });
+fn asked_to_stop() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!("cannot listen for signals: only SIGKILL stops this process");
+            return std::future::pending().await;
+        };
+        let mut either = async move || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        either().await;
+        tokio::spawn(async move {
+            either().await;
+            std::process::exit(1);
+        });
+    }
 }
 
 /// Says where the gateway is, and in `gateway dev` what to try.

@@ -164,9 +164,9 @@ pub(crate) enum Answer {
         /// Its seq, unless ephemeral.
         #[serde(skip_serializing_if = "Option::is_none")]
         seq: Option<Seq>,
-        /// It was there already.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        duplicate: bool,
+        /// Whether it was there already. A command is told only if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        duplicate: Option<bool>,
     },
     /// It is not.
     Refused {
@@ -177,7 +177,17 @@ pub(crate) enum Answer {
 
 impl From<Appended> for Answer {
     fn from(appended: Appended) -> Self {
-        Self::Appended { cursor: appended.cursor, seq: appended.seq, duplicate: appended.duplicate }
+        let Appended { cursor, seq, duplicate } = appended;
+        Self::Appended { cursor, seq, duplicate: Some(duplicate) }
+    }
+}
+
+impl Answer {
+    /// The answer to a `publish` command.
+    #[must_use]
+    pub(crate) fn to_command(appended: Appended) -> Self {
+        let Appended { cursor, seq, duplicate } = appended;
+        Self::Appended { cursor, seq, duplicate: duplicate.then_some(true) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sockets: accepting them, serving them, and letting them go.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -103,7 +103,9 @@ fn serve(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let limits = app.http_limits();
-        let drained = app.drained();
+        // Who comes while the gateway drains is still told so, and only then sent away.
+        let is_late = app.is_draining();
+        let drained = async { if is_late { pending().await } else { app.drained().await } };
         let answer = |request, framing| routes::answer(Arc::clone(&app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, answer).await;
         if let Served::Detached { socket, received, plan } = served {
@@ -128,7 +130,12 @@ async fn stream(
 
 /// Answers a connection above the cap without reading from it.
 async fn turn_away(mut socket: TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BODY: &str = r#"{"type":"urn:throughline:problem:unavailable","title":"Not available now","status":503,"detail":"this gateway has too many connections","code":"unavailable"}"#;
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
+         Retry-After: 5\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        BODY.len()
+    );
     // Whoever does not take these few bytes at once does not get them.
-    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(FULL)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all((head + BODY).as_bytes())).await;
 }

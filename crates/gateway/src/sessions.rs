@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const GRACE_POLL: Duration = Duration::from_secs(60);
 /// How long an older connection of a session goes on beside a newer one.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
+/// How many connections one session may have while newer ones take over. Continuing a session is exempt from the caps,
+/// so this is what bounds it.
+const CONNECTIONS_PER_SESSION_MAX: usize = 4;
 /// How many sessions without a connection are remembered for one user.
 const LAPSED_MAX: usize = 64;
 
@@ -29,6 +32,18 @@ pub(crate) struct Caps {
     pub per_user: Option<usize>,
     /// Sessions with a connection, from one address.
     pub per_address: Option<usize>,
+}
+
+/// Whose a new connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who<'a> {
+    /// Of a new session.
+    New,
+    /// Of the session with this id, or of a new one if there is none.
+    Session(&'a str),
+    /// A poll by a client that never learns its session's id. It continues such a session of its user that has no poll
+    /// under way, so that one poller is one session.
+    Unnamed,
 }
 
 /// Which cap refused a connection.
@@ -52,6 +67,8 @@ struct Entry {
     connections: Vec<Connection>,
     address: IpAddr,
     last_transport: Transport,
+    /// No client knows its id.
+    unnamed: bool,
     /// When the last connection went; it is forgotten some time later.
     lapsed_at: Option<Instant>,
 }
@@ -122,7 +139,7 @@ impl Sessions {
     pub(crate) fn register(
         self: &Arc<Self>,
         user: &str,
-        id: Option<&str>,
+        who: Who<'_>,
         address: IpAddr,
         transport: Transport,
         caps: Caps,
@@ -131,7 +148,12 @@ impl Sessions {
         let now = Instant::now();
         let user: Arc<str> =
             table.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
-        let key = Key { user, id: id.map_or_else(fresh_id, Into::into) };
+        let id = match who {
+            Who::New => fresh_id(),
+            Who::Session(id) => id.into(),
+            Who::Unnamed => table.idle_unnamed(&user).unwrap_or_else(fresh_id),
+        };
+        let key = Key { user, id };
         let continued = table.sessions.get(&key).is_some_and(|entry| !entry.connections.is_empty());
         if !continued {
             table.check(&key.user, address, caps)?;
@@ -149,12 +171,16 @@ impl Sessions {
             connections: Vec::new(),
             address,
             last_transport: transport,
+            unnamed: who == Who::Unnamed,
             lapsed_at: None,
         });
         if !continued {
             entry.address = address;
         }
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
+        let bye = || Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+        let too_many = (older.len() + 1).saturating_sub(CONNECTIONS_PER_SESSION_MAX);
+        older[..too_many].iter().for_each(|handle| handle.end(bye()));
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
         let connection =
@@ -165,8 +191,7 @@ impl Sessions {
         if !older.is_empty() {
             tokio::spawn(async move {
                 tokio::time::sleep(REPLACED_AFTER).await;
-                let bye = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
-                older.iter().for_each(|handle| handle.end(bye));
+                older.iter().for_each(|handle| handle.end(bye()));
             });
         }
         let switched_from = (last_transport != transport).then_some(last_transport);
@@ -301,6 +326,14 @@ impl Table {
             return Err(Full::Address);
         }
         Ok(())
+    }
+
+    /// A session of this user that no client can name and that has no connection now.
+    fn idle_unnamed(&self, user: &Arc<str>) -> Option<Arc<str>> {
+        let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        let key = |id: &Arc<str>| Key { user: Arc::clone(user), id: Arc::clone(id) };
+        let is_idle = |entry: &Entry| entry.unnamed && entry.lapsed_at.is_some();
+        ids.iter().find(|id| self.sessions.get(&key(id)).is_some_and(is_idle)).cloned()
     }
 
     fn forget(&mut self, key: &Key) {

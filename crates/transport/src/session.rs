@@ -97,7 +97,7 @@ pub struct Session<S> {
     live_due: bool,
     /// The last read left something behind.
     more: bool,
-    /// Control frames since `controls_since`, to notice a flood.
+    /// Control frames, and messages that are no commands, since `controls_since`, to notice a flood.
     controls: u32,
     controls_since: Instant,
     phase: Phase,
@@ -129,7 +129,7 @@ pub(crate) const SETTLE_AFTER: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_secs(2);
 /// What a poll may send behind its request before it is no longer read.
 const PIPELINED_BYTES_MAX: usize = 16 << 10;
-/// The most pings and pongs in [`CONTROLS_WINDOW`].
+/// The most pings, pongs and binary messages in [`CONTROLS_WINDOW`].
 const CONTROLS_MAX: u32 = 200;
 const CONTROLS_WINDOW: Duration = Duration::from_secs(10);
 /// A frame buffer that has grown past this is given back.
@@ -458,7 +458,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn take_message(&mut self, message: Message) {
         match message {
             Message::Text(text) => self.command = Some(Arc::clone(&self.host).command(text)),
-            Message::Binary(_) => frame::write_ws_text(&self.host.not_a_command(), &mut self.out),
+            Message::Binary(_) => {
+                frame::write_ws_text(&self.host.not_a_command(), &mut self.out);
+                self.count_control();
+            }
             Message::Ping(payload) => {
                 frame::write_ws_pong(&payload, &mut self.out);
                 self.count_control();
@@ -509,9 +512,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             self.out_at = 0;
         }
-        // A stream that has said its last words closes its half, so that the client sees the end at once.
-        let is_last = matches!(self.phase, Phase::Closing(ended) if ended != Ended::Answered);
-        if is_last && !matches!(self.line, Line::Ws(_)) {
+        // A stream that has said its last words closes its half, so that the client sees the end at once. A WebSocket
+        // waits for the client's close frame, unless the client broke the rules: it may never get to it.
+        let is_last = match (self.phase, &self.line) {
+            (Phase::Closing(ended), Line::Ws(_)) => matches!(ended, Ended::Violation(_)),
+            (Phase::Closing(ended), _) => ended != Ended::Answered,
+            _ => false,
+        };
+        if is_last {
             Pin::new(socket).poll_shutdown(cx)
         } else {
             Pin::new(socket).poll_flush(cx)
@@ -534,6 +542,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 let closing = matches!(self.phase, Phase::Closing(_));
                 match &mut self.line {
+                    // What still comes from a client that broke the rules is read and thrown away: a socket that is
+                    // closed with bytes unread takes the close frame along.
+                    Line::Ws(_) if matches!(self.phase, Phase::Closing(Ended::Violation(_))) => {}
                     Line::Ws(decoder) => decoder.feed(bytes),
                     Line::Poll { pipelined, .. } if !closing => pipelined.extend_from_slice(bytes),
                     // What a client says behind the request of a stream is nothing to the gateway; that it is
@@ -545,11 +556,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if !ready!(received) {
                 return Poll::Ready(Ended::Client);
             }
-            if let (Phase::Closing(ended), Line::Ws(decoder)) = (self.phase, &mut self.line) {
+            if let (Phase::Closing(ended), Line::Ws(decoder)) = (self.phase, &mut self.line)
+                && !matches!(ended, Ended::Violation(_))
+            {
                 // Only the peer's own close frame is still of interest.
-                match decoder.message() {
-                    Ok(Some(Message::Close(_))) | Err(_) => return Poll::Ready(ended),
-                    Ok(_) => {}
+                loop {
+                    match decoder.message() {
+                        Ok(Some(Message::Close(_))) | Err(_) => return Poll::Ready(ended),
+                        Ok(Some(_)) => {}
+                        Ok(None) => break,
+                    }
                 }
             }
         }
@@ -562,7 +578,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return ended != Ended::Answered;
         }
         match &self.line {
-            Line::Ws(_) => self.out.is_empty() && self.command.is_none(),
+            Line::Ws(decoder) => self.out.is_empty() && self.command.is_none() && decoder.needs_bytes(),
             Line::Sse { .. } => true,
             Line::Poll { pipelined, .. } => pipelined.len() < PIPELINED_BYTES_MAX,
         }
