@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 use transport::ws::Decoder;
 use transport::{ByeReason, Change, Closed, Handle, Host, Identity, Line, Outcome, Sent, Session, Terms};
 
-/// Makes the reply to a command.
-pub type Answer = fn(&str) -> String;
+/// The reply to a command.
+pub type Reply = fn(&str) -> String;
 
 /// What the application around a session does in these tests.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub struct Application {
     /// How long a command takes.
     pub takes: Mutex<Duration>,
     /// What a command is answered with; by default something with its text.
-    pub reply: Mutex<Option<Answer>>,
+    pub reply: Mutex<Option<Reply>>,
 }
 
 impl Host for Application {
