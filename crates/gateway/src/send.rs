@@ -27,8 +27,7 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
     let sender = Sender::new(call.app, grant, address, topics, false);
     let bytes_max = call.app.config.limits.command_bytes_max;
     let check = |command: &str| {
-        let too_large =
-            || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));
+        let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));
         if command.len() > bytes_max { Err(too_large()) } else { Ok(()) }
     };
     let run = async |command: &str| {

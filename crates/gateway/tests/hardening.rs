@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{
-    Answer, Gateway, Http, PATIENCE, Program, SECRET, Sse, Ws, eventually, get, get_with, jwt, post, raw, token,
+    Answer, Gateway, Http, PATIENCE, Program, SECRET, Sse, Ws, eventually, get, get_with, jwt, post, raw,
+    token,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -20,7 +21,8 @@ fn alice() -> String {
 }
 
 fn program(options: &[&str]) -> Program {
-    let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
+    let mut arguments =
+        vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
     arguments.extend(options);
     Program::start(&arguments)
 }
@@ -80,7 +82,8 @@ async fn a_body_that_trickles_in_is_cut_off() {
 async fn a_head_without_end_is_refused() {
     let gateway = Gateway::serve(&[]).await;
     let start = b"GET /health HTTP/1.1\r\nHost: localhost\r\n";
-    let (written, answer) = pour(gateway.address, start, b"X-Y: zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\r\n", 64 << 20).await;
+    let (written, answer) =
+        pour(gateway.address, start, b"X-Y: zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\r\n", 64 << 20).await;
     assert!(matches!(answer.status, 431 | 400 | 0), "{}", answer.head);
     assert!(written < 32 << 20, "{written} bytes were taken");
     let (written, answer) = pour(gateway.address, b"GET /", &[b'a'; 4096], 64 << 20).await;
@@ -98,13 +101,36 @@ async fn heads_that_two_readers_could_understand_differently_are_400_and_the_end
     let behind = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let chunks = "5\r\nhello\r\n0\r\n\r\n";
     for (what, head) in [
-        ("CL, TE", format!("POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}")),
-        ("TE, CL", format!("POST /v1/publish HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n{chunks}")),
-        ("CL twice", "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n".to_owned()),
-        ("two CL", "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned()),
+        (
+            "CL, TE",
+            format!(
+                "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+            ),
+        ),
+        (
+            "TE, CL",
+            format!(
+                "POST /v1/publish HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n{chunks}"
+            ),
+        ),
+        (
+            "CL twice",
+            "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n"
+                .to_owned(),
+        ),
+        (
+            "two CL",
+            "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"
+                .to_owned(),
+        ),
         ("CL list", "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na".to_owned()),
         ("CL sign", "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na".to_owned()),
-        ("TE twice", format!("POST /v1/publish HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: identity\r\n\r\n{chunks}")),
+        (
+            "TE twice",
+            format!(
+                "POST /v1/publish HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: identity\r\n\r\n{chunks}"
+            ),
+        ),
         ("CL space", "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length : 1\r\n\r\na".to_owned()),
         ("bare LF", "GET /health HTTP/1.1\nHost: a\n\n".to_owned()),
         ("one bare LF", "GET /health HTTP/1.1\r\nHost: a\n\r\n".to_owned()),
@@ -113,10 +139,25 @@ async fn heads_that_two_readers_could_understand_differently_are_400_and_the_end
         ("Host twice", "GET /health HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".to_owned()),
         ("no Host", "GET /health HTTP/1.1\r\n\r\n".to_owned()),
         ("NUL", "GET /health HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n".to_owned()),
-        ("SSE: CL, TE", format!("GET /v1/sse?{} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}", alice())),
+        (
+            "SSE: CL, TE",
+            format!(
+                "GET /v1/sse?{} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}",
+                alice()
+            ),
+        ),
         ("SSE: bare LF", format!("GET /v1/sse?{} HTTP/1.1\nHost: a\n\n", alice())),
-        ("poll: body", format!("GET /v1/poll?{} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", alice())),
-        ("poll: chunks", format!("GET /v1/poll?{} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}", alice())),
+        (
+            "poll: body",
+            format!("GET /v1/poll?{} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", alice()),
+        ),
+        (
+            "poll: chunks",
+            format!(
+                "GET /v1/poll?{} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}",
+                alice()
+            ),
+        ),
     ] {
         let mut http = Http::open(gateway.address).await;
         http.send((head + behind).as_bytes()).await;
@@ -152,7 +193,12 @@ async fn broken_frames_close_with_the_code_of_the_rfc() {
         ("cut UTF-8", Ws::frame(0x81, b"\xe2\x82"), 1007),
         ("too long", Ws::frame(0x81, &[b'x'; 16 * 1024 + 1]), 1009),
         ("a length of 2^63", vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4], 1009),
-        ("fragments without end", [Ws::frame(0x01, &[b'x'; 8000]), Ws::frame(0x00, &[b'x'; 8000]), Ws::frame(0x00, &[b'x'; 8000])].concat(), 1009),
+        (
+            "fragments without end",
+            [Ws::frame(0x01, &[b'x'; 8000]), Ws::frame(0x00, &[b'x'; 8000]), Ws::frame(0x00, &[b'x'; 8000])]
+                .concat(),
+            1009,
+        ),
     ] {
         let mut ws = open_ws(&gateway).await;
         ws.send(&frames).await;
@@ -180,14 +226,14 @@ async fn memory_under_a_flood(program: &Program, query: &str, frame: &[u8]) -> u
     let reading = tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
     let burst = frame.repeat((1 << 20) / frame.len());
     let mut most = 0;
-    for _ in 0..200 {
-        if !matches!(timeout(PATIENCE, write.write_all(&burst)).await, Ok(Ok(()))) {
-            break;
+    let pouring = async {
+        while write.write_all(&burst).await.is_ok() {
+            most = most.max(program.memory_kib().saturating_sub(before));
         }
-        most = most.max(program.memory_kib().saturating_sub(before));
-    }
-    drop(write);
-    timeout(PATIENCE * 2, reading).await.expect("the gateway closes").unwrap().ok();
+    };
+    // As much as it takes in this time; the gateway may well take it all and close.
+    timeout(Duration::from_secs(2), pouring).await.ok();
+    reading.abort();
     most.max(program.memory_kib().saturating_sub(before))
 }
 
@@ -207,23 +253,32 @@ async fn frames_that_come_faster_than_they_are_handled_stay_with_the_client() {
 async fn deep_json_is_no_way_to_the_end_of_the_stack() {
     let gateway = Gateway::serve(&[]).await;
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-    for depth in [100, 1000, 5000] {
-        let draft = format!(r#"{{"topic":"t","type":"t","data":{}}}"#, nested(depth));
+    // What is accepted is delivered, and many a client's parser stops at about 128.
+    for (depth, status) in [(64, 200), (65, 400), (5000, 400)] {
+        let draft = format!(r#"{{"topic":"user:alice","type":"t","data":{}}}"#, nested(depth));
         let answer = post(gateway.address, "/v1/publish", &[KEY], &draft).await;
-        assert!(matches!(answer.status, 200 | 400), "{depth}: {}", answer.body);
+        assert_eq!(answer.status, status, "{depth}: {}", answer.body);
     }
+    let flat =
+        format!(r#"{{"topic":"t","type":"t","data":["{}",{}[]]}}"#, "[\\\"[".repeat(500), "[],".repeat(500));
+    assert_eq!(post(gateway.address, "/v1/publish", &[KEY], &flat).await.status, 200, "wide, not deep");
+    let batch = get(gateway.address, &format!("/v1/poll?{}&after=earliest", alice())).await.json();
+    assert_eq!(batch["events"][0]["seq"], 1);
     for body in [nested(1_000_000), "{\"a\":".repeat(500_000), nested(1_000_000).replace('1', "")] {
         for target in ["/v1/publish", "/v1/disconnect"] {
             assert_eq!(post(gateway.address, target, &[KEY], &body).await.status % 100, 0, "{target}");
         }
     }
     let mut ws = open_ws(&gateway).await;
-    for command in [nested(8000), "{\"op\":".repeat(2500), format!(r#"{{"id":{},"op":"ping"}}"#, nested(7000))] {
+    for command in
+        [nested(8000), "{\"op\":".repeat(2500), format!(r#"{{"id":1,"op":"ping","x":{}}}"#, nested(7000))]
+    {
         ws.send(&Ws::frame(0x81, command.as_bytes())).await;
         ws.reply().await;
     }
     let token = jwt(&json!({"alg": "HS256"}), &json!({"sub": "a", "info": 1}), SECRET);
-    let payload = data_encoding::BASE64URL_NOPAD.encode(format!(r#"{{"sub":"a","info":{}}}"#, nested(2000)).as_bytes());
+    let payload =
+        data_encoding::BASE64URL_NOPAD.encode(format!(r#"{{"sub":"a","info":{}}}"#, nested(2000)).as_bytes());
     let deep = format!("{}.{payload}.x", token.split('.').next().unwrap());
     assert_eq!(get(gateway.address, &format!("/v1/poll?token={deep}")).await.status, 401);
     assert_eq!(get(gateway.address, "/health").await.status, 200);
@@ -235,8 +290,27 @@ async fn bad_cursors_are_400() {
     let tail = get(gateway.address, &format!("/v1/poll?{}", alice())).await.json();
     let epoch = tail["cursor"].as_str().unwrap().split('.').next().unwrap().to_owned();
     for cursor in [
-        "x", ".", "..", "1", ".1", "a.", "a.b", "a.-1", "a.%2B1", "a.1.2", "a.01", "a.1%20", "%20a.1", "a.1%00",
-        "a.9007199254740993", "a.18446744073709551616", "a.1e3", "a.0x1", "%C3%BC.1", "Latest", "earliest.",
+        "x",
+        ".",
+        "..",
+        "1",
+        ".1",
+        "a.",
+        "a.b",
+        "a.-1",
+        "a.%2B1",
+        "a.1.2",
+        "a.01",
+        "a.1%20",
+        "%20a.1",
+        "a.1%00",
+        "a.9007199254740993",
+        "a.18446744073709551616",
+        "a.1e3",
+        "a.0x1",
+        "%C3%BC.1",
+        "Latest",
+        "earliest.",
     ] {
         let answer = get(gateway.address, &format!("/v1/poll?{}&after={cursor}", alice())).await;
         assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("bad_request")), "{cursor}");
@@ -299,7 +373,8 @@ async fn a_slow_reader_that_comes_back_to_life_is_told() {
     let mut ws = Ws::open(gateway.address, &alice()).await;
     ws.batch().await;
     publish_many(gateway.address, "alice", 10_000, 5000).await;
-    eventually("it was noticed", async || gateway.metric("throughline_slow_readers_total").await == 1.0).await;
+    eventually("it was noticed", async || gateway.metric("throughline_slow_readers_total").await == 1.0)
+        .await;
     let mut cursor = None;
     let code = loop {
         match ws.next().await {
@@ -324,17 +399,23 @@ async fn clients_that_come_and_go_leave_nothing_behind() {
     let address = program.address;
     get(address, "/health").await;
     let files = program.files();
-    let tail = get(address, &format!("/v1/poll?{}", alice())).await.json()["cursor"].as_str().unwrap().to_owned();
+    let tail =
+        get(address, &format!("/v1/poll?{}", alice())).await.json()["cursor"].as_str().unwrap().to_owned();
     for round in 0..4 {
         let mut open = Vec::new();
         for n in 0..60 {
             let mut socket = TcpStream::connect(address).await.unwrap();
             let request = match n % 3 {
-                0 => format!("GET /v1/poll?{}&after={tail}&wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n", alice()),
+                0 => format!(
+                    "GET /v1/poll?{}&after={tail}&wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                    alice()
+                ),
                 1 => format!("GET /v1/sse?{} HTTP/1.1\r\nHost: localhost\r\n\r\n", alice()),
-                _ => "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                _ => {
+                    "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                    .to_owned(),
+                        .to_owned()
+                }
             };
             socket.write_all(request.as_bytes()).await.unwrap();
             if round % 2 == 1 {
@@ -381,7 +462,8 @@ async fn secrets_never_reach_the_logs() {
     let program = program(&["--log", "trace", "--log-format", "json"]);
     let address = program.address;
     let good = token("alice", &["--subscribe", "*"]);
-    let foreign = jwt(&json!({"alg": "HS256"}), &json!({"sub": "mallory"}), "another-secret-of-thirty-two-bytes");
+    let foreign =
+        jwt(&json!({"alg": "HS256"}), &json!({"sub": "mallory"}), "another-secret-of-thirty-two-bytes");
     for token in [&good, &foreign] {
         let bearer = format!("Bearer {token}");
         let cookie = format!("throughline_token={token}");

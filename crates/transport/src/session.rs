@@ -519,11 +519,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             (Phase::Closing(ended), _) => ended != Ended::Answered,
             _ => false,
         };
-        if is_last {
-            Pin::new(socket).poll_shutdown(cx)
-        } else {
-            Pin::new(socket).poll_flush(cx)
-        }
+        if is_last { Pin::new(socket).poll_shutdown(cx) } else { Pin::new(socket).poll_flush(cx) }
     }
 
     /// Reads what the client sent. Ready when it has gone.

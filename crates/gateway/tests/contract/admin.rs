@@ -37,7 +37,10 @@ async fn disconnect_ends_the_sessions_of_a_user_or_one_session() {
     eventually("the first is gone", async || gateway.stats().await["byTransport"]["sse"] == 3).await;
     assert_eq!(disconnect(&gateway, json!({"session": id})).await, 0);
     assert_eq!(disconnect(&gateway, json!({"user": "alice"})).await, 2);
-    assert_eq!((bye_of(&mut two).await, bye_of(&mut three).await), (json!("disconnected"), json!("disconnected")));
+    assert_eq!(
+        (bye_of(&mut two).await, bye_of(&mut three).await),
+        (json!("disconnected"), json!("disconnected"))
+    );
     assert_eq!(disconnect(&gateway, json!({"user": "nobody"})).await, 0);
     let seq = gateway.publish(json!({"topic": "user:bob", "type": "t", "data": 1})).await;
     assert_eq!(crate::support::seqs(&other.events().await), [seq], "the others stay");
@@ -72,7 +75,10 @@ async fn stats_have_the_documented_shape() {
     let gateway = Gateway::serve(&[]).await;
     let empty = gateway.stats().await;
     assert_eq!((&empty["totalUsers"], &empty["totalClients"]), (&json!(0), &json!(0)));
-    assert_eq!((&empty["clientsByUser"], &empty["byTransport"]), (&json!([]), &json!({"ws": 0, "sse": 0, "poll": 0})));
+    assert_eq!(
+        (&empty["clientsByUser"], &empty["byTransport"]),
+        (&json!([]), &json!({"ws": 0, "sse": 0, "poll": 0}))
+    );
     let of = |user: &str| format!("token={}", token(user, &[]));
     let mut ws = Ws::open(gateway.address, &of("bob")).await;
     let mut first = Sse::open(gateway.address, &of("alice")).await;
@@ -95,7 +101,10 @@ async fn stats_have_the_documented_shape() {
 async fn health_and_readiness_tell_living_from_draining() {
     let mut gateway = Gateway::serve(&["--admin-listen", "127.0.0.1:0"]).await;
     let health = get(gateway.address, "/health").await.json();
-    assert_eq!((&health["status"], &health["websocket"], &health["connections"]), (&json!("ok"), &json!("enabled"), &json!(0)));
+    assert_eq!(
+        (&health["status"], &health["websocket"], &health["connections"]),
+        (&json!("ok"), &json!("enabled"), &json!(0))
+    );
     let timestamp = health["timestamp"].as_str().unwrap();
     assert!(timestamp.len() == 24 && timestamp.ends_with('Z'), "{timestamp}");
     assert_eq!(get(gateway.address, "/ready").await.status, 200);

@@ -80,8 +80,14 @@ async fn tokens_that_do_not_hold_are_401() {
         ("nothing", ".".to_owned()),
         ("long", "x".repeat(9000)),
     ] {
-        let answer = get_with(gateway.address, "/v1/poll", &[("Authorization", &format!("Bearer {token}"))]).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (401, &json!("unauthenticated")), "{what}: {}", answer.body);
+        let answer =
+            get_with(gateway.address, "/v1/poll", &[("Authorization", &format!("Bearer {token}"))]).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (401, &json!("unauthenticated")),
+            "{what}: {}",
+            answer.body
+        );
     }
     for (what, token) in [
         ("no exp", with("x", json!(1))),
@@ -101,7 +107,9 @@ async fn a_public_key_is_not_a_secret() {
     let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
     let path = std::env::temp_dir().join(format!("throughline-{}.pem", std::process::id()));
     std::fs::write(&path, pem).unwrap();
-    let gateway = Gateway::start(&["serve", "--listen", "127.0.0.1:0", "--jwt-public-key", path.to_str().unwrap()]).await;
+    let gateway =
+        Gateway::start(&["serve", "--listen", "127.0.0.1:0", "--jwt-public-key", path.to_str().unwrap()])
+            .await;
     std::fs::remove_file(&path).unwrap();
     for secret in [pem, pem.trim()] {
         for alg in ["HS256", "EdDSA", "none"] {
@@ -188,7 +196,8 @@ async fn send_refreshes_the_token_of_a_stream_and_drops_its_topics() {
     let send = async |user: &str, command: serde_json::Value| {
         let bearer = format!("Bearer {}", token(user, &[]));
         let target = format!("/v1/send?session={session}");
-        crate::support::post(gateway.address, &target, &[("Authorization", &bearer)], &command.to_string()).await
+        crate::support::post(gateway.address, &target, &[("Authorization", &bearer)], &command.to_string())
+            .await
     };
     let auth = json!({"id": 1, "op": "auth", "token": small});
     assert_eq!(send("bob", auth.clone()).await.status, 404, "nobody else's session");
@@ -206,7 +215,10 @@ async fn the_user_parameter_is_for_gateway_dev_alone() {
     assert_eq!(get(dev.address, "/v1/poll").await.status, 401);
     assert_eq!(get(dev.address, "/v1/poll?user=a%20b").await.status, 401);
     let secret = jwt(&json!({"alg": "HS256"}), &json!({"sub": "bob"}), "dev-secret");
-    assert_eq!(get(dev.address, &format!("/v1/poll?user=alice&token={secret}")).await.json()["hello"]["user"], "bob");
+    assert_eq!(
+        get(dev.address, &format!("/v1/poll?user=alice&token={secret}")).await.json()["hello"]["user"],
+        "bob"
+    );
     let serve = Gateway::serve(&[]).await;
     assert_eq!(get(serve.address, "/v1/poll?user=alice").await.status, 401);
     let mut ws = Ws::open(serve.address, "user=alice").await;
@@ -219,7 +231,9 @@ async fn the_user_parameter_is_for_gateway_dev_alone() {
 async fn a_grant_lists_topics_exactly_or_by_prefix() {
     let gateway = Gateway::serve(&[]).await;
     let token = token("alice", &["--subscribe", "room:1", "--subscribe", "job:*"]);
-    let status = async |topics: &str| get(gateway.address, &format!("/v1/poll?token={token}&topics={topics}")).await.status;
+    let status = async |topics: &str| {
+        get(gateway.address, &format!("/v1/poll?token={token}&topics={topics}")).await.status
+    };
     for topics in ["room:1", "job:1,job:2", "user:alice", "all", "", "job:"] {
         assert_eq!(status(topics).await, 200, "{topics}");
     }

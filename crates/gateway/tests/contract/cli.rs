@@ -5,7 +5,8 @@ use std::process::Command;
 use crate::support::{Gateway, Program, SECRET, Sse, get, get_with, post};
 
 fn serve(options: &[&str]) -> Program {
-    let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
+    let mut arguments =
+        vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
     arguments.extend(options);
     Program::start(&arguments)
 }
@@ -25,7 +26,10 @@ async fn serve_says_where_it_listens_and_nothing_else_on_standard_output() {
 async fn dev_runs_with_its_documented_keys() {
     let program = Program::start(&["dev", "--listen", "127.0.0.1:0"]);
     let draft = r#"{"topic":"user:alice","type":"t","data":1}"#;
-    assert_eq!(post(program.address, "/v1/publish", &[("Authorization", "Bearer dev")], draft).await.status, 200);
+    assert_eq!(
+        post(program.address, "/v1/publish", &[("Authorization", "Bearer dev")], draft).await.status,
+        200
+    );
     let batch = get(program.address, "/v1/poll?user=alice&after=earliest").await.json();
     assert_eq!(crate::support::seqs(&batch), [1]);
     let page = get(program.address, "/").await;

@@ -14,7 +14,15 @@ async fn a_foreign_page_opens_no_websocket() {
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    for origin in ["https://evil.example", "null", "https://app.example.evil.example", "http://app.example", "https://app.example:444", "*", ""] {
+    for origin in [
+        "https://evil.example",
+        "null",
+        "https://app.example.evil.example",
+        "http://app.example",
+        "https://app.example:444",
+        "*",
+        "",
+    ] {
         let mut headers = handshake.to_vec();
         headers.push(("Origin", origin));
         let answer = get_with(gateway.address, &target, &headers).await;
@@ -76,7 +84,11 @@ async fn a_stream_carries_the_cors_headers_too_and_so_does_a_problem() {
 async fn a_preflight_is_answered() {
     let gateway = Gateway::serve(&["--allow-origin", PAGE]).await;
     let headers = |origin| {
-        [("Origin", origin), ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "authorization,content-type")]
+        [
+            ("Origin", origin),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "authorization,content-type"),
+        ]
     };
     let answer = raw(gateway.address, request("OPTIONS", "/v1/send", &headers(PAGE), "").as_bytes()).await;
     assert_eq!(answer.status, 204);
@@ -84,7 +96,9 @@ async fn a_preflight_is_answered() {
     let allowed = answer.header("access-control-allow-headers").unwrap().to_lowercase();
     assert!(allowed.contains("authorization") && allowed.contains("content-type"), "{allowed}");
     assert!(answer.header("access-control-allow-methods").unwrap().contains("POST"));
-    let foreign = raw(gateway.address, request("OPTIONS", "/v1/send", &headers("https://evil.example"), "").as_bytes()).await;
+    let foreign =
+        raw(gateway.address, request("OPTIONS", "/v1/send", &headers("https://evil.example"), "").as_bytes())
+            .await;
     assert!(foreign.header("access-control-allow-origin").is_none(), "{}", foreign.head);
     let plain = raw(gateway.address, request("OPTIONS", "/v1/send", &[], "").as_bytes()).await;
     assert_eq!((plain.status, plain.header("allow")), (405, Some("POST")), "no page asks");

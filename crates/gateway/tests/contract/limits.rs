@@ -43,7 +43,9 @@ async fn connections_of_one_address_are_told_apart_behind_a_trusted_proxy() {
         sse.batch().await;
         open.push(sse);
     }
-    let status = async |address| get_with(gateway.address, &format!("/v1/poll?{}", of("carol")), &from(address)).await.status;
+    let status = async |address| {
+        get_with(gateway.address, &format!("/v1/poll?{}", of("carol")), &from(address)).await.status
+    };
     assert_eq!(status("203.0.113.7").await, 429);
     assert_eq!(status("198.51.100.1, 203.0.113.7").await, 429, "the last untrusted hop counts");
     assert_eq!(status("203.0.113.8").await, 200);
@@ -69,7 +71,11 @@ async fn connections_of_the_process() {
     let mut turned_away = Http::open(gateway.address).await;
     let answer = turned_away.answer().await;
     assert_eq!(answer.status, 503);
-    assert!(answer.header("retry-after").is_some() && answer.header("connection") == Some("close"), "{}", answer.head);
+    assert!(
+        answer.header("retry-after").is_some() && answer.header("connection") == Some("close"),
+        "{}",
+        answer.head
+    );
     assert!(turned_away.is_closed().await);
     let admin = gateway.admin.unwrap();
     assert_eq!(get(admin, "/health").await.status, 200, "operators still get in");
@@ -81,11 +87,14 @@ async fn connections_of_the_process() {
 async fn topics_of_one_session() {
     let gateway = Gateway::serve(&[]).await;
     let topics = |count: u32| (0..count).map(|n| format!("t:{n}")).collect::<Vec<_>>().join(",");
-    let status = async |count| get(gateway.address, &format!("/v1/poll?{}&topics={}", of("alice"), topics(count))).await.status;
+    let status = async |count| {
+        get(gateway.address, &format!("/v1/poll?{}&topics={}", of("alice"), topics(count))).await.status
+    };
     assert_eq!(status(62).await, 200, "64 with the automatic two");
     assert_eq!(status(63).await, 400);
     assert_eq!(status(500).await, 400);
-    let repeated = format!("/v1/poll?{}&topics={},all,user:alice", of("alice"), [topics(62), topics(62)].join(","));
+    let repeated =
+        format!("/v1/poll?{}&topics={},all,user:alice", of("alice"), [topics(62), topics(62)].join(","));
     assert_eq!(get(gateway.address, &repeated).await.status, 200, "each is counted once");
 }
 
@@ -103,10 +112,12 @@ async fn commands_of_one_user() {
     assert_eq!((&reply["reply"], &reply["error"]["code"]), (&json!("more"), &json!("rate_limited")));
     assert!((1..=12_000).contains(&reply["error"]["retry_after_ms"].as_u64().unwrap()), "{reply}");
     let bearer = format!("Bearer {}", token("alice", &[]));
-    let sent = post(gateway.address, "/v1/send", &[("Authorization", &bearer)], r#"{"id":1,"op":"ping"}"#).await;
+    let sent =
+        post(gateway.address, "/v1/send", &[("Authorization", &bearer)], r#"{"id":1,"op":"ping"}"#).await;
     assert_eq!(sent.json()["error"]["code"], "rate_limited", "the same bucket");
     let bearer = format!("Bearer {}", token("bob", &[]));
-    let sent = post(gateway.address, "/v1/send", &[("Authorization", &bearer)], r#"{"id":1,"op":"ping"}"#).await;
+    let sent =
+        post(gateway.address, "/v1/send", &[("Authorization", &bearer)], r#"{"id":1,"op":"ping"}"#).await;
     assert!(sent.json()["ok"].is_object(), "not another user's");
     for n in 0..40 {
         ws.command(json!({"id": n, "op": "ping"})).await;
@@ -142,7 +153,10 @@ async fn one_session_does_not_hold_more_than_a_few_connections() {
         open.push(sse);
     }
     // Continuing is exempt from the cap of the user, so it has one of its own: the oldest go at once.
-    eventually("the oldest are gone", async || gateway.stats().await["byTransport"]["sse"].as_u64().unwrap() <= 4).await;
+    eventually("the oldest are gone", async || {
+        gateway.stats().await["byTransport"]["sse"].as_u64().unwrap() <= 4
+    })
+    .await;
     assert!(started.elapsed().as_millis() < 4500, "not only because they were replaced");
     let mut newest = open.pop().unwrap();
     let seq = gateway.publish(json!({"topic": "user:alice", "type": "t", "data": 1})).await;

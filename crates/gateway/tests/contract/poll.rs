@@ -43,7 +43,10 @@ async fn what_is_there_comes_at_once_and_what_comes_is_waited_for() {
     let first = publish(&gateway, "user:alice", "t", 1).await;
     let batch = poll(&gateway, &format!("{}&after={start}&wait=60", alice())).await;
     assert_eq!((seqs(&batch), &batch["after"]), (vec![first], &json!(start)));
-    assert!(batch.get("hello").is_none() && batch.get("more").is_none() && batch.get("live").is_none(), "{batch}");
+    assert!(
+        batch.get("hello").is_none() && batch.get("more").is_none() && batch.get("live").is_none(),
+        "{batch}"
+    );
     let cursor = batch["cursor"].as_str().unwrap().to_owned();
     let waiting = tokio::spawn({
         let (address, target) = (gateway.address, format!("/v1/poll?{}&after={cursor}&wait=60", alice()));
@@ -145,7 +148,13 @@ async fn types_filters_events_and_not_the_cursor() {
     for kind in ["a", "b.x", "b.y", "c"] {
         publish(&gateway, "user:alice", kind, 1).await;
     }
-    for (types, expected) in [("a", vec![1]), ("b.*", vec![2, 3]), ("c,a", vec![1, 4]), ("*", vec![1, 2, 3, 4]), ("", vec![1, 2, 3, 4])] {
+    for (types, expected) in [
+        ("a", vec![1]),
+        ("b.*", vec![2, 3]),
+        ("c,a", vec![1, 4]),
+        ("*", vec![1, 2, 3, 4]),
+        ("", vec![1, 2, 3, 4]),
+    ] {
         let batch = poll(&gateway, &format!("{}&after=earliest&types={types}", alice())).await;
         assert_eq!(seqs(&batch), expected, "{types}");
         assert!(batch["cursor"].as_str().unwrap().ends_with(".4"), "{types}: {batch}");

@@ -64,7 +64,17 @@ async fn malformed_drafts_name_what_is_wrong() {
         let answer = publish(&gateway, &draft).await;
         assert_eq!(answer.status, status, "{member} = {value}: {}", answer.body);
     }
-    for body in ["", "{", "7", "null", "{} {}", r#"{"topic":"t","type":"t"}"#, r#"{"type":"t","data":1}"#, "[{}", "\u{1}"] {
+    for body in [
+        "",
+        "{",
+        "7",
+        "null",
+        "{} {}",
+        r#"{"topic":"t","type":"t"}"#,
+        r#"{"type":"t","data":1}"#,
+        "[{}",
+        "\u{1}",
+    ] {
         assert_eq!(post(gateway.address, "/v1/publish", &[KEY], body).await.status, 400, "{body:?}");
     }
     for (topic, kind) in [("t".repeat(128), "t".repeat(64)), ("AZaz09_.:@/-".to_owned(), "t".to_owned())] {
@@ -90,7 +100,10 @@ async fn an_event_of_several_topics_is_delivered_once_to_each_session() {
     assert_eq!(seen, [first, last]);
     let event = one.events().await["events"][0].clone();
     assert_eq!(event["seq"], first);
-    assert!(["user:alice", "b"].contains(&event["topic"].as_str().unwrap()), "a topic that the session has: {event}");
+    assert!(
+        ["user:alice", "b"].contains(&event["topic"].as_str().unwrap()),
+        "a topic that the session has: {event}"
+    );
     for topics in [json!([]), json!(["a b"]), json!("a")] {
         let answer = publish(&gateway, &json!({"topics": topics, "type": "t", "data": 1})).await;
         assert_eq!(answer.status, 400, "{topics}");
@@ -139,7 +152,8 @@ async fn an_ephemeral_event_reaches_who_is_there_and_is_never_replayed() {
         let address = gateway.address;
         async move { get(address, &target).await.json() }
     });
-    crate::support::eventually("the poll waits", async || gateway.stats().await["byTransport"]["poll"] == 1).await;
+    crate::support::eventually("the poll waits", async || gateway.stats().await["byTransport"]["poll"] == 1)
+        .await;
     let draft = json!({"topic": "t", "type": "cursor", "data": {"x": 1}, "ephemeral": true});
     let answer = publish(&gateway, &draft).await.json();
     assert!(answer.get("seq").is_none() && answer["cursor"] == cursor, "{answer}");
@@ -187,10 +201,14 @@ async fn a_repeated_id_is_answered_with_the_first_result() {
     let again = post(gateway.address, "/v1/publish", &headers, &plain).await.json();
     assert_eq!((&again["seq"], &again["duplicate"]), (&first["seq"], &json!(true)));
     let results = publish(&gateway, &json!([draft, draft])).await.json();
-    assert_eq!((&results["results"][0]["duplicate"], &results["results"][1]["duplicate"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&results["results"][0]["duplicate"], &results["results"][1]["duplicate"]),
+        (&json!(true), &json!(true))
+    );
     // The ids of a user are the user's own: nobody can take another's away.
     let token = format!("Bearer {}", token("mallory", &["--publish", "t"]));
-    let other = post(gateway.address, "/v1/publish", &[("Authorization", &token)], &draft.to_string()).await.json();
+    let other =
+        post(gateway.address, "/v1/publish", &[("Authorization", &token)], &draft.to_string()).await.json();
     assert_eq!(other["duplicate"], false, "{other}");
     assert_eq!(seqs(&history(&gateway, "topic=t").await).len(), 3);
 }
@@ -237,7 +255,12 @@ async fn many_drafts_are_answered_each_in_its_place() {
     assert_eq!(publish(&gateway, &json!([])).await.json(), json!({"results": []}));
     let many: Vec<_> = (0..1001).map(good).collect();
     assert_eq!(publish(&gateway, &json!(many)).await.status, 413);
-    let data: Vec<_> = history(&gateway, "topic=t").await["events"].as_array().unwrap().iter().map(|e| e["data"].clone()).collect();
+    let data: Vec<_> = history(&gateway, "topic=t").await["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["data"].clone())
+        .collect();
     assert_eq!(json!(data), json!([1, 2, 3, 4, 5]));
 }
 
@@ -251,8 +274,12 @@ async fn a_token_publishes_where_its_grant_allows() {
     assert_eq!(status(&draft("room:1")).await, 200);
     assert_eq!(status(&draft("job:1")).await, 403);
     assert_eq!(status(&draft("user:alice")).await, 403, "not even to oneself without a grant");
-    assert_eq!(status(&json!({"topics": ["room:1", "job:1"], "type": "t", "data": 1}).to_string()).await, 403);
-    let array = json!([{"topic": "job:1", "type": "t", "data": 1}, {"topic": "room:1", "type": "t", "data": 1}]);
+    assert_eq!(
+        status(&json!({"topics": ["room:1", "job:1"], "type": "t", "data": 1}).to_string()).await,
+        403
+    );
+    let array =
+        json!([{"topic": "job:1", "type": "t", "data": 1}, {"topic": "room:1", "type": "t", "data": 1}]);
     let results = post(gateway.address, "/v1/publish", &with, &array.to_string()).await.json();
     assert_eq!(results["results"][0]["error"]["code"], "forbidden");
     assert!(results["results"][1]["seq"].is_u64());
@@ -265,7 +292,11 @@ async fn a_token_publishes_where_its_grant_allows() {
         let answer = post(gateway.address, "/v1/publish", &headers, &draft("room:1")).await;
         assert_eq!(answer.status, expected, "{headers:?}");
     }
-    assert_eq!(post(gateway.address, "/v1/publish?access_token=key", &[], &draft("t")).await.status, 401, "no keys in URLs");
+    assert_eq!(
+        post(gateway.address, "/v1/publish?access_token=key", &[], &draft("t")).await.status,
+        401,
+        "no keys in URLs"
+    );
 }
 
 #[tokio::test]
@@ -279,14 +310,17 @@ async fn history_pages_through_what_is_retained() {
     assert!(all.get("reset").is_none());
     let page = history(&gateway, "topic=t&limit=2").await;
     assert_eq!((seqs(&page), &page["more"]), (vec![4, 5], &json!(true)));
-    let next = history(&gateway, &format!("topic=t&limit=3&after={}", page["cursor"].as_str().unwrap())).await;
+    let next =
+        history(&gateway, &format!("topic=t&limit=3&after={}", page["cursor"].as_str().unwrap())).await;
     assert_eq!((seqs(&next), next.get("more"), &next["after"]), (vec![6, 7, 8], None, &page["cursor"]));
     let epoch = all["cursor"].as_str().unwrap().split('.').next().unwrap();
     let old = history(&gateway, &format!("topic=t&after={epoch}.1")).await;
     assert_eq!(old["reset"]["reason"], "expired");
     assert_eq!((&old["reset"]["topics"], seqs(&old)), (&json!(["t"]), vec![4, 5, 6, 7, 8]));
     assert_eq!(old["after"], format!("{epoch}.1"));
-    let get = async |query: &str, headers: &[(&str, &str)]| get_with(gateway.address, &format!("/v1/history?{query}"), headers).await.status;
+    let get = async |query: &str, headers: &[(&str, &str)]| {
+        get_with(gateway.address, &format!("/v1/history?{query}"), headers).await.status
+    };
     assert_eq!(get("", &[KEY]).await, 400);
     assert_eq!(get("topic=a%20b", &[KEY]).await, 400);
     assert_eq!(get("topic=t&after=x", &[KEY]).await, 400);

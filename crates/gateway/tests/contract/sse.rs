@@ -22,7 +22,8 @@ async fn read_until(address: std::net::SocketAddr, request: &str, end: &str) -> 
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut received = Vec::new();
     while !String::from_utf8_lossy(&received).contains(end) {
-        let read = tokio::time::timeout(PATIENCE, socket.read_buf(&mut received)).await.expect("in time").unwrap();
+        let read =
+            tokio::time::timeout(PATIENCE, socket.read_buf(&mut received)).await.expect("in time").unwrap();
         assert_ne!(read, 0, "{}", String::from_utf8_lossy(&received));
     }
     String::from_utf8(received).unwrap()
@@ -47,7 +48,8 @@ async fn the_stream_is_one_line_of_id_and_one_of_data() {
     let (size, chunk) = body.split_once("\r\n").unwrap();
     assert!(usize::from_str_radix(size, 16).unwrap() >= chunk.trim_end().len(), "{body}");
     let (id, data) = chunk.split_once('\n').unwrap();
-    let batch: serde_json::Value = serde_json::from_str(data.lines().next().unwrap().strip_prefix("data: ").unwrap()).unwrap();
+    let batch: serde_json::Value =
+        serde_json::from_str(data.lines().next().unwrap().strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(id.strip_prefix("id: "), batch["cursor"].as_str());
     assert_eq!((&batch["hello"]["transport"], &batch["after"]), (&json!("sse"), &batch["cursor"]));
 }
@@ -60,7 +62,10 @@ async fn http_1_0_gets_a_stream_that_the_end_of_the_connection_ends() {
     let mut text = String::new();
     tokio::time::timeout(PATIENCE, socket.read_to_string(&mut text)).await.expect("it ends").unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    assert!(!head.to_lowercase().contains("transfer-encoding") && head.contains("Connection: close"), "{head}");
+    assert!(
+        !head.to_lowercase().contains("transfer-encoding") && head.contains("Connection: close"),
+        "{head}"
+    );
     assert!(body.starts_with("id: ") && body.ends_with("\n\n"), "{body}");
     let last = body.trim_end().lines().last().unwrap().strip_prefix("data: ").unwrap();
     let last: serde_json::Value = serde_json::from_str(last).unwrap();
@@ -83,7 +88,10 @@ async fn the_last_event_id_wins_over_after() {
     for n in 0..3 {
         publish(&gateway, n).await;
     }
-    let tail = get(gateway.address, &format!("/v1/poll?{}", alice())).await.json()["cursor"].as_str().unwrap().to_owned();
+    let tail = get(gateway.address, &format!("/v1/poll?{}", alice())).await.json()["cursor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let epoch = tail.split('.').next().unwrap();
     let one = format!("{epoch}.1");
     let two = format!("{epoch}.2");
@@ -93,11 +101,18 @@ async fn the_last_event_id_wins_over_after() {
         ("latest", &one, vec![2, 3]),
         (&one, "", vec![2, 3]),
     ] {
-        let mut sse = Sse::open_with(gateway.address, &format!("{}&after={after}", alice()), &[("Last-Event-ID", id)]).await;
+        let mut sse =
+            Sse::open_with(gateway.address, &format!("{}&after={after}", alice()), &[("Last-Event-ID", id)])
+                .await;
         sse.batch().await;
         assert_eq!(seqs(&sse.batch().await.unwrap()), expected, "after={after}, Last-Event-ID: {id}");
     }
-    let bad = crate::support::get_with(gateway.address, &format!("/v1/sse?{}", alice()), &[("Last-Event-ID", "x y")]).await;
+    let bad = crate::support::get_with(
+        gateway.address,
+        &format!("/v1/sse?{}", alice()),
+        &[("Last-Event-ID", "x y")],
+    )
+    .await;
     assert_eq!(bad.status, 400);
 }
 
@@ -132,19 +147,28 @@ async fn a_resumed_stream_is_live_once_it_has_caught_up_and_never_before() {
 #[tokio::test]
 async fn a_reset_stands_beside_hello() {
     let gateway = Gateway::serve(&["--ring-events", "2"]).await;
-    let start = get(gateway.address, &format!("/v1/poll?{}", alice())).await.json()["cursor"].as_str().unwrap().to_owned();
+    let start = get(gateway.address, &format!("/v1/poll?{}", alice())).await.json()["cursor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     for n in 0..4 {
         publish(&gateway, n).await;
     }
     let mut sse = Sse::open(gateway.address, &format!("{}&after={start}", alice())).await;
     let hello = sse.batch().await.unwrap();
-    assert_eq!((&hello["reset"]["reason"], &hello["reset"]["topics"]), (&json!("expired"), &json!(["user:alice"])));
+    assert_eq!(
+        (&hello["reset"]["reason"], &hello["reset"]["topics"]),
+        (&json!("expired"), &json!(["user:alice"]))
+    );
     assert_eq!((&hello["after"], &hello["cursor"]), (&json!(start), &json!(start)));
     let batch = sse.batch().await.unwrap();
     assert_eq!((seqs(&batch), &batch["live"], batch.get("reset")), (vec![3, 4], &json!(true), None));
     let mut other = Sse::open(gateway.address, &format!("{}&after=zzzz.5", alice())).await;
     let hello = other.batch().await.unwrap();
-    assert_eq!((&hello["reset"]["reason"], &hello["reset"]["topics"]), (&json!("epoch"), &json!(["user:alice", "all"])));
+    assert_eq!(
+        (&hello["reset"]["reason"], &hello["reset"]["topics"]),
+        (&json!("epoch"), &json!(["user:alice", "all"]))
+    );
     assert_eq!(hello["after"], batch["cursor"], "from here it goes on");
 }
 
@@ -199,7 +223,11 @@ async fn pad_pushes_the_first_message_through_a_buffering_path() {
         let text = read_until(gateway.address, &request, "data: ").await;
         let body = text.split_once("\r\n\r\n").unwrap().1;
         let comment = body.split_once("\n\n").unwrap().0;
-        assert!(comment.starts_with(':') && (expected..expected + 2).contains(&comment.len()), "{}", comment.len());
+        assert!(
+            comment.starts_with(':') && (expected..expected + 2).contains(&comment.len()),
+            "{}",
+            comment.len()
+        );
     }
 }
 

@@ -16,7 +16,8 @@ async fn the_handshake_is_that_of_the_rfc() {
     assert!(ws.head.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{}", ws.head);
     assert!(!ws.head.contains("Sec-WebSocket-Protocol") && !ws.head.contains("Sec-WebSocket-Extensions"));
     let offer = format!("bearer.{}, throughline.v1", token("bob", &[]));
-    let headers = [("Sec-WebSocket-Protocol", offer.as_str()), ("Sec-WebSocket-Extensions", "permessage-deflate")];
+    let headers =
+        [("Sec-WebSocket-Protocol", offer.as_str()), ("Sec-WebSocket-Extensions", "permessage-deflate")];
     let mut ws = Ws::open_with(gateway.address, "", &headers).await;
     assert!(ws.head.contains("Sec-WebSocket-Protocol: throughline.v1\r\n"), "{}", ws.head);
     assert!(!ws.head.contains("bearer") && !ws.head.contains("permessage"), "{}", ws.head);
@@ -29,7 +30,10 @@ async fn what_is_no_handshake_is_426_or_400() {
     let target = format!("/v1/ws?{}", alice());
     let plain = get(gateway.address, &target).await;
     assert_eq!(plain.status, 426);
-    assert_eq!((plain.header("upgrade"), plain.header("sec-websocket-version")), (Some("websocket"), Some("13")));
+    assert_eq!(
+        (plain.header("upgrade"), plain.header("sec-websocket-version")),
+        (Some("websocket"), Some("13"))
+    );
     assert_eq!(plain.header("content-type"), Some("application/problem+json"));
     let upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade")];
     let (version, key) = (("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="));
@@ -69,7 +73,9 @@ async fn a_session_is_ended_by_an_operator() {
     let gateway = Gateway::serve(&[]).await;
     let mut ws = Ws::open(gateway.address, &alice()).await;
     ws.batch().await;
-    let answer = post(gateway.address, "/v1/disconnect", &[("Authorization", "Bearer key")], r#"{"user":"alice"}"#).await;
+    let answer =
+        post(gateway.address, "/v1/disconnect", &[("Authorization", "Bearer key")], r#"{"user":"alice"}"#)
+            .await;
     assert_eq!(answer.json(), json!({"sessions": 1}));
     let bye = loop {
         let batch = ws.batch().await;
@@ -154,7 +160,19 @@ async fn malformed_commands_are_answered_and_the_session_goes_on() {
     let gateway = Gateway::serve(&[]).await;
     let mut ws = Ws::open(gateway.address, &alice()).await;
     ws.batch().await;
-    for text in ["", "{", "7", "[]", "null", r#"{"id":1}"#, r#"{"id":1,"op":7}"#, r#"{"id":1,"op":"fly"}"#, r#"{"id":1,"op":"subscribe"}"#, r#"{"id":1,"op":"subscribe","topics":"room:1"}"#, r#"{"id":1,"op":"auth"}"#] {
+    for text in [
+        "",
+        "{",
+        "7",
+        "[]",
+        "null",
+        r#"{"id":1}"#,
+        r#"{"id":1,"op":7}"#,
+        r#"{"id":1,"op":"fly"}"#,
+        r#"{"id":1,"op":"subscribe"}"#,
+        r#"{"id":1,"op":"subscribe","topics":"room:1"}"#,
+        r#"{"id":1,"op":"auth"}"#,
+    ] {
         ws.send(&Ws::frame(0x81, text.as_bytes())).await;
         let reply = ws.reply().await;
         assert_eq!(reply["error"]["code"], "bad_request", "{text}: {reply}");
@@ -190,14 +208,19 @@ async fn a_command_publishes_where_the_grant_allows() {
     ws.command(command).await;
     let repeat = ws.reply().await;
     assert_eq!((&repeat["ok"]["seq"], &repeat["ok"]["duplicate"]), (&json!(1), &json!(true)), "{repeat}");
-    ws.command(json!({"id": 2, "op": "publish", "topic": "room:1", "type": "m", "data": 1, "expect": 0})).await;
+    ws.command(json!({"id": 2, "op": "publish", "topic": "room:1", "type": "m", "data": 1, "expect": 0}))
+        .await;
     let conflict = ws.reply().await;
     assert_eq!((&conflict["error"]["code"], &conflict["error"]["seq"]), (&json!("conflict"), &json!(1)));
     ws.command(json!({"id": 3, "op": "publish", "topic": "job:1", "type": "m", "data": 1})).await;
     assert_eq!(ws.reply().await["error"]["code"], "forbidden");
-    ws.command(json!({"id": 4, "op": "publish", "topic": "room:1", "type": "m", "data": "x".repeat(11_000)})).await;
+    ws.command(json!({"id": 4, "op": "publish", "topic": "room:1", "type": "m", "data": "x".repeat(11_000)}))
+        .await;
     assert_eq!(ws.reply().await["error"]["code"], "too_large");
-    ws.command(json!({"id": 5, "op": "publish", "topic": "room:1", "type": "m", "data": 1, "ephemeral": true})).await;
+    ws.command(
+        json!({"id": 5, "op": "publish", "topic": "room:1", "type": "m", "data": 1, "ephemeral": true}),
+    )
+    .await;
     assert!(ws.reply().await["ok"].get("seq").is_none());
 }
 
@@ -236,13 +259,17 @@ async fn send_carries_commands_for_the_transports_that_have_no_way_back() {
     let gateway = Gateway::serve(&[]).await;
     let bearer = format!("Bearer {}", token("alice", &["--publish", "room:*", "--subscribe", "room:*"]));
     let with = [("Authorization", bearer.as_str())];
-    let send = async |query: &str, body: String| post(gateway.address, &format!("/v1/send{query}"), &with, &body).await;
+    let send = async |query: &str, body: String| {
+        post(gateway.address, &format!("/v1/send{query}"), &with, &body).await
+    };
     let one = send("", json!({"id": "a", "op": "ping"}).to_string()).await;
     assert_eq!(one.status, 200);
     assert!(one.json()["ok"]["time"].is_string() && one.json()["reply"] == "a");
     let publish = |topic: &str| json!({"id": topic, "op": "publish", "topic": topic, "type": "t", "data": 1});
-    let huge = json!({"id": "big", "op": "publish", "topic": "room:1", "type": "t", "data": "x".repeat(17_000)});
-    let many = send("", json!([publish("room:1"), publish("job:1"), huge, publish("room:2"), 7]).to_string()).await;
+    let huge =
+        json!({"id": "big", "op": "publish", "topic": "room:1", "type": "t", "data": "x".repeat(17_000)});
+    let many =
+        send("", json!([publish("room:1"), publish("job:1"), huge, publish("room:2"), 7]).to_string()).await;
     assert_eq!(many.status, 200, "{}", many.body);
     let replies = many.json();
     assert_eq!(replies.as_array().unwrap().len(), 5);
@@ -254,7 +281,11 @@ async fn send_carries_commands_for_the_transports_that_have_no_way_back() {
     assert_eq!(send("", "{".to_owned()).await.json()["error"]["code"], "bad_request");
     assert_eq!(send("?session=unknown", json!({"id": 1, "op": "ping"}).to_string()).await.status, 404);
     let subscribe = json!({"id": 1, "op": "subscribe", "topics": ["room:1"]}).to_string();
-    assert_eq!(send("", subscribe).await.json()["error"]["code"], "bad_request", "reconnect with other topics");
+    assert_eq!(
+        send("", subscribe).await.json()["error"]["code"],
+        "bad_request",
+        "reconnect with other topics"
+    );
     let nobody = post(gateway.address, "/v1/send", &[], "{}").await;
     assert_eq!(nobody.status, 401);
     eventually("nothing is left", async || gateway.stats().await["byTransport"]["sse"] == 0).await;

@@ -86,7 +86,8 @@ impl Gateway {
     pub async fn comes_to_rest(&self) {
         eventually("the last connection is gone", async || {
             let stats = self.stats().await;
-            let left = ["ws", "sse", "poll"].map(|transport| stats["byTransport"][transport].as_u64().unwrap());
+            let left =
+                ["ws", "sse", "poll"].map(|transport| stats["byTransport"][transport].as_u64().unwrap());
             let sessions = self.metric("throughline_sessions").await;
             // The request that asks is itself a connection.
             left == [0; 3] && sessions == 0.0 && self.metric("throughline_tcp_connections").await <= 1.0
@@ -123,7 +124,8 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// A token with these claims, signed with HS256 and this secret whatever its header says.
 pub fn jwt(header: &Value, claims: &Value, secret: &str) -> String {
     let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
-    let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
+    let signed =
+        format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     format!("{signed}.{}", encode(ring::hmac::sign(&key, signed.as_bytes()).as_ref()))
 }
