@@ -68,8 +68,13 @@ pub(crate) async fn answer(
     let is_stream = matches!(route, Route::Ws | Route::Sse | Route::Poll) && head.method == Method::GET;
     // A stream takes the connection as it is, and would leave a body there to be read as the next request.
     let has_stray_body = is_stream && !body.is_end_stream();
-    let result = match check_head(&app, &head, framing) {
+    let checked = match check_head(&app, &head, framing) {
         Ok(()) if has_stray_body => Err(Problem::bad_request("a GET for a stream has no body")),
+        checked => checked,
+    };
+    // Whoever sends such a head, or a proxy that let it pass, is not asked for another on this connection.
+    let is_last = checked.is_err() || framing != Framing::Plain;
+    let result = match checked {
         Ok(()) => call.dispatch(door, route, body).await,
         Err(problem) => Err(problem),
     };
@@ -79,7 +84,7 @@ pub(crate) async fn answer(
         Err(problem) => problem.response(),
     };
     app.origins.add_cors(peer, &head.headers, response.headers_mut());
-    if framing != Framing::Plain || has_stray_body || app.is_draining() {
+    if is_last || app.is_draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status();

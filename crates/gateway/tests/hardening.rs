@@ -226,14 +226,14 @@ async fn memory_under_a_flood(program: &Program, query: &str, frame: &[u8]) -> u
     let reading = tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
     let burst = frame.repeat((1 << 20) / frame.len());
     let mut most = 0;
-    for _ in 0..200 {
-        if !matches!(timeout(PATIENCE, write.write_all(&burst)).await, Ok(Ok(()))) {
-            break;
+    let pouring = async {
+        while write.write_all(&burst).await.is_ok() {
+            most = most.max(program.memory_kib().saturating_sub(before));
         }
-        most = most.max(program.memory_kib().saturating_sub(before));
-    }
-    drop(write);
-    timeout(PATIENCE * 2, reading).await.expect("the gateway closes").unwrap().ok();
+    };
+    // As much as it takes in this time; the gateway may well take it all and close.
+    timeout(Duration::from_secs(2), pouring).await.ok();
+    reading.abort();
     most.max(program.memory_kib().saturating_sub(before))
 }
 
@@ -253,11 +253,17 @@ async fn frames_that_come_faster_than_they_are_handled_stay_with_the_client() {
 async fn deep_json_is_no_way_to_the_end_of_the_stack() {
     let gateway = Gateway::serve(&[]).await;
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-    for depth in [100, 1000, 5000] {
-        let draft = format!(r#"{{"topic":"t","type":"t","data":{}}}"#, nested(depth));
+    // What is accepted is delivered, and many a client's parser stops at about 128.
+    for (depth, status) in [(64, 200), (65, 400), (5000, 400)] {
+        let draft = format!(r#"{{"topic":"user:alice","type":"t","data":{}}}"#, nested(depth));
         let answer = post(gateway.address, "/v1/publish", &[KEY], &draft).await;
-        assert!(matches!(answer.status, 200 | 400), "{depth}: {}", answer.body);
+        assert_eq!(answer.status, status, "{depth}: {}", answer.body);
     }
+    let flat =
+        format!(r#"{{"topic":"t","type":"t","data":["{}",{}[]]}}"#, "[\\\"[".repeat(500), "[],".repeat(500));
+    assert_eq!(post(gateway.address, "/v1/publish", &[KEY], &flat).await.status, 200, "wide, not deep");
+    let batch = get(gateway.address, &format!("/v1/poll?{}&after=earliest", alice())).await.json();
+    assert_eq!(batch["events"][0]["seq"], 1);
     for body in [nested(1_000_000), "{\"a\":".repeat(500_000), nested(1_000_000).replace('1', "")] {
         for target in ["/v1/publish", "/v1/disconnect"] {
             assert_eq!(post(gateway.address, target, &[KEY], &body).await.status % 100, 0, "{target}");
@@ -265,7 +271,7 @@ async fn deep_json_is_no_way_to_the_end_of_the_stack() {
     }
     let mut ws = open_ws(&gateway).await;
     for command in
-        [nested(8000), "{\"op\":".repeat(2500), format!(r#"{{"id":{},"op":"ping"}}"#, nested(7000))]
+        [nested(8000), "{\"op\":".repeat(2500), format!(r#"{{"id":1,"op":"ping","x":{}}}"#, nested(7000))]
     {
         ws.send(&Ws::frame(0x81, command.as_bytes())).await;
         ws.reply().await;

@@ -190,11 +190,11 @@ async fn heartbeats_come_as_asked_and_move_the_cursor() {
 #[tokio::test]
 async fn interval_spaces_batches() {
     let gateway = Gateway::serve(&[]).await;
-    let mut sse = Sse::open(gateway.address, &format!("{}&interval=1000", alice())).await;
+    let mut sse = Sse::open(gateway.address, &format!("{}&interval=2000", alice())).await;
     sse.batch().await;
     let opened = Instant::now();
     sse.batch().await;
-    assert!(opened.elapsed() < Duration::from_millis(900), "save the second one after hello");
+    assert!(opened.elapsed() < Duration::from_millis(1900), "save the second one after hello");
     let mut times = Vec::new();
     let mut seen = Vec::new();
     for n in 0..6 {
@@ -212,7 +212,7 @@ async fn interval_spaces_batches() {
         seen.extend(seqs(&batch));
     }
     assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7]);
-    assert!(times.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(700)), "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(1000)), "{times:?}");
 }
 
 #[tokio::test]

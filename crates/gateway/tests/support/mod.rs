@@ -11,10 +11,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long anything that must come may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one stream may go on: a test that waits for what never comes fails in spite of the heartbeats.
+const STREAM: Duration = Duration::from_secs(40);
 
 /// A running gateway, in this process.
 pub struct Gateway {
@@ -114,9 +117,9 @@ pub fn token(user: &str, options: &[&str]) -> String {
 
 /// Waits until a condition holds.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE * 2;
+    let deadline = Instant::now() + PATIENCE * 2;
     while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -330,6 +333,7 @@ impl Drop for Program {
 pub struct Sse {
     reader: BufReader<TcpStream>,
     pub head: String,
+    until: Instant,
 }
 
 impl Sse {
@@ -347,15 +351,16 @@ impl Sse {
             let read = timeout(PATIENCE, reader.read_line(&mut head)).await.expect("a response").unwrap();
             assert_ne!(read, 0, "the gateway closed: {head}");
         }
-        Self { reader, head }
+        Self { reader, head, until: Instant::now() + STREAM }
     }
 
     /// The next batch; `None` at the end of the stream.
     pub async fn batch(&mut self) -> Option<Value> {
         loop {
             let mut line = String::new();
+            let until = self.until.min(Instant::now() + PATIENCE * 2);
             let read =
-                timeout(PATIENCE * 2, self.reader.read_line(&mut line)).await.expect("a batch").unwrap_or(0);
+                timeout_at(until, self.reader.read_line(&mut line)).await.expect("a batch").unwrap_or(0);
             if read == 0 {
                 return None;
             }
@@ -390,6 +395,7 @@ pub enum Frame {
 pub struct Ws {
     pub socket: TcpStream,
     pub head: String,
+    until: Instant,
 }
 
 impl Ws {
@@ -411,7 +417,7 @@ impl Ws {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(timeout(PATIENCE, socket.read_u8()).await.expect("a response").expect("a whole head"));
         }
-        Self { socket, head: String::from_utf8(head).unwrap() }
+        Self { socket, head: String::from_utf8(head).unwrap(), until: Instant::now() + STREAM }
     }
 
     /// A masked frame with this first byte.
@@ -444,7 +450,8 @@ impl Ws {
 
     /// The next frame from the gateway.
     pub async fn next(&mut self) -> Frame {
-        timeout(PATIENCE * 2, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
+        let until = self.until.min(Instant::now() + PATIENCE * 2);
+        timeout_at(until, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
     }
 
     async fn read_frame(&mut self) -> std::io::Result<Frame> {
