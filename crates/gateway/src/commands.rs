@@ -1,5 +1,6 @@
 //! Commands and replies, the same on a WebSocket and on `POST /v1/send`.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -226,10 +227,12 @@ pub(crate) fn expiry_of(grant: &Grant) -> Option<Expiry> {
     Some(Expiry { at: Instant::now() + left, text: time::rfc3339(expires_at).into() })
 }
 
+/// The topics of a command, each once.
 fn wanted(topics: Option<Vec<Topic>>) -> Result<Vec<Topic>, Problem> {
-    topics
-        .filter(|topics| !topics.is_empty())
-        .ok_or_else(|| Problem::bad_request("topics: at least one is needed"))
+    let mut topics = topics.unwrap_or_default();
+    let mut seen = HashSet::new();
+    topics.retain(|topic| seen.insert(topic.clone()));
+    if topics.is_empty() { Err(Problem::bad_request("topics: at least one is needed")) } else { Ok(topics) }
 }
 
 fn reply(id: Option<&RawValue>, done: Result<Done, Problem>) -> Vec<u8> {
