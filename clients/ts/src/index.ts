@@ -1,5 +1,5 @@
 /** The framework-free client: one resumable session over the best transport that the network lets through. */
-export { Client, type ClientState, createClient } from './core/client.js'
+export { type Client, type ClientState, createClient } from './core/client.js'
 export { type Command, CommandError } from './core/commands.js'
 export type { ChannelLike, Env, PageLike, SocketLike, StorageLike } from './core/env.js'
 export type { PageSignal, Phase, SwitchReason, Telemetry } from './core/ladder-types.js'

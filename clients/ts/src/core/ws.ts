@@ -15,20 +15,15 @@ const CODES: Record<number, [CloseKind, number?]> = {
   4503: ['busy', 1000],
 }
 
-/** WebSocket. The token travels as a subprotocol: never in the address. */
+/** WebSocket. The token travels as a subprotocol: never in the address. @throws where there is none. */
 export function openWs(request: LinkRequest, { heard, message, closed }: LinkEvents): Link {
-  const { env } = request
+  const { WebSocket } = request.env
   const token = request.token()
   let over = false
-  if (!env.WebSocket) {
-    const timer = env.setTimeout(() => closed({ kind: 'lost', message: 'no WebSocket here' }), 0)
-    return { close: () => env.clearTimeout(timer) }
-  }
+  if (!WebSocket) throw new Error('no WebSocket here')
   const url = address(request, 'v1/ws').replace(/^http/, 'ws')
-  const socket = new env.WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL])
-  socket.onopen = () => {
-    if (!over) heard()
-  }
+  const socket = new WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL])
+  socket.onopen = () => over || heard()
   socket.onmessage = ({ data }: { data: unknown }) => {
     if (over) return
     heard()
