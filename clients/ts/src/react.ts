@@ -26,6 +26,7 @@ export {
 } from './react/feed.js'
 export { type HybridConfig, type HybridUpdates, useHybridUpdates } from './react/hybrid.js'
 export { type JobProgress, type JobProgressOptions, useJobProgress } from './react/jobs.js'
+export { inRollout } from './react/rollout.js'
 export { type Operation, type TextOperation, transform } from './react/operations.js'
 export {
   type Person,
