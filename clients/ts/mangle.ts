@@ -5,9 +5,9 @@ import { minify } from 'terser'
  * runtime. Their names are shortened in the build. `test/mangle.test.ts` holds the list to that.
  */
 export const INTERNAL = `
-  begin blockedUntil block canRefresh chain changed closeAt command deliver dispatch drain emit ended expected failedAt
+  begin blockedUntil block canRefresh chain changed climbing closeAt command deliver dispatch drain emit ended expected failedAt
   firstAt flaky follows forget graceFrom greeted hear heard heardAt heartbeatMs history http judge kind ladder lastClose
-  leaving metDeployment newSession nextAt openedAt pad pingAt plan provenAt queue receive refreshToken reopen retryAt
+  lasting  leaving metDeployment newSession nextAt openedAt pad pingAt plan provenAt queue receive refreshToken reopen retryAt
   rungs standing startedAt step strikes suspect syncTopics take upgraded waiting waitMs wakeAt wanted weight writer
 `
   .trim()

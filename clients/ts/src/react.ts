@@ -26,8 +26,8 @@ export {
 } from './react/feed.js'
 export { type HybridConfig, type HybridUpdates, useHybridUpdates } from './react/hybrid.js'
 export { type JobProgress, type JobProgressOptions, useJobProgress } from './react/jobs.js'
-export { inRollout } from './react/rollout.js'
 export { type Operation, type TextOperation, transform } from './react/operations.js'
+export { inRollout } from './react/rollout.js'
 export {
   type Person,
   type PresenceOptions,

@@ -197,7 +197,6 @@ describe('the client', () => {
       setItem: () => {
         throw new Error('full')
       },
-      
     }
     server.path.ws = 'refused'
     const { client } = connectTo(server, { env: { storage: broken } })

@@ -40,7 +40,7 @@ export function createClimb(timing: Timing, random: () => number) {
     },
     /** Learns from the end of a proven link. */
     ended(link: LinkState, now: number): void {
-      if (link.probe && now - link.provenAt < timing.upgradeLife) factor *= 2
+      if (link.climbing && now - link.provenAt < timing.upgradeLife) factor *= 2
       const silence = now - link.heardAt
       if (link.leaving || link.transport === 'poll' || silence < HEARTBEAT_MIN || silence > link.heartbeatMs) return
       heartbeatMs = Math.max(HEARTBEAT_MIN, Math.min(heartbeatMs, Math.round(0.7 * silence)))

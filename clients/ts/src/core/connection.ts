@@ -144,7 +144,7 @@ export function createConnection(
         init.body = body
         Object.assign(init.headers as object, { 'content-type': 'application/json' })
       }
-      const response = (await env.fetch?.(address(request, path), init)) as Response
+      const response = await env.fetch(address(request, path), init)
       if (response.ok) return await response.json()
       const { code = 'unavailable', detail = `HTTP ${response.status}` } = await response.json().catch(() => ({}))
       throw new CommandError(code, detail)
@@ -181,6 +181,7 @@ export function createConnection(
     }
     running.set(state, mine)
     const closed = (close: Close): void => {
+      if (!running.has(state)) return
       end(state)
       dispatch(() => ladder.closed(state, close))
     }
@@ -190,8 +191,8 @@ export function createConnection(
       mine.topics = topics()
       try {
         mine.link = OPEN[state.transport](requestOf(state, mine.chain, pad), {
-          heard: () => dispatch(() => ladder.heard(state)),
-          message: (text) => message(state, mine, text, closed),
+          heard: () => running.has(state) && dispatch(() => ladder.heard(state)),
+          message: (text) => running.has(state) && message(state, mine, text, closed),
           closed,
         })
       } catch (error) {
@@ -228,7 +229,7 @@ export function createConnection(
     const mine = running.get(state)
     running.delete(state)
     mine?.link?.close()
-    const error = { code: 'unavailable', message: 'the connection was lost' }
+    const error = { code: 'unavailable', message: 'connection lost' }
     for (const settle of mine?.waiting.values() ?? []) settle({ error })
   }
 
@@ -241,7 +242,7 @@ export function createConnection(
     }
     if (isReply(value)) mine.waiting.get(String(value.reply))?.(value)
     else if (!isBatch(value)) closed({ kind: 'lost', message: 'not a batch' })
-    else if (!batch(state, mine, value)) closed({ kind: 'gap', message: 'a batch did not follow' })
+    else if (!batch(state, mine, value)) closed({ kind: 'gap', message: 'not the next batch' })
     else {
       // A stream ends after its bye; a poll has to be ended.
       if (value.bye && state.transport === 'poll') closed({ kind: 'busy', message: value.bye.reason })
@@ -303,7 +304,7 @@ export function createConnection(
 
   function ask({ link, waiting }: Running, command: Command): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (waiting.size >= WAITING_MAX) return reject(unavailable('too many commands wait for a reply'))
+      if (waiting.size >= WAITING_MAX) return reject(unavailable('too many commands wait'))
       commandId += 1
       const id = String(commandId)
       const settle = ({ ok, error }: Answer): void => {

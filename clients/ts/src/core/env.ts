@@ -33,7 +33,7 @@ export interface Env {
   setTimeout(run: () => void, ms: number): unknown
   clearTimeout(timer: unknown): void
   readonly WebSocket: (new (url: string, protocols: string[]) => SocketLike) | undefined
-  readonly fetch: ((url: string, init: RequestInit) => Promise<Response>) | undefined
+  fetch(url: string, init: RequestInit): Promise<Response>
   readonly storage: StorageLike | null
   readonly page: PageLike
   /** Relative addresses are resolved against it. */

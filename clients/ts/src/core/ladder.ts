@@ -18,7 +18,7 @@ interface Race {
   rungs: Transport[]
   nextAt: number
   /** Climbing beside a link that works. */
-  readonly probe: boolean
+  readonly climbing: boolean
 }
 
 /** How the ladder is set up. */
@@ -215,8 +215,8 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
       if (links.some((link) => link.transport === rung && flying(link))) continue
       // One that failed a moment ago does not get the others to wait for it.
       const { flaky, strikes } = blame.standing[rung]
-      if (race.probe || !(flaky || strikes)) race.nextAt = now + timing.stage
-      open(rung, race.probe)
+      if (race.climbing || !(flaky || strikes)) race.nextAt = now + timing.stage
+      open(rung, race.climbing)
     }
     settle()
   }
@@ -228,8 +228,8 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
       if (due(at)) fail(link, reason)
       return
     }
-    if (!link.stable && due(link.provenAt + timing.stable)) {
-      link.stable = true
+    if (!link.lasting && due(link.provenAt + timing.stable)) {
+      link.lasting = true
       retryCount = 0
       // It has worked for a while: what happened before is forgiven.
       Object.assign(blame.standing[link.transport], { weight: 0, strikes: 0, flaky: false })
@@ -276,7 +276,7 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     if (from !== transport) {
       const upgrade = from && rank > RANK[from]
       const reason = upgrade ? 'upgrade' : from ? lastReason : 'first'
-      if (upgrade && writer.probe) climb.upgraded(now)
+      if (upgrade && writer.climbing) climb.upgraded(now)
       settledOn = transport
       effects.report({ type: 'transport', from, to: transport, reason })
     }
@@ -292,7 +292,7 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   }
 
   function gone(link: LinkState, close: Close, reason: SwitchReason): void {
-    const { transport, probe, provenAt } = link
+    const { transport, climbing, provenAt } = link
     const { kind } = close
     const wasWriter = link === writer
     remove(link)
@@ -304,11 +304,11 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     if (kind === 'auth') return tokenTurnedDown(close)
     if (kind === 'fatal' && link.bye !== 'replaced') return stop(close)
     // It began where another link has since moved on from: once more, from there.
-    if (kind === 'gap' && !provenAt && !link.second) return open(transport, probe, true)
+    if (kind === 'gap' && !provenAt && !link.second) return open(transport, climbing, true)
     if (provenAt) climb.ended(link, now)
-    if (kind === 'lost' && !link.leaving && !link.stable) {
+    if (kind === 'lost' && !link.leaving && !link.lasting) {
       const buffered = reason === 'buffered'
-      if (buffered && !link.second) return open(transport, probe, true, true)
+      if (buffered && !link.second) return open(transport, climbing, true, true)
       const standing = blame.standing[transport]
       if (provenAt) standing.flaky = true
       if (fair()) {
@@ -319,7 +319,7 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     }
     if (race) race.nextAt = now + (kind === 'lost' ? 0 : timing.stage)
     if (wasWriter || !writer) {
-      roundStable = link.stable
+      roundStable = link.lasting
       roundWaitMs = Math.max(roundWaitMs, close.waitMs ?? 0)
     }
   }
@@ -369,22 +369,22 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     const floor = probe && writer ? RANK[writer.transport] : -1
     const all = rungs().filter((rung) => RANK[rung] > floor && RANK[rung] <= rank)
     const free = all.filter((rung) => blame.standing[rung].blockedUntil <= now)
-    race = { rungs: probe || free.length ? free : all, nextAt: now, probe }
+    race = { rungs: probe || free.length ? free : all, nextAt: now, climbing: probe }
     if (!probe) retryAt = 0
     dirty = true
   }
 
-  function open(transport: Transport, probe: boolean, second = false, pad = false): void {
+  function open(transport: Transport, climbing: boolean, second = false, pad = false): void {
     const link: LinkState = {
       transport,
-      probe,
+      climbing,
       second,
       startedAt: now,
       heartbeatMs: climb.heartbeatMs,
       openedAt: 0,
       firstAt: 0,
       provenAt: 0,
-      stable: false,
+      lasting: false,
       heardAt: now,
       graceFrom: 0,
       pingAt: 0,
