@@ -19,7 +19,7 @@ export function mangle() {
   return {
     name: 'mangle',
     async renderChunk(code: string, chunk: { fileName: string }) {
-      if (!/^(index|react)\.c?js$/.test(chunk.fileName)) return null
+      if (!/^(index|react|components|query|document-[^.]*)\.c?js$/.test(chunk.fileName)) return null
       const properties = chunk.fileName.startsWith('index') ? { regex } : false
       const { code: short = '', map } = await minify(code, {
         module: chunk.fileName.endsWith('.js'),

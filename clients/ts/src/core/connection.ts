@@ -309,11 +309,11 @@ export function createConnection(
       const id = String(commandId)
       const settle = ({ ok, error }: Answer): void => {
         waiting.delete(id)
-        env.clearTimeout(timer)
+        env.clearTimeout(late)
         if (error) reject(refused(error))
         else resolve(ok)
       }
-      const timer = env.setTimeout(
+      const late = env.setTimeout(
         () => settle({ error: { code: 'unavailable', message: 'no reply in time' } }),
         timing.reply,
       )
