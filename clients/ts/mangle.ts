@@ -20,7 +20,7 @@ export function mangle() {
     name: 'mangle',
     async renderChunk(code: string, chunk: { fileName: string }) {
       if (!/^(index|react|components|query|document-[^.]*)\.c?js$/.test(chunk.fileName)) return null
-      const properties = chunk.fileName.startsWith('index') ? { regex } : false
+      const properties = chunk.fileName.startsWith('index') ? { regex, builtins: true } : false
       const { code: short = '', map } = await minify(code, {
         module: chunk.fileName.endsWith('.js'),
         ecma: 2020,
