@@ -207,7 +207,7 @@ impl Sender {
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
-        Ok(Done::Published(answer?.into()))
+        Ok(Done::Published(Answer::of_command(answer?)))
     }
 }
 

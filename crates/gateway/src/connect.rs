@@ -20,7 +20,7 @@ use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
 use crate::early::Early;
-use crate::metrics::labels::{RateLimit, RefuseReason, ResumeOutcome};
+use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome};
 use crate::problem::{Code, Problem};
 use crate::sessions::{Full, Registration};
 
@@ -89,7 +89,7 @@ pub(crate) async fn grant_of(
 ) -> Result<Arc<Grant>, Refusal> {
     let result = match Credential::find(headers, query) {
         Some(credential) => app.auth.verify(credential.token()).await,
-        None => match query.iter().find(|(name, _)| name == "user") {
+        None => match query.iter().rfind(|(name, _)| name == "user") {
             Some((_, user)) => app.auth.grant_of_user_parameter(user),
             None => Err(Refusal::Missing),
         },
@@ -334,16 +334,26 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         }));
     }
     let metrics = Arc::clone(&app.metrics);
-    if let Some(from) = registration.switched_from {
+    let switched_from = registration.switched_from;
+    if let Some(from) = switched_from {
         metrics.switched(from, transport);
+    }
+    if switched_from == Some(Transport::Poll) {
+        metrics.session_closed(Transport::Poll, CloseReason::Replaced);
+    }
+    // A poller's session outlives its polls: it begins with the first and ends when no other comes.
+    let is_stream = transport != Transport::Poll;
+    if is_stream || registration.is_new || switched_from.is_some() {
+        metrics.session_opened(transport);
     }
     let is_websocket = transport == Transport::Ws;
     let sender = Sender::new(&app, grant, asked.address, Arc::clone(&registration.topics), is_websocket);
     let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
     metrics.connection_opened(transport);
-    metrics.session_opened(transport);
     let closed = Session::new(socket, line, reader, identity, client, handle, terms).await;
-    metrics.session_closed(transport, closed.ended.into());
+    if is_stream {
+        metrics.session_closed(transport, closed.ended.into());
+    }
     metrics.connection_closed(transport);
     closed
 }

@@ -103,7 +103,14 @@ fn serve(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let limits = app.http_limits();
-        let drained = app.drained();
+        // Who comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
+        let came_late = app.is_draining();
+        let drained = async {
+            if came_late {
+                std::future::pending::<()>().await;
+            }
+            app.drained().await;
+        };
         let answer = |request, framing| routes::answer(Arc::clone(&app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, answer).await;
         if let Served::Detached { socket, received, plan } = served {

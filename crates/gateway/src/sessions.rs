@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const GRACE_POLL: Duration = Duration::from_secs(60);
 /// How long an older connection of a session goes on beside a newer one.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
+/// How many connections one session may have at once: the one in use, the one that replaces it, and those that the
+/// client has given up and the gateway has not noticed yet.
+const CONNECTIONS_MAX: usize = 4;
 /// How many sessions without a connection are remembered for one user.
 const LAPSED_MAX: usize = 64;
 
@@ -72,6 +75,8 @@ struct Table {
     /// Sessions with a connection, by address.
     addresses: HashMap<IpAddr, usize>,
     next_number: u64,
+    /// Pollers that did not come back, since they were last asked for.
+    pollers_gone: u64,
 }
 
 /// Every session of this gateway.
@@ -97,6 +102,8 @@ pub(crate) struct Registration {
     sessions: Arc<Sessions>,
     key: Key,
     number: u64,
+    /// Whether the session begins with this connection.
+    pub is_new: bool,
     /// Where this session's last connection was, if this one continues it over another transport.
     pub switched_from: Option<Transport>,
     /// By which the session is reached.
@@ -160,17 +167,19 @@ impl Sessions {
         let connection =
             Connection { number, transport, handle: handle.clone(), topics: Arc::clone(&topics) };
         entry.connections.push(connection);
+        let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+        let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
+        entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
         table.forget_lapsed(&key.user, now);
         drop(table);
         if !older.is_empty() {
             tokio::spawn(async move {
                 tokio::time::sleep(REPLACED_AFTER).await;
-                let bye = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
-                older.iter().for_each(|handle| handle.end(bye));
+                older.iter().for_each(|handle| handle.end(replaced));
             });
         }
         let switched_from = (last_transport != transport).then_some(last_transport);
-        Ok(Registration { sessions: Arc::clone(self), key, number, switched_from, handle, topics })
+        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, topics })
     }
 
     /// Ends every session of a user. Returns how many.
@@ -236,8 +245,8 @@ impl Sessions {
         counts
     }
 
-    /// Forgets the sessions whose time without a connection is over.
-    pub(crate) fn sweep(&self) {
+    /// Forgets the sessions whose time without a connection is over. Returns how many pollers did not come back.
+    pub(crate) fn sweep(&self) -> u64 {
         let now = Instant::now();
         let mut table = self.0.lock();
         let over: Vec<Key> = table
@@ -247,6 +256,7 @@ impl Sessions {
             .map(|(key, _)| key.clone())
             .collect();
         over.iter().for_each(|key| table.forget(key));
+        std::mem::take(&mut table.pollers_gone)
     }
 
     fn leave(&self, key: &Key, number: u64) {
@@ -304,7 +314,8 @@ impl Table {
     }
 
     fn forget(&mut self, key: &Key) {
-        self.sessions.remove(key);
+        let gone = self.sessions.remove(key);
+        self.pollers_gone += u64::from(gone.is_some_and(|entry| entry.last_transport == Transport::Poll));
         if let Some(ids) = self.users.get_mut(&key.user) {
             ids.retain(|id| *id != key.id);
             if ids.is_empty() {

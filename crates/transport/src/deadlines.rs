@@ -55,6 +55,16 @@ impl Deadlines {
         deadlines
     }
 
+    /// A batch comes at least this often.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// How long writing may be blocked.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
     /// A poll's wait ends at `at`.
     pub(crate) fn wait_until(&mut self, at: Instant) {
         self.batch_at = at;

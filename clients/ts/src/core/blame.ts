@@ -20,7 +20,7 @@ const fresh = (): Standing => ({ failedAt: 0, weight: 0, strikes: 0, provenAt: 0
 
 /**
  * Decides when a transport, rather than the network or the server, is at fault. A failure alone proves nothing; a
- * failure next to the success of a lower transport does. The caller leaves out failures of a page that was away.
+ * failure followed by the success of a lower transport does. The caller leaves out failures of a page that was away.
  */
 export class Blame {
   standing: Record<Transport, Standing> = { ws: fresh(), sse: fresh(), poll: fresh() }
@@ -45,8 +45,10 @@ export class Blame {
     const { standing, timing } = this
     for (const upper of ['ws', 'sse'] as const) {
       const accused = standing[upper]
-      const near = (lower: Transport): boolean =>
-        RANK[lower] < RANK[upper] && Math.abs(standing[lower].provenAt - accused.failedAt) <= timing.blame
+      const near = (lower: Transport): boolean => {
+        const after = standing[lower].provenAt - accused.failedAt
+        return RANK[lower] < RANK[upper] && after >= 0 && after <= timing.blame
+      }
       if (accused.weight === 0 || !(near('sse') || near('poll'))) continue
       accused.strikes += accused.weight
       accused.weight = 0

@@ -30,6 +30,7 @@ interface Running {
   /** Null until the token is there. */
   link: Link | null
   chain: Chain
+  hello: Hello | null
   /** What the gateway was asked for. */
   topics: ReadonlySet<string>
   /** Commands without a reply yet, by id. */
@@ -173,6 +174,7 @@ export class Connection {
   private open(state: LinkState, pad: boolean): void {
     const stream = state.transport !== 'poll'
     const running: Running = {
+      hello: null,
       link: null,
       chain: this.session.begin(stream),
       topics: this.topics(),
@@ -211,7 +213,8 @@ export class Connection {
         types: types?.join(),
         interval,
         heartbeat: state && Math.ceil(state.heartbeatMs / 1000),
-        session: this.sessionId,
+        // A link that claims the session ends the others of it 5 s later: not beside one that works.
+        session: this.running.size < 2 || state === this.ladder.writer ? this.sessionId : undefined,
         user,
       }),
       pad,
@@ -235,7 +238,7 @@ export class Connection {
     } catch {
       // Cut, or not from the gateway: handled below as not a batch.
     }
-    if (isReply(value)) running.waiting.get(value.reply)?.(value)
+    if (isReply(value)) running.waiting.get(String(value.reply))?.(value)
     else if (!isBatch(value)) closed({ kind: 'lost', message: 'not a batch' })
     else if (!this.batch(state, running, value)) closed({ kind: 'gap', message: 'a batch did not follow' })
     else {
@@ -247,20 +250,18 @@ export class Connection {
   }
 
   /** @returns false where it does not continue from the cursor. */
-  private batch(state: LinkState, { chain }: Running, batch: Batch): boolean {
+  private batch(state: LinkState, running: Running, batch: Batch): boolean {
     const { ladder, memory } = this
     const { hello, bye, expiring } = batch
     // Ephemeral events have no number to tell a repetition by: only the link in use may bring them.
-    if (!this.session.receive(chain, batch, ladder.writer === state || !ladder.writer?.provenAt)) return false
+    if (!this.session.receive(running.chain, batch, ladder.writer === state || !ladder.writer?.provenAt)) return false
     if (hello) {
-      this.hello = hello
-      this.sessionId = hello.session
+      running.hello = hello
       state.heartbeatMs = hello.heartbeat_ms || state.heartbeatMs
       if (memory.metDeployment(hello.deployment)) this.dispatch(() => ladder.forget())
       this.syncLinkTopics(state)
     }
     this.dispatch(() => ladder.batch(state, bye))
-    if (hello) this.events.hello(hello)
     if (expiring) this.renewToken()
     // Not before the proof: the reply would push out what a path that is one message behind holds back.
     const due = this.latencyMs === null || this.env.now() - this.pingedAt >= PING_EVERY_MS
@@ -272,8 +273,14 @@ export class Connection {
   private deliver(): void {
     const { session, ladder } = this
     const { writer } = ladder
-    const chain = writer && this.running.get(writer)?.chain
-    if (!chain) return
+    const running = writer && this.running.get(writer)
+    if (!running) return
+    const { chain, hello } = running
+    if (hello && hello !== this.hello) {
+      this.hello = hello
+      this.sessionId = hello.session
+      this.events.hello(hello)
+    }
     if (session.follows(chain)) {
       for (const delivery of session.drain(chain)) this.events.deliver(delivery)
     } else {

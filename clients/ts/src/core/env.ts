@@ -6,6 +6,7 @@ export interface SocketLike {
   onopen: ((event: never) => void) | null
   onmessage: ((event: never) => void) | null
   onclose: ((event: never) => void) | null
+  onerror: ((event: never) => void) | null
   send(text: string): void
   close(code?: number, reason?: string): void
 }

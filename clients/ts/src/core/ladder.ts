@@ -306,8 +306,8 @@ export class Ladder {
     for (const link of this.links) {
       // Two links in trouble are not better than one, but whatever is coming up may be needed.
       if (link === writer || link.closeAt || !(link.provenAt || (!spare && RANK[link.transport] <= rank))) continue
-      // It stays for a moment, in case the winner dies young.
-      link.closeAt = this.now + this.timing.linger
+      // It stays for a moment, in case the winner dies young; a poll would only ask again.
+      link.closeAt = this.now + (link.transport === 'poll' ? 0 : this.timing.linger)
       this.dirty = true
     }
   }

@@ -70,7 +70,8 @@ export interface ReplyError {
 
 /** The answer to the command with the same id. */
 export interface Reply {
-  readonly reply: string
+  /** Null where the command had no id that could be read. */
+  readonly reply: string | null
   // biome-ignore lint/suspicious/noExplicitAny: its members depend on the operation.
   readonly ok?: any
   readonly error?: ReplyError

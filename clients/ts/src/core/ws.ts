@@ -34,7 +34,8 @@ export function openWs(request: LinkRequest, { heard, message, closed }: LinkEve
     heard()
     message(String(data))
   }
-  // An error is always followed by a close, and only the close carries a code.
+  // An error is always followed by a close, and only the close carries a code. Some runtimes throw what nobody hears.
+  socket.onerror = () => {}
   socket.onclose = ({ code, reason }: { code: number; reason?: string }) => {
     if (over) return
     over = true
