@@ -140,12 +140,13 @@ impl Decoder {
     /// message and one read, however fast the client sends.
     #[must_use]
     pub fn needs_bytes(&self) -> bool {
-        if self.partial.as_ref().is_some_and(|partial| partial.frame.is_some()) {
-            return self.pending.is_empty();
+        if let Some(Arriving { left, .. }) = self.partial.as_ref().and_then(|partial| partial.frame.as_ref())
+        {
+            return self.pending.len() < *left;
         }
         match self.head() {
             Ok(None) => true,
-            Ok(Some(head)) => is_control(head.opcode) && self.pending.len() < head.start + head.len,
+            Ok(Some(Head { start, len, .. })) => self.pending.len() < start + len,
             Err(_) => false,
         }
     }
