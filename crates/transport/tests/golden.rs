@@ -26,7 +26,7 @@ struct Transcript {
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum Step {
-    Publish { publish: Value, result: String },
+    Publish { publish: String, result: String },
     Connects { connects: Connects },
     Head { head: Head },
     Sends { sends: String },
@@ -148,7 +148,7 @@ impl Player {
         match step {
             Step::Advance { advance_ms } => self.wait_ms = *advance_ms,
             Step::Publish { publish, result } => {
-                let done = self.rig.store.append(vec![draft(publish, json)]).await.remove(0).unwrap();
+                let done = self.rig.store.append(vec![draft(publish)]).await.remove(0).unwrap();
                 let seq = done.seq.map_or(String::new(), |seq| format!(r#""seq":{seq},"#));
                 let real = format!(r#"{{"cursor":"{}",{seq}"duplicate":{}}}"#, done.cursor, done.duplicate);
                 self.compare(&real, result);
@@ -183,7 +183,7 @@ impl Player {
                 self.client = None;
             }
             Step::Disconnects { disconnects, result } => {
-                assert_eq!((&*disconnects, &**result), (r#"{"user":"alice"}"#, r#"{"sessions":1}"#));
+                assert_eq!((&**disconnects, &**result), (r#"{"user":"alice"}"#, r#"{"sessions":1}"#));
                 self.client().handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after: ms(1) });
             }
             Step::Drains { drains } => {
@@ -311,19 +311,15 @@ async fn settle() {
 }
 
 /// The draft of a step; its data as the text of the step has them, members in order.
-fn draft(json: &Value, step: &str) -> Draft {
-    #[derive(Deserialize)]
-    struct Published<'a> {
-        #[serde(borrow)]
-        publish: WithData<'a>,
-    }
+fn draft(text: &str) -> Draft {
     #[derive(Deserialize)]
     struct WithData<'a> {
         #[serde(borrow)]
         data: &'a RawValue,
     }
+    let json: Value = serde_json::from_str(text).unwrap();
+    let data = serde_json::from_str::<WithData<'_>>(text).unwrap().data;
     let text = |name: &str| json[name].as_str();
-    let data = serde_json::from_str::<Published<'_>>(step).unwrap().publish.data;
     Draft {
         topics: Topics::one(topic(text("topic").unwrap())),
         kind: text("type").unwrap().parse().unwrap(),

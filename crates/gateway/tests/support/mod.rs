@@ -91,9 +91,9 @@ impl Gateway {
             let stats = self.stats().await;
             let left =
                 ["ws", "sse", "poll"].map(|transport| stats["byTransport"][transport].as_u64().unwrap());
-            let sessions = self.metric("throughline_sessions").await;
+            let connections = self.metric("throughline_connections").await;
             // The request that asks is itself a connection.
-            left == [0; 3] && sessions == 0.0 && self.metric("throughline_tcp_connections").await <= 1.0
+            left == [0; 3] && connections == 0.0 && self.metric("throughline_tcp_connections").await <= 1.0
         })
         .await;
     }
