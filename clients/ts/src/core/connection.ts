@@ -20,7 +20,8 @@ const WAITING_MAX = 1000
 
 /** What the connection tells its owner. */
 export interface ConnectionEvents {
-  deliver(delivery: Delivery): void
+  /** Everything up to `cursor` is there. */
+  drained(before: string | null, deliveries: readonly Delivery[], cursor: string): void
   changed(): void
   hello(hello: Hello): void
 }
@@ -281,7 +282,11 @@ export function createConnection(
       events.hello(hello)
     }
     if (session.follows(inUse.chain)) {
-      for (const delivery of session.drain(inUse.chain)) events.deliver(delivery)
+      const before = session.cursor
+      const deliveries = session.drain(inUse.chain)
+      if (session.cursor !== null && (session.cursor !== before || deliveries.length)) {
+        events.drained(before, deliveries, session.cursor)
+      }
     } else {
       end(writer)
       inbox.push(() => ladder.closed(writer, { kind: 'gap', message: 'opened before a reset' }))
@@ -388,6 +393,7 @@ export function createConnection(
   }
 
   return {
+    base,
     timing,
     session,
     ladder,
