@@ -201,8 +201,8 @@ export function createConnection(
         closed({ kind: 'lost', message: String(error) })
       }
     }
-    if (!tokens.wanted) connect()
-    else tokens.get().then(connect, (error) => closed({ kind: 'busy', message: `no token: ${error}` }))
+    // A moment later in any case: what is subscribed to in the same turn is asked for at once.
+    tokens.get().then(connect, (error) => closed({ kind: 'busy', message: `no token: ${error}` }))
   }
 
   function requestOf(state?: LinkState, chain?: Chain, pad = false): LinkRequest {
@@ -280,6 +280,10 @@ export function createConnection(
       hello = inUse.hello
       sessionId = hello.session
       events.hello(hello)
+      // A stream cannot be told in band what has been subscribed to since it was opened.
+      if (writer.transport === 'sse' && [...topics()].join() !== [...inUse.topics].join()) {
+        inbox.push(() => ladder.reopen())
+      }
     }
     if (session.follows(inUse.chain)) {
       const before = session.cursor
