@@ -93,6 +93,7 @@ export function createConnection(
 
   function start(): void {
     if (ladder.started) return
+    if (getToken) tokens.wanted = 'connect'
     unlisten = env.page.listen((signal) => dispatch(() => ladder.page(signal)))
     dispatch(() => {
       const now = env.now()
