@@ -6,13 +6,13 @@ use std::time::Duration;
 use events::{Evictions, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use transport::HttpLimits;
+use transport::{HttpLimits, Transport};
 
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError, StoreConfig};
 use crate::limits::Commands;
 use crate::metrics::Metrics;
-use crate::metrics::labels::EvictionCause;
+use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
 use crate::sessions::{Caps, Sessions};
 
@@ -69,6 +69,11 @@ impl App {
                 return Err(ConfigError::new("--store redis: this build has only --store memory"));
             }
         };
+        if config.database_url.is_some() {
+            tracing::warn!(
+                "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
+            );
+        }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
         Ok(Arc::new(Self {
@@ -130,7 +135,9 @@ impl App {
         loop {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);
-            self.sessions.sweep();
+            for _ in 0..self.sessions.sweep() {
+                self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
+            }
         }
     }
 
