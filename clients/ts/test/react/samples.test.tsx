@@ -105,6 +105,7 @@ describe('a job whose token comes late', () => {
   it('connects when the token is there, and again with a better one', async () => {
     vi.useFakeTimers()
     const offered: string[] = []
+    vi.stubGlobal('fetch', () => new Promise(() => {}))
     vi.stubGlobal(
       'WebSocket',
       class {
