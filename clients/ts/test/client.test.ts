@@ -1,4 +1,5 @@
-import { CommandError, createClient, inRollout } from '@throughline/client'
+import { CommandError, createClient } from '@throughline/client'
+import { inRollout } from '@throughline/client/react'
 import { FakeServer } from '@throughline/client/testing'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { connectTo, MINUTE, SECOND } from './harness.js'
@@ -196,7 +197,6 @@ describe('the client', () => {
       setItem: () => {
         throw new Error('full')
       },
-      removeItem: () => {},
     }
     server.path.ws = 'refused'
     const { client } = connectTo(server, { env: { storage: broken } })

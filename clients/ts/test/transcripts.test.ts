@@ -177,7 +177,7 @@ describe.each(['ws', 'sse', 'poll'] as Transport[])('%s', (transport) => {
     const script = new Script()
     const first = transcript.steps.find((step) => step.connects)?.connects?.target ?? ''
     const after = new URL(filled(first), 'http://gateway.test').searchParams.get('after')
-    const { client, seqs, resets } = connectTo(
+    const { client, seqs, resets, reports } = connectTo(
       { env: script.env },
       {
         transports: [transport],
@@ -191,9 +191,13 @@ describe.each(['ws', 'sse', 'poll'] as Transport[])('%s', (transport) => {
     await script.clock.advance(10)
 
     const { client: seen } = transcript
+    const lost = reports.flatMap((report) => (report.type === 'lost' ? [report.reason] : []))
     expect(seqs).toEqual(seen.seqs)
     expect(resets.map(({ reason }) => reason)).toEqual(seen.resets)
     expect(client.state.cursor).toBe(seen.cursor === null ? after : filled(seen.cursor))
+    // Nothing that an honest gateway says may cost the connection.
+    if (!seen.bye && name !== 'refused.json')
+      expect(lost).toEqual(transcript.steps.filter(({ cuts }) => cuts).map(() => 'lost'))
     if (seen.bye === 'disconnected') expect(client.state.phase).toBe('closed')
     if (name === 'refused.json') expect(client.state.error?.fatal).toBe(true)
     client.close()

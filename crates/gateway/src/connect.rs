@@ -22,7 +22,7 @@ use crate::commands::{self, Sender};
 use crate::early::Early;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome};
 use crate::problem::{Code, Problem};
-use crate::sessions::{Full, Registration};
+use crate::sessions::{Full, Registration, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -149,8 +149,13 @@ fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<T
 }
 
 fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Problem> {
-    let id = asked.request.session.as_deref();
-    let registered = app.sessions.register(&grant.user, id, asked.address, asked.transport, app.caps());
+    let who = match asked.request.session.as_deref() {
+        Some(id) => Who::Session(id),
+        // Without a hello it is never told an id, so it cannot come back with one.
+        None if asked.transport == Transport::Poll && asked.request.after != After::Latest => Who::Unnamed,
+        None => Who::New,
+    };
+    let registered = app.sessions.register(&grant.user, who, asked.address, asked.transport, app.caps());
     registered.map_err(|full| {
         let (kind, detail) = match full {
             Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
@@ -271,10 +276,15 @@ async fn run_websocket(app: Arc<App>, early: Early, admitted: Admitted) -> Optio
 /// Waits for the `auth` of a WebSocket that came without a token.
 async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option<Admitted> {
     let grant = loop {
-        let Some(text) = early.next_text().await else {
-            app.metrics.auth_failed(Refusal::Missing.into());
-            early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
-            return None;
+        let text = match early.next_text().await {
+            Ok(text) => text,
+            Err((code, reason)) => {
+                if code == CloseCode::UNAUTHENTICATED {
+                    app.metrics.auth_failed(Refusal::Missing.into());
+                }
+                early.refuse(code, reason).await;
+                return None;
+            }
         };
         let verified = match commands::token_of(&text) {
             Some(token) => app.auth.verify(&token).await,

@@ -135,7 +135,12 @@ async fn stream(
 
 /// Answers a connection above the cap without reading from it.
 async fn turn_away(mut socket: TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BODY: &str = r#"{"type":"urn:throughline:problem:unavailable","title":"Not available now","status":503,"detail":"this gateway has too many connections","code":"unavailable"}"#;
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
+         Retry-After: 5\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        BODY.len()
+    );
     // Whoever does not take these few bytes at once does not get them.
-    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(FULL)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all((head + BODY).as_bytes())).await;
 }

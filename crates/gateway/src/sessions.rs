@@ -34,6 +34,18 @@ pub(crate) struct Caps {
     pub per_address: Option<usize>,
 }
 
+/// Whose a new connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who<'a> {
+    /// Of a new session.
+    New,
+    /// Of the session with this id, or of a new one if there is none.
+    Session(&'a str),
+    /// A poll by a client that never learns its session's id. It continues such a session of its user that has no poll
+    /// under way, so that one poller is one session.
+    Unnamed,
+}
+
 /// Which cap refused a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
@@ -55,6 +67,8 @@ struct Entry {
     connections: Vec<Connection>,
     address: IpAddr,
     last_transport: Transport,
+    /// No client knows its id.
+    unnamed: bool,
     /// When the last connection went; it is forgotten some time later.
     lapsed_at: Option<Instant>,
 }
@@ -129,7 +143,7 @@ impl Sessions {
     pub(crate) fn register(
         self: &Arc<Self>,
         user: &str,
-        id: Option<&str>,
+        who: Who<'_>,
         address: IpAddr,
         transport: Transport,
         caps: Caps,
@@ -138,7 +152,12 @@ impl Sessions {
         let now = Instant::now();
         let user: Arc<str> =
             table.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
-        let key = Key { user, id: id.map_or_else(fresh_id, Into::into) };
+        let id = match who {
+            Who::New => fresh_id(),
+            Who::Session(id) => id.into(),
+            Who::Unnamed => table.idle_unnamed(&user).unwrap_or_else(fresh_id),
+        };
+        let key = Key { user, id };
         let continued = table.sessions.get(&key).is_some_and(|entry| !entry.connections.is_empty());
         if !continued {
             table.check(&key.user, address, caps)?;
@@ -156,6 +175,7 @@ impl Sessions {
             connections: Vec::new(),
             address,
             last_transport: transport,
+            unnamed: who == Who::Unnamed,
             lapsed_at: None,
         });
         if !continued {
@@ -311,6 +331,14 @@ impl Table {
             return Err(Full::Address);
         }
         Ok(())
+    }
+
+    /// A session of this user that no client can name and that has no connection now.
+    fn idle_unnamed(&self, user: &Arc<str>) -> Option<Arc<str>> {
+        let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        let key = |id: &Arc<str>| Key { user: Arc::clone(user), id: Arc::clone(id) };
+        let is_idle = |entry: &Entry| entry.unnamed && entry.lapsed_at.is_some();
+        ids.iter().find(|id| self.sessions.get(&key(id)).is_some_and(is_idle)).cloned()
     }
 
     fn forget(&mut self, key: &Key) {

@@ -316,8 +316,12 @@ impl Client {
         assert!(seqs.is_sorted_by(|a, b| a < b), "{name}: in order, each once");
         let plain = |seq: &u64| published[seq].key.is_none();
         let got: Vec<u64> = seqs.iter().copied().filter(plain).collect();
-        let owed: Vec<u64> =
-            published.values().filter(is_mine).filter(|event| event.key.is_none()).map(|event| event.seq).collect();
+        let owed: Vec<u64> = published
+            .values()
+            .filter(is_mine)
+            .filter(|event| event.key.is_none())
+            .map(|event| event.seq)
+            .collect();
         assert_eq!(got, owed, "{name}: exactly what was published to {:?}", self.topics);
         // Of those with a key, the latest of each topic must be there: by the topic that this session sees.
         let mut latest = BTreeMap::new();
@@ -346,8 +350,7 @@ async fn changing_transports_all_the_time_loses_nothing_and_repeats_nothing() {
     {
         eprintln!("TORTURE_SEED={seed}");
     }
-    let gateway =
-        Gateway::serve(&["--ring-events", "1000000", "--max-connections-per-user", "0"]).await;
+    let gateway = Gateway::serve(&["--ring-events", "1000000", "--max-connections-per-user", "0"]).await;
     let (stop, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut clients = Vec::new();
     for number in 0..CLIENTS {

@@ -99,7 +99,7 @@ pub struct Session<S> {
     live_due: bool,
     /// The last read left something behind.
     more: bool,
-    /// Control frames since `controls_since`, to notice a flood.
+    /// Control frames, and messages that are no commands, since `controls_since`, to notice a flood.
     controls: u32,
     controls_since: Instant,
     phase: Phase,
@@ -131,7 +131,7 @@ pub(crate) const SETTLE_AFTER: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_secs(2);
 /// What a poll may send behind its request before it is no longer read.
 const PIPELINED_BYTES_MAX: usize = 16 << 10;
-/// The most pings and pongs in [`CONTROLS_WINDOW`].
+/// The most pings, pongs and binary messages in [`CONTROLS_WINDOW`].
 const CONTROLS_MAX: u32 = 200;
 const CONTROLS_WINDOW: Duration = Duration::from_secs(10);
 /// A frame buffer that has grown past this is given back.
@@ -468,7 +468,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match decoder.step(&mut self.out) {
             Step::Incomplete => return false,
             Step::Text(text) => self.command = Some(Arc::clone(&self.host).command(text)),
-            Step::Binary(_) => frame::write_ws_text(&self.host.not_a_command(), &mut self.out),
+            Step::Binary(_) => {
+                frame::write_ws_text(&self.host.not_a_command(), &mut self.out);
+                self.count_control();
+            }
             Step::Control => self.count_control(),
             Step::Closed => {
                 self.close(Ended::Client);
@@ -549,6 +552,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 let closing = matches!(self.phase, Phase::Closing(_));
                 match &mut self.line {
+                    // What still comes from a client that broke the rules is read and thrown away: a socket that is
+                    // closed with bytes unread takes the close frame along.
+                    Line::Ws(_) if matches!(self.phase, Phase::Closing(Ended::Violation(_))) => {}
                     Line::Ws(decoder) => decoder.feed(bytes),
                     Line::Poll { pipelined, .. } if !closing => pipelined.extend_from_slice(bytes),
                     // What a client says behind the request of a stream is nothing to the gateway; that it is
@@ -560,7 +566,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if !ready!(received) {
                 return Poll::Ready(Ended::Client);
             }
-            if let (Phase::Closing(ended), Line::Ws(decoder)) = (self.phase, &mut self.line) {
+            if let (Phase::Closing(ended), Line::Ws(decoder)) = (self.phase, &mut self.line)
+                && !matches!(ended, Ended::Violation(_))
+            {
                 // Only the peer's own close frame is still of interest.
                 while let Ok(Some(message)) = decoder.message() {
                     if let Message::Close(_) = message {
@@ -578,7 +586,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return ended != Ended::Answered;
         }
         match &self.line {
-            Line::Ws(_) => self.out.is_empty() && self.command.is_none(),
+            Line::Ws(decoder) => self.out.is_empty() && self.command.is_none() && decoder.needs_bytes(),
             Line::Sse { .. } => true,
             Line::Poll { pipelined, .. } => pipelined.len() < PIPELINED_BYTES_MAX,
         }

@@ -136,6 +136,21 @@ impl Decoder {
         }
     }
 
+    /// Whether nothing can be made of what was fed before more is. Feeding only then keeps what is held within one
+    /// message and one read, however fast the client sends.
+    #[must_use]
+    pub fn needs_bytes(&self) -> bool {
+        if let Some(Arriving { left, .. }) = self.partial.as_ref().and_then(|partial| partial.frame.as_ref())
+        {
+            return self.pending.len() < *left;
+        }
+        match self.head() {
+            Ok(None) => true,
+            Ok(Some(Head { start, len, .. })) => self.pending.len() < start + len,
+            Err(_) => false,
+        }
+    }
+
     /// The next whole message, or `None` when more bytes are needed.
     ///
     /// # Errors
@@ -384,6 +399,21 @@ mod tests {
         decoder = Decoder::new(1000);
         decoder.feed(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(decoder.message().unwrap_err().code, CloseCode::TOO_LARGE);
+    }
+
+    #[test]
+    fn a_decoder_with_a_message_or_a_violation_in_it_needs_no_bytes() {
+        let mut decoder = Decoder::new(1000);
+        assert!(decoder.needs_bytes());
+        for byte in frame(0x81, b"hello") {
+            assert!(decoder.needs_bytes());
+            decoder.feed(&[byte]);
+        }
+        assert!(!decoder.needs_bytes());
+        decoder.message().unwrap();
+        assert!(decoder.needs_bytes());
+        decoder.feed(&[0xc1, 0x80]);
+        assert!(!decoder.needs_bytes());
     }
 
     #[test]

@@ -80,7 +80,7 @@ export interface Reply {
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 
 /** True for an object that can be a reply to a command. */
-export const isReply = (value: unknown): value is Reply => isObject(value) && typeof value.reply === 'string'
+export const isReply = (value: unknown): value is Reply => isObject(value) && 'reply' in value
 
 /**
  * True for a well-formed batch: text cursors, and sequenced events strictly rising. Anything else is treated

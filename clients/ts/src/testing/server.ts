@@ -70,8 +70,6 @@ export class FakeServer {
       storage: this.storage,
       page: this.page,
       origin: 'http://gateway.test',
-      locks: undefined,
-      channel: undefined,
       fetch: (url, init) => server.fetch(url, init),
       WebSocket: class extends FakeSocket {
         constructor(url: string, protocols: string[]) {

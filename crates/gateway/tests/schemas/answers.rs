@@ -294,6 +294,10 @@ fn replies_fit_the_schema() {
     assert_eq!(reply(r#"{"id":"3","op":"auth","token":"x"}"#)["error"]["code"], "unauthenticated");
     let subscribed = reply(r#"{"id":4,"op":"subscribe","topics":["room:1"]}"#);
     assert_eq!(subscribed, json!({ "reply": 4, "ok": { "topics": ["user:alice", "all", "room:1"] } }));
+    let twice = reply(r#"{"id":10,"op":"subscribe","topics":["room:1","room:2","room:2"]}"#);
+    assert_eq!(twice["ok"]["topics"], json!(["user:alice", "all", "room:1", "room:2"]));
+    let none = reply(r#"{"id":11,"op":"unsubscribe","topics":["room:2","room:3"]}"#);
+    assert_eq!(none["ok"]["topics"], json!(["user:alice", "all", "room:1"]));
     let left = reply(r#"{"id":"5","op":"unsubscribe","topics":["room:1"]}"#);
     assert_eq!(left["ok"]["topics"], json!(["user:alice", "all"]));
     let published =

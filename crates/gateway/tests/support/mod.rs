@@ -11,10 +11,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long anything that must come may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one stream may go on: a test that waits for what never comes fails in spite of the heartbeats.
+const STREAM: Duration = Duration::from_secs(40);
 
 /// A running gateway, in this process.
 pub struct Gateway {
@@ -86,7 +89,8 @@ impl Gateway {
     pub async fn comes_to_rest(&self) {
         eventually("the last connection is gone", async || {
             let stats = self.stats().await;
-            let left = ["ws", "sse", "poll"].map(|transport| stats["byTransport"][transport].as_u64().unwrap());
+            let left =
+                ["ws", "sse", "poll"].map(|transport| stats["byTransport"][transport].as_u64().unwrap());
             let sessions = self.metric("throughline_sessions").await;
             // The request that asks is itself a connection.
             left == [0; 3] && sessions == 0.0 && self.metric("throughline_tcp_connections").await <= 1.0
@@ -113,9 +117,9 @@ pub fn token(user: &str, options: &[&str]) -> String {
 
 /// Waits until a condition holds.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE * 2;
+    let deadline = Instant::now() + PATIENCE * 2;
     while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -123,7 +127,8 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// A token with these claims, signed with HS256 and this secret whatever its header says.
 pub fn jwt(header: &Value, claims: &Value, secret: &str) -> String {
     let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
-    let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
+    let signed =
+        format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     format!("{signed}.{}", encode(ring::hmac::sign(&key, signed.as_bytes()).as_ref()))
 }
@@ -328,6 +333,7 @@ impl Drop for Program {
 pub struct Sse {
     reader: BufReader<TcpStream>,
     pub head: String,
+    until: Instant,
 }
 
 impl Sse {
@@ -345,15 +351,16 @@ impl Sse {
             let read = timeout(PATIENCE, reader.read_line(&mut head)).await.expect("a response").unwrap();
             assert_ne!(read, 0, "the gateway closed: {head}");
         }
-        Self { reader, head }
+        Self { reader, head, until: Instant::now() + STREAM }
     }
 
     /// The next batch; `None` at the end of the stream.
     pub async fn batch(&mut self) -> Option<Value> {
         loop {
             let mut line = String::new();
+            let until = self.until.min(Instant::now() + PATIENCE * 2);
             let read =
-                timeout(PATIENCE * 2, self.reader.read_line(&mut line)).await.expect("a batch").unwrap_or(0);
+                timeout_at(until, self.reader.read_line(&mut line)).await.expect("a batch").unwrap_or(0);
             if read == 0 {
                 return None;
             }
@@ -388,6 +395,7 @@ pub enum Frame {
 pub struct Ws {
     pub socket: TcpStream,
     pub head: String,
+    until: Instant,
 }
 
 impl Ws {
@@ -409,7 +417,7 @@ impl Ws {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(timeout(PATIENCE, socket.read_u8()).await.expect("a response").expect("a whole head"));
         }
-        Self { socket, head: String::from_utf8(head).unwrap() }
+        Self { socket, head: String::from_utf8(head).unwrap(), until: Instant::now() + STREAM }
     }
 
     /// A masked frame with this first byte.
@@ -442,7 +450,8 @@ impl Ws {
 
     /// The next frame from the gateway.
     pub async fn next(&mut self) -> Frame {
-        timeout(PATIENCE * 2, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
+        let until = self.until.min(Instant::now() + PATIENCE * 2);
+        timeout_at(until, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
     }
 
     async fn read_frame(&mut self) -> std::io::Result<Frame> {
