@@ -95,7 +95,7 @@ impl App {
             StoreConfig::Memory => events::Memory::open(Arc::clone(&log)),
             StoreConfig::Disk { data_dir, fsync } => open_disk(&log, data_dir, *fsync, limits)?,
             StoreConfig::Redis { .. } => {
-                return Err(ConfigError::new("--store redis: this build has only --store memory"));
+                return Err(ConfigError::new("--store redis: this build has --store memory and --store disk"));
             }
         };
         if config.database_url.is_some() {
