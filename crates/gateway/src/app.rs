@@ -95,7 +95,9 @@ impl App {
             StoreConfig::Memory => events::Memory::open(Arc::clone(&log)),
             StoreConfig::Disk { data_dir, fsync } => open_disk(&log, data_dir, *fsync, limits)?,
             StoreConfig::Redis { .. } => {
-                return Err(ConfigError::new("--store redis: this build has --store memory and --store disk"));
+                return Err(ConfigError::new(
+                    "--store redis: this build has --store memory and --store disk",
+                ));
             }
         };
         if config.database_url.is_some() {
@@ -127,6 +129,7 @@ impl App {
             head_timeout: self.config.limits.head_timeout,
             head_bytes_max: 16 << 10,
             headers_max: 64,
+            write_timeout: self.config.streams.write_timeout,
         }
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Sender {
     refusals: Mutex<u32>,
 }
 
-/// A command as it is written. Members that an op does not have are refused with it.
+/// A command as it is written. Members that an op does not have are ignored, save in `publish`.
 #[derive(Debug, Deserialize)]
 struct CommandBody {
     #[serde(default)]
