@@ -64,6 +64,7 @@ export class Publisher {
   /** Number to when it was accepted, milliseconds since 1970. */
   accepted = new Map()
   #running = true
+  #paused = false
 
   constructor(gateway, topic, everyMs) {
     this.done = this.#run(gateway, topic, everyMs)
@@ -71,6 +72,7 @@ export class Publisher {
 
   async #run(gateway, topic, everyMs) {
     for (let n = 1; this.#running; n += 1) {
+      while (this.#paused) await sleep(RETRY_MS)
       const at = Date.now()
       // A gateway that is down refuses the connection: the event waits for the next one.
       await gateway.publish(topic, { n, at }).then(
@@ -79,6 +81,14 @@ export class Publisher {
       )
       await sleep(Math.max(0, at + everyMs - Date.now()))
     }
+  }
+
+  pause() {
+    this.#paused = true
+  }
+
+  resume() {
+    this.#paused = false
   }
 
   stop() {

@@ -27,6 +27,7 @@ async function until(holds, ms) {
  * @param path.forward a forward proxy of the browser.
  * @param path.user whose events these are.
  * @param path.seconds how long to publish once settled.
+ * @param path.quiet seconds without an event after that, and then as long again with them.
  * @param path.cut called when settled; the silent cut or the restart.
  * @param path.cuts the times of the cuts, filled while it runs.
  * @param path.remove takes the obstacle away.
@@ -43,6 +44,13 @@ export async function measure(browser, gateway, path) {
     await until(async () => (await read()).events.length > 0 && (await transport()), SETTLE_MS)
     await path.cut?.()
     await sleep(path.seconds * 1000)
+    if (path.quiet) {
+      // Nothing but heartbeats: what cuts quiet streams shows itself here.
+      publisher.pause()
+      await sleep(path.quiet * 1000)
+      publisher.resume()
+      await sleep(path.seconds * 1000)
+    }
     await publisher.stop()
     const last = Math.max(...publisher.accepted.keys())
     await until(async () => (await read()).events.some(({ n }) => n === last), CATCH_UP_MS)

@@ -77,5 +77,14 @@ const product = (name, open, settles, more = {}) => ({ name, open, settles, seco
 
 export const paths = [
   ...scripted,
-  product('nginx, default', real.nginx(''), ['sse', 'poll'], { short: true, needs: 'nginx' }),
+  product('nginx, default', real.nginx(''), ['sse', 'poll'], { short: true }),
+  product('nginx, for WebSocket', real.nginx(real.UPGRADE), ['ws']),
+  product('nginx, 10 s timeout', real.nginx(`${real.UPGRADE} proxy_read_timeout 10s;`), ['ws'], {
+    seconds: 3,
+    quiet: 30,
+  }),
+  product('Apache mod_proxy_http', real.apache, ['sse']),
+  product('HAProxy', real.haproxy, ['ws']),
+  product('squid, http page', real.squid, ['sse']),
+  product('tinyproxy, http page', real.tinyproxy, ['sse']),
 ]

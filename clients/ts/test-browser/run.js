@@ -14,15 +14,16 @@ const chosen = paths.filter(({ name, short }) => (!mode || short) && words.every
 const ABREAST = Number(process.env.MATRIX_ABREAST ?? 4)
 
 async function through(browser, shared, path, index) {
-  const way = await path.open(shared)
+  let way
   try {
+    way = await path.open(shared)
     const details = { ...path, ...way, user: `matrix-${index}` }
     const figures = await measure(browser, way.gateway ?? shared, details)
     return { path, figures, wrong: wrong(path, figures) }
   } catch (error) {
     return { path, figures: null, wrong: [String(error.stack ?? error)] }
   } finally {
-    await way.close()
+    await way?.close()
   }
 }
 
