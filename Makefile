@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-page test-proto test-client test-browser test-browser-short lint-deny fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-load test-page test-proto test-client test-browser test-browser-short lint-deny fmt
 
 CARGO ?= cargo
 # A test that hangs is a failure, not a wait.
@@ -16,10 +16,14 @@ run: ## Build and start `gateway dev`: prints the page's address and curl lines 
 	@.ci/need cargo cc
 	$(CARGO) run --quiet -p gateway -- dev
 
-test: setup test-rust test-proto test-client test-browser-short test-page ## Everything that is tested, with what it needs installed first
+test: setup test-rust test-load test-proto test-client test-browser-short test-page ## Everything that is tested, with what it needs installed first
 
 test-rust: ## The Rust tests, documentation examples included
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
+
+test-load: ## Every load scenario for a moment: nothing lost, twice or out of order
+	$(CARGO) build --quiet -p gateway -p loadtest
+	target/debug/loadtest run all --targets gateway --smoke --server target/debug/gateway
 
 test-proto: ## OpenAPI and AsyncAPI by their own validators
 	cd proto && npm ci --silent --no-audit --no-fund && npm test --silent
@@ -36,7 +40,7 @@ test-page: ## The page of `gateway dev`, in a real browser
 test-browser: ## The client in Chromium through every obstacle and proxy, with a table of what it saw
 	@.ci/need cargo cc node npm chromium nginx apache2 haproxy squid tinyproxy
 	$(CARGO) build --quiet -p gateway
-	cd clients/ts && npm ci --silent --no-audit --no-fund && npm run --silent build && npm run --silent test:browser
+	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:browser
 
 # After test-client, which builds what it runs.
 test-browser-short: ## The most telling of these paths, in about a minute
