@@ -93,8 +93,6 @@ pub struct Reader {
     ephemeral: u64,
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
-    /// It asked for everything retained and has read nothing yet: what is missing so far is no reason for a reset.
-    takes_what_is_there: bool,
 }
 
 #[derive(Debug)]
@@ -127,19 +125,7 @@ impl Reader {
                 (lineage.cursor(at), None)
             }
         };
-        let takes_what_is_there = start == Start::Earliest;
-        Self {
-            log: Arc::clone(log),
-            signal,
-            views,
-            types,
-            lineage,
-            shape,
-            cursor,
-            ephemeral,
-            broken,
-            takes_what_is_there,
-        }
+        Self { log: Arc::clone(log), signal, views, types, lineage, shape, cursor, ephemeral, broken }
     }
 
     /// Everything up to here has been read.
@@ -233,7 +219,6 @@ impl Reader {
             self.collect_ephemeral(ephemeral_tail, now_us, out);
         }
         conflate(out, start);
-        self.takes_what_is_there = false;
         self.cursor = self.lineage.cursor(end);
         Ok(Span { after, cursor: self.cursor, more: end < tail })
     }
@@ -280,9 +265,7 @@ impl Reader {
                 let floor = ring.floor().max(since);
                 if floor > cursor && floor > view.excused {
                     view.excused = floor;
-                    if !self.takes_what_is_there {
-                        lost.push(view.topic.name().clone());
-                    }
+                    lost.push(view.topic.name().clone());
                 }
                 let wanted = |event: &&Arc<Event>| {
                     types.is_none_or(|types| types.wants(event))
