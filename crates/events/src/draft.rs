@@ -30,6 +30,16 @@ pub struct Draft {
     pub expect: Option<Seq>,
 }
 
+impl Draft {
+    /// Whether only the latest event of its key matters, whatever their types, and it is kept apart from the topic's
+    /// ring: it evicts nothing else, history does not list it and `expect` does not see it. So are the events whose
+    /// type is reserved and that have a key. The draft itself says it, so that no store has to keep it.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.kind.is_reserved() && self.key.is_some() && !self.ephemeral
+    }
+}
+
 /// One or more topics, each once, in the publisher's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics(Box<[Topic]>);
@@ -95,6 +105,12 @@ impl Kind {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is for the gateway's own events and not for publishers: it begins with `presence.`.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("presence.")
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Event {
     /// The seq, or for an ephemeral event its number among the ephemeral ones.
     number: u64,
     ephemeral: bool,
+    aside: bool,
     /// On the log's own clock, in microseconds.
     applied_us: u64,
     /// On the log's own clock; `u64::MAX`: never.
@@ -80,6 +81,7 @@ impl Event {
         Self {
             number,
             ephemeral: draft.ephemeral,
+            aside: draft.is_aside(),
             applied_us,
             expires_us,
             topic_start,
@@ -115,6 +117,17 @@ impl Event {
     /// The type, JSON-escaped.
     pub(crate) fn kind(&self) -> &[u8] {
         &self.json[self.kind.start as usize..self.kind.end as usize]
+    }
+
+    /// Whether it is kept apart from its topic's ring.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.aside
+    }
+
+    /// The key, JSON-escaped; empty without one.
+    pub(crate) fn key(&self) -> &[u8] {
+        let start = self.kind.end as usize + b"\",\"key\":\"".len();
+        self.json.get(start..self.key_end as usize).unwrap_or_default()
     }
 
     /// Topic, type and key, which stand side by side in the JSON: events in which they are equal replace one
@@ -201,7 +214,7 @@ mod tests {
             r#"{"seq":1042,"topic":"user:alice","type":"progress","time":"2025-11-20T03:30:12.123Z","data":{"jobId":"7"}}"#
         );
         assert_eq!(event.kind(), b"progress");
-        assert_eq!(event.identity(), None);
+        assert_eq!((event.identity(), event.key()), (None, &b""[..]));
     }
 
     #[test]
@@ -218,6 +231,7 @@ mod tests {
         assert_eq!(value["key"], r"k\1");
         assert_eq!(value["id"], "ü");
         assert_eq!(event.kind(), &*escaped(r#"a"b"#));
+        assert_eq!(event.key(), br"k\\1");
         assert_eq!(event.identity(), Some(&br#"user:alice","type":"a\"b","key":"k\\1"#[..]));
     }
 

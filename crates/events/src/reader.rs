@@ -85,6 +85,8 @@ pub struct Reader {
     signal: Arc<Signal>,
     views: Vec<View>,
     types: Option<TypeFilter>,
+    /// Whether it reads what topics keep apart from their rings.
+    aside: bool,
     lineage: Arc<Lineage>,
     /// The log's shape when `lineage` was taken.
     shape: u64,
@@ -119,13 +121,34 @@ impl Reader {
             Start::Broken(reason, cursor) => go_on(&lineage, cursor, tail, Some(reason)),
             Start::Earliest => {
                 for view in &mut views {
-                    view.excused = view.topic.read(|ring| ring.floor()).max(log.since());
+                    view.excused =
+                        view.topic.read(|ring| ring.floor().max(ring.aside_floor())).max(log.since());
                 }
-                let at = views.iter().map(|view| view.excused).min().unwrap_or(tail);
+                let floor = |view: &View| view.topic.read(|ring| ring.floor()).max(log.since());
+                let at = views.iter().map(floor).min().unwrap_or(tail);
                 (lineage.cursor(at), None)
             }
         };
-        Self { log: Arc::clone(log), signal, views, types, lineage, shape, cursor, ephemeral, broken }
+        Self {
+            log: Arc::clone(log),
+            signal,
+            views,
+            types,
+            aside: true,
+            lineage,
+            shape,
+            cursor,
+            ephemeral,
+            broken,
+        }
+    }
+
+    /// The same, of what is in the rings alone: a topic's history without what is kept apart from it.
+    #[must_use]
+    pub fn of_rings(log: &Arc<Log>, topics: &[Topic], start: Start) -> Self {
+        let mut reader = Self::new(log, topics, None, start);
+        reader.aside = false;
+        reader
     }
 
     /// Everything up to here has been read.
@@ -255,6 +278,7 @@ impl Reader {
         let cursor = self.cursor.seq;
         let since = self.log.since();
         let types = self.types.as_ref();
+        let aside = self.aside;
         let mut lost = Vec::new();
         let mut full = false;
         for view in &mut self.views {
@@ -262,7 +286,8 @@ impl Reader {
                 continue;
             }
             view.topic.read(|ring| {
-                let floor = ring.floor().max(since);
+                let aside_floor = if aside { ring.aside_floor() } else { Seq::ZERO };
+                let floor = ring.floor().max(aside_floor).max(since);
                 if floor > cursor && floor > view.excused {
                     view.excused = floor;
                     lost.push(view.topic.name().clone());
@@ -274,6 +299,12 @@ impl Reader {
                 let mut events = ring.range(cursor, tail).filter(wanted);
                 out.extend(events.by_ref().take(events_max).cloned());
                 full |= events.next().is_some();
+                if aside {
+                    // Either line gives its first, so the first of both are here.
+                    let mut events = ring.aside(cursor, tail).filter(wanted);
+                    out.extend(events.by_ref().take(events_max).cloned());
+                    full |= events.next().is_some();
+                }
             });
         }
         if lost.is_empty() {

@@ -14,6 +14,7 @@ use crate::limits::Commands;
 use crate::metrics::Metrics;
 use crate::metrics::labels::EvictionCause;
 use crate::origin::OriginPolicy;
+use crate::presence::{self, Presence};
 use crate::sessions::{Caps, Sessions};
 
 /// A running gateway, apart from its sockets.
@@ -32,6 +33,8 @@ pub(crate) struct App {
     pub metrics: Arc<Metrics>,
     /// Who is connected.
     pub sessions: Arc<Sessions>,
+    /// Who is in which topic.
+    pub presence: Arc<Presence>,
     /// How fast each user may send commands.
     pub commands: Commands,
     /// `hello.deployment`.
@@ -71,11 +74,13 @@ impl App {
         };
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
+        let presence = Arc::new(Presence::new(limits.presence_ttl, Arc::new(presence::Memory)));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
             origins: OriginPolicy::of(&config),
             metrics,
-            sessions: Arc::default(),
+            sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
+            presence,
             commands: Commands::new(limits.commands_per_minute),
             deployment: config.deployment.as_str().into(),
             draining: watch::Sender::new(false),
@@ -131,7 +136,13 @@ impl App {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);
             self.sessions.sweep();
+            self.presence.sweep();
         }
+    }
+
+    /// Puts who comes and goes into the log, for ever.
+    pub(crate) async fn tell_presence(self: Arc<Self>) {
+        self.presence.tell(&*self.store).await;
     }
 
     /// The metrics as text, with those that are only sampled brought up to date.

@@ -5,9 +5,11 @@ use events::{Limit, Topic};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use transport::{Batch, Bye, ByeReason, Request, ResetNotice, Transport, parse_after};
 
 use crate::connect::{self, BATCH_BYTES};
+use crate::presence::{self, Status};
 use crate::problem::{Code, Problem};
 use crate::publish::{self, Body as PublishBody, Publisher};
 use crate::routes::{Body, Call, json, json_bytes, timestamp};
@@ -40,10 +42,8 @@ pub(crate) async fn publish(
 
 /// `GET /v1/history`: the retained events of one topic.
 pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> {
-    let parameter =
-        |wanted: &str| call.query.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
-    let topic = parameter("topic").ok_or_else(|| Problem::bad_request("topic: is needed"))?;
-    let topic: Topic = topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))?;
+    let parameter = |wanted: &str| parameter(call, wanted);
+    let topic = topic_of(call)?;
     may_read(call, &topic).await?;
     let after = parse_after(parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
     let limit = Request::parse(parameter("limit").map(|limit| ("limit", limit)))?.limit;
@@ -66,6 +66,50 @@ pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> 
     let batch = Batch { more: span.more, reset: notice.as_ref(), ..Batch::new(at, span.cursor, &events) };
     batch.write_json(&mut body);
     Ok(json_bytes(body))
+}
+
+/// `GET /v1/presence`: who is in a topic.
+pub(crate) async fn presence(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    #[derive(Serialize)]
+    struct Member<'a> {
+        user: &'a str,
+        status: Status,
+        info: &'a RawValue,
+        since: String,
+        last_seen: String,
+        sessions: usize,
+    }
+    #[derive(Serialize)]
+    struct Members<'a> {
+        topic: &'a Topic,
+        count: usize,
+        members: Vec<Member<'a>>,
+    }
+    const MEMBERS_MAX: usize = 1000;
+    let topic = topic_of(call)?;
+    may_read(call, &topic).await?;
+    let listing = call.app.presence.list(&topic, MEMBERS_MAX);
+    let members = listing.members.iter().filter_map(|listed| {
+        Some(Member {
+            user: &listed.user,
+            status: listed.status,
+            info: serde_json::from_slice(listed.info.as_bytes()).ok()?,
+            since: presence::moment(listed.since_ms),
+            last_seen: presence::moment(listed.last_seen_ms),
+            sessions: listed.sessions,
+        })
+    });
+    Ok(json(&Members { topic: &topic, count: listing.count, members: members.collect() }))
+}
+
+/// A parameter of the query; the last counts.
+fn parameter<'a>(call: &'a Call<'_>, wanted: &str) -> Option<&'a str> {
+    call.query.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
+}
+
+fn topic_of(call: &Call<'_>) -> Result<Topic, Problem> {
+    let topic = parameter(call, "topic").ok_or_else(|| Problem::bad_request("topic: is needed"))?;
+    topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))
 }
 
 /// A publish key reads every topic; a token what it may subscribe to.
@@ -120,6 +164,12 @@ pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
         poll: usize,
     }
     #[derive(Serialize)]
+    struct InTopic {
+        topic: Topic,
+        connections: usize,
+        members: usize,
+    }
+    #[derive(Serialize)]
     struct LogStats {
         cursor: events::Cursor,
         events: usize,
@@ -133,11 +183,13 @@ pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
         total_clients: usize,
         clients_by_user: Vec<User<'a>>,
         by_transport: ByTransport,
+        by_topic: Vec<InTopic>,
         log: LogStats,
         deployment: &'a str,
         draining: bool,
     }
     const USERS_MAX: usize = 1000;
+    const TOPICS_MAX: usize = 1000;
     let counts = call.app.sessions.counts(USERS_MAX);
     let of = |transport: Transport| counts.by_transport[transport as usize];
     let by_transport =
@@ -145,11 +197,17 @@ pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let log = call.app.log.stats();
     let users =
         counts.by_user.iter().map(|(user_id, connections)| User { user_id, connections: *connections });
+    let by_topic = call.app.sessions.by_topic(TOPICS_MAX).into_iter().map(|(topic, connections)| InTopic {
+        members: call.app.presence.present(&topic),
+        topic,
+        connections,
+    });
     Ok(json(&Stats {
         total_users: counts.users,
         total_clients: counts.clients,
         clients_by_user: users.collect(),
         by_transport,
+        by_topic: by_topic.collect(),
         log: LogStats {
             cursor: call.app.log.tail_cursor(),
             events: log.events,

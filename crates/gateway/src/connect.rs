@@ -116,6 +116,8 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max)?;
     let registration = register(app, &asked, &grant)?;
     *registration.topics.lock() = topics;
+    // A session that is continued may come with a smaller grant.
+    app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
     Ok(Admitted { asked, grant, registration, start })
 }
@@ -338,7 +340,14 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         metrics.switched(from, transport);
     }
     let is_websocket = transport == Transport::Ws;
-    let sender = Sender::new(&app, grant, asked.address, Arc::clone(&registration.topics), is_websocket);
+    let sender = Sender::new(
+        &app,
+        grant,
+        asked.address,
+        Some(registration.key().clone()),
+        Arc::clone(&registration.topics),
+        is_websocket,
+    );
     let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
     metrics.connection_opened(transport);
     metrics.session_opened(transport);
@@ -354,5 +363,5 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
 /// When the cursor cannot be judged now.
 pub(crate) async fn history_reader(app: &App, topic: Topic, after: After) -> Result<Reader, Problem> {
     let start = start_at(app, after).await?;
-    Ok(Reader::new(&app.log, &[topic], None, start))
+    Ok(Reader::of_rings(&app.log, &[topic], start))
 }

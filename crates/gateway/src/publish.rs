@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use events::{Appended, Cursor, Data, Draft, Rejection, Seq, Topic, Topics};
+use events::{Appended, Cursor, Data, Draft, Kind, Rejection, Seq, Topic, Topics};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -119,6 +119,10 @@ impl DraftBody {
             (None, Some(topics)) => Topics::new(topics)?,
             _ => return Err(Problem::bad_request("a draft has either topic or topics")),
         };
+        let kind: Kind = self.r#type.parse()?;
+        if kind.is_reserved() {
+            return Err(Problem::bad_request("type: presence.* is what the gateway itself says"));
+        }
         if let Some(topic) = topics.iter().find(|topic| !publisher.may_publish(topic)) {
             return Err(Problem::new(Code::Forbidden, format!("publishing to {topic} is not allowed")));
         }
@@ -141,7 +145,7 @@ impl DraftBody {
         }
         Ok(Draft {
             topics,
-            kind: self.r#type.parse()?,
+            kind,
             data,
             key: self.key.as_deref().map(str::parse).transpose()?,
             once: id.as_ref().map(|id| publisher.once(id.as_str())),

@@ -109,6 +109,7 @@ fn route_of(path: &str) -> Route {
         "/v1/poll" => Route::Poll,
         "/v1/send" => Route::Send,
         "/v1/history" => Route::History,
+        "/v1/presence" => Route::Presence,
         "/v1/publish" => Route::Publish,
         "/v1/disconnect" => Route::Disconnect,
         "/v1/stats" => Route::Stats,
@@ -150,6 +151,7 @@ impl Call<'_> {
                 send::send(self, &body).await.map(Answer::Response)
             }
             (Route::History, &Method::GET) => backend::history(self).await.map(Answer::Response),
+            (Route::Presence, &Method::GET) => backend::presence(self).await.map(Answer::Response),
             (Route::Publish, &Method::POST) => {
                 let publisher = self.publisher().await?;
                 let body = self.collect(body).await?;

@@ -9,6 +9,7 @@ use transport::Outcome;
 use crate::commands::Sender;
 use crate::problem::{Code, Problem};
 use crate::routes::{Body, Call, json_bytes};
+use crate::sessions::Link;
 
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;
@@ -23,8 +24,11 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
     if session.is_some() && link.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
-    let (handle, topics) = link.unwrap_or_default();
-    let sender = Sender::new(call.app, grant, address, topics, false);
+    let (key, handle, topics) = match link {
+        Some(Link { key, handle, topics }) => (Some(key), handle, topics),
+        None => Default::default(),
+    };
+    let sender = Sender::new(call.app, grant, address, key, topics, false);
     let run = async |command: &str| {
         let bytes_max = call.app.config.limits.command_bytes_max;
         if command.len() > bytes_max {

@@ -228,6 +228,9 @@ pub(super) struct LimitArgs {
     /// Commands of one user in a minute; 0: no limit
     #[arg(long, env = "GATEWAY_COMMANDS_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(super) commands_per_minute: u32,
+    /// Seconds for which somebody who left a topic is still listed, as offline
+    #[arg(long, env = "GATEWAY_PRESENCE_TTL_SECONDS", value_name = "N", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(0..=2_592_000))]
+    pub(super) presence_ttl_seconds: u64,
     /// Seconds in which the head of a request must arrive
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT_SECONDS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) head_timeout_seconds: u64,

@@ -205,6 +205,7 @@ fn limits(typed: &LimitArgs) -> Limits {
         connections_per_user_max: limit(typed.max_connections_per_user),
         connections_per_ip_max: limit(typed.max_connections_per_ip),
         commands_per_minute: (typed.commands_per_minute > 0).then_some(typed.commands_per_minute),
+        presence_ttl: Duration::from_secs(typed.presence_ttl_seconds),
         head_timeout: Duration::from_secs(typed.head_timeout_seconds),
         body_timeout: Duration::from_secs(typed.body_timeout_seconds),
     }

@@ -171,6 +171,8 @@ pub struct Limits {
     pub connections_per_ip_max: Option<usize>,
     /// Commands of one user in a minute.
     pub commands_per_minute: Option<u32>,
+    /// For how long somebody who left a topic is still listed.
+    pub presence_ttl: Duration,
     /// In which the head of a request must arrive.
     pub head_timeout: Duration,
     /// In which the body of a request must arrive.
