@@ -135,7 +135,10 @@ impl fmt::Debug for Kind {
 
 /// What conflates: 1 to [`Key::BYTES_MAX`] bytes without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key(Box<str>);
+pub struct Key {
+    text: Box<str>,
+    owner: Option<Box<str>>,
+}
 
 impl Key {
     /// The longest key, in bytes.
@@ -144,7 +147,19 @@ impl Key {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The same key as one user's own: it does not replace what others publish under it.
+    #[must_use]
+    pub fn owned_by(self, user: &str) -> Self {
+        Self { owner: Some(user.into()), ..self }
+    }
+
+    /// Whose own it is; empty: everybody's. Never on the wire.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.owner.as_deref().unwrap_or_default()
     }
 }
 
@@ -152,7 +167,8 @@ impl FromStr for Key {
     type Err = DraftError;
 
     fn from_str(text: &str) -> Result<Self, DraftError> {
-        label(text, Self::BYTES_MAX).map(Self).ok_or(DraftError::Key)
+        let text = label(text, Self::BYTES_MAX).ok_or(DraftError::Key)?;
+        Ok(Self { text, owner: None })
     }
 }
 

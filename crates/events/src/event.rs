@@ -34,6 +34,8 @@ pub struct Event {
     kind: Range<u32>,
     /// Where the key ends in `json`; 0: no key.
     key_end: u32,
+    /// Where the JSON ends in `json`; behind it stands whose the key is.
+    json_end: u32,
     json: Box<[u8]>,
 }
 
@@ -74,6 +76,8 @@ impl Event {
         json.extend_from_slice(b"\",\"data\":");
         json.extend_from_slice(data);
         json.push(b'}');
+        let json_end = position(json.len());
+        json.extend_from_slice(draft.key.as_ref().map_or(b"", |key| key.owner().as_bytes()));
         let expires_us = match draft.ttl_ms {
             None => u64::MAX,
             Some(ttl_ms) => applied_us.saturating_add(ttl_ms.saturating_mul(1000)),
@@ -87,6 +91,7 @@ impl Event {
             topic_start,
             kind,
             key_end,
+            json_end,
             json: json.into(),
         }
     }
@@ -100,7 +105,7 @@ impl Event {
     /// The event as JSON, on one line.
     #[must_use]
     pub fn json(&self) -> &[u8] {
-        &self.json
+        &self.json[..self.json_end as usize]
     }
 
     /// When this node applied it, in microseconds on the log's own clock ([`crate::Log::now_us`]).
@@ -130,10 +135,12 @@ impl Event {
         self.json.get(start..self.key_end as usize).unwrap_or_default()
     }
 
-    /// Topic, type and key, which stand side by side in the JSON: events in which they are equal replace one
-    /// another. `None` without a key.
-    pub(crate) fn identity(&self) -> Option<&[u8]> {
-        (self.key_end != 0).then(|| &self.json[self.topic_start as usize..self.key_end as usize])
+    /// Events in which this is equal replace one another. `None` without a key.
+    pub(crate) fn identity(&self) -> Option<Identity<'_>> {
+        (self.key_end != 0).then(|| Identity {
+            label: &self.json[self.topic_start as usize..self.key_end as usize],
+            owner: &self.json[self.json_end as usize..],
+        })
     }
 
     /// Whether its time to live is over.
@@ -150,6 +157,15 @@ impl Event {
     pub(crate) fn cost_bytes(&self) -> usize {
         self.json.len() + Self::OVERHEAD_BYTES
     }
+}
+
+/// What an event conflates by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity<'a> {
+    /// Topic, type and key, which stand side by side in the JSON.
+    label: &'a [u8],
+    /// Whose the key is.
+    owner: &'a [u8],
 }
 
 /// Appends `text` as a JSON string and says where it stands, without its quotes.
@@ -232,7 +248,15 @@ mod tests {
         assert_eq!(value["id"], "ü");
         assert_eq!(event.kind(), &*escaped(r#"a"b"#));
         assert_eq!(event.key(), br"k\\1");
-        assert_eq!(event.identity(), Some(&br#"user:alice","type":"a\"b","key":"k\\1"#[..]));
+        let identity = |event: &Event| {
+            let Identity { label, owner } = event.identity().unwrap();
+            (label.to_vec(), owner.to_vec())
+        };
+        let label = br#"user:alice","type":"a\"b","key":"k\\1"#.to_vec();
+        assert_eq!(identity(&event), (label.clone(), Vec::new()));
+        let key = draft.key.clone().unwrap().owned_by("bob");
+        let owned = encode(&Draft { key: Some(key), ..draft });
+        assert_eq!((owned.json(), identity(&owned)), (event.json(), (label, b"bob".to_vec())));
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub struct Reader {
     cursor: Cursor,
     /// The number of the last ephemeral event passed.
     ephemeral: u64,
+    /// Whether reads leave the ephemeral events where they are.
+    holds_ephemeral: bool,
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
 }
@@ -139,6 +141,7 @@ impl Reader {
             shape,
             cursor,
             ephemeral,
+            holds_ephemeral: false,
             broken,
         }
     }
@@ -177,6 +180,17 @@ impl Reader {
     /// Ready when there may be something new since the last read.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.signal.poll_raised(cx)
+    }
+
+    /// From now on reads take the ephemeral events with them, or leave them where they wait, the latest of each key.
+    pub fn hold_ephemeral(&mut self, hold: bool) {
+        self.holds_ephemeral = hold;
+    }
+
+    /// Whether there may be ephemeral events that were not read yet.
+    #[must_use]
+    pub fn has_ephemeral(&self) -> bool {
+        self.views.iter().any(|view| view.topic.has_ephemeral_past(self.ephemeral))
     }
 
     /// Adds topics; they start at the reader's cursor. Those it has already stay as they are.
@@ -238,7 +252,7 @@ impl Reader {
         let cut = merge(out, start, limit) || full;
         let last = out[start..].last().and_then(|event| event.seq());
         let end = last.filter(|_| cut).unwrap_or(tail);
-        if end == tail {
+        if end == tail && !self.holds_ephemeral {
             self.collect_ephemeral(ephemeral_tail, now_us, out);
         }
         conflate(out, start);

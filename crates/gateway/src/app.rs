@@ -1,5 +1,6 @@
 //! What every request and session of a gateway shares.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,15 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::HttpLimits;
 
+use crate::audit::{self, Deed};
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError, StoreConfig};
-use crate::limits::Commands;
+use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
 use crate::metrics::labels::EvictionCause;
 use crate::origin::OriginPolicy;
 use crate::presence::{self, Presence};
+use crate::problem::{Code, Problem};
 use crate::sessions::{Caps, Sessions};
 
 /// A running gateway, apart from its sockets.
@@ -35,8 +38,8 @@ pub(crate) struct App {
     pub sessions: Arc<Sessions>,
     /// Who is in which topic.
     pub presence: Arc<Presence>,
-    /// How fast each user may send commands.
-    pub commands: Commands,
+    /// How fast each user may send commands and publish.
+    pub limiters: Limiters,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
     draining: watch::Sender<bool>,
@@ -81,7 +84,7 @@ impl App {
             metrics,
             sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
             presence,
-            commands: Commands::new(limits.commands_per_minute),
+            limiters: Limiters::new(limits),
             deployment: config.deployment.as_str().into(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),
@@ -106,6 +109,27 @@ impl App {
     pub(crate) fn caps(&self) -> Caps {
         let limits = &self.config.limits;
         Caps { per_user: limits.connections_per_user_max, per_address: limits.connections_per_ip_max }
+    }
+
+    /// Takes one from the rate of a user at this address.
+    ///
+    /// # Errors
+    /// When it is one too many.
+    pub(crate) fn take(&self, what: Use, user: &Arc<str>, address: IpAddr) -> Result<(), Problem> {
+        self.limiters.take(what, user).map_err(|over| {
+            self.metrics.rate_limited(what.label());
+            if over.is_first {
+                audit::record(Deed::LimitReached, user, address, what.too_many());
+            }
+            Problem::new(Code::RateLimited, what.too_many()).retry_after(over.wait)
+        })
+    }
+
+    /// The shortest time between two batches with ephemeral events for one reader.
+    #[must_use]
+    pub(crate) fn ephemeral_spacing(&self) -> Duration {
+        let per_second = self.config.limits.ephemerals_per_second;
+        per_second.map_or(Duration::ZERO, |per_second| Duration::from_secs(1) / per_second)
     }
 
     /// Whether the gateway is on its way out.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use transport::{Batch, Bye, ByeReason, Request, ResetNotice, Transport, parse_after};
 
+use crate::audit::{self, Deed};
 use crate::connect::{self, BATCH_BYTES};
 use crate::presence::{self, Status};
 use crate::problem::{Code, Problem};
@@ -122,7 +123,9 @@ async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<(), Problem> {
     if grant.may_subscribe(topic) || grant.may_administer() {
         return Ok(());
     }
-    Err(Problem::new(Code::Forbidden, format!("reading {topic} is not allowed")))
+    let detail = format!("reading {topic} is not allowed");
+    audit::record(Deed::TopicRefused, &grant.user, call.address(), &detail);
+    Err(Problem::new(Code::Forbidden, detail))
 }
 
 /// `POST /v1/disconnect`: ends the sessions of a user, or one session.
@@ -140,12 +143,15 @@ pub(crate) fn disconnect(call: &Call<'_>, body: &[u8]) -> Result<Response<Body>,
     let wanted: Wanted = serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("not a valid request: {error}")))?;
     let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
-    let sessions = match (wanted.user, wanted.session) {
-        (Some(user), None) => call.app.sessions.end_user(&user, bye),
-        (None, Some(session)) => call.app.sessions.end_session(&session, bye),
+    let (ended, sessions) = match (wanted.user, wanted.session) {
+        (Some(user), None) => {
+            let sessions = call.app.sessions.end_user(&user, bye);
+            (user, sessions)
+        }
+        (None, Some(session)) => (String::new(), call.app.sessions.end_session(&session, bye)),
         _ => return Err(Problem::bad_request("either user or session is needed")),
     };
-    tracing::info!(target: "audit", event = "disconnect", peer = %call.peer, sessions);
+    audit::record(Deed::Disconnected, &ended, call.address(), &format!("{sessions} sessions"));
     Ok(json(&Ended { sessions }))
 }
 

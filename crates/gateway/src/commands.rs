@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use transport::{Change, CloseCode, Expiry, Outcome};
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::Grant;
-use crate::metrics::labels::{AuthFailure, RateLimit, Source};
+use crate::limits::Use;
+use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
@@ -46,6 +48,19 @@ struct CommandBody {
     #[serde(default)]
     id: Option<Box<RawValue>>,
     op: String,
+    #[serde(default)]
+    ephemeral: Option<Box<RawValue>>,
+}
+
+impl CommandBody {
+    /// Against which of the user's rates it counts.
+    fn cost(&self) -> Use {
+        match (&*self.op, &self.ephemeral) {
+            ("publish", Some(ephemeral)) if ephemeral.get() == "true" => Use::Ephemeral,
+            ("publish", _) => Use::Publish,
+            _ => Use::Command,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,7 +142,8 @@ impl Sender {
     pub(crate) async fn run(&self, text: &str) -> Outcome {
         let body: Result<CommandBody, _> = serde_json::from_str(text);
         let id = body.as_ref().ok().and_then(|body| body.id.clone());
-        if let Err(outcome) = self.limit(id.as_deref()) {
+        let what = body.as_ref().map_or(Use::Command, CommandBody::cost);
+        if let Err(outcome) = self.limit(what, id.as_deref()) {
             return outcome;
         }
         let mut changes = Vec::new();
@@ -139,19 +155,17 @@ impl Sender {
     }
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
-    fn limit(&self, id: Option<&RawValue>) -> Result<(), Outcome> {
-        let Err(wait) = self.app.commands.take(&self.user) else {
+    fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
+        let Err(problem) = self.app.take(what, &self.user, self.address) else {
             *self.refusals.lock() = 0;
             return Ok(());
         };
-        self.app.metrics.rate_limited(RateLimit::Commands);
-        let problem = Problem::new(Code::RateLimited, "too many commands").retry_after(wait);
         let mut refusals = self.refusals.lock();
         *refusals += 1;
         let mut changes = Vec::new();
         if *refusals > REFUSALS_MAX {
-            tracing::warn!(target: "audit", event = "abuse", user = %self.user, address = %self.address, "commands over the limit");
-            changes.push(Change::Close(CloseCode::RATE_LIMITED, "too many commands"));
+            audit::record(Deed::Abuse, &self.user, self.address, what.too_many());
+            changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }
         Err(Outcome { reply: reply(id, Err(problem)), changes })
     }
@@ -267,6 +281,7 @@ impl Sender {
     }
 
     fn forbidden(&self, detail: &str) -> Problem {
+        audit::record(Deed::TopicRefused, &self.user, self.address, detail);
         Problem::new(Code::Forbidden, detail)
     }
 
@@ -278,7 +293,7 @@ impl Sender {
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher = Publisher::Grant(Arc::clone(&self.grant.lock()));
+        let publisher = Publisher::Grant(Arc::clone(&self.grant.lock()), self.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));

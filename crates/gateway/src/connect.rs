@@ -16,6 +16,7 @@ use transport::{
 };
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
@@ -113,7 +114,12 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     if app.is_draining() {
         return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
     }
-    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max)?;
+    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max);
+    let topics = topics.inspect_err(|problem| {
+        if problem.code == Code::Forbidden {
+            audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
+        }
+    })?;
     let registration = register(app, &asked, &grant)?;
     *registration.topics.lock() = topics;
     // A session that is continued may come with a smaller grant.
@@ -159,7 +165,7 @@ fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Pro
             Full::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
         };
         app.metrics.rate_limited(kind);
-        tracing::warn!(target: "audit", event = "connections", user = %grant.user, address = %asked.address, detail);
+        audit::record(Deed::LimitReached, &grant.user, asked.address, detail);
         Problem::new(Code::RateLimited, detail)
     })
 }
@@ -351,7 +357,8 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
     let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
     metrics.connection_opened(transport);
     metrics.session_opened(transport);
-    let closed = Session::new(socket, line, reader, identity, client, handle, terms).await;
+    let session = Session::new(socket, line, reader, identity, client, handle, terms);
+    let closed = session.space_ephemeral(app.ephemeral_spacing()).await;
     metrics.session_closed(transport, closed.ended.into());
     metrics.connection_closed(transport);
     closed

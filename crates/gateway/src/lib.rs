@@ -12,12 +12,14 @@
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
 //! * [`origin`]: which web pages may connect, and the CORS headers; [`address`]: the client's address behind proxies.
 //! * [`metrics`]: every name on a dashboard; [`telemetry`]: log lines; `problem`: errors as clients see them.
+//! * `audit`: what somebody tried and must not.
 //! * [`secret`]: text that is never shown.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should"))]
 
 pub mod address;
 mod app;
+mod audit;
 pub mod auth;
 mod backend;
 mod client;

@@ -19,7 +19,7 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
     call.check_origin(&call.query)?;
     let grant = call.grant(&call.query).await?;
     let session = call.query.iter().rev().find(|(name, _)| name == "session").map(|(_, id)| id.to_string());
-    let address = call.app.config.trusted_proxies.client_address(call.peer, &call.head.headers);
+    let address = call.address();
     let link = session.as_deref().and_then(|id| call.app.sessions.link(&grant.user, id));
     if session.is_some() && link.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));

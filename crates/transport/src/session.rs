@@ -174,6 +174,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Has ephemeral events come in one batch in this time at most, of each key the latest; zero: as they come.
+    #[must_use]
+    pub fn space_ephemeral(mut self, spacing: Duration) -> Self {
+        self.deadlines.space_ephemeral(spacing);
+        self
+    }
+
     /// The transport.
     pub fn transport(&self) -> Transport {
         match self.line {
@@ -247,7 +254,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return true;
         }
         !self.deadlines.is_spaced(now)
-            && (self.more || self.live_due || self.reader.poll_ready(cx).is_ready())
+            && (self.more
+                || self.live_due
+                || self.deadlines.is_ephemeral_due(now)
+                || self.reader.poll_ready(cx).is_ready())
     }
 
     /// Sends what comes first: `hello` on a stream or a fresh poll; what is there already on a resumed one.
@@ -308,6 +318,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
         let lag = self.reader.lag();
         let mut notice = None;
+        let holds_ephemeral = self.deadlines.is_ephemeral_spaced(now);
+        self.reader.hold_ephemeral(holds_ephemeral);
         let mut read = self.reader.read(self.terms.limit, &mut events);
         if let (true, Err(reset)) = (is_poll, &read) {
             // A poll says it all in one answer: the reset, and what is retained behind it.
@@ -317,8 +329,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         match read {
             Ok(span) => {
+                // Woken by ephemeral events alone that have to wait, a stream has nothing to say.
+                let waits = holds_ephemeral && self.reader.has_ephemeral();
+                self.deadlines.ephemeral_waits(waits);
+                let keeps_quiet = is_poll || (waits && !self.live_due && !span.more);
                 let is_due =
-                    !is_poll || bye.is_some() || notice.is_some() || self.deadlines.is_batch_due(now);
+                    !keeps_quiet || bye.is_some() || notice.is_some() || self.deadlines.is_batch_due(now);
+                if events.last().is_some_and(|event| event.seq().is_none()) {
+                    self.deadlines.ephemeral_sent(now);
+                }
                 if is_due || !events.is_empty() {
                     self.more = span.more;
                     let live = self.live_due && !span.more;

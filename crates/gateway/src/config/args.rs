@@ -225,9 +225,15 @@ pub(super) struct LimitArgs {
     /// Connections of one address; 0: no limit
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS_PER_IP", value_name = "N", default_value_t = 0)]
     pub(super) max_connections_per_ip: u32,
-    /// Commands of one user in a minute; 0: no limit
+    /// Commands of one user in a minute, publishing left out; 0: no limit
     #[arg(long, env = "GATEWAY_COMMANDS_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(super) commands_per_minute: u32,
+    /// Events that one user may publish in a minute; 0: no limit
+    #[arg(long, env = "GATEWAY_PUBLISHES_PER_MINUTE", value_name = "N", default_value_t = 60)]
+    pub(super) publishes_per_minute: u32,
+    /// Ephemeral events of one user in a second, and batches with them to one reader; 0: no limit
+    #[arg(long, env = "GATEWAY_EPHEMERALS_PER_SECOND", value_name = "N", default_value_t = 10)]
+    pub(super) ephemerals_per_second: u32,
     /// Seconds for which somebody who left a topic is still listed, as offline
     #[arg(long, env = "GATEWAY_PRESENCE_TTL_SECONDS", value_name = "N", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(0..=2_592_000))]
     pub(super) presence_ttl_seconds: u64,

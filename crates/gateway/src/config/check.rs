@@ -205,6 +205,8 @@ fn limits(typed: &LimitArgs) -> Limits {
         connections_per_user_max: limit(typed.max_connections_per_user),
         connections_per_ip_max: limit(typed.max_connections_per_ip),
         commands_per_minute: (typed.commands_per_minute > 0).then_some(typed.commands_per_minute),
+        publishes_per_minute: (typed.publishes_per_minute > 0).then_some(typed.publishes_per_minute),
+        ephemerals_per_second: (typed.ephemerals_per_second > 0).then_some(typed.ephemerals_per_second),
         presence_ttl: Duration::from_secs(typed.presence_ttl_seconds),
         head_timeout: Duration::from_secs(typed.head_timeout_seconds),
         body_timeout: Duration::from_secs(typed.body_timeout_seconds),

@@ -169,8 +169,12 @@ pub struct Limits {
     pub connections_per_user_max: Option<usize>,
     /// Connections of one address.
     pub connections_per_ip_max: Option<usize>,
-    /// Commands of one user in a minute.
+    /// Commands of one user in a minute, publishing left out.
     pub commands_per_minute: Option<u32>,
+    /// Events that one user may publish in a minute.
+    pub publishes_per_minute: Option<u32>,
+    /// Ephemeral events of one user in a second, and batches with them to one reader.
+    pub ephemerals_per_second: Option<u32>,
     /// For how long somebody who left a topic is still listed.
     pub presence_ttl: Duration,
     /// In which the head of a request must arrive.
