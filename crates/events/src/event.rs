@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::stamp::Stamp;
-use crate::{Draft, Seq, Topic};
+use crate::{Data, Draft, Seq, Topic};
 
 /// A draft to which the store gave its place in the total order.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Event {
     kind: Range<u32>,
     /// Where the key ends in `json`; 0: no key.
     key_end: u32,
+    /// Where the data starts in `json`; it ends before the last brace.
+    data_start: u32,
     /// Where the JSON ends in `json`; behind it stands whose the key is.
     json_end: u32,
     json: Box<[u8]>,
@@ -74,6 +76,7 @@ impl Event {
         json.extend_from_slice(b",\"time\":\"");
         json.extend_from_slice(stamp.text());
         json.extend_from_slice(b"\",\"data\":");
+        let data_start = position(json.len());
         json.extend_from_slice(data);
         json.push(b'}');
         let json_end = position(json.len());
@@ -91,6 +94,7 @@ impl Event {
             topic_start,
             kind,
             key_end,
+            data_start,
             json_end,
             json: json.into(),
         }
@@ -112,6 +116,30 @@ impl Event {
     #[must_use]
     pub fn applied_us(&self) -> u64 {
         self.applied_us
+    }
+
+    /// The topic by which it is seen.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        // Ends where `","type":"` begins; a topic has no quote in it.
+        let end = self.kind.start as usize - b"\",\"type\":\"".len();
+        str::from_utf8(&self.json[self.topic_start as usize..end]).unwrap_or_default()
+    }
+
+    /// The data, as JSON.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.json[self.data_start as usize..self.json_end as usize - 1]
+    }
+
+    /// The same event with other data, for readers who may not see all of it.
+    #[must_use]
+    pub fn with_data(&self, data: &Data) -> Self {
+        let data = data.as_bytes();
+        let owner = &self.json[self.json_end as usize..];
+        let json = [&self.json[..self.data_start as usize], data, b"}", owner].concat();
+        let json_end = position(json.len() - owner.len());
+        Self { json_end, json: json.into(), kind: self.kind.clone(), ..*self }
     }
 
     /// The seq, or the number among the ephemeral events.
@@ -202,7 +230,7 @@ pub(crate) fn escaped(text: &str) -> Box<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Data, Topics};
+    use crate::Topics;
 
     fn draft() -> Draft {
         Draft {
@@ -231,6 +259,10 @@ mod tests {
         );
         assert_eq!(event.kind(), b"progress");
         assert_eq!((event.identity(), event.key()), (None, &b""[..]));
+        assert_eq!((event.topic(), event.data()), ("user:alice", &br#"{"jobId":"7"}"#[..]));
+        let other = event.with_data(&Data::null());
+        assert!(other.json().ends_with(br#","data":null}"#) && other.seq() == event.seq());
+        assert_eq!(other.with_data(&draft().data).json(), event.json());
     }
 
     #[test]

@@ -43,6 +43,6 @@ pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
 pub use log::{Evictions, Fact, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
-pub use reader::{Limit, Reader, Reset, ResetReason, Span, Start};
+pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{Appended, BoxFuture, Memory, Rejection, Store, Unavailable};
 pub use topic_name::{Topic, TopicError};

@@ -97,6 +97,13 @@ pub struct Reader {
     holds_ephemeral: bool,
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
+    lens: Option<Arc<dyn Lens>>,
+}
+
+/// What a reader sees of an event.
+pub trait Lens: std::fmt::Debug + Send + Sync + 'static {
+    /// The event as this reader may see it: the same, or another of the same number.
+    fn see(&self, event: &Arc<Event>) -> Arc<Event>;
 }
 
 #[derive(Debug)]
@@ -143,6 +150,7 @@ impl Reader {
             ephemeral,
             holds_ephemeral: false,
             broken,
+            lens: None,
         }
     }
 
@@ -180,6 +188,11 @@ impl Reader {
     /// Ready when there may be something new since the last read.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.signal.poll_raised(cx)
+    }
+
+    /// From now on reads give what the lens shows; `None`: everything.
+    pub fn look_through(&mut self, lens: Option<Arc<dyn Lens>>) {
+        self.lens = lens;
     }
 
     /// From now on reads take the ephemeral events with them, or leave them where they wait, the latest of each key.
@@ -256,6 +269,9 @@ impl Reader {
             self.collect_ephemeral(ephemeral_tail, now_us, out);
         }
         conflate(out, start);
+        if let Some(lens) = &self.lens {
+            out[start..].iter_mut().for_each(|event| *event = lens.see(event));
+        }
         self.cursor = self.lineage.cursor(end);
         Ok(Span { after, cursor: self.cursor, more: end < tail })
     }

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Evictions, Log, Options, Store};
+use events::{Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::HttpLimits;
 
 use crate::audit::{self, Deed};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Grant};
 use crate::config::{Config, ConfigError, StoreConfig};
 use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
@@ -18,6 +18,7 @@ use crate::metrics::labels::EvictionCause;
 use crate::origin::OriginPolicy;
 use crate::presence::{self, Presence};
 use crate::problem::{Code, Problem};
+use crate::redact::Redaction;
 use crate::sessions::{Caps, Sessions};
 
 /// A running gateway, apart from its sockets.
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub metrics: Arc<Metrics>,
     /// Who is connected.
     pub sessions: Arc<Sessions>,
+    /// What of an event not everybody may see.
+    pub redaction: Arc<Redaction>,
     /// Who is in which topic.
     pub presence: Arc<Presence>,
     /// How fast each user may send commands and publish.
@@ -84,6 +87,7 @@ impl App {
             metrics,
             sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
             presence,
+            redaction: Redaction::new(&config.redact),
             limiters: Limiters::new(limits),
             deployment: config.deployment.as_str().into(),
             draining: watch::Sender::new(false),
@@ -109,6 +113,12 @@ impl App {
     pub(crate) fn caps(&self) -> Caps {
         let limits = &self.config.limits;
         Caps { per_user: limits.connections_per_user_max, per_address: limits.connections_per_ip_max }
+    }
+
+    /// How the bearer of a grant sees events; `None`: whole.
+    #[must_use]
+    pub(crate) fn lens(&self, grant: &Grant) -> Option<Arc<dyn Lens>> {
+        self.redaction.lens(grant).map(|view| view as Arc<dyn Lens>)
     }
 
     /// Takes one from the rate of a user at this address.

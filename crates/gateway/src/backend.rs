@@ -1,7 +1,9 @@
 //! The endpoints for backends and operators.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use events::{Limit, Topic};
+use events::{Data, Limit, Topic};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,7 @@ use serde_json::value::RawValue;
 use transport::{Batch, Bye, ByeReason, Request, ResetNotice, Transport, parse_after};
 
 use crate::audit::{self, Deed};
+use crate::auth::Grant;
 use crate::connect::{self, BATCH_BYTES};
 use crate::presence::{self, Status};
 use crate::problem::{Code, Problem};
@@ -45,10 +48,10 @@ pub(crate) async fn publish(
 pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let parameter = |wanted: &str| parameter(call, wanted);
     let topic = topic_of(call)?;
-    may_read(call, &topic).await?;
+    let grant = may_read(call, &topic).await?;
     let after = parse_after(parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
     let limit = Request::parse(parameter("limit").map(|limit| ("limit", limit)))?.limit;
-    let mut reader = connect::history_reader(call.app, topic, after).await?;
+    let mut reader = connect::history_reader(call.app, topic, after, grant.as_deref()).await?;
     let limit = Limit { events: limit, bytes: BATCH_BYTES };
     let mut events = Vec::new();
     let mut notice = None;
@@ -86,19 +89,30 @@ pub(crate) async fn presence(call: &Call<'_>) -> Result<Response<Body>, Problem>
         count: usize,
         members: Vec<Member<'a>>,
     }
+    #[derive(Default, Deserialize)]
+    struct Shown {
+        #[serde(default)]
+        info: Box<RawValue>,
+    }
     const MEMBERS_MAX: usize = 1000;
     let topic = topic_of(call)?;
-    may_read(call, &topic).await?;
+    let view = may_read(call, &topic).await?.and_then(|grant| call.app.redaction.lens(&grant));
     let listing = call.app.presence.list(&topic, MEMBERS_MAX);
-    let members = listing.members.iter().filter_map(|listed| {
-        Some(Member {
-            user: &listed.user,
-            status: listed.status,
-            info: serde_json::from_slice(listed.info.as_bytes()).ok()?,
-            since: presence::moment(listed.since_ms),
-            last_seen: presence::moment(listed.last_seen_ms),
-            sessions: listed.sessions,
-        })
+    // What is hidden in the events of presence is hidden here: the pointers are theirs.
+    let shown = |info: &Data| {
+        let data = [b"{\"info\":", info.as_bytes(), b"}"].concat();
+        let data =
+            view.as_ref().map_or_else(|| data.clone(), |view| view.strip(&topic, &data).as_bytes().to_vec());
+        serde_json::from_slice::<Shown>(&data).unwrap_or_default()
+    };
+    let infos: Vec<Shown> = listing.members.iter().map(|listed| shown(&listed.info)).collect();
+    let members = listing.members.iter().zip(&infos).map(|(listed, shown)| Member {
+        user: &listed.user,
+        status: listed.status,
+        info: &shown.info,
+        since: presence::moment(listed.since_ms),
+        last_seen: presence::moment(listed.last_seen_ms),
+        sessions: listed.sessions,
     });
     Ok(json(&Members { topic: &topic, count: listing.count, members: members.collect() }))
 }
@@ -113,15 +127,15 @@ fn topic_of(call: &Call<'_>) -> Result<Topic, Problem> {
     topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))
 }
 
-/// A publish key reads every topic; a token what it may subscribe to.
-async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<(), Problem> {
+/// A publish key reads every topic; a token what it may subscribe to. Gives the grant of the token.
+async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<Option<Arc<Grant>>, Problem> {
     if call.bearer().is_some_and(|bearer| call.app.auth.publish_key(bearer.token())) {
-        return Ok(());
+        return Ok(None);
     }
     call.check_origin(&call.query)?;
     let grant = call.grant(&call.query).await?;
     if grant.may_subscribe(topic) || grant.may_administer() {
-        return Ok(());
+        return Ok(Some(grant));
     }
     let detail = format!("reading {topic} is not allowed");
     audit::record(Deed::TopicRefused, &grant.user, call.address(), &detail);

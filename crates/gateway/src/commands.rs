@@ -204,6 +204,7 @@ impl Sender {
         if let Some(session) = &self.session {
             self.app.presence.retain(session, |topic| grant.may_subscribe(topic));
         }
+        changes.push(Change::Lens(self.app.lens(&grant)));
         changes.push(Change::Expiry(expiry_of(&grant)));
         let expires_at = grant.expires_at.map(time::rfc3339);
         *self.grant.lock() = grant;

@@ -327,7 +327,8 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         write_timeout: streams.write_timeout,
     };
     let topics = registration.topics.lock().clone();
-    let reader = Reader::new(&app.log, &topics, request.types, start);
+    let mut reader = Reader::new(&app.log, &topics, request.types, start);
+    reader.look_through(app.lens(&grant));
     let identity = Arc::new(Identity {
         session: registration.id().into(),
         user: grant.user.as_str().into(),
@@ -364,11 +365,18 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
     closed
 }
 
-/// A reader of one topic, for its history.
+/// A reader of one topic, for its history as the bearer of a grant may see it; without one: whole.
 ///
 /// # Errors
 /// When the cursor cannot be judged now.
-pub(crate) async fn history_reader(app: &App, topic: Topic, after: After) -> Result<Reader, Problem> {
+pub(crate) async fn history_reader(
+    app: &App,
+    topic: Topic,
+    after: After,
+    grant: Option<&Grant>,
+) -> Result<Reader, Problem> {
     let start = start_at(app, after).await?;
-    Ok(Reader::of_rings(&app.log, &[topic], start))
+    let mut reader = Reader::of_rings(&app.log, &[topic], start);
+    reader.look_through(grant.and_then(|grant| app.lens(grant)));
+    Ok(reader)
 }

@@ -12,6 +12,7 @@
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
 //! * [`origin`]: which web pages may connect, and the CORS headers; [`address`]: the client's address behind proxies.
 //! * [`metrics`]: every name on a dashboard; [`telemetry`]: log lines; `problem`: errors as clients see them.
+//! * [`redact`]: what of an event not everybody may see.
 //! * `audit`: what somebody tried and must not.
 //! * [`secret`]: text that is never shown.
 
@@ -35,6 +36,7 @@ mod page;
 mod presence;
 mod problem;
 mod publish;
+pub mod redact;
 mod routes;
 pub mod secret;
 mod send;

@@ -438,6 +438,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.reader.subscribe(&topics);
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
+            Change::Lens(lens) => self.reader.look_through(lens),
             Change::Expiry(expiry) => {
                 self.deadlines.expire(Instant::now(), expiry.as_ref());
                 self.terms.expiry = expiry;

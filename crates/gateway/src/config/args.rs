@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::LogFormat;
 use crate::origin::Origin;
+use crate::redact::Rule;
 use crate::secret::Secret;
 
 /// Everything that can be typed after `gateway`.
@@ -181,6 +182,10 @@ pub(super) struct AccessArgs {
         value_parser = origin
     )]
     pub(super) allow_origins: Vec<Origin>,
+    /// Part of an event's data that only clients whose token has the scope see, such as `job:*=/cost,staff`; without a scope
+    /// no client does; repeatable
+    #[arg(long, env = "GATEWAY_REDACT", value_name = "TOPICS=POINTER,SCOPE", value_delimiter = ';', value_parser = rule)]
+    pub(super) redact: Vec<Rule>,
     /// Proxy whose X-Forwarded-* or Forwarded headers are believed: an address or a CIDR; repeatable
     #[arg(
         long = "trusted-proxy",
@@ -284,6 +289,9 @@ pub(super) struct TokenArgs {
     /// Topic that the user may publish to, exact or with a trailing `*`; repeatable
     #[arg(long, env = "GATEWAY_PUBLISH", value_name = "T", value_delimiter = ',')]
     pub(super) publish: Vec<String>,
+    /// Scope that shows what --redact hides; repeatable
+    #[arg(long = "scope", env = "GATEWAY_SCOPE", value_name = "S", value_delimiter = ',')]
+    pub(super) scopes: Vec<String>,
     /// Seconds for which the token is good; 0: for ever
     #[arg(long, env = "GATEWAY_TTL_SECONDS", value_name = "N", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(0..=3_153_600_000))]
     pub(super) ttl_seconds: u64,
@@ -293,6 +301,10 @@ pub(super) struct TokenArgs {
 }
 
 fn origin(text: &str) -> Result<Origin, crate::origin::OriginError> {
+    text.trim().parse()
+}
+
+fn rule(text: &str) -> Result<Rule, crate::redact::RuleError> {
     text.trim().parse()
 }
 

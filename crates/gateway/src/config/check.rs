@@ -12,6 +12,7 @@ use super::args::{
 use super::{Config, ConfigError, Limits, Logs, StoreConfig, Streams};
 use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
+use crate::redact::Rule;
 use crate::secret::Secret;
 use crate::telemetry;
 
@@ -37,6 +38,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
         },
         allow_origins: typed.access.allow_origins,
         trusted_proxies: TrustedProxies::new(typed.access.trusted_proxies),
+        redact: redact(typed.access.redact)?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,
@@ -54,7 +56,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
     }
     let database_url =
         given(typed.store.database_url.clone(), Secret::is_empty).or_else(|| environment("DATABASE_URL"));
-    let AccessArgs { allow_origins, trusted_proxies } = typed.access;
+    let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
     Ok(Config {
         dev: false,
         listen,
@@ -64,6 +66,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
         auth: keys(typed.keys)?,
         allow_origins,
         trusted_proxies: TrustedProxies::new(trusted_proxies),
+        redact: redact(rules)?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,
@@ -86,6 +89,7 @@ pub(super) fn token(typed: TokenArgs) -> Result<TokenRequest, ConfigError> {
         user: typed.user,
         subscribe: patterns("--subscribe", typed.subscribe)?,
         publish: patterns("--publish", typed.publish)?,
+        scopes: typed.scopes,
         ttl: (typed.ttl_seconds > 0).then(|| Duration::from_secs(typed.ttl_seconds)),
         secret: typed.jwt_secret,
     })
@@ -178,6 +182,13 @@ fn keys(typed: KeyArgs) -> Result<AuthConfig, ConfigError> {
         return Err(ConfigError::new("--jwt-issuer and --jwt-audience need a key that verifies tokens"));
     }
     Ok(auth)
+}
+
+fn redact(rules: Vec<Rule>) -> Result<Vec<Rule>, ConfigError> {
+    if rules.len() > Rule::MAX {
+        return Err(ConfigError::new(format!("--redact: at most {} rules", Rule::MAX)));
+    }
+    Ok(rules)
 }
 
 fn secret_in(path: &PathBuf) -> Result<Secret, ConfigError> {

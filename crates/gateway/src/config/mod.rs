@@ -19,6 +19,7 @@ use clap::error::ErrorKind;
 use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, TokenRequest};
 use crate::origin::Origin;
+use crate::redact::Rule;
 use crate::secret::Secret;
 
 /// What the user asked the program to do.
@@ -79,6 +80,8 @@ pub struct Config {
     pub allow_origins: Vec<Origin>,
     /// Whose `X-Forwarded-*` and `Forwarded` headers are believed.
     pub trusted_proxies: TrustedProxies,
+    /// What of an event not everybody may see.
+    pub redact: Vec<Rule>,
     /// What one client, topic or request may take.
     pub limits: Limits,
     /// How streams live and end.
