@@ -198,3 +198,6 @@ fn draft_of(told: &Told) -> Option<Draft> {
 pub(crate) fn moment(ms: u64) -> String {
     crate::time::rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(ms))
 }
+
+#[cfg(test)]
+mod storm_tests;
