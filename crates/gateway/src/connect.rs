@@ -16,6 +16,7 @@ use transport::{
 };
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
@@ -113,9 +114,16 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     if app.is_draining() {
         return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
     }
-    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max)?;
+    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max);
+    let topics = topics.inspect_err(|problem| {
+        if problem.code == Code::Forbidden {
+            audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
+        }
+    })?;
     let registration = register(app, &asked, &grant)?;
     *registration.topics.lock() = topics;
+    // A session that is continued may come with a smaller grant.
+    app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
     Ok(Admitted { asked, grant, registration, start })
 }
@@ -162,7 +170,7 @@ fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Pro
             Full::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
         };
         app.metrics.rate_limited(kind);
-        tracing::warn!(target: "audit", event = "connections", user = %grant.user, address = %asked.address, detail);
+        audit::record(Deed::LimitReached, &grant.user, asked.address, detail);
         Problem::new(Code::RateLimited, detail)
     })
 }
@@ -329,7 +337,8 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         write_timeout: streams.write_timeout,
     };
     let topics = registration.topics.lock().clone();
-    let reader = Reader::new(&app.log, &topics, request.types, start);
+    let mut reader = Reader::new(&app.log, &topics, request.types, start);
+    reader.look_through(app.lens(&grant));
     let identity = Arc::new(Identity {
         session: registration.id().into(),
         user: grant.user.as_str().into(),
@@ -357,10 +366,18 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         metrics.session_opened(transport);
     }
     let is_websocket = transport == Transport::Ws;
-    let sender = Sender::new(&app, grant, asked.address, Arc::clone(&registration.topics), is_websocket);
+    let sender = Sender::new(
+        &app,
+        grant,
+        asked.address,
+        Some(registration.key().clone()),
+        Arc::clone(&registration.topics),
+        is_websocket,
+    );
     let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
     metrics.connection_opened(transport);
-    let closed = Session::new(socket, line, reader, identity, client, handle, terms).await;
+    let session = Session::new(socket, line, reader, identity, client, handle, terms);
+    let closed = session.space_ephemeral(app.ephemeral_spacing()).await;
     if is_stream {
         metrics.session_closed(transport, closed.ended.into());
     }
@@ -368,11 +385,18 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
     closed
 }
 
-/// A reader of one topic, for its history.
+/// A reader of one topic, for its history as the bearer of a grant may see it; without one: whole.
 ///
 /// # Errors
 /// When the cursor cannot be judged now.
-pub(crate) async fn history_reader(app: &App, topic: Topic, after: After) -> Result<Reader, Problem> {
+pub(crate) async fn history_reader(
+    app: &App,
+    topic: Topic,
+    after: After,
+    grant: Option<&Grant>,
+) -> Result<Reader, Problem> {
     let start = start_at(app, after).await?;
-    Ok(Reader::new(&app.log, &[topic], None, start))
+    let mut reader = Reader::of_rings(&app.log, &[topic], start);
+    reader.look_through(grant.and_then(|grant| app.lens(grant)));
+    Ok(reader)
 }

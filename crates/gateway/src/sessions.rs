@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::Topic;
+use events::{Data, Topic};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
 use transport::{Bye, ByeReason, Handle, Transport};
 
 use crate::pacing;
+use crate::presence::{Presence, Status};
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -55,11 +56,13 @@ pub(crate) enum Full {
     Address,
 }
 
-/// A session, as long as it is remembered.
+/// Names a session: the same id of another user is another session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    user: Arc<str>,
-    id: Arc<str>,
+pub(crate) struct Key {
+    /// Whose it is.
+    pub user: Arc<str>,
+    /// The id in `hello`.
+    pub id: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -93,9 +96,31 @@ struct Table {
     pollers_gone: u64,
 }
 
-/// Every session of this gateway.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<Table>);
+/// Every session of this gateway. Its lock is taken before that of the members: a session that is forgotten is a
+/// member nowhere, and one that is not there any more cannot become one.
+pub(crate) struct Sessions {
+    table: Mutex<Table>,
+    presence: Arc<Presence>,
+}
+
+/// Why a session does not become a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoMember {
+    /// There is no such session any more.
+    Gone,
+    /// It is in as many topics as it may be.
+    Full,
+}
+
+/// How to reach a session; without a connection there is nobody to reach.
+pub(crate) struct Link {
+    /// The session.
+    pub key: Key,
+    /// By which its connection is reached.
+    pub handle: Handle,
+    /// What it is subscribed to.
+    pub topics: Arc<Mutex<Vec<Topic>>>,
+}
 
 /// What `GET /v1/stats` says about connections.
 #[derive(Debug, Default)]
@@ -111,7 +136,6 @@ pub(crate) struct Counts {
 }
 
 /// One connection's place in the table. Dropped, the connection is gone.
-#[derive(Debug)]
 pub(crate) struct Registration {
     sessions: Arc<Sessions>,
     key: Key,
@@ -132,9 +156,40 @@ impl Registration {
     pub(crate) fn id(&self) -> &str {
         &self.key.id
     }
+
+    /// The session.
+    #[must_use]
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
 }
 
 impl Sessions {
+    /// Nobody is connected yet.
+    #[must_use]
+    pub(crate) fn new(presence: Arc<Presence>) -> Self {
+        Self { table: Mutex::default(), presence }
+    }
+
+    /// Makes the session's user a member of a topic, as long as the session is remembered; `offline` leaves.
+    ///
+    /// # Errors
+    /// When the session cannot be one.
+    pub(crate) fn set_presence(
+        &self,
+        key: &Key,
+        topic: &Topic,
+        status: Status,
+        info: Data,
+        topics_max: usize,
+    ) -> Result<(), NoMember> {
+        let table = self.table.lock();
+        if !table.sessions.contains_key(key) {
+            return Err(NoMember::Gone);
+        }
+        if self.presence.set(key, topic, status, info, topics_max) { Ok(()) } else { Err(NoMember::Full) }
+    }
+
     /// Takes in a connection. One that names a session of the same user continues it: it is not counted a second
     /// time, and the older connection ends shortly.
     ///
@@ -148,7 +203,7 @@ impl Sessions {
         transport: Transport,
         caps: Caps,
     ) -> Result<Registration, Full> {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         let now = Instant::now();
         let user: Arc<str> =
             table.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
@@ -190,7 +245,10 @@ impl Sessions {
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
         let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
         entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
-        table.forget_lapsed(&key.user, now);
+        self.presence.connect(&key, true);
+        if let Some(forgotten) = table.forget_lapsed(&key.user, now) {
+            self.presence.retain(&forgotten, |_| false);
+        }
         drop(table);
         if !older.is_empty() {
             tokio::spawn(async move {
@@ -204,7 +262,7 @@ impl Sessions {
 
     /// Ends every session of a user. Returns how many.
     pub(crate) fn end_user(&self, user: &str, bye: Bye) -> usize {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let ids = table.users.get(user).map(Vec::as_slice).unwrap_or_default();
         let key = |id: &Arc<str>| Key { user: user.into(), id: Arc::clone(id) };
         ids.iter().filter_map(|id| table.sessions.get(&key(id))).filter(|entry| entry.end(bye)).count()
@@ -212,13 +270,13 @@ impl Sessions {
 
     /// Ends a session, whoever's it is. Returns how many there were.
     pub(crate) fn end_session(&self, id: &str, bye: Bye) -> usize {
-        let table = self.0.lock();
+        let table = self.table.lock();
         table.sessions.iter().filter(|(key, entry)| &*key.id == id && entry.end(bye)).count()
     }
 
     /// Ends every connection, each in its own slot. Returns how many.
     pub(crate) fn drain(&self) -> usize {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let connections = table.sessions.values().flat_map(|entry| &entry.connections);
         let told = connections.zip(0..).map(|(connection, at)| {
             let reconnect_after = pacing::drain_slot(at);
@@ -230,23 +288,23 @@ impl Sessions {
     /// How many connections there are.
     #[must_use]
     pub(crate) fn connections(&self) -> usize {
-        self.0.lock().sessions.values().map(|entry| entry.connections.len()).sum()
+        self.table.lock().sessions.values().map(|entry| entry.connections.len()).sum()
     }
 
-    /// How to reach a user's session, and its topics; without a connection there is nobody to reach. `None`: the user
-    /// has no such session.
+    /// How to reach a user's session. `None`: the user has no such session.
     #[must_use]
-    pub(crate) fn link(&self, user: &str, id: &str) -> Option<(Handle, Arc<Mutex<Vec<Topic>>>)> {
-        let table = self.0.lock();
-        let entry = table.sessions.get(&Key { user: user.into(), id: id.into() })?;
+    pub(crate) fn link(&self, user: &str, id: &str) -> Option<Link> {
+        let table = self.table.lock();
+        let (key, entry) = table.sessions.get_key_value(&Key { user: user.into(), id: id.into() })?;
         let link = |connection: &Connection| (connection.handle.clone(), Arc::clone(&connection.topics));
-        Some(entry.connections.last().map(link).unwrap_or_default())
+        let (handle, topics) = entry.connections.last().map(link).unwrap_or_default();
+        Some(Link { key: key.clone(), handle, topics })
     }
 
     /// Counts, naming up to `users_max` users.
     #[must_use]
     pub(crate) fn counts(&self, users_max: usize) -> Counts {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let mut counts = Counts::default();
         let mut by_user: HashMap<&Arc<str>, usize> = HashMap::new();
         for (key, entry) in &table.sessions {
@@ -265,26 +323,48 @@ impl Sessions {
         counts
     }
 
+    /// How many connections each topic has, the busiest first, up to `topics_max`. Every session's own two are left out.
+    #[must_use]
+    pub(crate) fn by_topic(&self, topics_max: usize) -> Vec<(Topic, usize)> {
+        let table = self.table.lock();
+        let mut by_topic: HashMap<Topic, usize> = HashMap::new();
+        for connection in table.sessions.values().flat_map(|entry| &entry.connections) {
+            // The first two are the user's own and `all`.
+            for topic in connection.topics.lock().iter().skip(2) {
+                *by_topic.entry(topic.clone()).or_default() += 1;
+            }
+        }
+        drop(table);
+        let mut by_topic: Vec<(Topic, usize)> = by_topic.into_iter().collect();
+        by_topic.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.as_str().cmp(b.as_str())));
+        by_topic.truncate(topics_max);
+        by_topic
+    }
+
     /// Forgets the sessions whose time without a connection is over. Returns how many pollers did not come back.
     pub(crate) fn sweep(&self) -> u64 {
         let now = Instant::now();
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         let over: Vec<Key> = table
             .sessions
             .iter()
             .filter(|(_, entry)| entry.is_over(now))
             .map(|(key, _)| key.clone())
             .collect();
-        over.iter().for_each(|key| table.forget(key));
+        for key in &over {
+            table.forget(key);
+            self.presence.retain(key, |_| false);
+        }
         std::mem::take(&mut table.pollers_gone)
     }
 
     fn leave(&self, key: &Key, number: u64) {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         let Some(entry) = table.sessions.get_mut(key) else { return };
         entry.connections.retain(|connection| connection.number != number);
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
+            self.presence.connect(key, false);
             let address = entry.address;
             if let Some(count) = table.addresses.get_mut(&address) {
                 *count -= 1;
@@ -353,19 +433,19 @@ impl Table {
     }
 
     /// Keeps a user who connects anew again and again from filling the table.
-    fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) {
+    fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) -> Option<Key> {
         let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
         if ids.len() <= LAPSED_MAX {
-            return;
+            return None;
         }
         let lapsed = ids.iter().filter_map(|id| {
             let key = Key { user: Arc::clone(user), id: Arc::clone(id) };
             let at = self.sessions.get(&key)?.lapsed_at?;
             Some((now.duration_since(at), key))
         });
-        if let Some((_, oldest)) = lapsed.max_by_key(|(age, _)| *age) {
-            self.forget(&oldest);
-        }
+        let (_, oldest) = lapsed.max_by_key(|(age, _)| *age)?;
+        self.forget(&oldest);
+        Some(oldest)
     }
 }
 
