@@ -81,7 +81,17 @@ fn settle(reader: &mut Reader, out: &mut Vec<Arc<Event>>) {
 /// One event in any of 100,000 topics, the sleeping reader of each woken.
 #[divan::bench(args = [1, 64], sample_size = 64)]
 fn append_over_100_000_topics(bencher: Bencher<'_, '_>, batch: usize) {
-    let mut publisher = Publisher::new(MANY, 4);
+    append_over_many(bencher, batch, 256);
+}
+
+/// The same, with rings that are full: an event goes for each that comes.
+#[divan::bench(args = [1, 64], sample_size = 64)]
+fn append_over_100_000_full_topics(bencher: Bencher<'_, '_>, batch: usize) {
+    append_over_many(bencher, batch, 4);
+}
+
+fn append_over_many(bencher: Bencher<'_, '_>, batch: usize, ring_events_max: usize) {
+    let mut publisher = Publisher::new(MANY, ring_events_max);
     let log = Arc::clone(&publisher.log);
     let mut readers: Vec<Reader> = (0..MANY).map(|n| publisher.reader(n..n + 1, Start::Latest)).collect();
     for topic in 0..MANY {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use events::{Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use transport::HttpLimits;
+use transport::{HttpLimits, Transport};
 
 use crate::audit::{self, Deed};
 use crate::auth::{Authenticator, Grant};
 use crate::config::{Config, ConfigError, StoreConfig};
 use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
-use crate::metrics::labels::EvictionCause;
+use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
 use crate::presence::{self, Presence};
 use crate::problem::{Code, Problem};
@@ -78,6 +78,11 @@ impl App {
                 return Err(ConfigError::new("--store redis: this build has only --store memory"));
             }
         };
+        if config.database_url.is_some() {
+            tracing::warn!(
+                "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
+            );
+        }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
         let presence = Arc::new(Presence::new(limits.presence_ttl, Arc::new(presence::Memory)));
@@ -169,7 +174,9 @@ impl App {
         loop {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);
-            self.sessions.sweep();
+            for _ in 0..self.sessions.sweep() {
+                self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
+            }
             self.presence.sweep();
         }
     }

@@ -1,5 +1,6 @@
 //! Commands and replies, the same on a WebSocket and on `POST /v1/send`.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -213,7 +214,7 @@ impl Sender {
 
     fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
-        let wanted = at_least_one(body.topics)?;
+        let wanted = wanted(body.topics)?;
         let grant = Arc::clone(&self.grant.lock());
         if let Some(topic) = wanted.iter().find(|topic| !grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
@@ -245,7 +246,7 @@ impl Sender {
 
     fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
-        let unwanted = at_least_one(body.topics)?;
+        let unwanted = wanted(body.topics)?;
         let own = &self.grant.lock().user_topic;
         if let Some(topic) = unwanted.iter().find(|topic| *topic == own || topic.as_str() == "all") {
             return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
@@ -332,7 +333,10 @@ fn members<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|error| Problem::bad_request(format!("not a valid command: {error}")))
 }
 
-fn at_least_one(topics: Vec<Topic>) -> Result<Vec<Topic>, Problem> {
+/// The topics of a command, each once.
+fn wanted(mut topics: Vec<Topic>) -> Result<Vec<Topic>, Problem> {
+    let mut seen = HashSet::new();
+    topics.retain(|topic| seen.insert(topic.clone()));
     if topics.is_empty() { Err(Problem::bad_request("topics: at least one is needed")) } else { Ok(topics) }
 }
 
@@ -350,15 +354,24 @@ pub(crate) fn not_a_command() -> Vec<u8> {
     reply(None, Err(Problem::bad_request("a command is a text message")))
 }
 
-/// The reply to a command that came before the client was admitted.
+/// The reply to an `auth` that came before the client was admitted.
 #[must_use]
 pub(crate) fn early_reply(text: &str, result: Result<&Grant, Problem>) -> Vec<u8> {
-    let id = serde_json::from_str::<CommandBody>(text).ok().and_then(|body| body.id);
     let done = result.map(|grant| Done::Auth {
         user: grant.user.clone(),
         expires_at: grant.expires_at.map(time::rfc3339),
     });
-    reply(id.as_deref(), done)
+    reply(id_of(text).as_deref(), done)
+}
+
+/// The reply to a command that is not run.
+#[must_use]
+pub(crate) fn refusal(text: &str, problem: Problem) -> Vec<u8> {
+    reply(id_of(text).as_deref(), Err(problem))
+}
+
+fn id_of(text: &str) -> Option<Box<RawValue>> {
+    serde_json::from_str::<CommandBody>(text).ok()?.id
 }
 
 /// The token of an `auth` command; `None` if it is another, or none at all.

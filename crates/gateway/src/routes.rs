@@ -66,7 +66,16 @@ pub(crate) async fn answer(
     let query = head.uri.query().unwrap_or_default();
     let query = form_urlencoded::parse(query.as_bytes()).collect();
     let call = Call { app: &app, peer, head: &head, query };
-    let result = match check_head(&app, &head, framing) {
+    let is_stream = matches!(route, Route::Ws | Route::Sse | Route::Poll) && head.method == Method::GET;
+    // A stream takes the connection as it is, and would leave a body there to be read as the next request.
+    let has_stray_body = is_stream && !body.is_end_stream();
+    let checked = match check_head(&app, &head, framing) {
+        Ok(()) if has_stray_body => Err(Problem::bad_request("a GET for a stream has no body")),
+        checked => checked,
+    };
+    // Whoever sends such a head, or a proxy that let it pass, is not asked for another on this connection.
+    let is_last = checked.is_err() || framing != Framing::Plain;
+    let result = match checked {
         Ok(()) => call.dispatch(door, route, body).await,
         Err(problem) => Err(problem),
     };
@@ -76,7 +85,7 @@ pub(crate) async fn answer(
         Err(problem) => problem.response(),
     };
     app.origins.add_cors(peer, &head.headers, response.headers_mut());
-    if framing != Framing::Plain || app.is_draining() {
+    if is_last || app.is_draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status();
@@ -142,7 +151,13 @@ impl Call<'_> {
         if self.head.method == Method::OPTIONS && self.head.headers.contains_key(ORIGIN) {
             return Ok(Answer::Response(self.preflight()));
         }
-        match (route, &self.head.method) {
+        let method = match (&self.head.method, route) {
+            // hyper leaves the body out. A stream has no length to tell, and a poll would wait for nothing.
+            (&Method::HEAD, Route::History | Route::Stats | Route::Health | Route::Ready) => &Method::GET,
+            (&Method::HEAD, Route::Metrics | Route::Page) => &Method::GET,
+            (method, _) => method,
+        };
+        match (route, method) {
             (Route::Ws, &Method::GET) => upgrade::websocket(self).await,
             (Route::Sse, &Method::GET) => self.stream(Transport::Sse, &self.query).await,
             (Route::Poll, &Method::GET) => self.stream(Transport::Poll, &self.query).await,

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use transport::Outcome;
 
-use crate::commands::Sender;
+use crate::commands::{self, Sender};
 use crate::problem::{Code, Problem};
 use crate::routes::{Body, Call, json_bytes};
 use crate::sessions::Link;
@@ -29,14 +29,15 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
         None => Default::default(),
     };
     let sender = Sender::new(call.app, grant, address, key, topics, false);
+    let bytes_max = call.app.config.limits.command_bytes_max;
+    let check = |command: &str| {
+        let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));
+        if command.len() > bytes_max { Err(too_large()) } else { Ok(()) }
+    };
     let run = async |command: &str| {
-        let bytes_max = call.app.config.limits.command_bytes_max;
-        if command.len() > bytes_max {
-            return Err(Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes")));
-        }
         let Outcome { reply, changes } = sender.run(command).await;
         changes.into_iter().for_each(|change| handle.change(change));
-        Ok(reply)
+        reply
     };
     let text = str::from_utf8(body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     let is_many = text.trim_ascii_start().starts_with('[');
@@ -54,12 +55,17 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
             if at > 0 {
                 replies.push(b',');
             }
-            replies.extend(run(command.get()).await?);
+            // Those before it were run, so it is refused in its place.
+            replies.extend(match check(command.get()) {
+                Ok(()) => run(command.get()).await,
+                Err(problem) => commands::refusal(command.get(), problem),
+            });
         }
         replies.push(b']');
         replies
     } else {
-        run(text).await?
+        check(text)?;
+        run(text).await
     };
     Ok(json_bytes(answer))
 }

@@ -103,7 +103,14 @@ fn serve(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let limits = app.http_limits();
-        let drained = app.drained();
+        // Who comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
+        let came_late = app.is_draining();
+        let drained = async {
+            if came_late {
+                std::future::pending::<()>().await;
+            }
+            app.drained().await;
+        };
         let answer = |request, framing| routes::answer(Arc::clone(&app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, answer).await;
         if let Served::Detached { socket, received, plan } = served {
@@ -128,7 +135,12 @@ async fn stream(
 
 /// Answers a connection above the cap without reading from it.
 async fn turn_away(mut socket: TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BODY: &str = r#"{"type":"urn:throughline:problem:unavailable","title":"Not available now","status":503,"detail":"this gateway has too many connections","code":"unavailable"}"#;
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
+         Retry-After: 5\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        BODY.len()
+    );
     // Whoever does not take these few bytes at once does not get them.
-    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(FULL)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all((head + BODY).as_bytes())).await;
 }

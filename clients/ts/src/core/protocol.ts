@@ -70,7 +70,8 @@ export interface ReplyError {
 
 /** The answer to the command with the same id. */
 export interface Reply {
-  readonly reply: string
+  /** Null where the command had no id that could be read. */
+  readonly reply: string | null
   // biome-ignore lint/suspicious/noExplicitAny: its members depend on the operation.
   readonly ok?: any
   readonly error?: ReplyError
@@ -79,7 +80,7 @@ export interface Reply {
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 
 /** True for an object that can be a reply to a command. */
-export const isReply = (value: unknown): value is Reply => isObject(value) && typeof value.reply === 'string'
+export const isReply = (value: unknown): value is Reply => isObject(value) && 'reply' in value
 
 /**
  * True for a well-formed batch: text cursors, and sequenced events strictly rising. Anything else is treated

@@ -15,40 +15,28 @@ const CODES: Record<number, [CloseKind, number?]> = {
   4503: ['busy', 1000],
 }
 
-/** WebSocket. The token travels as a subprotocol: never in the address. */
+/** WebSocket. The token travels as a subprotocol: never in the address. @throws where there is none. */
 export function openWs(request: LinkRequest, { heard, message, closed }: LinkEvents): Link {
-  const { env } = request
+  const { WebSocket } = request.env
   const token = request.token()
-  let over = false
-  if (!env.WebSocket) {
-    const timer = env.setTimeout(() => closed({ kind: 'lost', message: 'no WebSocket here' }), 0)
-    return { close: () => env.clearTimeout(timer) }
-  }
+  if (!WebSocket) throw new Error('no WebSocket')
   const url = address(request, 'v1/ws').replace(/^http/, 'ws')
-  const socket = new env.WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL])
-  socket.onopen = () => {
-    if (!over) heard()
-  }
+  const socket = new WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL])
+  socket.onopen = heard
   socket.onmessage = ({ data }: { data: unknown }) => {
-    if (over) return
     heard()
     message(String(data))
   }
   // An error is always followed by a close, and only the close carries a code. Some runtimes throw what nobody hears.
   socket.onerror = () => {}
   socket.onclose = ({ code, reason }: { code: number; reason?: string }) => {
-    if (over) return
-    over = true
     const [kind, waitMs] = CODES[code] ?? ['lost']
-    closed({ kind, code, waitMs, message: reason || `closed with ${code}` })
+    closed({ kind, code, waitMs, message: reason || `closed: ${code}` })
   }
   return {
     send(text) {
-      if (!over && socket.readyState === 1) socket.send(text)
+      if (socket.readyState === 1) socket.send(text)
     },
-    close() {
-      over = true
-      socket.close()
-    },
+    close: () => socket.close(),
   }
 }

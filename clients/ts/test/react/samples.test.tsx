@@ -145,6 +145,7 @@ describe('the song editor', () => {
   it('sends operations, and applies those of others once each', async () => {
     const page = new Page()
     page.show(<CollaborativeEditor songId="song-1" token="token" />)
+    await vi.dynamicImportSettled()
     await page.advance(2000)
     await page.publish('room:song-1', 'presence.join', { user: 'ines', status: 'online', info: null, count: 1 })
     expect(screen.getByText('1 here')).toBeTruthy()

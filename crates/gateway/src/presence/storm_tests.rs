@@ -10,7 +10,7 @@ use serde_json::Value;
 use transport::Transport;
 
 use super::{Memory, Presence, Status};
-use crate::sessions::{Caps, Registration, Sessions};
+use crate::sessions::{Caps, Registration, Sessions, Who};
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -50,7 +50,7 @@ impl World {
     fn guest(&self, user: usize, room: &str) -> Guest {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let registered =
-            self.sessions.register(&format!("u{user:04}"), None, address, Transport::Ws, CAPS).unwrap();
+            self.sessions.register(&format!("u{user:04}"), Who::New, address, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
         Guest {
             registration: Some(registered),

@@ -294,6 +294,10 @@ fn replies_fit_the_schema() {
     assert_eq!(reply(r#"{"id":"3","op":"auth","token":"x"}"#)["error"]["code"], "unauthenticated");
     let subscribed = reply(r#"{"id":4,"op":"subscribe","topics":["room:1"]}"#);
     assert_eq!(subscribed, json!({ "reply": 4, "ok": { "topics": ["user:alice", "all", "room:1"] } }));
+    let twice = reply(r#"{"id":10,"op":"subscribe","topics":["room:1","room:2","room:2"]}"#);
+    assert_eq!(twice["ok"]["topics"], json!(["user:alice", "all", "room:1", "room:2"]));
+    let none = reply(r#"{"id":11,"op":"unsubscribe","topics":["room:2","room:3"]}"#);
+    assert_eq!(none["ok"]["topics"], json!(["user:alice", "all", "room:1"]));
     let left = reply(r#"{"id":"5","op":"unsubscribe","topics":["room:1"]}"#);
     assert_eq!(left["ok"]["topics"], json!(["user:alice", "all"]));
     let published =
@@ -361,6 +365,17 @@ fn a_gateway_that_drains_says_so() {
     };
     assert_eq!(bye["bye"]["reason"], "drain");
     assert_eq!(socket.next_frame(soon()), Some(Sent::Close(1001)));
+    for path in ["/ready", "/v1/sse?user=alice", "/v1/poll?user=alice"] {
+        let answer = gateway.get(path, &[]);
+        problem(&schemas, &answer, 503, "unavailable");
+        assert!(answer.head.headers["retry-after"].parse::<u64>().is_ok(), "{path}");
+    }
+    let mut late = Connection::open(gateway.address());
+    late.ask_for_websocket("/v1/ws?user=alice", &[]);
+    assert_eq!(late.head(soon()).status, 101);
+    assert_eq!(late.next_frame(soon()), Some(Sent::Close(4503)));
+    drop(late);
+    ok(&schemas, "health", &gateway.get("/health", &[]));
     drop(socket);
     assert_eq!(gateway.exit_code(Duration::from_secs(40)), Some(0));
 }
