@@ -214,14 +214,19 @@ impl Sender {
 
     fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
-        let wanted = each_once(body.topics)?;
+        let wanted = wanted(body.topics)?;
         let grant = Arc::clone(&self.grant.lock());
         if let Some(topic) = wanted.iter().find(|topic| !grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
         let joining = body.presence.map(|joining| joining.check(&grant)).transpose()?;
         let mut topics = self.topics.lock();
-        let new: Vec<Topic> = wanted.iter().filter(|topic| !topics.contains(topic)).cloned().collect();
+        let mut new: Vec<Topic> = Vec::new();
+        for topic in &wanted {
+            if !topics.contains(topic) && !new.contains(topic) {
+                new.push(topic.clone());
+            }
+        }
         let topics_max = self.app.config.limits.topics_per_session_max;
         if topics.len() + new.len() > topics_max {
             let detail = format!("a session has at most {topics_max} topics");
@@ -241,7 +246,7 @@ impl Sender {
 
     fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
-        let unwanted = each_once(body.topics)?;
+        let unwanted = wanted(body.topics)?;
         let own = &self.grant.lock().user_topic;
         if let Some(topic) = unwanted.iter().find(|topic| *topic == own || topic.as_str() == "all") {
             return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
@@ -329,7 +334,7 @@ fn members<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 }
 
 /// The topics of a command, each once.
-fn each_once(mut topics: Vec<Topic>) -> Result<Vec<Topic>, Problem> {
+fn wanted(mut topics: Vec<Topic>) -> Result<Vec<Topic>, Problem> {
     let mut seen = HashSet::new();
     topics.retain(|topic| seen.insert(topic.clone()));
     if topics.is_empty() { Err(Problem::bad_request("topics: at least one is needed")) } else { Ok(topics) }

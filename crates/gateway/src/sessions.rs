@@ -242,10 +242,10 @@ impl Sessions {
         let connection =
             Connection { number, transport, handle: handle.clone(), topics: Arc::clone(&topics) };
         entry.connections.push(connection);
+        self.presence.connect(&key, true);
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
         let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
         entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
-        self.presence.connect(&key, true);
         if let Some(forgotten) = table.forget_lapsed(&key.user, now) {
             self.presence.retain(&forgotten, |_| false);
         }

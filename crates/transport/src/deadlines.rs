@@ -108,24 +108,6 @@ impl Deadlines {
         deadlines
     }
 
-    /// A batch comes at least this often.
-    pub(crate) fn heartbeat(&self) -> Duration {
-        self.heartbeat.into()
-    }
-
-    /// How long writing may be blocked.
-    pub(crate) fn write_timeout(&self) -> Duration {
-        self.write_timeout.into()
-    }
-
-    fn interval(&self) -> Duration {
-        self.interval.into()
-    }
-
-    fn moment(&self, at: Instant) -> Moment {
-        Moment::since(self.start, at)
-    }
-
     /// Ephemeral events come in one batch in this time at most; zero: as they come.
     pub(crate) fn space_ephemeral(&mut self, spacing: Duration) {
         self.ephemeral_spacing = spacing.into();
@@ -133,7 +115,7 @@ impl Deadlines {
 
     /// Whether ephemeral events have to wait.
     pub(crate) fn is_ephemeral_spaced(&self, now: Instant) -> bool {
-        self.ephemeral_spaced_until.is_some() && !self.is_past(self.ephemeral_spaced_until, now)
+        self.ephemeral_spaced_until.is_some_and(|at| at > self.moment(now))
     }
 
     /// Whether ephemeral events have waited long enough.
@@ -150,6 +132,24 @@ impl Deadlines {
     pub(crate) fn ephemeral_sent(&mut self, now: Instant) {
         let spacing = Duration::from(self.ephemeral_spacing);
         self.ephemeral_spaced_until = (!spacing.is_zero()).then(|| self.moment(now) + spacing);
+    }
+
+    /// A batch comes at least this often.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.heartbeat.into()
+    }
+
+    /// How long writing may be blocked.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        self.write_timeout.into()
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval.into()
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        Moment::since(self.start, at)
     }
 
     /// A poll's wait ends at `at`.

@@ -343,7 +343,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         match read {
             Ok(span) => {
-                // A read that held them back left them where they wait; woken by them alone, it has nothing to say.
                 self.deadlines.ephemeral_waits(holds_ephemeral && self.reader.has_ephemeral());
                 if events.last().is_some_and(|event| event.seq().is_none()) {
                     self.deadlines.ephemeral_sent(now);
