@@ -21,7 +21,7 @@ use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
-use crate::sessions::{Key, NoMember};
+use crate::sessions::{Key, NoMember, Scope};
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -31,12 +31,11 @@ const REFUSALS_MAX: u32 = 30;
 pub(crate) struct Sender {
     app: Arc<App>,
     user: Arc<str>,
-    grant: Mutex<Arc<Grant>>,
+    /// What the commands may do, and the topics that they change.
+    scope: Arc<Scope>,
     address: IpAddr,
     /// The session that the commands are for; `None`: the request names none.
     session: Option<Key>,
-    /// The topics of the session that the commands are for.
-    topics: Arc<Mutex<Vec<Topic>>>,
     /// Whether the session's topics can be changed while it runs.
     is_websocket: bool,
     /// Commands refused by the rate limit since the last that was not.
@@ -117,26 +116,17 @@ enum Done {
 }
 
 impl Sender {
-    /// A sender with this grant, for the session that has these topics.
+    /// A sender with the scope of a WebSocket, or of a request to `POST /v1/send`.
     #[must_use]
     pub(crate) fn new(
         app: &Arc<App>,
-        grant: Arc<Grant>,
+        scope: Arc<Scope>,
         address: IpAddr,
         session: Option<Key>,
-        topics: Arc<Mutex<Vec<Topic>>>,
         is_websocket: bool,
     ) -> Self {
-        Self {
-            app: Arc::clone(app),
-            user: grant.user.as_str().into(),
-            grant: Mutex::new(grant),
-            address,
-            session,
-            topics,
-            is_websocket,
-            refusals: Mutex::new(0),
-        }
+        let user = scope.grant.lock().user.as_str().into();
+        Self { app: Arc::clone(app), user, scope, address, session, is_websocket, refusals: Mutex::new(0) }
     }
 
     /// Runs one command.
@@ -179,7 +169,7 @@ impl Sender {
     ) -> Result<Done, Problem> {
         match body.op.as_str() {
             "ping" => Ok(Done::Ping { time: time::rfc3339(SystemTime::now()) }),
-            "auth" => self.refresh(&members::<AuthBody>(text)?.token, changes).await,
+            "auth" => self.refresh(&members::<AuthBody>(text)?.token).await,
             "subscribe" => self.subscribe(members(text)?, changes),
             "unsubscribe" => self.unsubscribe(members(text)?, changes),
             "publish" => self.publish(text).await,
@@ -189,38 +179,31 @@ impl Sender {
     }
 
     /// Takes a new token for the same user. What it no longer allows is dropped at once.
-    async fn refresh(&self, token: &str, changes: &mut Vec<Change>) -> Result<Done, Problem> {
+    async fn refresh(&self, token: &str) -> Result<Done, Problem> {
         let verified = self.app.auth.verify(token).await;
         let grant = verified.inspect_err(|refusal| self.app.metrics.auth_failed((*refusal).into()))?;
         if *grant.user != *self.user {
             self.app.metrics.auth_failed(AuthFailure::Subject);
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
-        let mut topics = self.topics.lock();
-        let (kept, dropped): (Vec<_>, Vec<_>) =
-            topics.drain(..).partition(|topic| grant.may_subscribe(topic));
-        *topics = kept;
-        drop(topics);
-        changes.push(Change::Unsubscribe(dropped));
+        *self.scope.grant.lock() = Arc::clone(&grant);
         if let Some(session) = &self.session {
-            self.app.presence.retain(session, |topic| grant.may_subscribe(topic));
+            self.app.sessions.renew(session, &grant, self.app.lens(&grant).as_ref());
         }
-        changes.push(Change::Lens(self.app.lens(&grant)));
-        changes.push(Change::Expiry(expiry_of(&grant)));
         let expires_at = grant.expires_at.map(time::rfc3339);
-        *self.grant.lock() = grant;
         Ok(Done::Auth { user: self.user.as_ref().into(), expires_at })
     }
 
     fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let wanted = wanted(body.topics)?;
-        let grant = Arc::clone(&self.grant.lock());
+        // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
+        let grant = self.scope.grant.lock();
         if let Some(topic) = wanted.iter().find(|topic| !grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
         let joining = body.presence.map(|joining| joining.check(&grant)).transpose()?;
-        let mut topics = self.topics.lock();
+        let mut topics = self.scope.topics.lock();
         let mut new: Vec<Topic> = Vec::new();
         for topic in &wanted {
             if !topics.contains(topic) && !new.contains(topic) {
@@ -236,6 +219,7 @@ impl Sender {
         changes.push(Change::Subscribe(new));
         let all = topics.clone();
         drop(topics);
+        drop(grant);
         if let Some((status, info)) = joining {
             for topic in &wanted {
                 self.join(topic, status, info.clone())?;
@@ -247,11 +231,11 @@ impl Sender {
     fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let unwanted = wanted(body.topics)?;
-        let own = &self.grant.lock().user_topic;
-        if let Some(topic) = unwanted.iter().find(|topic| *topic == own || topic.as_str() == "all") {
+        let own = self.scope.grant.lock().user_topic.clone();
+        if let Some(topic) = unwanted.iter().find(|topic| **topic == own || topic.as_str() == "all") {
             return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
         }
-        let mut topics = self.topics.lock();
+        let mut topics = self.scope.topics.lock();
         topics.retain(|topic| !unwanted.contains(topic));
         changes.push(Change::Unsubscribe(unwanted.clone()));
         if let Some(session) = &self.session {
@@ -261,7 +245,7 @@ impl Sender {
     }
 
     fn presence(&self, body: PresenceBody) -> Result<Done, Problem> {
-        let grant = Arc::clone(&self.grant.lock());
+        let grant = Arc::clone(&self.scope.grant.lock());
         if !grant.may_subscribe(&body.topic) {
             return Err(self.forbidden(&format!("subscribing to {} is not allowed", body.topic)));
         }
@@ -279,7 +263,13 @@ impl Sender {
             NoMember::Full => {
                 Problem::bad_request(format!("a session is a member of at most {topics_max} topics"))
             }
-        })
+        })?;
+        // A grant that was renewed since it was looked at dropped what there was then.
+        if !self.scope.grant.lock().may_subscribe(topic) {
+            self.app.presence.retain(session, |other| other != topic);
+            return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
+        }
+        Ok(())
     }
 
     fn forbidden(&self, detail: &str) -> Problem {
@@ -295,7 +285,7 @@ impl Sender {
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher = Publisher::Grant(Arc::clone(&self.grant.lock()), self.address);
+        let publisher = Publisher::Grant(Arc::clone(&self.scope.grant.lock()), self.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));

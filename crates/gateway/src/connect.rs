@@ -23,7 +23,7 @@ use crate::commands::{self, Sender};
 use crate::early::Early;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome};
 use crate::problem::{Code, Problem};
-use crate::sessions::{Full, Registration, Who};
+use crate::sessions::{Full, Registration, Scope, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -120,8 +120,7 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
             audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
         }
     })?;
-    let registration = register(app, &asked, &grant)?;
-    *registration.topics.lock() = topics;
+    let registration = register(app, &asked, Scope::new(Arc::clone(&grant), topics))?;
     // A session that is continued may come with a smaller grant.
     app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
@@ -156,21 +155,22 @@ fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<T
     Ok(topics)
 }
 
-fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Problem> {
+fn register(app: &App, asked: &Asked, scope: Scope) -> Result<Registration, Problem> {
+    let user = scope.grant.lock().user.clone();
     let who = match asked.request.session.as_deref() {
         Some(id) => Who::Session(id),
         // Without a hello it is never told an id, so it cannot come back with one.
         None if asked.transport == Transport::Poll && asked.request.after != After::Latest => Who::Unnamed,
         None => Who::New,
     };
-    let registered = app.sessions.register(&grant.user, who, asked.address, asked.transport, app.caps());
+    let registered = app.sessions.register(scope, who, asked.address, asked.transport, app.caps());
     registered.map_err(|full| {
         let (kind, detail) = match full {
             Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
             Full::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
         };
         app.metrics.rate_limited(kind);
-        audit::record(Deed::LimitReached, &grant.user, asked.address, detail);
+        audit::record(Deed::LimitReached, &user, asked.address, detail);
         Problem::new(Code::RateLimited, detail)
     })
 }
@@ -336,7 +336,7 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         },
         write_timeout: streams.write_timeout,
     };
-    let topics = registration.topics.lock().clone();
+    let topics = registration.scope.topics.lock().clone();
     let mut reader = Reader::new(&app.log, &topics, request.types, start);
     reader.look_through(app.lens(&grant));
     let identity = Arc::new(Identity {
@@ -368,10 +368,9 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
     let is_websocket = transport == Transport::Ws;
     let sender = Sender::new(
         &app,
-        grant,
+        Arc::clone(&registration.scope),
         asked.address,
         Some(registration.key().clone()),
-        Arc::clone(&registration.topics),
         is_websocket,
     );
     let client = Client::new(transport, sender, Arc::clone(&metrics), registration);

@@ -1,5 +1,7 @@
 //! `POST /v1/send`: the commands of clients whose transport has no way back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use serde_json::value::RawValue;
@@ -9,7 +11,7 @@ use transport::Outcome;
 use crate::commands::{self, Sender};
 use crate::problem::{Code, Problem};
 use crate::routes::{Body, Call, json_bytes};
-use crate::sessions::Link;
+use crate::sessions::{Link, Scope};
 
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;
@@ -24,11 +26,13 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
     if session.is_some() && link.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
-    let (key, handle, topics) = match link {
-        Some(Link { key, handle, topics }) => (Some(key), handle, topics),
+    let (key, handle) = match link {
+        Some(Link { key, handle }) => (Some(key), handle),
         None => Default::default(),
     };
-    let sender = Sender::new(call.app, grant, address, key, topics, false);
+    // What these commands may do is what this request's token allows, whatever the session's own does.
+    let scope = Arc::new(Scope::new(grant, Vec::new()));
+    let sender = Sender::new(call.app, scope, address, key, false);
     let bytes_max = call.app.config.limits.command_bytes_max;
     let check = |command: &str| {
         let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));

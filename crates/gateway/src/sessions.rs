@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Data, Topic};
+use events::{Data, Lens, Topic};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
-use transport::{Bye, ByeReason, Handle, Transport};
+use transport::{Bye, ByeReason, Change, Handle, Transport};
 
+use crate::auth::Grant;
+use crate::commands;
 use crate::pacing;
 use crate::presence::{Presence, Status};
 
@@ -81,7 +83,33 @@ struct Connection {
     number: u64,
     transport: Transport,
     handle: Handle,
-    topics: Arc<Mutex<Vec<Topic>>>,
+    scope: Arc<Scope>,
+}
+
+/// What a connection may see and sees. The grant is locked before the topics.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// What the client's commands may do.
+    pub grant: Mutex<Arc<Grant>>,
+    /// What it is subscribed to.
+    pub topics: Mutex<Vec<Topic>>,
+}
+
+impl Scope {
+    /// A grant, and topics that it allows.
+    #[must_use]
+    pub(crate) fn new(grant: Arc<Grant>, topics: Vec<Topic>) -> Self {
+        Self { grant: Mutex::new(grant), topics: Mutex::new(topics) }
+    }
+
+    /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.
+    pub(crate) fn renew(&self, grant: &Arc<Grant>) -> Vec<Topic> {
+        *self.grant.lock() = Arc::clone(grant);
+        let mut topics = self.topics.lock();
+        let (kept, dropped) = topics.drain(..).partition(|topic| grant.may_subscribe(topic));
+        *topics = kept;
+        dropped
+    }
 }
 
 #[derive(Debug, Default)]
@@ -118,8 +146,6 @@ pub(crate) struct Link {
     pub key: Key,
     /// By which its connection is reached.
     pub handle: Handle,
-    /// What it is subscribed to.
-    pub topics: Arc<Mutex<Vec<Topic>>>,
 }
 
 /// What `GET /v1/stats` says about connections.
@@ -146,8 +172,8 @@ pub(crate) struct Registration {
     pub switched_from: Option<Transport>,
     /// By which the session is reached.
     pub handle: Handle,
-    /// What it is subscribed to.
-    pub topics: Arc<Mutex<Vec<Topic>>>,
+    /// What it may see and sees.
+    pub scope: Arc<Scope>,
 }
 
 impl Registration {
@@ -197,12 +223,14 @@ impl Sessions {
     /// When a cap is reached.
     pub(crate) fn register(
         self: &Arc<Self>,
-        user: &str,
+        scope: Scope,
         who: Who<'_>,
         address: IpAddr,
         transport: Transport,
         caps: Caps,
     ) -> Result<Registration, Full> {
+        let grant = Arc::clone(&scope.grant.lock());
+        let user = grant.user.as_str();
         let mut table = self.table.lock();
         let now = Instant::now();
         let user: Arc<str> =
@@ -221,7 +249,7 @@ impl Sessions {
         table.next_number += 1;
         let number = table.next_number;
         let handle = Handle::default();
-        let topics = Arc::new(Mutex::new(Vec::new()));
+        let scope = Arc::new(scope);
         let is_new = !table.sessions.contains_key(&key);
         if is_new {
             table.users.entry(Arc::clone(&key.user)).or_default().push(Arc::clone(&key.id));
@@ -239,8 +267,7 @@ impl Sessions {
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
-        let connection =
-            Connection { number, transport, handle: handle.clone(), topics: Arc::clone(&topics) };
+        let connection = Connection { number, transport, handle: handle.clone(), scope: Arc::clone(&scope) };
         entry.connections.push(connection);
         self.presence.connect(&key, true);
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
@@ -257,7 +284,7 @@ impl Sessions {
             });
         }
         let switched_from = (last_transport != transport).then_some(last_transport);
-        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, topics })
+        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, scope })
     }
 
     /// Ends every session of a user. Returns how many.
@@ -296,9 +323,22 @@ impl Sessions {
     pub(crate) fn link(&self, user: &str, id: &str) -> Option<Link> {
         let table = self.table.lock();
         let (key, entry) = table.sessions.get_key_value(&Key { user: user.into(), id: id.into() })?;
-        let link = |connection: &Connection| (connection.handle.clone(), Arc::clone(&connection.topics));
-        let (handle, topics) = entry.connections.last().map(link).unwrap_or_default();
-        Some(Link { key: key.clone(), handle, topics })
+        let handle = entry.connections.last().map(|connection| connection.handle.clone());
+        Some(Link { key: key.clone(), handle: handle.unwrap_or_default() })
+    }
+
+    /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
+    /// those that a newer one replaces included.
+    pub(crate) fn renew(&self, key: &Key, grant: &Arc<Grant>, lens: Option<&Arc<dyn Lens>>) {
+        let table = self.table.lock();
+        for connection in table.sessions.get(key).into_iter().flat_map(|entry| &entry.connections) {
+            let dropped = connection.scope.renew(grant);
+            // The connection's own commands are no exception: of two grants at once, the same is the last everywhere.
+            connection.handle.change(Change::Unsubscribe(dropped));
+            connection.handle.change(Change::Lens(lens.cloned()));
+            connection.handle.change(Change::Expiry(commands::expiry_of(grant)));
+        }
+        self.presence.retain(key, |topic| grant.may_subscribe(topic));
     }
 
     /// Counts, naming up to `users_max` users.
@@ -330,7 +370,7 @@ impl Sessions {
         let mut by_topic: HashMap<Topic, usize> = HashMap::new();
         for connection in table.sessions.values().flat_map(|entry| &entry.connections) {
             // The first two are the user's own and `all`.
-            for topic in connection.topics.lock().iter().skip(2) {
+            for topic in connection.scope.topics.lock().iter().skip(2) {
                 *by_topic.entry(topic.clone()).or_default() += 1;
             }
         }

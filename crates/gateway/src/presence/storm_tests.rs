@@ -10,7 +10,8 @@ use serde_json::Value;
 use transport::Transport;
 
 use super::{Memory, Presence, Status};
-use crate::sessions::{Caps, Registration, Sessions, Who};
+use crate::auth::Grant;
+use crate::sessions::{Caps, Registration, Scope, Sessions, Who};
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -49,8 +50,9 @@ impl World {
 
     fn guest(&self, user: usize, room: &str) -> Guest {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let registered =
-            self.sessions.register(&format!("u{user:04}"), Who::New, address, Transport::Ws, CAPS).unwrap();
+        let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
+        let scope = Scope::new(grant, Vec::new());
+        let registered = self.sessions.register(scope, Who::New, address, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
         Guest {
             registration: Some(registered),
