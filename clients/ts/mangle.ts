@@ -7,7 +7,7 @@ import { minify } from 'terser'
 export const INTERNAL = `
   begin blockedUntil block canRefresh chain changed climbing closeAt command deliver dispatch drain emit ended expected failedAt
   firstAt flaky follows forget graceFrom greeted hear heard heardAt heartbeatMs history http judge kind ladder lastClose
-  lasting  leaving metDeployment newSession nextAt openedAt pad pingAt plan provenAt queue receive refreshToken reopen retryAt
+  lasting  leaving metDeployment newSession nextAt openedAt pingAt plan provenAt queue receive refreshToken reopen retryAt
   rungs standing startedAt step strikes suspect syncTopics take upgraded waiting waitMs wakeAt wanted weight writer
 `
   .trim()
@@ -19,7 +19,7 @@ export function mangle() {
   return {
     name: 'mangle',
     async renderChunk(code: string, chunk: { fileName: string }) {
-      if (!/^(index|react|components|query|document-[^.]*)\.c?js$/.test(chunk.fileName)) return null
+      if (!/^(index|react|components|query|(document|tabs)-[^.]*)\.c?js$/.test(chunk.fileName)) return null
       const properties = chunk.fileName.startsWith('index') ? { regex, builtins: true } : false
       const { code: short = '', map } = await minify(code, {
         module: chunk.fileName.endsWith('.js'),

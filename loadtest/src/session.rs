@@ -396,7 +396,7 @@ mod tests {
                 session.ready && session.partial.is_empty() && ended.is_none(),
                 "{transport:?} cut at {cut}"
             );
-            assert_eq!(session.position, b"e.6");
+            assert_eq!(session.position, b"e.6 s");
         }
     }
 

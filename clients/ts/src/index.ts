@@ -1,7 +1,7 @@
 /** The framework-free client: one resumable session over the best transport that the network lets through. */
 export { type Client, type ClientState, createClient } from './core/client.js'
 export { type Command, CommandError } from './core/commands.js'
-export type { Env, PageLike, SocketLike, StorageLike } from './core/env.js'
+export type { ChannelLike, Env, LocksLike, PageLike, SocketLike, StorageLike } from './core/env.js'
 export type { PageSignal, Phase, SwitchReason, Telemetry } from './core/ladder-types.js'
 export type { ClientError, ClientOptions } from './core/options.js'
 export type { Batch, Bye, EventMap, Hello, Reset, ThroughlineEvent, Transport } from './core/protocol.js'

@@ -102,6 +102,22 @@ describe('topics', () => {
   })
 })
 
+describe.each(['ws', 'sse', 'poll'] as const)('topics of a client on %s', (transport) => {
+  it('that are wanted before it is connected are heard', async () => {
+    const { client } = connectTo(server, { transports: [transport] })
+    const heard: string[] = []
+    client.room('a').onAny(() => heard.push('in the same turn'))
+    await server.clock.advance(server.latencyMs)
+    client.room('b').onAny(() => heard.push('while it connects'))
+    await server.clock.advance(3 * SECOND)
+    server.publish('room:a', 'said')
+    server.publish('room:b', 'said')
+    await server.clock.advance(SECOND)
+    expect(heard).toEqual(['in the same turn', 'while it connects'])
+    expect(server.open[transport]).toBe(1)
+  })
+})
+
 describe('commands', () => {
   it('reject when the link is lost, as their fate is unknown', async () => {
     const { client } = connectTo(server)

@@ -13,12 +13,17 @@ const RUNTIME =
   reason replace response round seq send set setItem setTimeout shift signal size slice some sort splice split startsWith
   status stringify text then url value values visibilityState warn connection document addListener`.split(/\s+/)
 
-/** Names in files that describe the API, the protocol or the runtime. */
-const PUBLIC = ['protocol', 'options', 'env', 'timing', 'topic', 'commands']
+/** What goes over the wire: parameters, and members of commands. */
+const WIRE =
+  `after topics types interval heartbeat session user wait pad access_token op topic type data key ttl_ms expect event_id
+  ephemeral status info token id reply ok error code message seq`.split(/\s+/)
+
+/** Files that describe the API, the protocol, the runtime, or what passes between two files of the build. */
+const PUBLIC = ['protocol', 'options', 'env', 'timing', 'topic', 'commands', 'tabs']
 
 describe('the names that the build shortens', () => {
-  it('are not the runtime’s', () => {
-    expect(INTERNAL.filter((name) => RUNTIME.includes(name))).toEqual([])
+  it('are neither the runtime’s nor the protocol’s', () => {
+    expect(INTERNAL.filter((name) => RUNTIME.includes(name) || WIRE.includes(name))).toEqual([])
   })
 
   it.each(PUBLIC)('are not members described in %s.ts', (file) => {

@@ -254,6 +254,11 @@ impl Data {
         Self::from_raw(&raw)
     }
 
+    /// Takes back what [`Data::as_bytes`] gave, from a store that knows its bytes to be whole.
+    pub(crate) fn from_store(json: Bytes) -> Self {
+        Self(json)
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -18,7 +18,7 @@
 //! * `directory`: all topics; `budget`: who gives way when memory is used up.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
 //! * `reader`: [`Reader`], one cursor over many topics; `filter`: [`TypeFilter`].
-//! * `store`: the [`Store`] trait and the stores.
+//! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`].
 
 mod aside;
 mod budget;
@@ -44,5 +44,8 @@ pub use lineage::Located;
 pub use log::{Evictions, Fact, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
-pub use store::{Appended, BoxFuture, Memory, Rejection, Store, Unavailable};
+pub use store::{
+    Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, Memory, Recovered, Rejection, Store,
+    Unavailable,
+};
 pub use topic_name::{Topic, TopicError};

@@ -1,4 +1,4 @@
-import { type Command, unavailable } from './commands.js'
+import { type Command, refused, unavailable } from './commands.js'
 import { createConnection } from './connection.js'
 import { createEmitter, report } from './emitter.js'
 import { runtimeEnv } from './env.js'
@@ -7,6 +7,7 @@ import type { ClientError, ClientOptions } from './options.js'
 import type { EventMap, Hello, Reset, ThroughlineEvent, Transport } from './protocol.js'
 import type { Delivery } from './session.js'
 import { iterate } from './stream.js'
+import type { Tabs } from './tabs.js'
 import type { Member, PresenceStatus, Topic } from './topic.js'
 
 /** One immutable view of the client. Two views are the same object as long as nothing changed. */
@@ -70,13 +71,15 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   let releaseTimer: unknown
   let snapshot: ClientState | null = null
   let syncing = false
+  let tabs: Tabs | null = null
+  let joining = false
 
   const connection = createConnection(options, env, () => new Set(wanted.keys()), {
-    deliver,
-    changed() {
-      snapshot = null
-      emitter.emit('state', null)
+    drained(before, deliveries, cursor) {
+      for (const delivery of deliveries) deliver(delivery)
+      tabs?.relay(before, deliveries, cursor)
     },
+    changed,
     // A new session knows nothing of where this user said to be.
     hello() {
       for (const [topic, presence] of present) {
@@ -97,11 +100,70 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
     for (const name of [`type ${heard.type}`, `topic ${heard.topic}`, 'any']) emitter.emit(name, heard)
   }
 
+  function view(): ClientState {
+    if (snapshot?.cursor === session.cursor) return snapshot as ClientState
+    const transport = connection.transport()
+    snapshot = Object.freeze({
+      phase: ladder.phase,
+      transport,
+      isRealtime: transport === 'ws' || transport === 'sse',
+      retryCount: transport ? 0 : ladder.retryCount,
+      nextRetryAt: ladder.retryAt || null,
+      latencyMs: transport === 'ws' ? connection.latencyMs : null,
+      error: connection.error,
+      ...tabs?.led()?.state,
+      cursor: session.cursor,
+    })
+    return snapshot
+  }
+
+  function changed(): void {
+    snapshot = null
+    emitter.emit('state', null)
+  }
+
+  function start(): void {
+    if (options.share !== 'tabs' || !env.locks || !env.channel) return connection.start()
+    if (tabs) return tabs.start()
+    if (joining) return
+    joining = true
+    import('./tabs.js').then(({ joinTabs }) => {
+      tabs = joinTabs({
+        env,
+        name: `throughline:${connection.base}:${options.user ?? ''}`,
+        replyMs: timing.reply,
+        connect: connection.start,
+        disconnect: connection.stop,
+        state: view,
+        hello: () => connection.hello,
+        topics: () => new Set(wanted.keys()),
+        want,
+        run: connection.command,
+        cursor: () => session.cursor,
+        accept(deliveries, cursor) {
+          const topics = [...wanted.keys(), ...(tabs?.led()?.hello?.topics.slice(0, 2) ?? [])]
+          session.skip(cursor)
+          // The leader is told of topics that only other tabs want.
+          for (const one of deliveries) if ('reset' in one || topics.includes(one.topic)) deliver(one)
+        },
+        refused,
+        refresh: changed,
+      })
+      if (joining) tabs.start()
+    }, connection.start)
+  }
+
+  function stop(): void {
+    joining = false
+    if (tabs) tabs.stop()
+    else connection.stop()
+  }
+
   /** First use connects; so does holding a client that was closed. */
   function interest(): void {
     const { phase, lastClose } = ladder
     const again = holders > 0 && phase === 'closed' && !lastClose
-    if (again || (phase === 'idle' && options.autoConnect !== false)) connection.start()
+    if (again || (phase === 'idle' && options.autoConnect !== false)) start()
   }
 
   function listen(name: string, listener: (event: never) => void): () => void {
@@ -134,10 +196,11 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
     interest()
     return new Promise((resolve, reject) => {
       const check = (): void => {
-        const closed = ladder.phase === 'closed'
-        if (!closed && !connection.transport()) return
+        const { phase, transport, error } = view()
+        const closed = phase === 'closed'
+        if (!closed && !transport) return
         off()
-        if (closed) reject(unavailable(connection.error?.message ?? 'closed'))
+        if (closed) reject(unavailable(error?.message ?? 'closed'))
         else resolve()
       }
       const off = emitter.on('state', check)
@@ -147,7 +210,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
 
   async function send(command: Command): Promise<unknown> {
     await ready()
-    return connection.command(command)
+    return tabs?.led() ? tabs.send(command) : connection.command(command)
   }
 
   function topic(name: string): Topic<M> {
@@ -182,26 +245,14 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
 
   return {
     get state() {
-      if (snapshot?.cursor === session.cursor) return snapshot as ClientState
-      const transport = connection.transport()
-      snapshot = Object.freeze({
-        phase: ladder.phase,
-        transport,
-        isRealtime: transport === 'ws' || transport === 'sse',
-        retryCount: transport ? 0 : ladder.retryCount,
-        nextRetryAt: ladder.retryAt || null,
-        latencyMs: transport === 'ws' ? connection.latencyMs : null,
-        cursor: session.cursor,
-        error: connection.error,
-      })
-      return snapshot
+      return view()
     },
     get hello() {
-      return connection.hello
+      return tabs?.led()?.hello ?? connection.hello
     },
     subscribe: (listener) => emitter.on('state', listener),
-    connect: connection.start,
-    close: connection.stop,
+    connect: start,
+    close: stop,
     acquire() {
       holders += 1
       env.clearTimeout(releaseTimer)
@@ -209,7 +260,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
       let held = true
       return () => {
         if (held) holders -= 1
-        if (held && !holders) releaseTimer = env.setTimeout(connection.stop, timing.release)
+        if (held && !holders) releaseTimer = env.setTimeout(stop, timing.release)
         held = false
       }
     },

@@ -20,7 +20,8 @@ const WAITING_MAX = 1000
 
 /** What the connection tells its owner. */
 export interface ConnectionEvents {
-  deliver(delivery: Delivery): void
+  /** Everything up to `cursor` is there. */
+  drained(before: string | null, deliveries: readonly Delivery[], cursor: string): void
   changed(): void
   hello(hello: Hello): void
 }
@@ -92,6 +93,7 @@ export function createConnection(
 
   function start(): void {
     if (ladder.started) return
+    if (getToken) tokens.wanted = 'connect'
     unlisten = env.page.listen((signal) => dispatch(() => ladder.page(signal)))
     dispatch(() => {
       const now = env.now()
@@ -200,8 +202,8 @@ export function createConnection(
         closed({ kind: 'lost', message: String(error) })
       }
     }
-    if (!tokens.wanted) connect()
-    else tokens.get().then(connect, (error) => closed({ kind: 'busy', message: `no token: ${error}` }))
+    // A moment later in any case: what is subscribed to in the same turn is asked for at once.
+    tokens.get().then(connect, (error) => closed({ kind: 'busy', message: `no token: ${error}` }))
   }
 
   function requestOf(state?: LinkState, chain?: Chain, pad = false): LinkRequest {
@@ -279,9 +281,17 @@ export function createConnection(
       hello = inUse.hello
       sessionId = hello.session
       events.hello(hello)
+      // A stream cannot be told in band what has been subscribed to since it was opened.
+      if (writer.transport === 'sse' && [...topics()].join() !== [...inUse.topics].join()) {
+        inbox.push(() => ladder.reopen())
+      }
     }
     if (session.follows(inUse.chain)) {
-      for (const delivery of session.drain(inUse.chain)) events.deliver(delivery)
+      const before = session.cursor
+      const deliveries = session.drain(inUse.chain)
+      if (session.cursor !== null && (session.cursor !== before || deliveries.length)) {
+        events.drained(before, deliveries, session.cursor)
+      }
     } else {
       end(writer)
       inbox.push(() => ladder.closed(writer, { kind: 'gap', message: 'opened before a reset' }))
@@ -388,6 +398,7 @@ export function createConnection(
   }
 
   return {
+    base,
     timing,
     session,
     ladder,

@@ -17,6 +17,18 @@ export interface StorageLike {
   setItem(key: string, value: string): void
 }
 
+/** The part of BroadcastChannel that is used. */
+export interface ChannelLike {
+  onmessage: ((event: { data: unknown }) => void) | null
+  postMessage(message: unknown): void
+  close(): void
+}
+
+/** The part of Web Locks that is used: the lock is held until the promise settles. */
+export interface LocksLike {
+  request(name: string, options: { signal: AbortSignal }, granted: () => Promise<void>): Promise<unknown>
+}
+
 /** Where the page stands and what happens to it. */
 export interface PageLike {
   visible(): boolean
@@ -36,15 +48,19 @@ export interface Env {
   fetch(url: string, init: RequestInit): Promise<Response>
   readonly storage: StorageLike | null
   readonly page: PageLike
+  readonly locks: LocksLike | undefined
+  readonly channel: ((name: string) => ChannelLike) | undefined
   /** Relative addresses are resolved against it. */
   readonly origin: string | undefined
 }
 
-type Global = Partial<Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket'>>
+type Global = Partial<
+  Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket' | 'BroadcastChannel'>
+>
 
 /** What this runtime offers. Looks at globals when called, never when imported. */
 export function runtimeEnv(overrides: Partial<Env> = {}): Env {
-  const { document, WebSocket, location } = globalThis as Global
+  const { document, navigator, WebSocket, BroadcastChannel, location } = globalThis as Global
   let storage: StorageLike | null = null
   try {
     // Reading the property itself throws where storage is forbidden.
@@ -59,6 +75,8 @@ export function runtimeEnv(overrides: Partial<Env> = {}): Env {
     fetch: (url, init) => fetch(url, init),
     storage,
     page: runtimePage(globalThis as Global),
+    locks: navigator?.locks as LocksLike | undefined,
+    channel: BroadcastChannel && ((name) => new BroadcastChannel(name) as ChannelLike),
     origin: location?.origin,
     ...overrides,
   }

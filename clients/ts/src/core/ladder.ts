@@ -300,7 +300,7 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     if (link.closeAt) return
     lastReason = reason
     lastClose = close
-    effects.report({ type: 'lost', transport, reason, ...(close.code ? { code: close.code } : {}) })
+    effects.report({ type: 'lost', transport, reason, code: close.code })
     if (kind === 'auth') return tokenTurnedDown(close)
     if (kind === 'fatal' && link.bye !== 'replaced') return stop(close)
     // It began where another link has since moved on from: once more, from there.

@@ -24,6 +24,8 @@ export interface ClientOptions {
   interval?: number
   /** Connect on the first `on`, `events`, `ready`, `acquire` or `send`. Default: true; otherwise `connect` does. */
   autoConnect?: boolean
+  /** `tabs`: one connection for all tabs of this origin, where it has Web Locks. Default: `none`. */
+  share?: 'none' | 'tabs'
   /** Keep in localStorage, for some minutes, which transports do not work here. Default: true. */
   remember?: boolean
   /** Cookies on cross-origin requests. Default: `same-origin`. */

@@ -79,6 +79,8 @@ export interface Reply {
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 
+const isText = (...values: unknown[]): boolean => values.every((value) => typeof value === 'string')
+
 /** True for an object that can be a reply to a command. */
 export const isReply = (value: unknown): value is Reply => isObject(value) && 'reply' in value
 
@@ -87,14 +89,13 @@ export const isReply = (value: unknown): value is Reply => isObject(value) && 'r
  * as a broken link, so nothing malformed reaches the application or moves the cursor.
  */
 export function isBatch(value: unknown): value is Batch {
-  if (!isObject(value) || typeof value.after !== 'string' || typeof value.cursor !== 'string') return false
-  if (!Array.isArray(value.events)) return false
+  if (!isObject(value) || !isText(value.after, value.cursor) || !Array.isArray(value.events)) return false
   let last = -1
   return value.events.every((event: unknown) => {
-    if (!isObject(event) || typeof event.type !== 'string' || typeof event.topic !== 'string') return false
-    if (event.seq === undefined) return true
-    const rising = Number.isSafeInteger(event.seq) && (event.seq as number) > last
-    last = event.seq as number
+    if (!isObject(event) || !isText(event.type, event.topic)) return false
+    const { seq } = event
+    const rising = seq === undefined || (Number.isSafeInteger(seq) && (seq as number) > last)
+    last = Number(seq ?? last)
     return rising
   })
 }

@@ -45,6 +45,11 @@ export function createSession(cursor: string | null) {
 
     follows,
 
+    /** Everything up to here came by another way. */
+    skip(to: string): void {
+      cursor = to
+    },
+
     /** A link is opened with this session's cursor; without one it will say where it starts. */
     begin(stream: boolean): Chain {
       return { expected: cursor, greeted: !stream, history, queue: [] }

@@ -37,7 +37,8 @@ const merge = (job: JobProgress, news: Partial<JobProgress> | null): JobProgress
 /** The progress of one job, from the events that carry its `jobId`. */
 export function useJobProgress(jobId: string, accessToken?: string | null, options: JobProgressOptions = {}) {
   const { enableWebSocket = true, enablePolling = true, pollInterval = 2000, topic, url } = options
-  const enabled = enableWebSocket || enablePolling
+  // A token that is still being fetched is not the same as none.
+  const enabled = (enableWebSocket || enablePolling) && accessToken !== null && accessToken !== ''
   const transports = ALL.filter((transport) => (transport === 'poll' ? enablePolling : enableWebSocket))
   const client = useClient({ url, token: accessToken, transports, timing: { pollingInterval: pollInterval } }, enabled)
   const state = useClientState(client)

@@ -69,6 +69,8 @@ export class FakeServer {
       random: seededRandom(options.seed ?? 1),
       storage: this.storage,
       page: this.page,
+      locks: undefined,
+      channel: undefined,
       origin: 'http://gateway.test',
       fetch: (url, init) => server.fetch(url, init),
       WebSocket: class extends FakeSocket {

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use ring::rand::SecureRandom as _;
 
-use super::{Appended, BoxFuture, Rejection, Store, Unavailable};
+use super::{Appended, BoxFuture, Rejection, Store, Unavailable, fresh_epoch};
 use crate::event::Sequenced;
 use crate::log::{Fact, unix_ms};
-use crate::{Cursor, Draft, Epoch, Log, Seq};
+use crate::{Cursor, Draft, Log, Seq};
 
 /// Keeps nothing beyond the log's own rings; orders appends under one lock.
 pub struct Memory {
@@ -104,12 +103,4 @@ impl Store for Memory {
     fn ready(&self) -> Result<(), Unavailable> {
         Ok(())
     }
-}
-
-/// The time in microseconds plus a little chance, so that two lives of a log never share an epoch.
-fn fresh_epoch() -> Epoch {
-    let mut chance = [0; 2];
-    // Without a random source the clock alone still tells lives apart.
-    let _ = ring::rand::SystemRandom::new().fill(&mut chance);
-    Epoch::new(unix_ms() * 1000 + u64::from(u16::from_le_bytes(chance)) % 1000)
 }

@@ -1,13 +1,17 @@
 //! Where the log lives: a [`Store`] orders what is published and reports it as facts.
 
+mod disk;
 mod memory;
 
 use std::future::Future;
 use std::pin::Pin;
 
+pub use disk::{Disk, DiskError, DiskOptions, Fsync, Recovered};
 pub use memory::Memory;
+use ring::rand::SecureRandom as _;
 
-use crate::{Cursor, Draft, Seq};
+use crate::log::unix_ms;
+use crate::{Cursor, Draft, Epoch, Seq};
 
 /// A boxed future, so that stores can stand behind one pointer. Made once a batch, never once a reader.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -60,3 +64,11 @@ pub enum Rejection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
 pub struct Unavailable(pub &'static str);
+
+/// The time in microseconds plus a little chance, so that two lives of a log never share an epoch.
+fn fresh_epoch() -> Epoch {
+    let mut chance = [0; 2];
+    // Without a random source the clock alone still tells lives apart.
+    let _ = ring::rand::SystemRandom::new().fill(&mut chance);
+    Epoch::new(unix_ms() * 1000 + u64::from(u16::from_le_bytes(chance)) % 1000)
+}

@@ -1,0 +1,92 @@
+//! How far publishers were answered, in a file of its own. A log file that ends earlier has lost something; without
+//! this, a cut would look like a log that simply ended there.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::frame::check_of;
+use crate::{Cursor, Epoch, Seq};
+
+const MAGIC: [u8; 8] = *b"TLmark1\n";
+const BYTES: usize = 49;
+
+/// The file `mark`. Written in place after every commit and before its answers; one small write of the page cache is
+/// whole or absent after kill -9, and the log is never older than what it says, because it is written first.
+#[derive(Debug)]
+pub(super) struct Mark {
+    file: File,
+    boot: [u8; 16],
+}
+
+/// What the file said when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marked {
+    /// There was none.
+    Absent,
+    /// It is not whole.
+    Damaged,
+    /// Publishers were answered up to `tail`.
+    Here {
+        tail: Cursor,
+        /// Whether everything up to there was on disk even if the machine went down.
+        safe: bool,
+    },
+}
+
+impl Mark {
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Marked)> {
+        let existed = path.exists();
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mark = Self { file, boot: boot_id() };
+        let marked = if existed { mark.read() } else { Marked::Absent };
+        Ok((mark, marked))
+    }
+
+    fn read(&self) -> Marked {
+        let mut bytes = [0; BYTES + 1];
+        let whole = matches!(self.file.read_at(&mut bytes, 0), Ok(BYTES))
+            && bytes.starts_with(&MAGIC)
+            && bytes[BYTES - 8..BYTES] == check_of(&bytes[..BYTES - 8]);
+        let number = |at: usize| {
+            let bytes = bytes[at..at + 8].try_into();
+            bytes.map_or(u64::MAX, u64::from_le_bytes)
+        };
+        match Seq::new(number(33)).filter(|_| whole) {
+            None => Marked::Damaged,
+            Some(seq) => Marked::Here {
+                tail: Cursor { epoch: Epoch::new(number(25)), seq },
+                safe: bytes[8] != 0 || bytes[9..25] == self.boot,
+            },
+        }
+    }
+
+    /// Publishers are answered up to `tail`. `synced`: and that is on disk, whatever happens to the machine.
+    pub(super) fn set(&self, tail: Cursor, synced: bool) -> io::Result<()> {
+        let mut bytes = [0; BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8] = synced.into();
+        bytes[9..25].copy_from_slice(&self.boot);
+        bytes[25..33].copy_from_slice(&tail.epoch.number().to_le_bytes());
+        bytes[33..41].copy_from_slice(&tail.seq.number().to_le_bytes());
+        let check = check_of(&bytes[..41]);
+        bytes[41..].copy_from_slice(&check);
+        self.file.write_all_at(&bytes, 0)
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Which start of the operating system this is: what was not synced before another one may be gone.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = text.chars().filter_map(|digit| digit.to_digit(16));
+    let mut id = [0; 16];
+    for (at, digit) in digits.take(32).enumerate() {
+        id[at / 2] = id[at / 2] << 4 | digit as u8;
+    }
+    id
+}

@@ -1,0 +1,240 @@
+//! What the frames of the file say.
+
+use bytes::Bytes;
+
+use super::frame::{self, Sort};
+use crate::{Appended, Cursor, Data, Draft, Epoch, Seq, Sequenced, Topics};
+
+/// An event as it is kept.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// When it was written: rises with every commit of this file, the failed ones included, so that of two frames
+    /// that claim the same seq the later is known.
+    pub(super) stamp: u64,
+    /// In which epoch it was numbered.
+    pub(super) epoch: Epoch,
+    pub(super) event: Sequenced,
+}
+
+const TTL: u8 = 1;
+const KEY: u8 = 2;
+const ID: u8 = 4;
+const ONCE: u8 = 8;
+
+impl Entry {
+    /// The frame of an event.
+    pub(super) fn seal(stamp: u64, epoch: Epoch, seq: Seq, time_ms: u64, draft: &Draft) -> Vec<u8> {
+        frame::seal(Sort::Entry, |body| {
+            for number in [seq.number(), stamp, epoch.number(), time_ms] {
+                body.extend_from_slice(&number.to_le_bytes());
+            }
+            let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+            body.push(
+                flag(draft.ttl_ms.is_some(), TTL)
+                    | flag(draft.key.is_some(), KEY)
+                    | flag(draft.id.is_some(), ID)
+                    | flag(draft.once.is_some(), ONCE),
+            );
+            body.extend(draft.ttl_ms.iter().flat_map(|ttl_ms| ttl_ms.to_le_bytes()));
+            for text in [
+                draft.key.as_ref().map(|key| key.as_str()),
+                draft.id.as_ref().map(|id| id.as_str()),
+                draft.once.as_deref(),
+            ] {
+                text.into_iter().for_each(|text| put(body, text.as_bytes()));
+            }
+            body.push(u8::try_from(draft.topics.as_slice().len()).unwrap_or(u8::MAX));
+            draft.topics.iter().for_each(|topic| put(body, topic.as_str().as_bytes()));
+            put(body, draft.kind.as_str().as_bytes());
+            put(body, draft.data.as_bytes());
+        })
+    }
+
+    /// The event of a frame; `None` if it is not whole.
+    pub(super) fn unseal(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(frame::unseal(Sort::Entry, bytes)?);
+        let seq = Seq::new(fields.number()?)?;
+        let (stamp, epoch, time_ms) = (fields.number()?, Epoch::new(fields.number()?), fields.number()?);
+        let flags = fields.byte()?;
+        let is = |flag: u8| flags & flag != 0;
+        let ttl_ms = if is(TTL) { Some(fields.number()?) } else { None };
+        let key = if is(KEY) { Some(fields.text()?.parse().ok()?) } else { None };
+        let id = if is(ID) { Some(fields.text()?.parse().ok()?) } else { None };
+        let once = if is(ONCE) { Some(fields.text()?.into()) } else { None };
+        let topics = (0..fields.byte()?)
+            .map(|_| fields.text().and_then(|text| text.parse().ok()))
+            .collect::<Option<Vec<_>>>()?;
+        let draft = Draft {
+            topics: Topics::new(topics).ok()?,
+            kind: fields.text()?.parse().ok()?,
+            data: Data::from_store(Bytes::copy_from_slice(fields.bytes()?)),
+            key,
+            id,
+            once,
+            ttl_ms,
+            ephemeral: false,
+            expect: None,
+        };
+        Some(Self { stamp, epoch, event: Sequenced { seq: Some(seq), time_ms, draft } })
+    }
+}
+
+/// What is known of the log as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// Rises whenever this is written.
+    pub(super) generation: u64,
+    /// The identity of the log's life.
+    pub(super) epoch: Epoch,
+    /// Up to here, entries were trimmed.
+    pub(super) floor: Seq,
+    /// This life began here: what is at or below is what was whole of the lives before it, and may have gaps.
+    pub(super) start: Seq,
+}
+
+impl Meta {
+    /// A log without a past.
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self { generation: 0, epoch, floor: Seq::ZERO, start: Seq::ZERO }
+    }
+
+    pub(super) fn seal(&self) -> Vec<u8> {
+        frame::seal(Sort::Meta, |body| {
+            let Self { generation, epoch, floor, start } = self;
+            for number in [FORMAT, *generation, epoch.number(), floor.number(), start.number()] {
+                body.extend_from_slice(&number.to_le_bytes());
+            }
+        })
+    }
+
+    pub(super) fn unseal(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(frame::unseal(Sort::Meta, bytes)?);
+        if fields.number()? != FORMAT {
+            return None;
+        }
+        let (generation, epoch) = (fields.number()?, Epoch::new(fields.number()?));
+        Some(Self {
+            generation,
+            epoch,
+            floor: Seq::new(fields.number()?)?,
+            start: Seq::new(fields.number()?)?,
+        })
+    }
+}
+
+/// The version of everything in these frames.
+const FORMAT: u64 = 1;
+
+/// The seq of the last event of a topic whose entry was trimmed, and its time.
+pub(super) fn seal_last(topic: &str, seq: Seq, time_ms: u64) -> Vec<u8> {
+    frame::seal(Sort::Last, |body| {
+        body.extend_from_slice(&seq.number().to_le_bytes());
+        body.extend_from_slice(&time_ms.to_le_bytes());
+        put(body, topic.as_bytes());
+    })
+}
+
+/// Topic, seq and time.
+pub(super) fn unseal_last(bytes: &[u8]) -> Option<(&str, Seq, u64)> {
+    let mut fields = Fields(frame::unseal(Sort::Last, bytes)?);
+    let (seq, time_ms) = (Seq::new(fields.number()?)?, fields.number()?);
+    Some((fields.text()?, seq, time_ms))
+}
+
+/// The result of an idempotency token whose entry was trimmed or never kept, and its time.
+pub(super) fn seal_token(token: &str, appended: &Appended, time_ms: u64) -> Vec<u8> {
+    frame::seal(Sort::Token, |body| {
+        let Cursor { epoch, seq } = appended.cursor;
+        let own = appended.seq.map_or(u64::MAX, Seq::number);
+        for number in [epoch.number(), seq.number(), own, time_ms] {
+            body.extend_from_slice(&number.to_le_bytes());
+        }
+        put(body, token.as_bytes());
+    })
+}
+
+/// Token, result and time.
+pub(super) fn unseal_token(bytes: &[u8]) -> Option<(&str, Appended, u64)> {
+    let mut fields = Fields(frame::unseal(Sort::Token, bytes)?);
+    let cursor = Cursor { epoch: Epoch::new(fields.number()?), seq: Seq::new(fields.number()?)? };
+    let (seq, time_ms) = (Seq::new(fields.number()?), fields.number()?);
+    Some((fields.text()?, Appended { cursor, seq, duplicate: false }, time_ms))
+}
+
+fn put(body: &mut Vec<u8>, bytes: &[u8]) {
+    body.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    body.extend_from_slice(bytes);
+}
+
+/// What is left to read of a body.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.take(4)?.try_into().ok().map(u32::from_le_bytes)?;
+        self.take(length as usize)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        str::from_utf8(self.bytes()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_an_event_comes_back() {
+        let draft = Draft {
+            topics: Topics::new(["a", "b"].map(|name| name.parse().unwrap())).unwrap(),
+            kind: "schöne \"types\"".parse().unwrap(),
+            data: Data::from_value(&serde_json::json!({"x": [1, null]})).unwrap(),
+            key: Some("k".parse().unwrap()),
+            id: Some("i".parse().unwrap()),
+            once: Some("publisher/i".into()),
+            ttl_ms: Some(7),
+            ephemeral: false,
+            expect: Some(Seq::ZERO),
+        };
+        let (seq, epoch) = (Seq::new(5).unwrap(), Epoch::new(36));
+        let frame = Entry::seal(1, epoch, seq, 99, &draft);
+        let entry = Entry::unseal(&frame).unwrap();
+        assert_eq!(
+            (entry.stamp, entry.epoch, entry.event.seq, entry.event.time_ms),
+            (1, epoch, Some(seq), 99)
+        );
+        let back = entry.event.draft;
+        assert_eq!((back.topics, back.kind, back.data), (draft.topics, draft.kind, draft.data));
+        assert_eq!((back.key, back.id, back.once), (draft.key, draft.id, draft.once));
+        assert_eq!((back.ttl_ms, back.expect), (Some(7), None));
+    }
+
+    #[test]
+    fn the_other_records_come_back() {
+        let numbers = [10, 2000].map(|number| Seq::new(number).unwrap());
+        let meta = Meta { generation: 3, epoch: Epoch::new(7), floor: numbers[0], start: numbers[1] };
+        assert_eq!(Meta::unseal(&meta.seal()), Some(meta));
+        let seq = Seq::new(3).unwrap();
+        assert_eq!(unseal_last(&seal_last("a", seq, 9)), Some(("a", seq, 9)));
+        for own in [Some(seq), None] {
+            let cursor = Cursor { epoch: Epoch::new(1), seq };
+            let appended = Appended { cursor, seq: own, duplicate: false };
+            assert_eq!(unseal_token(&seal_token("t", &appended, 4)), Some(("t", appended, 4)));
+        }
+    }
+}

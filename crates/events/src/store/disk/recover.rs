@@ -1,0 +1,276 @@
+//! From the files of an earlier life to a log that goes on: read and check, save what is whole, replay.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::engine::{Change, Engine, EngineError, damaged};
+use super::file::DataFile;
+use super::mark::{Mark, Marked};
+use super::once::Once;
+use super::record::{Entry, Meta, seal_last, seal_token};
+use super::salvage::Salvage;
+use super::state::{Chunks, State};
+use super::{DiskError, Fsync, Paths, Recovered};
+use crate::log::Fact;
+use crate::store::fresh_epoch;
+use crate::{Appended, Cursor, Log, Seq, Sequenced};
+
+/// How far the numbers jump where history broke, so that what may have been numbered before is not used again.
+const JUMP: u64 = 1 << 20;
+
+/// How many events are replayed at a time.
+const REPLAY_EVENTS: usize = 1000;
+
+/// What recovery ends with.
+pub(super) struct Opened {
+    pub(super) engine: Engine,
+    pub(super) file: Arc<DataFile>,
+    pub(super) mark: Mark,
+    pub(super) state: State,
+    pub(super) recovered: Recovered,
+}
+
+/// Opens the files and feeds what they hold to the log.
+pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, DiskError> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        DiskError::new(format!("{}: {what}: {error}", paths.dir.display()))
+    };
+    let io = |error: std::io::Error| failed("cannot open the log", &error);
+    let engine_failed = |error: EngineError| failed("cannot open the log", &error);
+    let _ = fs::remove_file(&paths.fresh);
+    let (mark, marked) = Mark::open(&paths.mark).map_err(io)?;
+    let existed = paths.log.metadata().is_ok_and(|file| file.len() > 0);
+
+    let read = if existed { read(&paths.log, fsync) } else { Err(damaged("the log file (it is gone)")) };
+    let mut damage = None;
+    let (engine, file, mut meta, mut last, salvaged) = match read {
+        Ok((engine, file, Some(meta), last)) if !is_short(marked, &meta, last) => {
+            (engine, file, meta, last, None)
+        }
+        Ok((engine, file, None, _)) if marked.is_start() => {
+            (engine, file, Meta::new(fresh_epoch()), Seq::ZERO, None)
+        }
+        Err(_) if !existed && marked.is_start() => {
+            let (engine, file) = create(&paths.log, fsync).map_err(engine_failed)?;
+            (engine, file, Meta::new(fresh_epoch()), Seq::ZERO, None)
+        }
+        read => {
+            damage = Some(match &read {
+                Err(error) => error.to_string(),
+                Ok(_) if marked == Marked::Damaged => damaged("the file `mark`").to_string(),
+                Ok(_) if marked == Marked::Absent => "the file `mark` is gone".to_owned(),
+                Ok(_) => "the log ends before the last acknowledged event".to_owned(),
+            });
+            drop(read);
+            let salvage = if existed { Salvage::of(&paths.log).map_err(io)? } else { Salvage::default() };
+            let saved = Saved::of(salvage, marked);
+            saved.write(paths).map_err(|error| failed("cannot save what is whole", &error))?;
+            let (engine, file) = create(&paths.log, fsync).map_err(engine_failed)?;
+            (engine, file, saved.meta, saved.last, Some(saved.complete))
+        }
+    };
+    if let Marked::Here { safe: false, .. } = marked
+        && damage.is_none()
+    {
+        damage = Some("the machine went down before everything was on disk".to_owned());
+    }
+    let broken = damage.is_some() && salvaged != Some(true);
+    if broken {
+        let answered = match marked {
+            Marked::Here { tail, .. } => tail.seq,
+            _ => Seq::ZERO,
+        };
+        let above = last.max(answered).number() + JUMP;
+        last = Seq::new(above).ok_or_else(|| failed("cannot go on", &"out of sequence numbers"))?;
+        meta = Meta { epoch: fresh_epoch(), start: last, ..meta };
+    }
+    meta.generation += 1;
+    engine.commit(&Change { meta: Some(&meta), ..Change::default() }).map_err(engine_failed)?;
+    file.sync().map_err(io)?;
+    mark.set(Cursor { epoch: meta.epoch, seq: last }, fsync == Fsync::Always).map_err(io)?;
+    mark.sync().map_err(io)?;
+    sync_dir(&paths.dir).map_err(io)?;
+    let state = replay(&engine, meta, last, log).map_err(engine_failed)?;
+    let damage = damage.map(|damage| {
+        let outcome = match (broken, salvaged) {
+            (false, _) => "nothing is lost",
+            (true, _) => "acknowledged events may be lost, and a new epoch begins",
+        };
+        let kept = if salvaged.is_some() && existed {
+            format!("; the damaged file is kept as {}", paths.damaged.display())
+        } else {
+            String::new()
+        };
+        let entries = state.chunks.entries();
+        format!("{}: {damage}; {entries} events are whole; {outcome}{kept}", paths.dir.display())
+    });
+    let recovered = Recovered { events: state.chunks.entries(), epoch_changed: broken, damage };
+    Ok(Opened { engine, file, mark, state, recovered })
+}
+
+/// Whether publishers were answered beyond what is here, or nobody knows how far.
+fn is_short(marked: Marked, meta: &Meta, last: Seq) -> bool {
+    match marked {
+        Marked::Absent | Marked::Damaged => true,
+        Marked::Here { tail, .. } => tail.epoch != meta.epoch || tail.seq > last,
+    }
+}
+
+impl Marked {
+    /// Whether nobody has been answered anything yet.
+    fn is_start(self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Damaged => false,
+            Self::Here { tail, .. } => tail.seq == Seq::ZERO,
+        }
+    }
+}
+
+fn create(path: &Path, fsync: Fsync) -> Result<(Engine, Arc<DataFile>), EngineError> {
+    let file = DataFile::open(path, fsync).map_err(redb::StorageError::Io)?;
+    Ok((Engine::open(Arc::clone(&file))?, file))
+}
+
+type Read = (Engine, Arc<DataFile>, Option<Meta>, Seq);
+
+/// Opens the file and checks all of it. Says how far it goes.
+fn read(path: &Path, fsync: Fsync) -> Result<Read, EngineError> {
+    let (mut engine, file) = create(path, fsync)?;
+    engine.check()?;
+    let Some(meta) = engine.meta()? else { return Ok((engine, file, None, Seq::ZERO)) };
+    let mut last = meta.floor;
+    engine.entries(Seq::ZERO, |seq, frame| {
+        let whole = Entry::unseal(frame).and_then(|entry| entry.event.seq);
+        match whole.filter(|whole| whole.number() == seq && follows(&meta, last, *whole)) {
+            Some(seq) => {
+                last = seq;
+                Ok(true)
+            }
+            None => Err(damaged(&format!("event {seq}"))),
+        }
+    })?;
+    engine.lasts()?;
+    engine.tokens()?;
+    let last = last.max(meta.start);
+    Ok((engine, file, Some(meta), last))
+}
+
+/// Whether nothing is missing between two entries, save where the meta record says so.
+fn follows(meta: &Meta, previous: Seq, seq: Seq) -> bool {
+    seq == previous.max(meta.start).next() || (seq > previous && seq <= meta.start)
+}
+
+/// What goes into a fresh file after the old one was damaged.
+struct Saved {
+    meta: Meta,
+    last: Seq,
+    salvage: Salvage,
+    /// Whether every acknowledged event is there.
+    complete: bool,
+}
+
+impl Saved {
+    fn of(mut salvage: Salvage, marked: Marked) -> Self {
+        let found = salvage.meta.take();
+        let mut complete = found.is_some();
+        let mut meta = found.unwrap_or_else(|| Meta::new(fresh_epoch()));
+        salvage.entries.retain(|seq, _| *seq > meta.floor.number());
+        match marked {
+            Marked::Here { tail, .. } if tail.epoch == meta.epoch => {
+                // Above it are remains of commits that never were.
+                salvage.entries.retain(|seq, _| *seq <= tail.seq.number());
+            }
+            _ => complete = false,
+        }
+        let mut last = meta.floor;
+        for (seq, (_, frame)) in &salvage.entries {
+            let Some(seq) = Seq::new(*seq) else { continue };
+            let is_of_this_life = || Entry::unseal(frame).is_some_and(|entry| entry.epoch == meta.epoch);
+            complete &= follows(&meta, last, seq) && (seq <= meta.start || is_of_this_life());
+            last = seq;
+        }
+        let last = last.max(meta.start);
+        complete &= !is_short(marked, &meta, last);
+        meta.generation += 1;
+        Self { meta, last, salvage, complete }
+    }
+
+    /// Makes the fresh file beside the damaged one and puts it in its place.
+    fn write(&self, paths: &Paths) -> Result<(), EngineError> {
+        let io = |error| EngineError::from(redb::StorageError::Io(error));
+        {
+            let (engine, file) = create(&paths.fresh, Fsync::Interval)?;
+            let entries: Vec<_> =
+                self.salvage.entries.iter().map(|(seq, (_, frame))| (*seq, frame.clone())).collect();
+            for entries in entries.chunks(REPLAY_EVENTS) {
+                engine.commit(&Change { entries, ..Change::default() })?;
+            }
+            let lasts = self.salvage.lasts.iter();
+            let tokens = self.salvage.tokens.iter();
+            engine.commit(&Change {
+                lasts: lasts.map(|(topic, (seq, ms))| (&**topic, seal_last(topic, *seq, *ms))).collect(),
+                tokens: tokens
+                    .map(|(token, (first, ms))| (&**token, seal_token(token, first, *ms)))
+                    .collect(),
+                meta: Some(&self.meta),
+                ..Change::default()
+            })?;
+            drop(engine);
+            file.sync().map_err(io)?;
+        }
+        let _ = fs::remove_file(&paths.damaged);
+        if paths.log.exists() {
+            fs::hard_link(&paths.log, &paths.damaged).map_err(io)?;
+        }
+        fs::rename(&paths.fresh, &paths.log).map_err(io)?;
+        sync_dir(&paths.dir).map_err(io)
+    }
+}
+
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Feeds the log what the file holds, and gathers what the writer needs.
+fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, EngineError> {
+    let mut lasts: HashMap<_, _> = HashMap::new();
+    for (topic, last) in engine.lasts()? {
+        if let Ok(topic) = topic.parse() {
+            lasts.insert(topic, last);
+        }
+    }
+    let mut tokens = engine.tokens()?;
+    tokens.sort_by_key(|(.., time_ms)| *time_ms);
+    let mut once = Once::default();
+    tokens.iter().for_each(|(token, appended, time_ms)| once.insert(token, *appended, *time_ms));
+
+    let mut chunks = Chunks::default();
+    let mut stamp = 0;
+    let mut events: Vec<Sequenced> = Vec::with_capacity(REPLAY_EVENTS);
+    // All lives are one to the log: a cursor of an earlier one is not known and gets a reset.
+    log.apply(Fact::Epoch { epoch: meta.epoch, end: None, start: meta.floor });
+    engine.entries(meta.floor, |seq, frame| {
+        let entry = Entry::unseal(frame).ok_or_else(|| damaged(&format!("event {seq}")))?;
+        let event = entry.event;
+        let number = event.seq.unwrap_or_default();
+        if events.len() == REPLAY_EVENTS {
+            log.apply(Fact::Events(std::mem::replace(&mut events, Vec::with_capacity(REPLAY_EVENTS))));
+        }
+        stamp = stamp.max(entry.stamp);
+        chunks.push(seq, frame.len(), event.time_ms);
+        if !event.draft.is_aside() {
+            lasts.extend(event.draft.topics.iter().map(|topic| (topic.clone(), (number, event.time_ms))));
+        }
+        if let Some(token) = &event.draft.once {
+            let cursor = Cursor { epoch: entry.epoch, seq: number };
+            once.insert(token, Appended { cursor, seq: event.seq, duplicate: false }, event.time_ms);
+        }
+        events.push(event);
+        Ok(true)
+    })?;
+    log.apply(Fact::Events(events));
+    Ok(State { meta, last, stamp, chunks, lasts, once })
+}

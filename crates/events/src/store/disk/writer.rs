@@ -1,0 +1,368 @@
+//! The thread that writes: takes what is queued, commits it as one, reports it to the log, and answers.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::engine::{Change, Engine, EngineError, damaged};
+use super::file::DataFile;
+use super::mark::Mark;
+use super::once::Once;
+use super::record::{Entry, seal_last, seal_token};
+use super::recover::Opened;
+use super::state::{Room, State};
+use super::{Disk, DiskOptions, Fsync, Trouble};
+use crate::log::{Fact, unix_ms};
+use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Topic, Unavailable};
+
+type Answers = Vec<Result<Appended, Rejection>>;
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    Append {
+        drafts: Vec<Draft>,
+        answer: oneshot::Sender<Answers>,
+    },
+    /// Look whether anything is to be trimmed, and whether what was wrong still is.
+    Tick,
+}
+
+pub(super) struct Writer {
+    log: Arc<Log>,
+    options: DiskOptions,
+    /// `None` after an error, until it is opened again.
+    engine: Option<Engine>,
+    file: Arc<DataFile>,
+    mark: Mark,
+    state: State,
+    trouble: Arc<Trouble>,
+    pruned_ms: u64,
+    /// Held for as long as anything is written.
+    _lock: File,
+}
+
+/// What is committed together, and not yet part of the state.
+struct Batch {
+    last: Seq,
+    now_ms: u64,
+    events: Vec<Sequenced>,
+    frames: Vec<(u64, Vec<u8>)>,
+    lasts: HashMap<Topic, Seq>,
+    once: HashMap<Box<str>, Appended>,
+    /// Tokens of ephemeral events, which leave no entry.
+    tokens: Vec<Box<str>>,
+}
+
+impl Writer {
+    /// How much is committed at once.
+    const BATCH_DRAFTS: usize = 4096;
+    const BATCH_BYTES: usize = 8 << 20;
+
+    /// Topics whose last seq is remembered at most.
+    const LASTS_MAX: usize = 1_000_000;
+
+    /// How often what is too old is forgotten.
+    const PRUNE_EVERY_MS: u64 = 60_000;
+
+    pub(super) fn new(
+        log: Arc<Log>,
+        options: DiskOptions,
+        opened: Opened,
+        trouble: Arc<Trouble>,
+        lock: File,
+    ) -> Self {
+        let Opened { engine, file, mark, state, recovered: _ } = opened;
+        Self { log, options, engine: Some(engine), file, mark, state, trouble, pruned_ms: 0, _lock: lock }
+    }
+
+    /// Works until nobody can ask any more.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            let mut asked = Vec::new();
+            let (mut drafts, mut bytes) = (0, 0);
+            let mut next = Some(first);
+            while let Some(job) = next {
+                if let Job::Append { drafts: new, answer } = job {
+                    drafts += new.len();
+                    bytes += new.iter().map(|draft| draft.data.as_bytes().len()).sum::<usize>();
+                    asked.push((new, answer));
+                }
+                let full = drafts >= Self::BATCH_DRAFTS || bytes >= Self::BATCH_BYTES;
+                next = if full { None } else { jobs.try_recv().ok() };
+            }
+            self.turn(asked);
+        }
+        self.close();
+    }
+
+    fn turn(&mut self, asked: Vec<(Vec<Draft>, oneshot::Sender<Answers>)>) {
+        let mut batch = Batch {
+            last: self.state.last,
+            now_ms: unix_ms(),
+            events: Vec::new(),
+            frames: Vec::new(),
+            lasts: HashMap::new(),
+            once: HashMap::new(),
+            tokens: Vec::new(),
+        };
+        self.state.stamp = (self.state.stamp + 1).max(batch.now_ms * 1000);
+        let answers: Vec<_> = asked
+            .into_iter()
+            .map(|(drafts, answer)| {
+                let answers: Answers =
+                    drafts.into_iter().map(|draft| self.place(draft, &mut batch)).collect();
+                (answers, answer)
+            })
+            .collect();
+        let committed = self.commit(&batch);
+        match committed {
+            Ok(()) => {
+                *self.trouble.lock() = None;
+                self.take_in(batch);
+                answers.into_iter().for_each(|(answers, answer)| drop(answer.send(answers)));
+            }
+            Err(unavailable) => {
+                *self.trouble.lock() = Some(unavailable);
+                for (answers, answer) in answers {
+                    let _ = answer.send(vec![Err(unavailable.into()); answers.len()]);
+                }
+            }
+        }
+    }
+
+    /// Finds the place of one draft, if there is nothing against it.
+    fn place(&self, draft: Draft, batch: &mut Batch) -> Result<Appended, Rejection> {
+        if let Some(token) = &draft.once {
+            let known = batch.once.get(token).copied();
+            if let Some(first) = known.or_else(|| self.state.once.find(token, batch.now_ms)) {
+                return Ok(Appended { duplicate: true, ..first });
+            }
+        }
+        if let Some(expected) = draft.expect {
+            let topic = &draft.topics.as_slice()[0];
+            let kept = || self.state.lasts.get(topic).map(|(seq, _)| *seq);
+            let last = batch.lasts.get(topic).copied().or_else(kept).unwrap_or_default();
+            if last != expected {
+                return Err(Rejection::Conflict { last });
+            }
+        }
+        let epoch = self.state.meta.epoch;
+        let seq = (!draft.ephemeral).then(|| batch.last.next());
+        batch.last = seq.unwrap_or(batch.last);
+        // A life that began with a jump has no event at its start: nobody can have seen that.
+        let seen = if batch.last == self.state.meta.start { self.log.tail() } else { batch.last };
+        let appended = Appended { cursor: Cursor { epoch, seq: seen }, seq, duplicate: false };
+        if let Some(token) = &draft.once {
+            batch.once.insert(token.clone(), appended);
+        }
+        if let Some(seq) = seq {
+            let frame = Entry::seal(self.state.stamp, epoch, seq, batch.now_ms, &draft);
+            batch.frames.push((seq.number(), frame));
+            // `expect` does not see what is kept apart.
+            if !draft.is_aside() {
+                batch.lasts.extend(draft.topics.iter().map(|topic| (topic.clone(), seq)));
+            }
+        } else {
+            batch.tokens.extend(draft.once.clone());
+        }
+        batch.events.push(Sequenced { seq, time_ms: batch.now_ms, draft });
+        Ok(appended)
+    }
+
+    /// Brings the batch to disk, and trims what is due. `Ok`: it is there.
+    fn commit(&mut self, batch: &Batch) -> Result<(), Unavailable> {
+        if self.engine.is_none() {
+            self.reopen(None)?;
+        }
+        let due = self.state.chunks.due(&self.room(batch.now_ms));
+        let in_trouble = self.trouble.lock().is_some();
+        if batch.frames.is_empty() && batch.tokens.is_empty() && due.is_none() && !in_trouble {
+            return Ok(());
+        }
+        let result = self.write(batch, due, in_trouble);
+        let Err(error) = result else { return Ok(()) };
+        // Whether it came to disk all the same is for the file to say.
+        self.engine = None;
+        let landed = self.reopen(Some(batch));
+        match landed {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) if error.full => Err(Unavailable("the disk is full")),
+            Ok(false) | Err(_) => Err(Unavailable("the disk cannot be written")),
+        }
+    }
+
+    /// `probe`: write something in any case, to see whether it can be done again.
+    fn write(&mut self, batch: &Batch, due: Option<Seq>, probe: bool) -> Result<(), EngineError> {
+        let Some(engine) = &self.engine else { return Err(damaged("the log file")) };
+        let mut tokens: Vec<(String, Vec<u8>)> = Vec::new();
+        for token in &batch.tokens {
+            if let Some(appended) = batch.once.get(token) {
+                tokens.push((token.to_string(), seal_token(token, appended, batch.now_ms)));
+            }
+        }
+        let mut lasts: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut change = Change { entries: &batch.frames, ..Change::default() };
+        let mut meta = self.state.meta;
+        meta.generation += 1;
+        if let Some(through) = due {
+            self.keep_of_trimmed(engine, through, batch.now_ms, &mut lasts, &mut tokens)?;
+            meta.floor = through;
+            change.trim = due;
+            if batch.now_ms.saturating_sub(self.pruned_ms) >= Self::PRUNE_EVERY_MS {
+                change.prune =
+                    Some((batch.now_ms.saturating_sub(Once::AGE_MS), self.lasts_oldest_ms(batch.now_ms)));
+            }
+        }
+        let is_new = probe || due.is_some();
+        change.meta = is_new.then_some(&meta);
+        change.tokens = tokens.iter().map(|(token, frame)| (&**token, frame.clone())).collect();
+        change.lasts = lasts.iter().map(|(topic, frame)| (&**topic, frame.clone())).collect();
+        engine.commit(&change)?;
+        if change.prune.is_some() {
+            self.pruned_ms = batch.now_ms;
+            let oldest_ms = self.lasts_oldest_ms(batch.now_ms);
+            self.state.lasts.retain(|_, (_, ms)| *ms >= oldest_ms);
+        }
+        if is_new {
+            self.state.meta = meta;
+        }
+        if let Some(through) = due {
+            self.state.chunks.trimmed(through);
+        }
+        Ok(())
+    }
+
+    /// What `expect` and repeats still need of entries that go.
+    fn keep_of_trimmed(
+        &self,
+        engine: &Engine,
+        through: Seq,
+        now_ms: u64,
+        lasts: &mut Vec<(String, Vec<u8>)>,
+        tokens: &mut Vec<(String, Vec<u8>)>,
+    ) -> Result<(), EngineError> {
+        engine.entries(self.state.meta.floor, |seq, frame| {
+            if seq > through.number() {
+                return Ok(false);
+            }
+            let entry = Entry::unseal(frame).ok_or_else(|| damaged("an event"))?;
+            let Sequenced { seq: Some(seq), time_ms, draft } = entry.event else { return Ok(true) };
+            for topic in &draft.topics {
+                if self.state.lasts.get(topic).is_some_and(|(last, _)| *last == seq) {
+                    lasts.push((topic.to_string(), seal_last(topic.as_str(), seq, time_ms)));
+                }
+            }
+            if let Some(token) = &draft.once
+                && let Some(first) = self.state.once.find(token, now_ms)
+            {
+                tokens.push((token.to_string(), seal_token(token, &first, time_ms)));
+            }
+            Ok(true)
+        })
+    }
+
+    /// Opens the engine again after an error. `Ok(true)`: the batch that failed is there.
+    fn reopen(&mut self, failed: Option<&Batch>) -> Result<bool, Unavailable> {
+        let engine = Engine::open(Arc::clone(&self.file));
+        let engine = engine.map_err(|error| match error.full {
+            true => Unavailable("the disk is full"),
+            false => Unavailable("the log file cannot be opened"),
+        })?;
+        let last = engine.last().map_err(|_| Unavailable("the log file is damaged"))?;
+        let (seq, stamp) = last.unwrap_or((self.state.meta.floor.number(), 0));
+        let meta = engine.meta().ok().flatten();
+        let meta = meta.ok_or(Unavailable("the log file is damaged"))?;
+        let landed = failed.is_some_and(|batch| !batch.frames.is_empty() && stamp == self.state.stamp);
+        let expected =
+            if landed { failed.map_or(self.state.last, |batch| batch.last) } else { self.state.last };
+        // Nothing but the batch may have changed: anything else is for a new start to look into.
+        if seq.max(self.state.meta.start.number()) != expected.number() {
+            return Err(Unavailable("the log file is damaged"));
+        }
+        if meta.floor > self.state.meta.floor {
+            self.state.chunks.trimmed(meta.floor);
+        }
+        self.state.meta = meta;
+        self.engine = Some(engine);
+        Ok(landed)
+    }
+
+    /// What is on disk becomes part of the state, and the log hears of it.
+    fn take_in(&mut self, batch: Batch) {
+        let Batch { last, now_ms, events, frames, lasts, once, tokens: _ } = batch;
+        for (seq, frame) in &frames {
+            self.state.chunks.push(*seq, frame.len(), now_ms);
+        }
+        self.state.last = last;
+        self.state.lasts.extend(lasts.into_iter().map(|(topic, seq)| (topic, (seq, now_ms))));
+        for (token, appended) in once {
+            self.state.once.insert(&token, appended, now_ms);
+        }
+        if !frames.is_empty() {
+            // Without it a later cut of the log could go unnoticed, but nothing is wrong with what was written.
+            let _ = self.mark.set(self.tail(), self.options.fsync == Fsync::Always);
+        }
+        if self.state.lasts.len() > Self::LASTS_MAX {
+            let mut times: Vec<u64> = self.state.lasts.values().map(|(_, ms)| *ms).collect();
+            let (_, middle_ms, _) = times.select_nth_unstable(Self::LASTS_MAX / 4);
+            let oldest_ms = *middle_ms;
+            self.state.lasts.retain(|_, (_, ms)| *ms > oldest_ms);
+        }
+        if !events.is_empty() {
+            self.log.apply(Fact::Events(events));
+        }
+    }
+
+    fn tail(&self) -> Cursor {
+        Cursor { epoch: self.state.meta.epoch, seq: self.state.last }
+    }
+
+    fn room(&self, now_ms: u64) -> Room {
+        let age_ms = millis(self.options.age_max).max(Once::AGE_MS);
+        Room {
+            entries_max: self.options.events_max,
+            bytes_max: self.options.bytes_max,
+            oldest_ms: now_ms.saturating_sub(age_ms),
+        }
+    }
+
+    fn lasts_oldest_ms(&self, now_ms: u64) -> u64 {
+        let idle_ms = millis(self.options.topic_idle_max).max(millis(self.options.age_max)).max(Once::AGE_MS);
+        now_ms.saturating_sub(idle_ms)
+    }
+
+    fn close(mut self) {
+        self.engine = None;
+        let synced = self.file.sync().is_ok();
+        let _ = self.mark.set(self.tail(), synced);
+        let _ = self.mark.sync();
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Starts the thread that syncs at intervals and wakes an idle writer, for as long as there is one.
+pub(super) fn keep(jobs: mpsc::WeakSender<Job>, fsync: Fsync, file: Arc<DataFile>) -> io::Result<()> {
+    /// After how many rounds an idle writer looks after its file.
+    const TICK_ROUNDS: u32 = 5;
+    let keep = move || {
+        for round in 1_u32.. {
+            std::thread::sleep(Disk::SYNC_EVERY);
+            let Some(jobs) = jobs.upgrade() else { return };
+            if fsync == Fsync::Interval {
+                // Tried again in the next round; the writer meets the same trouble.
+                let _ = file.sync();
+            }
+            if round % TICK_ROUNDS == 0 {
+                let _ = jobs.try_send(Job::Tick);
+            }
+        }
+    };
+    std::thread::Builder::new().name("disk-keeper".to_owned()).spawn(keep).map(drop)
+}
