@@ -42,7 +42,7 @@ pub(crate) struct Sender {
     refusals: Mutex<u32>,
 }
 
-/// What every command has. The members of its op are read once the op is known.
+/// What every command has. The members of its op are read once the op is known; others are ignored, save in `publish`.
 #[derive(Debug, Deserialize)]
 struct CommandBody {
     #[serde(default)]
