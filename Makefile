@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-page test-collab test-proto test-client test-browser lint-deny fmt
+.PHONY: help run test check bench load setup test-rust test-page test-collab test-proto test-client lint-deny fmt
 
 CARGO ?= cargo
 # A test that hangs is a failure, not a wait.

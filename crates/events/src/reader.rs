@@ -98,6 +98,8 @@ pub struct Reader {
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
     lens: Option<Arc<dyn Lens>>,
+    /// It asked for everything retained and has read nothing yet: what is missing so far is no reason for a reset.
+    takes_what_is_there: bool,
 }
 
 /// What a reader sees of an event.
@@ -138,6 +140,7 @@ impl Reader {
                 (lineage.cursor(at), None)
             }
         };
+        let takes_what_is_there = start == Start::Earliest;
         Self {
             log: Arc::clone(log),
             signal,
@@ -150,6 +153,7 @@ impl Reader {
             ephemeral,
             holds_ephemeral: false,
             broken,
+            takes_what_is_there,
             lens: None,
         }
     }
@@ -272,6 +276,7 @@ impl Reader {
         if let Some(lens) = &self.lens {
             out[start..].iter_mut().for_each(|event| *event = lens.see(event));
         }
+        self.takes_what_is_there = false;
         self.cursor = self.lineage.cursor(end);
         Ok(Span { after, cursor: self.cursor, more: end < tail })
     }
@@ -320,7 +325,9 @@ impl Reader {
                 let floor = ring.floor().max(aside_floor).max(since);
                 if floor > cursor && floor > view.excused {
                     view.excused = floor;
-                    lost.push(view.topic.name().clone());
+                    if !self.takes_what_is_there {
+                        lost.push(view.topic.name().clone());
+                    }
                 }
                 let wanted = |event: &&Arc<Event>| {
                     types.is_none_or(|types| types.wants(event))

@@ -141,6 +141,7 @@ impl App {
             head_timeout: self.config.limits.head_timeout,
             head_bytes_max: 16 << 10,
             headers_max: 64,
+            write_timeout: self.config.streams.write_timeout,
         }
     }
 

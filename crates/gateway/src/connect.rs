@@ -10,6 +10,7 @@ use events::ResetReason as Reset;
 use events::{Cursor, Limit, Located, Reader, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use transport::{
     After, Change, CloseCode, Closed, ExtraHeaders, Handle, Identity, Line, Request, Session, Terms,
     Transport,
@@ -21,7 +22,7 @@ use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
 use crate::early::Early;
-use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome};
+use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
 use crate::sessions::{Full, Registration, Who};
 
@@ -69,6 +70,17 @@ pub(crate) enum Plan {
         /// Then a session begins, or the socket is closed, or a token is waited for.
         then: Box<Result<Admitted, Waiting>>,
     },
+}
+
+impl Plan {
+    /// The status of the response, if it is written as soon as the connection has left HTTP; a poll's comes later.
+    pub(crate) fn status_now(&self) -> Option<u16> {
+        match self {
+            Self::WebSocket { .. } => Some(101),
+            Self::Session(admitted) if admitted.asked.transport == Transport::Sse => Some(200),
+            Self::Session(_) => None,
+        }
+    }
 }
 
 /// A WebSocket without a session, yet or for ever.
@@ -320,6 +332,7 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
 
 async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Closed<TcpStream> {
     let Admitted { asked, grant, registration, start } = admitted;
+    let started = Instant::now();
     let transport = asked.transport;
     let request = asked.request;
     let streams = &app.config.streams;
@@ -382,6 +395,9 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         metrics.session_closed(transport, closed.ended.into());
     }
     metrics.connection_closed(transport);
+    if closed.ended != transport::Ended::Client && transport == Transport::Poll {
+        metrics.request(Route::Poll, 200, started.elapsed().as_secs_f64());
+    }
     closed
 }
 

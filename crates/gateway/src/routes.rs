@@ -50,7 +50,12 @@ pub(crate) struct Call<'a> {
     pub head: &'a Parts,
     /// The query, decoded.
     pub query: Query<'a>,
+    /// How its body is delimited.
+    pub framing: Framing,
 }
+
+/// The most bytes of a posted poll.
+const FORM_BYTES_MAX: usize = 16 << 10;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -65,7 +70,7 @@ pub(crate) async fn answer(
     let route = route_of(head.uri.path());
     let query = head.uri.query().unwrap_or_default();
     let query = form_urlencoded::parse(query.as_bytes()).collect();
-    let call = Call { app: &app, peer, head: &head, query };
+    let call = Call { app: &app, peer, head: &head, query, framing };
     let is_stream = matches!(route, Route::Ws | Route::Sse | Route::Poll) && head.method == Method::GET;
     // A stream takes the connection as it is, and would leave a body there to be read as the next request.
     let has_stray_body = is_stream && !body.is_end_stream();
@@ -80,7 +85,12 @@ pub(crate) async fn answer(
         Err(problem) => Err(problem),
     };
     let mut response = match result {
-        Ok(Answer::Detach(plan)) => return Answer::Detach(plan),
+        Ok(Answer::Detach(plan)) => {
+            if let Some(status) = plan.status_now() {
+                app.metrics.request(route, status, started.elapsed().as_secs_f64());
+            }
+            return Answer::Detach(plan);
+        }
         Ok(Answer::Response(response)) => response,
         Err(problem) => problem.response(),
     };
@@ -163,8 +173,9 @@ impl Call<'_> {
             (Route::Poll, &Method::GET) => self.stream(Transport::Poll, &self.query).await,
             (Route::Poll, &Method::POST) => self.posted_poll(body).await,
             (Route::Send, &Method::POST) => {
+                let grant = send::authorise(self).await?;
                 let body = self.collect(body).await?;
-                send::send(self, &body).await.map(Answer::Response)
+                send::send(self, grant, &body).await.map(Answer::Response)
             }
             (Route::History, &Method::GET) => backend::history(self).await.map(Answer::Response),
             (Route::Presence, &Method::GET) => backend::presence(self).await.map(Answer::Response),
@@ -214,14 +225,16 @@ impl Call<'_> {
 
     /// Reads a body within its limits of size and time.
     async fn collect(&self, body: Incoming) -> Result<Bytes, Problem> {
+        self.collect_within(body, self.app.config.limits.body_bytes_max).await
+    }
+
+    async fn collect_within(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
         let limits = &self.app.config.limits;
-        let too_large = || {
-            Problem::new(Code::TooLarge, format!("the body has more than {} bytes", limits.body_bytes_max))
-        };
-        if body.size_hint().lower() > limits.body_bytes_max as u64 {
+        let too_large = || Problem::new(Code::TooLarge, format!("the body has more than {bytes_max} bytes"));
+        if body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large());
         }
-        let collected = Limited::new(body, limits.body_bytes_max).collect();
+        let collected = Limited::new(body, bytes_max).collect();
         match tokio::time::timeout(limits.body_timeout, collected).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
@@ -262,11 +275,13 @@ impl Call<'_> {
     /// Refuses a foreign page whose visitor's cookie would authenticate the request.
     pub(crate) fn check_origin(&self, query: &Query<'_>) -> Result<(), Problem> {
         let found = Credential::find(&self.head.headers, query);
-        let by_cookie = found.is_some_and(|found| found.source() == Source::Cookie);
+        let by_cookie = found.as_ref().is_some_and(|found| found.source() == Source::Cookie);
+        // In `gateway dev` a name is enough, and any page can put one into a URL.
+        let by_name = found.is_none() && self.app.config.dev && query.iter().any(|(name, _)| name == "user");
         Ok(self
             .app
             .origins
-            .check_request(self.peer, &self.head.headers, by_cookie)
+            .check_request(self.peer, &self.head.headers, by_cookie || by_name)
             .inspect_err(|_| self.foreign())?)
     }
 
@@ -292,7 +307,8 @@ impl Call<'_> {
     /// A poll whose parameters may be in the body, for clients that keep them out of URLs.
     async fn posted_poll(&self, body: Incoming) -> Result<Reply, Problem> {
         let is_form = self.content_type().is_some_and(|kind| kind == "application/x-www-form-urlencoded");
-        let body = self.collect(body).await?;
+        // Nobody is authenticated yet, so no more is taken in than a head may have.
+        let body = self.collect_within(body, FORM_BYTES_MAX).await?;
         let mut query: Query<'_> = self.query.clone();
         if is_form {
             query.extend(form_urlencoded::parse(&body));
@@ -321,7 +337,7 @@ impl Call<'_> {
             address: self.address(),
             headers: self.cors_lines(),
             is_http11: self.head.version == Version::HTTP_11,
-            keep_alive: self.is_keep_alive(),
+            keep_alive: self.is_keep_alive() && self.framing == Framing::Plain,
         })
     }
 

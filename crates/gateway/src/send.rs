@@ -1,11 +1,14 @@
 //! `POST /v1/send`: the commands of clients whose transport has no way back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use serde_json::value::RawValue;
 
 use transport::Outcome;
 
+use crate::auth::Grant;
 use crate::commands::{self, Sender};
 use crate::problem::{Code, Problem};
 use crate::routes::{Body, Call, json_bytes};
@@ -14,10 +17,18 @@ use crate::sessions::Link;
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;
 
-/// Runs one command or an array of them; answers the reply or the array.
-pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>, Problem> {
+/// Who sends, found out before the body is read.
+pub(crate) async fn authorise(call: &Call<'_>) -> Result<Arc<Grant>, Problem> {
     call.check_origin(&call.query)?;
-    let grant = call.grant(&call.query).await?;
+    call.grant(&call.query).await
+}
+
+/// Runs one command or an array of them; answers the reply or the array.
+pub(crate) async fn send(
+    call: &Call<'_>,
+    grant: Arc<Grant>,
+    body: &Bytes,
+) -> Result<Response<Body>, Problem> {
     let session = call.query.iter().rev().find(|(name, _)| name == "session").map(|(_, id)| id.to_string());
     let address = call.address();
     let link = session.as_deref().and_then(|id| call.app.sessions.link(&grant.user, id));

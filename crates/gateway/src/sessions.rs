@@ -214,6 +214,10 @@ impl Sessions {
         };
         let key = Key { user, id };
         let continued = table.sessions.get(&key).is_some_and(|entry| !entry.connections.is_empty());
+        let beside = table.sessions.get(&key).map_or(0, |entry| entry.connections.len());
+        if beside >= 2 * CONNECTIONS_MAX {
+            return Err(Full::User);
+        }
         if !continued {
             table.check(&key.user, address, caps)?;
             *table.addresses.entry(address).or_default() += 1;

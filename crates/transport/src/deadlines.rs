@@ -232,7 +232,7 @@ impl Deadlines {
     pub(crate) fn next(&self, now: Instant, writing: bool) -> Option<Instant> {
         let next = match (self.over_at, writing) {
             (Some(at), _) => Some(at),
-            (None, true) => self.stuck_at,
+            (None, true) => [self.stuck_at, self.expires_at, self.ends_at].into_iter().flatten().min(),
             (None, false) => Some(self.next_to_send(self.moment(now))),
         };
         next.map(|at| self.start + Duration::from_micros(at.us()))

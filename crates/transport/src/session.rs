@@ -226,6 +226,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.bye(ByeReason::Slow);
                     true
                 }
+                // The end of a token or a stream does not wait for a reader that takes its time.
+                Phase::Opening | Phase::Open if !self.out.is_empty() && self.deadlines.is_expired(now) => {
+                    self.bye(ByeReason::ExpiredToken);
+                    true
+                }
+                Phase::Opening | Phase::Open if !self.out.is_empty() && self.deadlines.is_aged(now) => {
+                    self.bye(ByeReason::MaxAge);
+                    true
+                }
                 Phase::Opening | Phase::Open => self.out.is_empty() && self.step(cx, now),
             };
             if !progressed {
@@ -482,8 +491,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return true;
         }
         let Line::Ws(decoder) = &mut self.line else { return false };
+        let had_a_frame = !decoder.needs_bytes();
         match decoder.step(&mut self.out) {
-            Step::Incomplete => return false,
+            // A fragment was taken in: what follows it has not been asked for yet.
+            Step::Incomplete => return had_a_frame,
             Step::Text(text) => self.command = Some(Arc::clone(&self.host).command(text)),
             Step::Binary(_) => {
                 frame::write_ws_text(&self.host.not_a_command(), &mut self.out);
@@ -520,6 +531,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Poll::Ready(Ok(written)) => {
                     self.out_at += written;
                     self.deadlines.wrote(None);
+                    if self.phase == Phase::Closing(Ended::Answered) {
+                        // An answer may take its time as long as it moves.
+                        self.deadlines.close_by(Instant::now() + self.deadlines.write_timeout());
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {

@@ -57,6 +57,9 @@ impl Violation {
     }
 }
 
+/// In how many frames one message may come. Empty ones cost work and never end.
+const FRAGMENTS_MAX: u32 = 4096;
+
 const NOT_UTF8: Violation = Violation { code: CloseCode::NOT_UTF8, reason: "text is not UTF-8" };
 
 /// Puts the bytes of a client together into messages.
@@ -77,6 +80,8 @@ struct Partial {
     payload: Vec<u8>,
     /// How much of `payload` is known to be whole UTF-8 characters.
     checked: usize,
+    /// How many frames it has had so far.
+    fragments: u32,
     /// The frame whose payload is still arriving.
     frame: Option<Arriving>,
 }
@@ -185,8 +190,12 @@ impl Decoder {
                 // Its payload is taken in as it arrives, so that text which is none is refused at once.
                 self.pending.drain(..start);
                 let partial = self.partial.get_or_insert_with(|| {
-                    Box::new(Partial { opcode, payload: Vec::new(), checked: 0, frame: None })
+                    Box::new(Partial { opcode, payload: Vec::new(), checked: 0, fragments: 0, frame: None })
                 });
+                partial.fragments += 1;
+                if partial.fragments > FRAGMENTS_MAX {
+                    return Err(Violation { code: CloseCode::TOO_LARGE, reason: "too many fragments" });
+                }
                 partial.frame = Some(Arriving { fin, mask, left: len });
                 continue;
             }

@@ -256,7 +256,7 @@ pub(super) struct StreamArgs {
     /// Seconds for which writing may block before a reader counts as slow
     #[arg(long, env = "GATEWAY_WRITE_TIMEOUT_SECONDS", value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) write_timeout_seconds: u64,
-    /// Seconds over which the connections are told to leave when the gateway stops
+    /// Seconds that connections are given to leave when the gateway stops
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(super) drain_seconds: u64,
     /// Seconds after which a stream ends by itself; 0: never [default: 300 for SSE, never for WebSocket]
