@@ -100,6 +100,7 @@ impl Guest {
             let mut events: Vec<Arc<Event>> = Vec::new();
             let span = self.reader.read(LIMIT, &mut events).expect("nobody falls behind");
             for event in &events {
+                assert!(event.json().len() < 256, "what a join tells does not grow with the room");
                 let event: Value = serde_json::from_slice(event.json()).unwrap();
                 let seq = event["seq"].as_u64().unwrap();
                 assert!(seq > self.last_seq, "in the log's order");

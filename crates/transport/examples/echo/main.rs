@@ -34,8 +34,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(socket: TcpStream) -> std::io::Result<()> {
-    let limits =
-        HttpLimits { head_timeout: Duration::from_secs(10), head_bytes_max: 16 << 10, headers_max: 100 };
+    let limits = HttpLimits {
+        head_timeout: Duration::from_secs(10),
+        head_bytes_max: 16 << 10,
+        headers_max: 100,
+        write_timeout: Duration::from_secs(15),
+    };
     let served = serve(socket, Bytes::new(), &limits, pending(), |request, _| async move {
         accept(request.headers()).map_or_else(|| Answer::Response(refusal()), Answer::Detach)
     });
