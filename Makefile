@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load setup test-rust test-page test-collab test-proto test-client lint-deny fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-page test-collab test-proto test-client test-browser test-browser-short lint-deny fmt
 
 CARGO ?= cargo
 # A test that hangs is a failure, not a wait.
@@ -16,7 +16,7 @@ run: ## Build and start `gateway dev`: prints the page's address and curl lines 
 	@.ci/need cargo cc
 	$(CARGO) run --quiet -p gateway -- dev
 
-test: setup test-rust test-proto test-client test-page test-collab ## Everything that is tested, with what it needs installed first
+test: setup test-rust test-proto test-client test-browser-short test-page test-collab ## Everything that is tested, with what it needs installed first
 
 test-rust: ## The Rust tests, documentation examples included
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
@@ -24,8 +24,10 @@ test-rust: ## The Rust tests, documentation examples included
 test-proto: ## OpenAPI and AsyncAPI by their own validators
 	cd proto && npm ci --silent --no-audit --no-fund && npm test --silent
 
-test-client: ## The TypeScript client: lint, types, tests, build, size, package
-	cd clients/ts && npm ci --silent --no-audit --no-fund && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent size && npm run --silent package
+# Not `npm ci`: it refuses a lock file without the packages of platforms that a registry mirror does not carry.
+test-client: ## The TypeScript client: lint, types, tests, build, size, package, and against the real gateway
+	$(CARGO) build --quiet -p gateway
+	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent size && npm run --silent package && npm run --silent test:gateway
 
 test-page: ## The page of `gateway dev`, in a real browser
 	$(CARGO) build --quiet -p gateway
@@ -34,6 +36,16 @@ test-page: ## The page of `gateway dev`, in a real browser
 test-collab: ## Three editors on one text, with CodeMirror's own operational transform
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
+
+test-browser: ## The client in Chromium through every obstacle and proxy, with a table of what it saw
+	@.ci/need cargo cc node npm chromium nginx apache2 haproxy squid tinyproxy
+	$(CARGO) build --quiet -p gateway
+	cd clients/ts && npm ci --silent --no-audit --no-fund && npm run --silent build && npm run --silent test:browser
+
+# After test-client, which builds what it runs.
+test-browser-short: ## The most telling of these paths, in about a minute
+	$(CARGO) build --quiet -p gateway
+	cd clients/ts && npm run --silent test:browser:short
 
 check: ## Format, lints, documentation, licences
 	$(CARGO) fmt --all --check
@@ -52,10 +64,15 @@ bench: ## Figures of the log, the frames and the fan-out beside a bare epoll loo
 
 load: ## All load scenarios, with a report in loadtest/RESULTS.md
 	$(CARGO) build --release --quiet -p gateway -p loadtest
-	target/release/loadtest run
+	target/release/loadtest run all --report loadtest
+
+load-peers: ## The same scenarios against what else there is: nchan, Centrifugo, Mercure, socket.io, uWebSockets
+	$(CARGO) build --release --quiet -p gateway -p loadtest
+	loadtest/peers/install
+	target/release/loadtest run fan-out per-user publish storm idle latency --targets gateway,floor,nchan,centrifugo,mercure,socketio,uws --skip-missing --report loadtest/peers
 
 setup:
-	@.ci/need cargo cc node npm chromium
+	@.ci/need cargo cc node npm chromium nginx
 
 fmt: ## Format everything
 	$(CARGO) fmt --all

@@ -132,8 +132,8 @@ where
     }
     let parts = connection.into_parts();
     let Wire { socket, received, .. } = parts.io;
-    let received =
-        if received.is_empty() { parts.read_buf } else { [parts.read_buf, received].concat().into() };
+    // Copied, because what hyper read it into is 8 KiB that an idle stream need not hold.
+    let received = [parts.read_buf, received].concat().into();
     Served::Detached { socket, received, plan }
 }
 

@@ -10,6 +10,9 @@ use super::{Directory, open, options, read_all};
 
 const EVENTS: u64 = 400;
 
+/// After so many events a copy of the log is put aside.
+const EARLY: u64 = 300;
+
 /// A directory with events, as kill -9 leaves it.
 struct Original {
     directory: Directory,
@@ -23,6 +26,9 @@ impl Original {
         let (subject, _) = open(options(&live.0, Fsync::Never));
         let mut cursors = Vec::new();
         for n in 0..EVENTS {
+            if n == EARLY {
+                fs::copy(live.0.join("log"), directory.0.join("early")).unwrap();
+            }
             let topics: &[&str] = if n % 3 == 0 { &["a", "b"] } else { &["a"] };
             let value = serde_json::json!({"n": n, "filling": "x".repeat(n as usize * 7 % 600)});
             let data = events::Data::from_value(&value).unwrap();
@@ -162,6 +168,11 @@ async fn files_that_are_gone_or_of_another_time() {
         fs::copy(other.directory.0.join("mark"), dir.join("mark")).unwrap();
     };
     original.check("another log's mark", swap).await;
+    // Whole in itself, and yet too short: only the mark can tell.
+    let restore = |dir: &Path| {
+        fs::copy(original.directory.0.join("early"), dir.join("log")).unwrap();
+    };
+    assert_eq!(original.check("an earlier log", restore).await as u64, EARLY);
     // Zeros in the place of a page, as after a bad sector.
     let log = fs::read(original.directory.0.join("log")).unwrap();
     for page in 0..log.len().div_ceil(4096).min(120) {
