@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-load test-page test-proto test-client test-browser test-browser-short lint-deny fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny fmt
 
 CARGO ?= cargo
 # A test that hangs is a failure, not a wait.
@@ -16,7 +16,7 @@ run: ## Build and start `gateway dev`: prints the page's address and curl lines 
 	@.ci/need cargo cc
 	$(CARGO) run --quiet -p gateway -- dev
 
-test: setup test-rust test-load test-proto test-client test-browser-short test-page ## Everything that is tested, with what it needs installed first
+test: setup test-rust test-load test-proto test-client test-browser-short test-collab test-page ## Everything that is tested, with what it needs installed first
 
 test-rust: ## The Rust tests, documentation examples included
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
@@ -36,6 +36,10 @@ test-client: ## The TypeScript client: lint, types, tests, build, size, package,
 test-page: ## The page of `gateway dev`, in a real browser
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/browser && npm ci --silent --no-audit --no-fund && npm test --silent
+
+test-collab: ## Three editors on one text, with CodeMirror's own operational transform
+	$(CARGO) build --quiet -p gateway
+	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
 
 test-browser: ## The client in Chromium through every obstacle and proxy, with a table of what it saw
 	@.ci/need cargo cc node npm chromium nginx apache2 haproxy squid tinyproxy

@@ -122,6 +122,35 @@ fn append_to_one_topic(bencher: Bencher<'_, '_>, batch: usize) {
         .bench_local_values(|fact| log.apply(fact));
 }
 
+/// What one who joins a room costs: the event is taken in, and each of the room's readers wakes and reads it. The others
+/// who are there have their own latest event in the same line.
+#[divan::bench(args = [5, 5000])]
+fn join_a_room_and_tell_everyone(bencher: Bencher<'_, '_>, guests: usize) {
+    let mut publisher = Publisher::new(1, 256);
+    let mut readers: Vec<Reader> = (0..guests).map(|_| publisher.reader(0..1, Start::Latest)).collect();
+    let mut at = 0;
+    let mut join = |publisher: &mut Publisher| {
+        at = (at + 1) % guests;
+        let mut event = publisher.event(0);
+        event.draft.kind = "presence.join".parse().unwrap();
+        event.draft.key = Some(format!("u{at}").parse().unwrap());
+        Fact::Events(vec![event])
+    };
+    for _ in 0..guests {
+        let fact = join(&mut publisher);
+        publisher.log.apply(fact);
+    }
+    let mut out = Vec::new();
+    readers.iter_mut().for_each(|reader| settle(reader, &mut out));
+    let log = Arc::clone(&publisher.log);
+    bencher.counter(ItemsCount::new(guests)).with_inputs(|| join(&mut publisher)).bench_local_values(
+        |fact| {
+            log.apply(fact);
+            readers.iter_mut().for_each(|reader| settle(reader, &mut out));
+        },
+    );
+}
+
 /// A read by a reader of ten topics, of which the first `unread` have one new event each.
 #[divan::bench(args = [0, 1, 10])]
 fn read_new_events_of_10_topics(bencher: Bencher<'_, '_>, unread: usize) {

@@ -173,7 +173,7 @@ impl Directory {
             }
             let Some(id) = self.budget.heaviest() else { return };
             if !self.change(id, Ring::drop_oldest_ephemeral) {
-                self.change(id, |ring| ring.evict_oldest(now_us));
+                self.change(id, |ring| ring.give_way(now_us));
                 self.evictions.budget += 1;
             }
         }
@@ -196,7 +196,7 @@ impl Directory {
             let idle = slot.active_us < idle_since_us || self.budget.is_exceeded();
             let (evicted, empty, unused) = self.change(id, |ring| {
                 ring.drop_ephemeral(ephemeral_since_us);
-                (ring.evict_aged(now_us, bounds), ring.len() == 0, ring.last() == Seq::ZERO)
+                (ring.evict_aged(now_us, bounds), ring.len() == 0, ring.reach() == Seq::ZERO)
             });
             self.evictions.age += evicted.age;
             if empty && (idle || unused) {
@@ -212,14 +212,14 @@ impl Directory {
         if self.topic(id).is_attached() {
             return false;
         }
-        self.change(id, |ring| while ring.evict_oldest(now_us) {});
+        self.change(id, |ring| while ring.give_way(now_us) {});
         let Slot { topic, cost, standing, .. } = self.slots.remove(id as usize);
         let slots = &mut self.slots;
         self.budget
             .leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
         self.by_name.remove(topic.name());
         let mark = &mut self.marks[mark_of(topic.name())];
-        *mark = (*mark).max(topic.read(Ring::floor));
+        *mark = (*mark).max(topic.read(|ring| ring.floor().max(ring.aside_floor())));
         self.evictions.topics += 1;
         true
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::aside::Aside;
 use crate::{Event, Seq};
 
 /// What a ring may hold.
@@ -30,6 +31,8 @@ pub(crate) struct Ring {
     /// Rare, so that a topic without ephemeral events pays one pointer.
     #[expect(clippy::box_collection, reason = "a quarter of a VecDeque in every ring")]
     ephemeral: Option<Box<VecDeque<Arc<Event>>>>,
+    /// Events that are kept apart ([`crate::Draft::is_aside`]), so that none of them evicts one of the others. As rare.
+    aside: Option<Box<Aside>>,
     floor: Seq,
     /// The last event ever pushed; outlives its eviction, for `expect`.
     last: Seq,
@@ -41,28 +44,44 @@ impl Ring {
     const EPHEMERAL_MAX: usize = 64;
 
     pub(crate) fn new(floor: Seq) -> Self {
-        Self { events: VecDeque::new(), ephemeral: None, floor, last: Seq::ZERO, cost_bytes: 0 }
+        Self { events: VecDeque::new(), ephemeral: None, aside: None, floor, last: Seq::ZERO, cost_bytes: 0 }
     }
 
     pub(crate) fn floor(&self) -> Seq {
         self.floor
     }
 
+    /// The floor of the events that are kept apart. Below the ring's own it says nothing.
+    pub(crate) fn aside_floor(&self) -> Seq {
+        self.aside.as_ref().map_or(Seq::ZERO, |aside| aside.floor())
+    }
+
+    /// The seq of the last event, those that are kept apart left out.
     pub(crate) fn last(&self) -> Seq {
         self.last
     }
 
+    /// Nothing above this is here or missing.
+    pub(crate) fn reach(&self) -> Seq {
+        let aside = self.aside.as_ref().map_or(Seq::ZERO, |aside| aside.floor().max(aside.last()));
+        self.floor.max(self.last).max(aside)
+    }
+
     pub(crate) fn cost_bytes(&self) -> usize {
-        self.cost_bytes
+        self.cost_bytes + self.aside.as_ref().map_or(0, |aside| aside.cost_bytes())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.events.len()
+        self.events.len() + self.aside.as_ref().map_or(0, |aside| aside.len())
     }
 
     /// Appends an event; its seq is above every other.
     pub(crate) fn push(&mut self, event: Arc<Event>, bounds: &Bounds) -> Evicted {
         let now_us = event.applied_us();
+        if event.is_aside() {
+            let count = self.aside.get_or_insert_default().push(event, bounds);
+            return Evicted { count, ..self.evict_aged(now_us, bounds) };
+        }
         self.last = event.seq().unwrap_or(self.last);
         self.cost_bytes += event.cost_bytes();
         self.events.push_back(event);
@@ -86,7 +105,18 @@ impl Ring {
             self.evict_oldest(now_us);
             evicted.age += 1;
         }
+        if let Some(aside) = &mut self.aside {
+            evicted.age += aside.evict_aged(oldest_us);
+            if aside.len() == 0 && aside.floor() <= self.floor {
+                self.aside = None;
+            }
+        }
         evicted
+    }
+
+    /// Drops one event because memory is short: what is kept apart before what nobody may lose.
+    pub(crate) fn give_way(&mut self, now_us: u64) -> bool {
+        self.aside.as_mut().is_some_and(|aside| aside.evict_oldest()) || self.evict_oldest(now_us)
     }
 
     /// Drops the oldest event. The floor rises to it, unless nobody was owed it any more.
@@ -110,6 +140,9 @@ impl Ring {
             self.evict_oldest(0);
         }
         self.floor = self.floor.max(floor);
+        if let Some(aside) = &mut self.aside {
+            aside.raise_floor(floor);
+        }
     }
 
     /// Starts over: nothing at or below `floor` is known, and the numbers before it mean nothing any more.
@@ -125,6 +158,9 @@ impl Ring {
         }
         self.floor = self.floor.min(to);
         self.last = self.events.back().and_then(|event| event.seq()).unwrap_or(self.last.min(to));
+        if let Some(aside) = &mut self.aside {
+            aside.truncate(to);
+        }
     }
 
     /// The events with a seq in (`after`, `up_to`], oldest first.
@@ -137,6 +173,11 @@ impl Ring {
             self.events.partition_point(|event| event.seq() <= Some(after))
         };
         self.events.range(start..).take_while(move |event| event.seq() <= Some(up_to))
+    }
+
+    /// The same of the events that are kept apart.
+    pub(crate) fn aside(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Arc<Event>> {
+        self.aside.iter().flat_map(move |aside| aside.range(after, up_to))
     }
 
     /// Keeps an ephemeral event for readers that are attached. The latest of a type and key replaces the one before it.

@@ -14,7 +14,7 @@ use crate::{Event, Seq, Topic};
 #[derive(Debug)]
 pub(crate) struct TopicState {
     name: Topic,
-    /// The larger of the ring's floor and last seq: a reader at or past it need not take the lock.
+    /// What the ring reaches to ([`Ring::reach`]): a reader at or past it need not take the lock.
     reach: AtomicU64,
     /// The number of the last ephemeral event, for the same reason.
     ephemeral_reach: AtomicU64,
@@ -57,7 +57,7 @@ impl TopicState {
     pub(crate) fn write<R>(&self, change: impl FnOnce(&mut Ring) -> R) -> R {
         let mut ring = self.ring.lock();
         let result = change(&mut ring);
-        self.reach.store(ring.floor().max(ring.last()).number(), Ordering::Release);
+        self.reach.store(ring.reach().number(), Ordering::Release);
         result
     }
 

@@ -17,13 +17,14 @@ use transport::{
 };
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
 use crate::early::Early;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
-use crate::sessions::{Full, Registration, Who};
+use crate::sessions::{Full, Registration, Scope, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -125,9 +126,15 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     if app.is_draining() {
         return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
     }
-    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max)?;
-    let registration = register(app, &asked, &grant)?;
-    *registration.topics.lock() = topics;
+    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max);
+    let topics = topics.inspect_err(|problem| {
+        if problem.code == Code::Forbidden {
+            audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
+        }
+    })?;
+    let registration = register(app, &asked, Scope::new(Arc::clone(&grant), topics))?;
+    // A session that is continued may come with a smaller grant.
+    app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
     Ok(Admitted { asked, grant, registration, start })
 }
@@ -160,21 +167,22 @@ fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<T
     Ok(topics)
 }
 
-fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Problem> {
+fn register(app: &App, asked: &Asked, scope: Scope) -> Result<Registration, Problem> {
+    let user = scope.grant.lock().user.clone();
     let who = match asked.request.session.as_deref() {
         Some(id) => Who::Session(id),
         // Without a hello it is never told an id, so it cannot come back with one.
         None if asked.transport == Transport::Poll && asked.request.after != After::Latest => Who::Unnamed,
         None => Who::New,
     };
-    let registered = app.sessions.register(&grant.user, who, asked.address, asked.transport, app.caps());
+    let registered = app.sessions.register(scope, who, asked.address, asked.transport, app.caps());
     registered.map_err(|full| {
         let (kind, detail) = match full {
             Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
             Full::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
         };
         app.metrics.rate_limited(kind);
-        tracing::warn!(target: "audit", event = "connections", user = %grant.user, address = %asked.address, detail);
+        audit::record(Deed::LimitReached, &user, asked.address, detail);
         Problem::new(Code::RateLimited, detail)
     })
 }
@@ -341,8 +349,9 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         },
         write_timeout: streams.write_timeout,
     };
-    let topics = registration.topics.lock().clone();
-    let reader = Reader::new(&app.log, &topics, request.types, start);
+    let topics = registration.scope.topics.lock().clone();
+    let mut reader = Reader::new(&app.log, &topics, request.types, start);
+    reader.look_through(app.lens(&grant));
     let identity = Arc::new(Identity {
         session: registration.id().into(),
         user: grant.user.as_str().into(),
@@ -370,10 +379,17 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         metrics.session_opened(transport);
     }
     let is_websocket = transport == Transport::Ws;
-    let sender = Sender::new(&app, grant, asked.address, Arc::clone(&registration.topics), is_websocket);
+    let sender = Sender::new(
+        &app,
+        Arc::clone(&registration.scope),
+        asked.address,
+        Some(registration.key().clone()),
+        is_websocket,
+    );
     let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
     metrics.connection_opened(transport);
-    let closed = Session::new(socket, line, reader, identity, client, handle, terms).await;
+    let session = Session::new(socket, line, reader, identity, client, handle, terms);
+    let closed = session.space_ephemeral(app.ephemeral_spacing()).await;
     if is_stream {
         metrics.session_closed(transport, closed.ended.into());
     }
@@ -384,11 +400,18 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
     closed
 }
 
-/// A reader of one topic, for its history.
+/// A reader of one topic, for its history as the bearer of a grant may see it; without one: whole.
 ///
 /// # Errors
 /// When the cursor cannot be judged now.
-pub(crate) async fn history_reader(app: &App, topic: Topic, after: After) -> Result<Reader, Problem> {
+pub(crate) async fn history_reader(
+    app: &App,
+    topic: Topic,
+    after: After,
+    grant: Option<&Grant>,
+) -> Result<Reader, Problem> {
     let start = start_at(app, after).await?;
-    Ok(Reader::new(&app.log, &[topic], None, start))
+    let mut reader = Reader::of_rings(&app.log, &[topic], start);
+    reader.look_through(grant.and_then(|grant| app.lens(grant)));
+    Ok(reader)
 }
