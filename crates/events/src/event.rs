@@ -1,10 +1,10 @@
 //! An event as the log holds it: numbered, and already the bytes that every transport sends.
 
-use std::io::Write as _;
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::stamp::Stamp;
-use crate::{Draft, Seq, Topic};
+use crate::{Draft, EventId, Key, Seq, Topic};
 
 /// A draft to which the store gave its place in the total order.
 #[derive(Clone, Debug)]
@@ -43,48 +43,52 @@ impl Event {
     /// Writes the JSON of `draft` as `topic` sees it:
     /// `{"seq":…,"topic":…,"type":…,"key":…,"id":…,"time":…,"data":…}`.
     pub(crate) fn encode(draft: &Draft, topic: &Topic, number: u64, stamp: &Stamp, applied_us: u64) -> Self {
-        let data = draft.data.as_bytes();
-        let room = 96 + topic.as_str().len() + draft.kind.as_str().len() + data.len();
-        let mut json = Vec::with_capacity(room);
-        if draft.ephemeral {
-            json.push(b'{');
-        } else {
-            json.extend_from_slice(b"{\"seq\":");
-            json.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-            json.push(b',');
-        }
+        let mut digits = itoa::Buffer::new();
+        let seq: [&[u8]; 2] =
+            if draft.ephemeral { [b"{", b""] } else { [b"{\"seq\":", digits.format(number).as_bytes()] };
+        let before_topic: &[u8] = if draft.ephemeral { b"\"topic\":\"" } else { b",\"topic\":\"" };
         // A topic's alphabet needs no escapes.
-        json.extend_from_slice(b"\"topic\":\"");
-        let topic_start = position(json.len());
-        json.extend_from_slice(topic.as_str().as_bytes());
-        json.extend_from_slice(b"\",\"type\":");
-        let kind = quoted(&mut json, draft.kind.as_str());
-        let mut key_end = 0;
-        if let Some(text) = &draft.key {
-            json.extend_from_slice(b",\"key\":");
-            key_end = quoted(&mut json, text.as_str()).end;
-        }
-        if let Some(id) = &draft.id {
-            json.extend_from_slice(b",\"id\":");
-            quoted(&mut json, id.as_str());
-        }
-        json.extend_from_slice(b",\"time\":\"");
-        json.extend_from_slice(stamp.text());
-        json.extend_from_slice(b"\",\"data\":");
-        json.extend_from_slice(data);
-        json.push(b'}');
+        let topic = topic.as_str().as_bytes();
+        let before_kind = b"\",\"type\":\"";
+        let kind = escaped(draft.kind.as_str());
+        let (before_key, key) = label(b"\",\"key\":\"", draft.key.as_ref().map(Key::as_str));
+        let (before_id, id) = label(b"\",\"id\":\"", draft.id.as_ref().map(EventId::as_str));
+
+        let topic_start = seq[0].len() + seq[1].len() + before_topic.len();
+        let kind_start = topic_start + topic.len() + before_kind.len();
+        let kind_end = kind_start + kind.len();
+        let key_end = if draft.key.is_some() { kind_end + before_key.len() + key.len() } else { 0 };
         let expires_us = match draft.ttl_ms {
             None => u64::MAX,
             Some(ttl_ms) => applied_us.saturating_add(ttl_ms.saturating_mul(1000)),
         };
+        // All parts at once: one allocation of just the right size.
+        let json = [
+            seq[0],
+            seq[1],
+            before_topic,
+            topic,
+            before_kind,
+            &kind,
+            before_key,
+            &key,
+            before_id,
+            &id,
+            b"\",\"time\":\"",
+            stamp.text(),
+            b"\",\"data\":",
+            draft.data.as_bytes(),
+            b"}",
+        ]
+        .concat();
         Self {
             number,
             ephemeral: draft.ephemeral,
             applied_us,
             expires_us,
-            topic_start,
-            kind,
-            key_end,
+            topic_start: position(topic_start),
+            kind: position(kind_start)..position(kind_end),
+            key_end: position(key_end),
             json: json.into(),
         }
     }
@@ -139,35 +143,24 @@ impl Event {
     }
 }
 
-/// Appends `text` as a JSON string and says where it stands, without its quotes.
-fn quoted(json: &mut Vec<u8>, text: &str) -> Range<u32> {
-    let start = json.len() + 1;
-    escape_into(json, text);
-    position(start)..position(json.len() - 1)
-}
-
 /// A place in an event's JSON, which is far shorter than 4 GiB.
 fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-fn escape_into(json: &mut Vec<u8>, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
-    if plain {
-        json.push(b'"');
-        json.extend_from_slice(text.as_bytes());
-        json.push(b'"');
-    } else if serde_json::to_writer(&mut *json, text).is_err() {
-        // Writing a string into memory cannot fail; an empty one keeps the JSON whole all the same.
-        let _ = json.write_all(b"\"\"");
-    }
+/// A member's beginning and its text, or nothing at all.
+fn label<'a>(before: &'a [u8], text: Option<&'a str>) -> (&'a [u8], Cow<'a, [u8]>) {
+    text.map_or((b"", Cow::default()), |text| (before, escaped(text)))
 }
 
 /// The inside of `text` as a JSON string, as [`Event::kind`] gives it.
-pub(crate) fn escaped(text: &str) -> Box<[u8]> {
-    let mut json = Vec::with_capacity(text.len() + 2);
-    escape_into(&mut json, text);
-    json[1..json.len() - 1].into()
+pub(crate) fn escaped(text: &str) -> Cow<'_, [u8]> {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    // Writing a string into memory cannot fail; an empty one keeps the JSON whole all the same.
+    let quoted = serde_json::to_vec(text).unwrap_or_else(|_| b"\"\"".to_vec());
+    Cow::Owned(quoted[1..quoted.len() - 1].to_vec())
 }
 
 #[cfg(test)]

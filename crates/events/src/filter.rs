@@ -30,8 +30,8 @@ impl TypeFilter {
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let patterns = text.split(',').map(|part| match part.strip_suffix('*') {
             Some("") => Ok(Pattern::Prefix(Box::default())),
-            Some(prefix) => prefix.parse::<Kind>().map(|_| Pattern::Prefix(escaped(prefix))),
-            None => part.parse::<Kind>().map(|_| Pattern::Exact(escaped(part))),
+            Some(prefix) => prefix.parse::<Kind>().map(|_| Pattern::Prefix(escaped(prefix).into())),
+            None => part.parse::<Kind>().map(|_| Pattern::Exact(escaped(part).into())),
         });
         let patterns: Box<[Pattern]> = patterns.collect::<Result<_, _>>().map_err(|_| FilterError)?;
         if patterns.len() > Self::MAX { Err(FilterError) } else { Ok(Self(patterns)) }
