@@ -24,17 +24,20 @@ fn main() {
 /// Appends as a store reports them, and makes what it appends beforehand.
 struct Publisher {
     log: Arc<Log>,
-    topics: Vec<Topic>,
+    topics: usize,
     data: Data,
     next: Seq,
     dice: u64,
+}
+
+fn topic(n: usize) -> Topic {
+    format!("user:{n:06}").parse().unwrap()
 }
 
 impl Publisher {
     fn new(topics: usize, ring_events_max: usize) -> Self {
         let log = Log::new(&Options { ring_events_max, ..Options::default() });
         log.apply(Fact::Epoch { epoch: Epoch::new(1), end: None, start: Seq::ZERO });
-        let topics = (0..topics).map(|n| format!("user:{n:06}").parse().unwrap()).collect();
         let data = Data::from_value(&serde_json::json!({"jobId": "7", "text": "x".repeat(150)})).unwrap();
         Self { log, topics, data, next: Seq::ZERO, dice: 1 }
     }
@@ -42,13 +45,24 @@ impl Publisher {
     /// A topic that is hardly ever in the cache.
     fn any(&mut self) -> usize {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.dice >> 33) % self.topics.len() as u64) as usize
+        ((self.dice >> 33) % self.topics as u64) as usize
     }
 
-    fn event(&mut self, topic: usize) -> Sequenced {
+    /// All topics, shuffled.
+    fn shuffled(&mut self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.topics).collect();
+        for at in 0..order.len() {
+            let other = self.any();
+            order.swap(at, other);
+        }
+        order
+    }
+
+    /// An event as a request brings it: its topic's name is not the log's own copy.
+    fn event(&mut self, n: usize) -> Sequenced {
         self.next = self.next.next();
         let draft = Draft {
-            topics: Topics::one(self.topics[topic].clone()),
+            topics: Topics::one(topic(n)),
             kind: "progress".parse().unwrap(),
             data: self.data.clone(),
             key: None,
@@ -67,7 +81,8 @@ impl Publisher {
     }
 
     fn reader(&self, topics: std::ops::Range<usize>, start: Start) -> Reader {
-        Reader::new(&self.log, &self.topics[topics], None, start)
+        let topics: Vec<Topic> = topics.map(topic).collect();
+        Reader::new(&self.log, &topics, None, start)
     }
 }
 
@@ -99,13 +114,16 @@ fn append_over_many(bencher: Bencher<'_, '_>, batch: usize, ring_events_max: usi
     }
     let mut out = Vec::new();
     readers.iter_mut().for_each(|reader| settle(reader, &mut out));
+    let order = publisher.shuffled();
+    let mut at = 0;
     bencher
         .counter(ItemsCount::new(batch))
         .with_inputs(|| {
             let events = (0..batch).map(|_| {
-                let topic = publisher.any();
-                settle(&mut readers[topic], &mut out);
-                publisher.event(topic)
+                // The reader goes back to sleep half a lap before its topic's turn, so that neither is in the cache then.
+                settle(&mut readers[order[(at + MANY / 2) % MANY]], &mut out);
+                at = (at + 1) % MANY;
+                publisher.event(order[at])
             });
             Fact::Events(events.collect())
         })
@@ -190,6 +208,6 @@ fn subscribe_and_leave(bencher: Bencher<'_, '_>) {
     let log = Arc::clone(&publisher.log);
     bencher
         .counter(ItemsCount::new(1_usize))
-        .with_inputs(|| [(); 3].map(|()| publisher.any()).map(|topic| publisher.topics[topic].clone()))
+        .with_inputs(|| [(); 3].map(|()| topic(publisher.any())))
         .bench_local_refs(|topics| drop(Reader::new(&log, topics, None, Start::Latest)));
 }

@@ -37,6 +37,9 @@ pub(crate) struct Ring {
     /// The last event ever pushed; outlives its eviction, for `expect`.
     last: Seq,
     cost_bytes: usize,
+    /// When the oldest event was applied, or one before it: while that is not too long ago the event itself, which a
+    /// push rarely finds in the cache, need not be looked at.
+    oldest_us: u64,
 }
 
 impl Ring {
@@ -44,7 +47,15 @@ impl Ring {
     const EPHEMERAL_MAX: usize = 64;
 
     pub(crate) fn new(floor: Seq) -> Self {
-        Self { events: VecDeque::new(), ephemeral: None, aside: None, floor, last: Seq::ZERO, cost_bytes: 0 }
+        Self {
+            events: VecDeque::new(),
+            ephemeral: None,
+            aside: None,
+            floor,
+            last: Seq::ZERO,
+            cost_bytes: 0,
+            oldest_us: 0,
+        }
     }
 
     pub(crate) fn floor(&self) -> Seq {
@@ -84,6 +95,7 @@ impl Ring {
         }
         self.last = event.seq().unwrap_or(self.last);
         self.cost_bytes += event.cost_bytes();
+        self.oldest_us = if self.events.is_empty() { now_us } else { self.oldest_us.min(now_us) };
         self.events.push_back(event);
         let mut evicted = self.evict_aged(now_us, bounds);
         while self.events.len() > bounds.events_max {
@@ -100,17 +112,21 @@ impl Ring {
     /// Drops what is older than the bounds allow.
     pub(crate) fn evict_aged(&mut self, now_us: u64, bounds: &Bounds) -> Evicted {
         let mut evicted = Evicted::default();
-        let oldest_us = now_us.saturating_sub(bounds.age_us_max);
-        while self.events.front().is_some_and(|event| event.applied_us() < oldest_us) {
-            self.evict_oldest(now_us);
-            evicted.age += 1;
-        }
+        let since_us = now_us.saturating_sub(bounds.age_us_max);
         if let Some(aside) = &mut self.aside {
-            evicted.age += aside.evict_aged(oldest_us);
+            evicted.age += aside.evict_aged(since_us);
             if aside.len() == 0 && aside.floor() <= self.floor {
                 self.aside = None;
             }
         }
+        if self.oldest_us >= since_us {
+            return evicted;
+        }
+        while self.events.front().is_some_and(|event| event.applied_us() < since_us) {
+            self.evict_oldest(now_us);
+            evicted.age += 1;
+        }
+        self.oldest_us = self.events.front().map_or(0, |event| event.applied_us());
         evicted
     }
 
