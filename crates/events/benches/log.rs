@@ -10,6 +10,11 @@ use divan::{Bencher, black_box};
 use events::{
     Data, Draft, Epoch, Event, Fact, Limit, Log, Options, Reader, Seq, Sequenced, Start, Topic, Topics,
 };
+use tikv_jemallocator::Jemalloc;
+
+/// The gateway's.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// A small log's worth of topics, each with a reader that sleeps.
 const MANY: usize = 100_000;
