@@ -14,7 +14,7 @@ help: ## What there is to do
 
 run: ## Build and start `gateway dev`: prints the page's address and curl lines to paste
 	@.ci/need cargo cc
-	$(CARGO) run --quiet -p gateway -- dev
+	@$(CARGO) run --quiet -p gateway -- dev
 
 test: setup test-rust test-load test-proto test-client test-browser-short test-collab test-page ## Everything that is tested, with what it needs installed first
 
