@@ -137,7 +137,7 @@ mod tests {
             ephemeral: false,
             expect: None,
         };
-        Arc::new(Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Stamp::new(0), seq))
+        Arc::new(Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Stamp::new(0), seq, &mut Vec::new()))
     }
 
     fn seqs(aside: &Aside, after: u64) -> Vec<u64> {

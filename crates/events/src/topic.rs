@@ -1,5 +1,6 @@
 //! A topic as the log keeps it: its ring, and who waits for it. The lock and the wake-up live here and nowhere else.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,6 +49,11 @@ impl TopicState {
 
     pub(crate) fn name(&self) -> &Topic {
         &self.name
+    }
+
+    /// Brings the locks, and with them what they guard, into the cache. Plain loads overlap, where taking a lock waits.
+    pub(crate) fn foresee(&self) {
+        black_box(self.ring.is_locked() | self.waiters.is_locked());
     }
 
     /// Whether a reader that has everything up to `seq` could miss something here.
