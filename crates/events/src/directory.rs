@@ -128,7 +128,7 @@ impl Directory {
     /// Appends an event to a topic's ring.
     pub(crate) fn push(&mut self, id: SlotId, event: Event, bounds: &Bounds) {
         self.slots[id as usize].active_us = event.applied_us();
-        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(Arc::new(event), bounds));
+        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(event, bounds));
         self.evictions.count += count;
         self.evictions.bytes += bytes;
         self.evictions.age += age;
