@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Disk, DiskOptions, Evictions, Log, Options, Store};
+use events::{Disk, DiskOptions, Evictions, Log, Options, RedisOptions, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::HttpLimits;
 
 use crate::auth::Authenticator;
-use crate::config::{Config, ConfigError, Fsync, Limits, StoreConfig};
+use crate::config::{Config, ConfigError, Fsync, Limits, RedisDown, StoreConfig};
 use crate::limits::Commands;
 use crate::metrics::Metrics;
 use crate::metrics::labels::EvictionCause;
@@ -46,6 +46,9 @@ pub(crate) struct App {
 const SWEEP_TOPICS: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
+/// The least that an event takes of the log's memory.
+const EVENT_BYTES_MIN: u64 = 256;
+
 /// What the log can replay decides what is kept on disk.
 fn open_disk(
     log: &Arc<Log>,
@@ -53,8 +56,6 @@ fn open_disk(
     fsync: Fsync,
     limits: &Limits,
 ) -> Result<Arc<Disk>, ConfigError> {
-    /// The least that an event takes of the log's memory.
-    const EVENT_BYTES_MIN: u64 = 256;
     let options = DiskOptions {
         dir: data_dir.to_owned(),
         fsync: match fsync {
@@ -94,8 +95,18 @@ impl App {
         let store: Arc<dyn Store> = match &config.store {
             StoreConfig::Memory => events::Memory::open(Arc::clone(&log)),
             StoreConfig::Disk { data_dir, fsync } => open_disk(&log, data_dir, *fsync, limits)?,
-            StoreConfig::Redis { .. } => {
-                return Err(ConfigError::new("--store redis: this build has only --store memory"));
+            StoreConfig::Redis { url, log_name, wait_replicas, when_down } => {
+                if *when_down == RedisDown::Local {
+                    return Err(ConfigError::new("--redis-down local: this build only refuses"));
+                }
+                let options = RedisOptions {
+                    url: url.expose().to_owned(),
+                    log_name: log_name.clone(),
+                    wait_replicas: *wait_replicas,
+                    events_max: limits.log_bytes / EVENT_BYTES_MIN,
+                };
+                let opened = events::Redis::open(Arc::clone(&log), &options);
+                opened.map_err(|error| ConfigError::new(format!("--redis-url: {error}")))?
             }
         };
         let metrics = Arc::new(Metrics::new());

@@ -1,13 +1,16 @@
 //! Where the log lives: a [`Store`] orders what is published and reports it as facts.
 
+mod codec;
 mod disk;
 mod memory;
+mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use disk::{Disk, DiskError, DiskOptions, Fsync, Recovered};
 pub use memory::Memory;
+pub use redis::{Redis, RedisError, RedisOptions};
 use ring::rand::SecureRandom as _;
 
 use crate::log::unix_ms;
