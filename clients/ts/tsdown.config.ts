@@ -1,4 +1,5 @@
 import { defineConfig } from 'tsdown'
+import { mangle } from './mangle.js'
 
 export default defineConfig({
   entry: ['index', 'react', 'components', 'query', 'testing'].map((name) => `src/${name}.ts`),
@@ -7,7 +8,8 @@ export default defineConfig({
   platform: 'neutral',
   target: 'es2022',
   clean: true,
+  sourcemap: true,
+  plugins: [mangle()],
   // The entries name each other by package name, so each of them ships once and contexts are shared.
   external: [/^@throughline\/client/, /^react/, /^@tanstack\//],
-  inlineOnly: ['eventsource-parser'],
 })

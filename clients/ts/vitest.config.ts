@@ -1,13 +1,12 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
-const source = (name: string): string => fileURLToPath(new URL(`./src/${name}.ts`, import.meta.url))
+// The package as its users get it, or its sources: `BUILT=1` after `npm run build` tests what is shipped.
+const [folder, ending] = process.env.BUILT ? ['dist', 'js'] : ['src', 'ts']
+const entry = (name: string): string => fileURLToPath(new URL(`./${folder}/${name}.${ending}`, import.meta.url))
 const alias = [
-  { find: /^@throughline\/client$/, replacement: source('index') },
-  {
-    find: /^@throughline\/client\/(react|components|query|testing)$/,
-    replacement: fileURLToPath(new URL('./src/$1.ts', import.meta.url)),
-  },
+  { find: /^@throughline\/client$/, replacement: entry('index') },
+  { find: /^@throughline\/client\/(react|components|query|testing)$/, replacement: entry('$1') },
 ]
 
 export default defineConfig({

@@ -99,14 +99,7 @@ fn take_orders() -> Result<()> {
     let poller = Poller::new()?;
     let mut crowd = Crowd::new(server.address, target.dialect(kind), case.sources, clock);
     needs.sessions.into_iter().for_each(|session| crowd.join(session));
-    let publisher = Publisher::connect(
-        server.address,
-        target.dialect(kind),
-        needs.lanes,
-        case.data_bytes,
-        clock,
-        &poller,
-    )?;
+    let publisher = Publisher::new(server.address, target.dialect(kind), needs.lanes, case.data_bytes, clock);
     let label = format!("{} on {}", case.name, target.name());
     let mut side = Side::new(poller, crowd, publisher, server, clock, label, needs.streams);
     side.attach()?;

@@ -37,28 +37,33 @@ pub(crate) struct Publisher {
 }
 
 struct Lane {
-    socket: OwnedFd,
+    /// None before the first publish, and after the server has ended an idle connection.
+    socket: Option<OwnedFd>,
     unsent: Vec<u8>,
+    /// Whether the socket is waited on for room.
+    is_behind: bool,
     partial: Vec<u8>,
     awaited: VecDeque<u64>,
 }
 
 impl Publisher {
-    /// Connects `count` lanes.
-    pub(crate) fn connect(
+    /// `count` lanes, each connected with its first publish.
+    pub(crate) fn new(
         address: SocketAddr,
         dialect: Box<dyn Dialect>,
         count: usize,
         data_bytes: usize,
         clock: Instant,
-        poller: &Poller,
-    ) -> io::Result<Self> {
-        let mut lanes = Vec::new();
-        for index in 0..count {
-            lanes.push(Lane::connect(address, index, poller)?);
-        }
-        Ok(Self {
-            lanes,
+    ) -> Self {
+        let lane = || Lane {
+            socket: None,
+            unsent: Vec::new(),
+            is_behind: false,
+            partial: Vec::new(),
+            awaited: VecDeque::new(),
+        };
+        Self {
+            lanes: (0..count).map(|_| lane()).collect(),
             dialect,
             address,
             host: address.to_string(),
@@ -68,7 +73,7 @@ impl Publisher {
             acknowledged: Histogram::new(),
             refused: 0,
             refusal: None,
-        })
+        }
     }
 
     /// How many lanes there are.
@@ -93,6 +98,7 @@ impl Publisher {
         let lane = &mut self.lanes[lane];
         let answers = self.dialect.publish(&self.host, drafts, self.data_bytes, &mut lane.unsent);
         lane.awaited.extend(std::iter::repeat_n(now_ns, answers));
+        lane.connect(self.address, token, poller)?;
         lane.flush(token, poller)
     }
 
@@ -102,14 +108,12 @@ impl Publisher {
         if ready.writable && !self.lanes[index].unsent.is_empty() {
             self.lanes[index].flush(ready.token, poller)?;
         }
-        loop {
-            match socket::read(&self.lanes[index].socket, &mut self.scratch) {
+        while let Some(socket) = &self.lanes[index].socket {
+            match socket::read(socket, &mut self.scratch) {
                 Read::Empty => return Ok(()),
-                Read::End if self.lanes[index].awaited.is_empty() => {
-                    // A server may end a keep-alive connection between two requests.
-                    self.lanes[index] = Lane::connect(self.address, index, poller)?;
-                    return Ok(());
-                }
+                // A server may end a keep-alive connection between two requests, and say why before it does.
+                Read::End if self.lanes[index].awaited.is_empty() => self.lanes[index].socket = None,
+                Read::Bytes(_) if self.lanes[index].awaited.is_empty() => {}
                 Read::End => bail!("the server ended a publishing connection before it had answered"),
                 Read::Bytes(count) => {
                     self.lanes[index].partial.extend_from_slice(&self.scratch[..count]);
@@ -120,6 +124,7 @@ impl Publisher {
                 }
             }
         }
+        Ok(())
     }
 
     fn read_answers(&mut self, index: usize) -> Result<()> {
@@ -169,26 +174,29 @@ fn body_of(kind: Body, bytes: &[u8]) -> Result<Option<(Cow<'_, [u8]>, usize)>> {
 }
 
 impl Lane {
-    fn connect(address: SocketAddr, index: usize, poller: &Poller) -> io::Result<Self> {
-        let socket = socket::connect(address, None)?;
-        poller.add(&socket, FIRST_TOKEN + index as u64, Interest::Read)?;
-        Ok(Self { socket, unsent: Vec::new(), partial: Vec::new(), awaited: VecDeque::new() })
+    fn connect(&mut self, address: SocketAddr, token: u64, poller: &Poller) -> io::Result<()> {
+        if self.socket.is_none() {
+            let socket = socket::connect(address, None)?;
+            poller.add(&socket, token, Interest::Read)?;
+            self.partial.clear();
+            self.is_behind = false;
+            self.socket = Some(socket);
+        }
+        Ok(())
     }
 
     fn flush(&mut self, token: u64, poller: &Poller) -> Result<()> {
-        match socket::write(&self.socket, &self.unsent) {
-            Some(count) if count == self.unsent.len() => {
-                self.unsent.clear();
-                poller.set(&self.socket, token, Interest::Read)?;
-            }
-            Some(count) => {
-                self.unsent.drain(..count);
-                poller.set(&self.socket, token, Interest::Both)?;
-            }
-            None => match rustix::net::sockopt::socket_error(&self.socket) {
-                Ok(Ok(())) => poller.set(&self.socket, token, Interest::Both)?,
-                _ => bail!("a publishing connection is gone"),
-            },
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let sent = match socket::write(socket, &self.unsent) {
+            Some(count) => count,
+            // Before the connection is there, writing fails without an error on the socket.
+            None if matches!(rustix::net::sockopt::socket_error(socket), Ok(Ok(()))) => 0,
+            None => bail!("a publishing connection is gone"),
+        };
+        self.unsent.drain(..sent);
+        if self.is_behind == self.unsent.is_empty() {
+            self.is_behind = !self.unsent.is_empty();
+            poller.set(socket, token, if self.is_behind { Interest::Both } else { Interest::Read })?;
         }
         Ok(())
     }

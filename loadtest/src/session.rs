@@ -353,3 +353,95 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::gateway::Gateway;
+
+    const HELLO: &str = r#"{"after":"e.4","cursor":"e.4","events":[],"hello":{"session":"s"}}"#;
+    const EVENTS: &str = r#"{"after":"e.4","cursor":"e.6","events":[{"seq":5,"data":"~lt:0:1:7:x"},{"seq":6,"data":"~lt:0:2:8:x"}]}"#;
+
+    /// What a session makes of `wire`, cut into two reads at `cut`.
+    fn read(transport: Transport, wire: &[u8], cut: usize) -> (Session, Tally, u64, Vec<u8>, Option<String>) {
+        let mut session = Session::new(1, vec![Topic::Room(0)], transport, Ledger::follow([(0, 0)]));
+        session.phase = Phase::Head;
+        let (dialect, scanner) = (Gateway::new("k", "s"), Scanner::new());
+        let (mut tally, mut latency, mut reply) = (Tally::default(), Histogram::new(), Vec::new());
+        let (mut messages, mut broken, mut ended) = (0, 0, None);
+        for piece in [&wire[..cut], &wire[cut..]] {
+            let mut findings = Findings {
+                dialect: &dialect,
+                scanner: &scanner,
+                tally: &mut tally,
+                latency: &mut latency,
+                now_ns: 10,
+                reply: &mut reply,
+                outcome: Outcome::default(),
+            };
+            session.arrived(piece, &mut findings);
+            messages += findings.outcome.messages;
+            broken += findings.outcome.broken;
+            ended = ended.or(findings.outcome.ended);
+        }
+        assert_eq!(broken, 0);
+        (session, tally, messages, reply, ended)
+    }
+
+    fn check(transport: Transport, wire: &[u8]) {
+        for cut in 0..=wire.len() {
+            let (session, tally, messages, _, ended) = read(transport, wire, cut);
+            assert_eq!((tally.received, tally.duplicates, messages), (2, 0, 2), "{transport:?} cut at {cut}");
+            assert!(
+                session.ready && session.partial.is_empty() && ended.is_none(),
+                "{transport:?} cut at {cut}"
+            );
+            assert_eq!(session.position, b"e.6 s");
+        }
+    }
+
+    #[test]
+    fn websocket_frames_however_they_are_cut() {
+        let mut wire =
+            format!("HTTP/1.1 101 S\r\nSec-WebSocket-Accept: {}\r\n\r\n", websocket::ACCEPT).into_bytes();
+        for message in [HELLO, EVENTS] {
+            websocket::write_server_head(&mut wire, websocket::TEXT, message.len());
+            wire.extend_from_slice(message.as_bytes());
+        }
+        check(Transport::Ws, &wire);
+    }
+
+    #[test]
+    fn event_streams_however_they_are_cut() {
+        let (hello, events) = (format!("id: e.4\ndata: {HELLO}\n\n"), format!("id: e.6\ndata: {EVENTS}\n\n"));
+        // The second message comes in two chunks.
+        let (first, second) = events.split_at(40);
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check(Transport::Sse, [head, &chunk(&hello), &chunk(first), &chunk(second)].concat().as_bytes());
+        check(Transport::Sse, ["HTTP/1.0 200 OK\r\n\r\n", &hello, &events].concat().as_bytes());
+    }
+
+    #[test]
+    fn answers_to_polls_however_they_are_cut() {
+        let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        check(Transport::Poll, [answer(HELLO), answer(EVENTS)].concat().as_bytes());
+    }
+
+    #[test]
+    fn pings_are_answered_and_a_close_ends_with_its_code() {
+        let mut wire =
+            format!("HTTP/1.1 101 S\r\nSec-WebSocket-Accept: {}\r\n\r\n", websocket::ACCEPT).into_bytes();
+        wire.extend_from_slice(b"\x89\x02hi\x88\x02\x11\x38");
+        let (_, _, _, reply, ended) = read(Transport::Ws, &wire, 20);
+        assert_eq!(reply, b"\x8a\x82\0\0\0\0hi");
+        assert_eq!(ended.as_deref(), Some("closed with 4408"));
+    }
+
+    #[test]
+    fn a_refusal_keeps_how_long_to_stay_away() {
+        let wire = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n";
+        let (session, _, _, _, ended) = read(Transport::Sse, wire, 5);
+        assert_eq!((session.leave_ms, ended.as_deref()), (Some(3000), Some("refused with 503")));
+    }
+}

@@ -1,11 +1,10 @@
 /** The framework-free client: one resumable session over the best transport that the network lets through. */
-export { Client, type ClientState, createClient } from './core/client.js'
+export { type Client, type ClientState, createClient } from './core/client.js'
 export { type Command, CommandError } from './core/commands.js'
-export type { ChannelLike, Env, PageLike, SocketLike, StorageLike } from './core/env.js'
+export type { ChannelLike, Env, LocksLike, PageLike, SocketLike, StorageLike } from './core/env.js'
 export type { PageSignal, Phase, SwitchReason, Telemetry } from './core/ladder-types.js'
 export type { ClientError, ClientOptions } from './core/options.js'
 export type { Batch, Bye, EventMap, Hello, Reset, ThroughlineEvent, Transport } from './core/protocol.js'
-export { inRollout } from './core/rollout.js'
 export { TIMING, type Timing } from './core/timing.js'
 export type { GetToken, TokenReason } from './core/token.js'
 export type { Member, PresenceStatus, PublishOptions, Topic } from './core/topic.js'

@@ -1,10 +1,6 @@
 'use client'
 /** React hooks over one client, given by a provider or made for the page. */
-export {
-  type RemoteCursor,
-  type RemoteOperation,
-  useCollaboration,
-} from './react/collaboration.js'
+export { useCollaboration } from './react/collaboration.js'
 export {
   type UseWebSocketOptions,
   useWebSocket,
@@ -14,6 +10,7 @@ export {
 } from './react/compat.js'
 export { useConnection, useConnectionIndicator, type WebSocketStatus } from './react/connection.js'
 export { type ProviderProps, type Target, ThroughlineProvider, useClient } from './react/context.js'
+export type { DocumentView, RemoteCursor, RemoteOperation } from './react/document.js'
 export { useEvent, useEventState } from './react/events.js'
 export {
   type Notice,
@@ -26,7 +23,8 @@ export {
 } from './react/feed.js'
 export { type HybridConfig, type HybridUpdates, useHybridUpdates } from './react/hybrid.js'
 export { type JobProgress, type JobProgressOptions, useJobProgress } from './react/jobs.js'
-export { type Operation, type TextOperation, transform } from './react/operations.js'
+export type { Operation, TextOperation } from './react/operations.js'
+export { inRollout } from './react/rollout.js'
 export {
   type Person,
   type PresenceOptions,

@@ -8,7 +8,7 @@ import {
 import type { FakeServer } from '@throughline/client/testing'
 
 /** A client on a fake server, and everything that the application saw. */
-export function connectTo(server: FakeServer, options: ClientOptions = {}) {
+export function connectTo(server: Pick<FakeServer, 'env'>, options: ClientOptions = {}) {
   const seqs: number[] = []
   const events: ThroughlineEvent[] = []
   const resets: Reset[] = []

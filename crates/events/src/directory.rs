@@ -225,8 +225,8 @@ impl Directory {
     }
 }
 
-/// How long an ephemeral event waits for readers whose batches are spaced.
-const EPHEMERAL_AGE_US: u64 = 10_000_000;
+/// How long an ephemeral event waits for readers whose batches are spaced: by a minute at most.
+const EPHEMERAL_AGE_US: u64 = 65_000_000;
 
 fn mark_of(name: &Topic) -> usize {
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);

@@ -259,9 +259,10 @@ impl Log {
                 if !touched.last().is_some_and(|last| Arc::ptr_eq(last, state)) {
                     touched.push(Arc::clone(state));
                 }
+                // With every event, so that not even one large batch is above the budget.
+                directory.enforce_budget(now_us);
             }
         }
-        directory.enforce_budget(now_us);
         self.tail.store(tail, Ordering::Release);
         self.ephemeral_tail.store(ephemeral_tail, Ordering::Release);
         drop(writer);

@@ -93,6 +93,8 @@ pub struct Reader {
     ephemeral: u64,
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
+    /// It asked for everything retained and has read nothing yet: what is missing so far is no reason for a reset.
+    takes_what_is_there: bool,
 }
 
 #[derive(Debug)]
@@ -125,7 +127,19 @@ impl Reader {
                 (lineage.cursor(at), None)
             }
         };
-        Self { log: Arc::clone(log), signal, views, types, lineage, shape, cursor, ephemeral, broken }
+        let takes_what_is_there = start == Start::Earliest;
+        Self {
+            log: Arc::clone(log),
+            signal,
+            views,
+            types,
+            lineage,
+            shape,
+            cursor,
+            ephemeral,
+            broken,
+            takes_what_is_there,
+        }
     }
 
     /// Everything up to here has been read.
@@ -219,6 +233,7 @@ impl Reader {
             self.collect_ephemeral(ephemeral_tail, now_us, out);
         }
         conflate(out, start);
+        self.takes_what_is_there = false;
         self.cursor = self.lineage.cursor(end);
         Ok(Span { after, cursor: self.cursor, more: end < tail })
     }
@@ -265,7 +280,9 @@ impl Reader {
                 let floor = ring.floor().max(since);
                 if floor > cursor && floor > view.excused {
                     view.excused = floor;
-                    lost.push(view.topic.name().clone());
+                    if !self.takes_what_is_there {
+                        lost.push(view.topic.name().clone());
+                    }
                 }
                 let wanted = |event: &&Arc<Event>| {
                     types.is_none_or(|types| types.wants(event))

@@ -128,6 +128,16 @@ async fn what_outlived_its_time_is_not_replayed_and_no_reset() {
     assert_eq!(read(&mut reader).unwrap().1, [2]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_outlived_its_time_may_be_evicted_without_a_reset() {
+    let (log, store) = log(&Options { ring_events_max: 1, ..Options::default() });
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::Latest);
+    publish(&store, Draft { ttl_ms: Some(1000), ..draft(&["a"]) }).await;
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    publish(&store, draft(&["a"])).await;
+    assert_eq!(read(&mut reader).unwrap().1, [2]);
+}
+
 #[tokio::test]
 async fn expect_decides_between_two_editors() {
     let (_log, store) = log(&Options::default());

@@ -7,13 +7,13 @@ use std::time::Duration;
 use events::{Disk, DiskOptions, Evictions, Log, Options, RedisOptions, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use transport::HttpLimits;
+use transport::{HttpLimits, Transport};
 
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError, Fsync, Limits, RedisDown, StoreConfig};
 use crate::limits::Commands;
 use crate::metrics::Metrics;
-use crate::metrics::labels::EvictionCause;
+use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
 use crate::sessions::{Caps, Sessions};
 
@@ -109,6 +109,11 @@ impl App {
                 opened.map_err(|error| ConfigError::new(format!("--redis-url: {error}")))?
             }
         };
+        if config.database_url.is_some() {
+            tracing::warn!(
+                "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
+            );
+        }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
         Ok(Arc::new(Self {
@@ -133,6 +138,7 @@ impl App {
             head_timeout: self.config.limits.head_timeout,
             head_bytes_max: 16 << 10,
             headers_max: 64,
+            write_timeout: self.config.streams.write_timeout,
         }
     }
 
@@ -170,7 +176,9 @@ impl App {
         loop {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);
-            self.sessions.sweep();
+            for _ in 0..self.sessions.sweep() {
+                self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
+            }
         }
     }
 

@@ -20,12 +20,13 @@ pub(crate) async fn publish(
     body: Bytes,
 ) -> Result<Response<Body>, Problem> {
     let is_ndjson = call.content_type().is_some_and(|kind| kind == "application/x-ndjson");
+    let key = call.head.headers.get("idempotency-key").map(HeaderValue::to_str).transpose();
+    let key = key.map_err(|_| Problem::bad_request("Idempotency-Key: not text"))?;
     match PublishBody::parse(body, is_ndjson)? {
-        PublishBody::Single(draft) => {
-            let key = call.head.headers.get("idempotency-key");
-            let key = key.map(HeaderValue::to_str).transpose();
-            let key = key.map_err(|_| Problem::bad_request("Idempotency-Key: not text"))?;
-            Ok(json(&publish::single(call.app, publisher, &draft, key).await?))
+        PublishBody::Single(draft) => Ok(json(&publish::single(call.app, publisher, &draft, key).await?)),
+        // A retry would publish again what its sender believes to be protected.
+        _ if key.is_some() => {
+            Err(Problem::bad_request("Idempotency-Key: is for a single draft; give each of several an id"))
         }
         body => {
             #[derive(Serialize)]

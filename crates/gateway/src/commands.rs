@@ -1,5 +1,6 @@
 //! Commands and replies, the same on a WebSocket and on `POST /v1/send`.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -35,7 +36,7 @@ pub(crate) struct Sender {
     refusals: Mutex<u32>,
 }
 
-/// A command as it is written. Members that an op does not have are refused with it.
+/// A command as it is written. Members that an op does not have are ignored, save in `publish`.
 #[derive(Debug, Deserialize)]
 struct CommandBody {
     #[serde(default)]
@@ -172,7 +173,12 @@ impl Sender {
             return Err(Problem::new(Code::Forbidden, format!("subscribing to {topic} is not allowed")));
         }
         let mut topics = self.topics.lock();
-        let new: Vec<Topic> = wanted.into_iter().filter(|topic| !topics.contains(topic)).collect();
+        let mut new: Vec<Topic> = Vec::new();
+        for topic in wanted {
+            if !topics.contains(&topic) && !new.contains(&topic) {
+                new.push(topic);
+            }
+        }
         let topics_max = self.app.config.limits.topics_per_session_max;
         if topics.len() + new.len() > topics_max {
             let detail = format!("a session has at most {topics_max} topics");
@@ -207,7 +213,7 @@ impl Sender {
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
-        Ok(Done::Published(answer?.into()))
+        Ok(Done::Published(Answer::of_command(answer?)))
     }
 }
 
@@ -221,10 +227,12 @@ pub(crate) fn expiry_of(grant: &Grant) -> Option<Expiry> {
     Some(Expiry { at: Instant::now() + left, text: time::rfc3339(expires_at).into() })
 }
 
+/// The topics of a command, each once.
 fn wanted(topics: Option<Vec<Topic>>) -> Result<Vec<Topic>, Problem> {
-    topics
-        .filter(|topics| !topics.is_empty())
-        .ok_or_else(|| Problem::bad_request("topics: at least one is needed"))
+    let mut topics = topics.unwrap_or_default();
+    let mut seen = HashSet::new();
+    topics.retain(|topic| seen.insert(topic.clone()));
+    if topics.is_empty() { Err(Problem::bad_request("topics: at least one is needed")) } else { Ok(topics) }
 }
 
 fn reply(id: Option<&RawValue>, done: Result<Done, Problem>) -> Vec<u8> {
@@ -241,15 +249,24 @@ pub(crate) fn not_a_command() -> Vec<u8> {
     reply(None, Err(Problem::bad_request("a command is a text message")))
 }
 
-/// The reply to a command that came before the client was admitted.
+/// The reply to an `auth` that came before the client was admitted.
 #[must_use]
 pub(crate) fn early_reply(text: &str, result: Result<&Grant, Problem>) -> Vec<u8> {
-    let id = serde_json::from_str::<CommandBody>(text).ok().and_then(|body| body.id);
     let done = result.map(|grant| Done::Auth {
         user: grant.user.clone(),
         expires_at: grant.expires_at.map(time::rfc3339),
     });
-    reply(id.as_deref(), done)
+    reply(id_of(text).as_deref(), done)
+}
+
+/// The reply to a command that is not run.
+#[must_use]
+pub(crate) fn refusal(text: &str, problem: Problem) -> Vec<u8> {
+    reply(id_of(text).as_deref(), Err(problem))
+}
+
+fn id_of(text: &str) -> Option<Box<RawValue>> {
+    serde_json::from_str::<CommandBody>(text).ok()?.id
 }
 
 /// The token of an `auth` command; `None` if it is another, or none at all.

@@ -10,6 +10,7 @@ use events::ResetReason as Reset;
 use events::{Cursor, Limit, Located, Reader, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use transport::{
     After, Change, CloseCode, Closed, ExtraHeaders, Handle, Identity, Line, Request, Session, Terms,
     Transport,
@@ -20,9 +21,9 @@ use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
 use crate::early::Early;
-use crate::metrics::labels::{RateLimit, RefuseReason, ResumeOutcome};
+use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
-use crate::sessions::{Full, Registration};
+use crate::sessions::{Full, Registration, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -70,6 +71,17 @@ pub(crate) enum Plan {
     },
 }
 
+impl Plan {
+    /// The status of the response, if it is written as soon as the connection has left HTTP; a poll's comes later.
+    pub(crate) fn status_now(&self) -> Option<u16> {
+        match self {
+            Self::WebSocket { .. } => Some(101),
+            Self::Session(admitted) if admitted.asked.transport == Transport::Sse => Some(200),
+            Self::Session(_) => None,
+        }
+    }
+}
+
 /// A WebSocket without a session, yet or for ever.
 pub(crate) enum Waiting {
     /// It may still send its token.
@@ -89,7 +101,7 @@ pub(crate) async fn grant_of(
 ) -> Result<Arc<Grant>, Refusal> {
     let result = match Credential::find(headers, query) {
         Some(credential) => app.auth.verify(credential.token()).await,
-        None => match query.iter().find(|(name, _)| name == "user") {
+        None => match query.iter().rfind(|(name, _)| name == "user") {
             Some((_, user)) => app.auth.grant_of_user_parameter(user),
             None => Err(Refusal::Missing),
         },
@@ -149,8 +161,13 @@ fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<T
 }
 
 fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Problem> {
-    let id = asked.request.session.as_deref();
-    let registered = app.sessions.register(&grant.user, id, asked.address, asked.transport, app.caps());
+    let who = match asked.request.session.as_deref() {
+        Some(id) => Who::Session(id),
+        // Without a hello it is never told an id, so it cannot come back with one.
+        None if asked.transport == Transport::Poll && asked.request.after != After::Latest => Who::Unnamed,
+        None => Who::New,
+    };
+    let registered = app.sessions.register(&grant.user, who, asked.address, asked.transport, app.caps());
     registered.map_err(|full| {
         let (kind, detail) = match full {
             Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
@@ -271,10 +288,15 @@ async fn run_websocket(app: Arc<App>, early: Early, admitted: Admitted) -> Optio
 /// Waits for the `auth` of a WebSocket that came without a token.
 async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option<Admitted> {
     let grant = loop {
-        let Some(text) = early.next_text().await else {
-            app.metrics.auth_failed(Refusal::Missing.into());
-            early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
-            return None;
+        let text = match early.next_text().await {
+            Ok(text) => text,
+            Err((code, reason)) => {
+                if code == CloseCode::UNAUTHENTICATED {
+                    app.metrics.auth_failed(Refusal::Missing.into());
+                }
+                early.refuse(code, reason).await;
+                return None;
+            }
         };
         let verified = match commands::token_of(&text) {
             Some(token) => app.auth.verify(&token).await,
@@ -302,6 +324,7 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
 
 async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Closed<TcpStream> {
     let Admitted { asked, grant, registration, start } = admitted;
+    let started = Instant::now();
     let transport = asked.transport;
     let request = asked.request;
     let streams = &app.config.streams;
@@ -334,17 +357,30 @@ async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Adm
         }));
     }
     let metrics = Arc::clone(&app.metrics);
-    if let Some(from) = registration.switched_from {
+    let switched_from = registration.switched_from;
+    if let Some(from) = switched_from {
         metrics.switched(from, transport);
+    }
+    if switched_from == Some(Transport::Poll) {
+        metrics.session_closed(Transport::Poll, CloseReason::Replaced);
+    }
+    // A poller's session outlives its polls: it begins with the first and ends when no other comes.
+    let is_stream = transport != Transport::Poll;
+    if is_stream || registration.is_new || switched_from.is_some() {
+        metrics.session_opened(transport);
     }
     let is_websocket = transport == Transport::Ws;
     let sender = Sender::new(&app, grant, asked.address, Arc::clone(&registration.topics), is_websocket);
     let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
     metrics.connection_opened(transport);
-    metrics.session_opened(transport);
     let closed = Session::new(socket, line, reader, identity, client, handle, terms).await;
-    metrics.session_closed(transport, closed.ended.into());
+    if is_stream {
+        metrics.session_closed(transport, closed.ended.into());
+    }
     metrics.connection_closed(transport);
+    if closed.ended != transport::Ended::Client && transport == Transport::Poll {
+        metrics.request(Route::Poll, 200, started.elapsed().as_secs_f64());
+    }
     closed
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use transport::ws::{Decoder, Message};
+use transport::ws::{Decoder, Message, Violation};
 use transport::{CloseCode, write_ws_close, write_ws_pong, write_ws_text};
 
 /// How long a client may take to send its token.
 const AUTH_WITHIN: Duration = Duration::from_secs(5);
-/// How long a peer is given to answer a close frame.
+/// How long a peer is given to read a close frame and go.
 const LINGER: Duration = Duration::from_secs(1);
 /// The most messages before a token that is good.
 const MESSAGES_MAX: u32 = 10;
@@ -48,28 +48,32 @@ impl Early {
         Some((self.socket, self.decoder))
     }
 
-    /// The next text message. `None` when none comes in time, or none that could be.
-    pub(crate) async fn next_text(&mut self) -> Option<String> {
-        self.flush().await?;
+    /// The next text message.
+    ///
+    /// # Errors
+    /// How the socket is to be closed when none comes in time, or none that could be the right one.
+    pub(crate) async fn next_text(&mut self) -> Result<String, (CloseCode, &'static str)> {
+        const NONE: (CloseCode, &str) = (CloseCode::UNAUTHENTICATED, "a token is needed");
+        self.flush().await.ok_or(NONE)?;
         loop {
             match self.decoder.message() {
                 Ok(Some(message)) => {
                     self.messages += 1;
                     if self.messages > MESSAGES_MAX {
-                        return None;
+                        return Err(NONE);
                     }
                     match message {
-                        Message::Text(text) => return Some(text),
+                        Message::Text(text) => return Ok(text),
                         Message::Ping(payload) => {
                             write_ws_pong(&payload, &mut self.out);
-                            self.flush().await?;
+                            self.flush().await.ok_or(NONE)?;
                         }
                         Message::Pong | Message::Binary(_) => {}
-                        Message::Close(_) => return None,
+                        Message::Close(code) => return Err((code.unwrap_or(CloseCode::NORMAL), "")),
                     }
                 }
-                Ok(None) => self.receive(self.deadline).await?,
-                Err(_) => return None,
+                Ok(None) => self.receive().await.ok_or(NONE)?,
+                Err(Violation { code, reason }) => return Err((code, reason)),
             }
         }
     }
@@ -86,17 +90,14 @@ impl Early {
         // A close frame holds 123 bytes of reason (RFC 6455 section 5.5).
         let end = (0..=reason.len().min(123)).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
         write_ws_close(Some(code), &reason[..end], &mut self.out);
-        if self.flush().await.is_none() {
+        if self.flush().await.is_none() || self.socket.shutdown().await.is_err() {
             return;
         }
-        let deadline = Instant::now() + LINGER;
-        while self.receive(deadline).await.is_some() {
-            match self.decoder.message() {
-                Ok(None | Some(Message::Ping(_) | Message::Pong | Message::Text(_) | Message::Binary(_))) => {
-                }
-                Ok(Some(Message::Close(_))) | Err(_) => return,
-            }
-        }
+        // What still comes is thrown away: a socket that is closed with bytes unread takes the close frame along.
+        let mut buffer = [0; 2048];
+        let gone = async { while self.socket.read(&mut buffer).await.is_ok_and(|received| received > 0) {} };
+        // Whoever stays longer has had the time to read it.
+        let _ = timeout(LINGER, gone).await;
     }
 
     async fn flush(&mut self) -> Option<()> {
@@ -105,9 +106,9 @@ impl Early {
         written.ok()?.ok()
     }
 
-    async fn receive(&mut self, deadline: Instant) -> Option<()> {
+    async fn receive(&mut self) -> Option<()> {
         let mut buffer = [0; 2048];
-        let received = timeout_at(deadline, self.socket.read(&mut buffer)).await.ok()?.ok()?;
+        let received = timeout_at(self.deadline, self.socket.read(&mut buffer)).await.ok()?.ok()?;
         self.decoder.feed(&buffer[..received]);
         (received > 0).then_some(())
     }

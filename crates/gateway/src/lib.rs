@@ -69,6 +69,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ConfigError> {
     let (listen, admin_listen, patience) = (config.listen, config.admin_listen, config.streams.drain);
+    server::allow_files(config.limits.connections_max);
     let app = App::open(config)?;
     let open = Arc::new(Open::default());
     let listener = |address: SocketAddr| {
@@ -88,7 +89,11 @@ pub async fn run(
     tasks.spawn(server::accept(Arc::clone(&app), client_listener, door, Arc::clone(&open)));
     tasks.spawn(Arc::clone(&app).tidy());
     ready(bound);
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        // Nothing here ends by itself. A gateway that no longer accepts or tidies is not left standing.
+        Some(_) = tasks.join_next() => return Err(ConfigError::new("a part of the gateway has failed: see the log")),
+    }
     app.drain();
     // The listeners stay until the last client has gone, so that `/ready` can say no.
     let gone = async {

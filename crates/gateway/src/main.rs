@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use gateway::config::{self, Command, Config, ConfigError, Stop};
 use gateway::{Bound, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A wrong or missing option.
 const EXIT_USAGE: u8 = 2;
@@ -31,35 +31,46 @@ fn run(config: Config) -> Result<ExitCode, ConfigError> {
         .build()
         .map_err(|error| ConfigError::new(format!("cannot start threads: {error}")))?;
     let is_dev = config.dev;
-    runtime.block_on(gateway::run(config, |bound| announce(bound, is_dev), asked_to_stop()))?;
+    runtime.block_on(async {
+        // Listened for before anyone learns that the gateway runs: until then a signal just kills the process.
+        let signals = Signals::listen()?;
+        gateway::run(config, |bound| announce(bound, is_dev), signals.asked_to_stop()).await
+    })?;
     // Connections that outlived the drain end here, with the runtime.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ready at the first SIGTERM or SIGINT; a second one ends the process at once.
-async fn asked_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for signals: only SIGKILL stops this process");
-        return std::future::pending().await;
-    };
-    let either = async move || {
+/// The signals that ask a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes over SIGTERM and SIGINT from now on.
+    fn listen() -> Result<Self, ConfigError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| ConfigError::new(format!("cannot listen for signals: {error}")))
+        };
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Ready at the first signal; a second one ends the process at once.
+    async fn asked_to_stop(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(1);
+        });
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        (terminate, interrupt)
-    };
-    let (mut terminate, mut interrupt) = either().await;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(1);
-    });
+    }
 }
 
 /// Says where the gateway is, and in `gateway dev` what to try.

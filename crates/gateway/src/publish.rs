@@ -164,9 +164,9 @@ pub(crate) enum Answer {
         /// Its seq, unless ephemeral.
         #[serde(skip_serializing_if = "Option::is_none")]
         seq: Option<Seq>,
-        /// It was there already.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        duplicate: bool,
+        /// Whether it was there already; the reply to a command leaves it out where it was not (C13).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        duplicate: Option<bool>,
     },
     /// It is not.
     Refused {
@@ -177,7 +177,14 @@ pub(crate) enum Answer {
 
 impl From<Appended> for Answer {
     fn from(appended: Appended) -> Self {
-        Self::Appended { cursor: appended.cursor, seq: appended.seq, duplicate: appended.duplicate }
+        Self::Appended { cursor: appended.cursor, seq: appended.seq, duplicate: Some(appended.duplicate) }
+    }
+}
+
+impl Answer {
+    /// What the reply to a `publish` command says.
+    pub(crate) fn of_command(Appended { cursor, seq, duplicate }: Appended) -> Self {
+        Self::Appended { cursor, seq, duplicate: duplicate.then_some(true) }
     }
 }
 

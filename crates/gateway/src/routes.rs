@@ -49,7 +49,12 @@ pub(crate) struct Call<'a> {
     pub head: &'a Parts,
     /// The query, decoded.
     pub query: Query<'a>,
+    /// How its body is delimited.
+    pub framing: Framing,
 }
+
+/// The most bytes of a posted poll.
+const FORM_BYTES_MAX: usize = 16 << 10;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -64,18 +69,32 @@ pub(crate) async fn answer(
     let route = route_of(head.uri.path());
     let query = head.uri.query().unwrap_or_default();
     let query = form_urlencoded::parse(query.as_bytes()).collect();
-    let call = Call { app: &app, peer, head: &head, query };
-    let result = match check_head(&app, &head, framing) {
+    let call = Call { app: &app, peer, head: &head, query, framing };
+    let is_stream = matches!(route, Route::Ws | Route::Sse | Route::Poll) && head.method == Method::GET;
+    // A stream takes the connection as it is, and would leave a body there to be read as the next request.
+    let has_stray_body = is_stream && !body.is_end_stream();
+    let checked = match check_head(&app, &head, framing) {
+        Ok(()) if has_stray_body => Err(Problem::bad_request("a GET for a stream has no body")),
+        checked => checked,
+    };
+    // Whoever sends such a head, or a proxy that let it pass, is not asked for another on this connection.
+    let is_last = checked.is_err() || framing != Framing::Plain;
+    let result = match checked {
         Ok(()) => call.dispatch(door, route, body).await,
         Err(problem) => Err(problem),
     };
     let mut response = match result {
-        Ok(Answer::Detach(plan)) => return Answer::Detach(plan),
+        Ok(Answer::Detach(plan)) => {
+            if let Some(status) = plan.status_now() {
+                app.metrics.request(route, status, started.elapsed().as_secs_f64());
+            }
+            return Answer::Detach(plan);
+        }
         Ok(Answer::Response(response)) => response,
         Err(problem) => problem.response(),
     };
     app.origins.add_cors(peer, &head.headers, response.headers_mut());
-    if framing != Framing::Plain || app.is_draining() {
+    if is_last || app.is_draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status();
@@ -140,14 +159,21 @@ impl Call<'_> {
         if self.head.method == Method::OPTIONS && self.head.headers.contains_key(ORIGIN) {
             return Ok(Answer::Response(self.preflight()));
         }
-        match (route, &self.head.method) {
+        let method = match (&self.head.method, route) {
+            // hyper leaves the body out. A stream has no length to tell, and a poll would wait for nothing.
+            (&Method::HEAD, Route::History | Route::Stats | Route::Health | Route::Ready) => &Method::GET,
+            (&Method::HEAD, Route::Metrics | Route::Page) => &Method::GET,
+            (method, _) => method,
+        };
+        match (route, method) {
             (Route::Ws, &Method::GET) => upgrade::websocket(self).await,
             (Route::Sse, &Method::GET) => self.stream(Transport::Sse, &self.query).await,
             (Route::Poll, &Method::GET) => self.stream(Transport::Poll, &self.query).await,
             (Route::Poll, &Method::POST) => self.posted_poll(body).await,
             (Route::Send, &Method::POST) => {
+                let grant = send::authorise(self).await?;
                 let body = self.collect(body).await?;
-                send::send(self, &body).await.map(Answer::Response)
+                send::send(self, grant, &body).await.map(Answer::Response)
             }
             (Route::History, &Method::GET) => backend::history(self).await.map(Answer::Response),
             (Route::Publish, &Method::POST) => {
@@ -196,14 +222,16 @@ impl Call<'_> {
 
     /// Reads a body within its limits of size and time.
     async fn collect(&self, body: Incoming) -> Result<Bytes, Problem> {
+        self.collect_within(body, self.app.config.limits.body_bytes_max).await
+    }
+
+    async fn collect_within(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
         let limits = &self.app.config.limits;
-        let too_large = || {
-            Problem::new(Code::TooLarge, format!("the body has more than {} bytes", limits.body_bytes_max))
-        };
-        if body.size_hint().lower() > limits.body_bytes_max as u64 {
+        let too_large = || Problem::new(Code::TooLarge, format!("the body has more than {bytes_max} bytes"));
+        if body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large());
         }
-        let collected = Limited::new(body, limits.body_bytes_max).collect();
+        let collected = Limited::new(body, bytes_max).collect();
         match tokio::time::timeout(limits.body_timeout, collected).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
@@ -244,11 +272,13 @@ impl Call<'_> {
     /// Refuses a foreign page whose visitor's cookie would authenticate the request.
     pub(crate) fn check_origin(&self, query: &Query<'_>) -> Result<(), Problem> {
         let found = Credential::find(&self.head.headers, query);
-        let by_cookie = found.is_some_and(|found| found.source() == Source::Cookie);
+        let by_cookie = found.as_ref().is_some_and(|found| found.source() == Source::Cookie);
+        // In `gateway dev` a name is enough, and any page can put one into a URL.
+        let by_name = found.is_none() && self.app.config.dev && query.iter().any(|(name, _)| name == "user");
         Ok(self
             .app
             .origins
-            .check_request(self.peer, &self.head.headers, by_cookie)
+            .check_request(self.peer, &self.head.headers, by_cookie || by_name)
             .inspect_err(|_| self.foreign())?)
     }
 
@@ -274,7 +304,8 @@ impl Call<'_> {
     /// A poll whose parameters may be in the body, for clients that keep them out of URLs.
     async fn posted_poll(&self, body: Incoming) -> Result<Reply, Problem> {
         let is_form = self.content_type().is_some_and(|kind| kind == "application/x-www-form-urlencoded");
-        let body = self.collect(body).await?;
+        // Nobody is authenticated yet, so no more is taken in than a head may have.
+        let body = self.collect_within(body, FORM_BYTES_MAX).await?;
         let mut query: Query<'_> = self.query.clone();
         if is_form {
             query.extend(form_urlencoded::parse(&body));
@@ -303,7 +334,7 @@ impl Call<'_> {
             address: self.app.config.trusted_proxies.client_address(self.peer, &self.head.headers),
             headers: self.cors_lines(),
             is_http11: self.head.version == Version::HTTP_11,
-            keep_alive: self.is_keep_alive(),
+            keep_alive: self.is_keep_alive() && self.framing == Framing::Plain,
         })
     }
 

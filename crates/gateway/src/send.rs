@@ -1,22 +1,33 @@
 //! `POST /v1/send`: the commands of clients whose transport has no way back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use serde_json::value::RawValue;
 
 use transport::Outcome;
 
-use crate::commands::Sender;
+use crate::auth::Grant;
+use crate::commands::{self, Sender};
 use crate::problem::{Code, Problem};
 use crate::routes::{Body, Call, json_bytes};
 
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;
 
-/// Runs one command or an array of them; answers the reply or the array.
-pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>, Problem> {
+/// Who sends, found out before the body is read.
+pub(crate) async fn authorise(call: &Call<'_>) -> Result<Arc<Grant>, Problem> {
     call.check_origin(&call.query)?;
-    let grant = call.grant(&call.query).await?;
+    call.grant(&call.query).await
+}
+
+/// Runs one command or an array of them; answers the reply or the array.
+pub(crate) async fn send(
+    call: &Call<'_>,
+    grant: Arc<Grant>,
+    body: &Bytes,
+) -> Result<Response<Body>, Problem> {
     let session = call.query.iter().rev().find(|(name, _)| name == "session").map(|(_, id)| id.to_string());
     let address = call.app.config.trusted_proxies.client_address(call.peer, &call.head.headers);
     let link = session.as_deref().and_then(|id| call.app.sessions.link(&grant.user, id));
@@ -25,14 +36,15 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
     }
     let (handle, topics) = link.unwrap_or_default();
     let sender = Sender::new(call.app, grant, address, topics, false);
+    let bytes_max = call.app.config.limits.command_bytes_max;
+    let check = |command: &str| {
+        let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));
+        if command.len() > bytes_max { Err(too_large()) } else { Ok(()) }
+    };
     let run = async |command: &str| {
-        let bytes_max = call.app.config.limits.command_bytes_max;
-        if command.len() > bytes_max {
-            return Err(Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes")));
-        }
         let Outcome { reply, changes } = sender.run(command).await;
         changes.into_iter().for_each(|change| handle.change(change));
-        Ok(reply)
+        reply
     };
     let text = str::from_utf8(body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     let is_many = text.trim_ascii_start().starts_with('[');
@@ -50,12 +62,17 @@ pub(crate) async fn send(call: &Call<'_>, body: &Bytes) -> Result<Response<Body>
             if at > 0 {
                 replies.push(b',');
             }
-            replies.extend(run(command.get()).await?);
+            // Those before it were run, so it is refused in its place.
+            replies.extend(match check(command.get()) {
+                Ok(()) => run(command.get()).await,
+                Err(problem) => commands::refusal(command.get(), problem),
+            });
         }
         replies.push(b']');
         replies
     } else {
-        run(text).await?
+        check(text)?;
+        run(text).await
     };
     Ok(json_bytes(answer))
 }

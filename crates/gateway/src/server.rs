@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use transport::Served;
@@ -30,6 +31,21 @@ impl Open {
     #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Raises the process's limit of open files as far as it may, and says so when that is too little for the connections
+/// that are allowed.
+pub(crate) fn allow_files(connections_max: usize) {
+    /// Listeners, the store, log files, key sets.
+    const OTHERS: u64 = 64;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Refused, the old limit stays, and is what is looked at.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if files < connections_max as u64 + OTHERS {
+        tracing::warn!(files, connections_max, "fewer files may be open than connections: raise `ulimit -n`");
     }
 }
 
@@ -60,6 +76,9 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door, ope
         };
         // A socket that does not know the option is slower, not wrong.
         let _ = socket.set_nodelay(true);
+        // A peer that vanished without a word is gone when it has not acknowledged anything for as long as a reader
+        // may block; the kernel alone would try for a quarter of an hour.
+        let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(app.config.streams.write_timeout));
         if door != Door::Backends && open.count() >= app.config.limits.connections_max {
             app.metrics.rate_limited(RateLimit::ConnectionsTotal);
             tokio::spawn(turn_away(socket));
@@ -103,7 +122,14 @@ fn serve(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let limits = app.http_limits();
-        let drained = app.drained();
+        // Who comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
+        let came_late = app.is_draining();
+        let drained = async {
+            if came_late {
+                std::future::pending::<()>().await;
+            }
+            app.drained().await;
+        };
         let answer = |request, framing| routes::answer(Arc::clone(&app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, answer).await;
         if let Served::Detached { socket, received, plan } = served {
@@ -128,7 +154,12 @@ async fn stream(
 
 /// Answers a connection above the cap without reading from it.
 async fn turn_away(mut socket: TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BODY: &str = r#"{"type":"urn:throughline:problem:unavailable","title":"Not available now","status":503,"detail":"this gateway has too many connections","code":"unavailable"}"#;
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
+         Retry-After: 5\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        BODY.len()
+    );
     // Whoever does not take these few bytes at once does not get them.
-    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(FULL)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all((head + BODY).as_bytes())).await;
 }

@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const GRACE_POLL: Duration = Duration::from_secs(60);
 /// How long an older connection of a session goes on beside a newer one.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
+/// How many connections one session may have at once: the one in use, the one that replaces it, and those that the
+/// client has given up and the gateway has not noticed yet.
+const CONNECTIONS_MAX: usize = 4;
 /// How many sessions without a connection are remembered for one user.
 const LAPSED_MAX: usize = 64;
 
@@ -29,6 +32,18 @@ pub(crate) struct Caps {
     pub per_user: Option<usize>,
     /// Sessions with a connection, from one address.
     pub per_address: Option<usize>,
+}
+
+/// Whose a new connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who<'a> {
+    /// Of a new session.
+    New,
+    /// Of the session with this id, or of a new one if there is none.
+    Session(&'a str),
+    /// A poll by a client that never learns its session's id. It continues such a session of its user that has no poll
+    /// under way, so that one poller is one session.
+    Unnamed,
 }
 
 /// Which cap refused a connection.
@@ -52,6 +67,8 @@ struct Entry {
     connections: Vec<Connection>,
     address: IpAddr,
     last_transport: Transport,
+    /// No client knows its id.
+    unnamed: bool,
     /// When the last connection went; it is forgotten some time later.
     lapsed_at: Option<Instant>,
 }
@@ -72,6 +89,8 @@ struct Table {
     /// Sessions with a connection, by address.
     addresses: HashMap<IpAddr, usize>,
     next_number: u64,
+    /// Pollers that did not come back, since they were last asked for.
+    pollers_gone: u64,
 }
 
 /// Every session of this gateway.
@@ -97,6 +116,8 @@ pub(crate) struct Registration {
     sessions: Arc<Sessions>,
     key: Key,
     number: u64,
+    /// Whether the session begins with this connection.
+    pub is_new: bool,
     /// Where this session's last connection was, if this one continues it over another transport.
     pub switched_from: Option<Transport>,
     /// By which the session is reached.
@@ -122,7 +143,7 @@ impl Sessions {
     pub(crate) fn register(
         self: &Arc<Self>,
         user: &str,
-        id: Option<&str>,
+        who: Who<'_>,
         address: IpAddr,
         transport: Transport,
         caps: Caps,
@@ -131,8 +152,17 @@ impl Sessions {
         let now = Instant::now();
         let user: Arc<str> =
             table.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
-        let key = Key { user, id: id.map_or_else(fresh_id, Into::into) };
+        let id = match who {
+            Who::New => fresh_id(),
+            Who::Session(id) => id.into(),
+            Who::Unnamed => table.idle_unnamed(&user).unwrap_or_else(fresh_id),
+        };
+        let key = Key { user, id };
         let continued = table.sessions.get(&key).is_some_and(|entry| !entry.connections.is_empty());
+        let beside = table.sessions.get(&key).map_or(0, |entry| entry.connections.len());
+        if beside >= 2 * CONNECTIONS_MAX {
+            return Err(Full::User);
+        }
         if !continued {
             table.check(&key.user, address, caps)?;
             *table.addresses.entry(address).or_default() += 1;
@@ -149,6 +179,7 @@ impl Sessions {
             connections: Vec::new(),
             address,
             last_transport: transport,
+            unnamed: who == Who::Unnamed,
             lapsed_at: None,
         });
         if !continued {
@@ -160,17 +191,19 @@ impl Sessions {
         let connection =
             Connection { number, transport, handle: handle.clone(), topics: Arc::clone(&topics) };
         entry.connections.push(connection);
+        let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+        let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
+        entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
         table.forget_lapsed(&key.user, now);
         drop(table);
         if !older.is_empty() {
             tokio::spawn(async move {
                 tokio::time::sleep(REPLACED_AFTER).await;
-                let bye = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
-                older.iter().for_each(|handle| handle.end(bye));
+                older.iter().for_each(|handle| handle.end(replaced));
             });
         }
         let switched_from = (last_transport != transport).then_some(last_transport);
-        Ok(Registration { sessions: Arc::clone(self), key, number, switched_from, handle, topics })
+        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, topics })
     }
 
     /// Ends every session of a user. Returns how many.
@@ -236,8 +269,8 @@ impl Sessions {
         counts
     }
 
-    /// Forgets the sessions whose time without a connection is over.
-    pub(crate) fn sweep(&self) {
+    /// Forgets the sessions whose time without a connection is over. Returns how many pollers did not come back.
+    pub(crate) fn sweep(&self) -> u64 {
         let now = Instant::now();
         let mut table = self.0.lock();
         let over: Vec<Key> = table
@@ -247,6 +280,7 @@ impl Sessions {
             .map(|(key, _)| key.clone())
             .collect();
         over.iter().for_each(|key| table.forget(key));
+        std::mem::take(&mut table.pollers_gone)
     }
 
     fn leave(&self, key: &Key, number: u64) {
@@ -303,8 +337,17 @@ impl Table {
         Ok(())
     }
 
+    /// A session of this user that no client can name and that has no connection now.
+    fn idle_unnamed(&self, user: &Arc<str>) -> Option<Arc<str>> {
+        let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        let key = |id: &Arc<str>| Key { user: Arc::clone(user), id: Arc::clone(id) };
+        let is_idle = |entry: &Entry| entry.unnamed && entry.lapsed_at.is_some();
+        ids.iter().find(|id| self.sessions.get(&key(id)).is_some_and(is_idle)).cloned()
+    }
+
     fn forget(&mut self, key: &Key) {
-        self.sessions.remove(key);
+        let gone = self.sessions.remove(key);
+        self.pollers_gone += u64::from(gone.is_some_and(|entry| entry.last_transport == Transport::Poll));
         if let Some(ids) = self.users.get_mut(&key.user) {
             ids.retain(|id| *id != key.id);
             if ids.is_empty() {

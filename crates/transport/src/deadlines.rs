@@ -1,5 +1,6 @@
 //! Everything about a session that happens by the clock.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -7,29 +8,71 @@ use tokio::time::Instant;
 use crate::control::Expiry;
 use crate::session::{PROBE_AFTER, SETTLE_AFTER, Terms};
 
+/// Microseconds since the session began, and one: half the size of an [`Instant`], of which an idle session would hold
+/// nine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(NonZeroU64);
+
+impl Moment {
+    const START: Self = Self(NonZeroU64::MIN);
+
+    fn since(start: Instant, at: Instant) -> Self {
+        Self::START + at.saturating_duration_since(start)
+    }
+
+    fn us(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
+impl std::ops::Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A span in whole milliseconds; those of a session are far below 49 days.
+#[derive(Clone, Copy, Debug)]
+struct Millis(u32);
+
+impl From<Duration> for Millis {
+    fn from(duration: Duration) -> Self {
+        Self(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<Millis> for Duration {
+    fn from(Millis(ms): Millis) -> Self {
+        Self::from_millis(ms.into())
+    }
+}
+
 /// When something is due next. Reads no clock and owns no timer: the session does both once for all of them.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    heartbeat: Duration,
-    interval: Duration,
-    write_timeout: Duration,
+    start: Instant,
+    heartbeat: Millis,
+    interval: Millis,
+    write_timeout: Millis,
     /// The next batch, whatever happens; a poll's is the end of its wait.
-    batch_at: Instant,
+    batch_at: Moment,
     /// The second batch after `hello`.
-    probe_at: Option<Instant>,
+    probe_at: Option<Moment>,
     /// The empty batch after a burst.
-    settle_at: Option<Instant>,
+    settle_at: Option<Moment>,
     /// No batch before this.
-    spaced_until: Option<Instant>,
+    spaced_until: Option<Moment>,
     /// The client is told that its token ends soon.
-    expiring_at: Option<Instant>,
-    expires_at: Option<Instant>,
+    expiring_at: Option<Moment>,
+    expires_at: Option<Moment>,
     /// The stream is as old as it may get.
-    ends_at: Option<Instant>,
+    ends_at: Option<Moment>,
     /// Writing has been blocked for too long.
-    stuck_at: Option<Instant>,
+    stuck_at: Option<Moment>,
     /// The end of the patience with a connection that is closing.
-    over_at: Option<Instant>,
+    over_at: Option<Moment>,
 }
 
 impl Deadlines {
@@ -38,16 +81,17 @@ impl Deadlines {
 
     pub(crate) fn new(now: Instant, terms: &Terms) -> Self {
         let mut deadlines = Self {
-            heartbeat: terms.heartbeat,
-            interval: terms.interval,
-            write_timeout: terms.write_timeout,
-            batch_at: now + terms.heartbeat,
+            start: now,
+            heartbeat: terms.heartbeat.into(),
+            interval: terms.interval.into(),
+            write_timeout: terms.write_timeout.into(),
+            batch_at: Moment::START + terms.heartbeat,
             probe_at: None,
             settle_at: None,
             spaced_until: None,
             expiring_at: None,
             expires_at: None,
-            ends_at: terms.age_max.map(|age_max| now + age_max),
+            ends_at: terms.age_max.map(|age_max| Moment::START + age_max),
             stuck_at: None,
             over_at: None,
         };
@@ -55,55 +99,78 @@ impl Deadlines {
         deadlines
     }
 
+    /// A batch comes at least this often.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.heartbeat.into()
+    }
+
+    /// How long writing may be blocked.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        self.write_timeout.into()
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval.into()
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        Moment::since(self.start, at)
+    }
+
     /// A poll's wait ends at `at`.
     pub(crate) fn wait_until(&mut self, at: Instant) {
-        self.batch_at = at;
+        self.batch_at = self.moment(at);
     }
 
     /// The token ends at another time.
     pub(crate) fn expire(&mut self, now: Instant, expiry: Option<&Expiry>) {
-        self.expires_at = expiry.map(|expiry| expiry.at);
-        self.expiring_at = self.expires_at.map(|at| {
-            let left = at.saturating_duration_since(now);
-            at - (left / 2).min(Self::EXPIRING_BEFORE)
+        self.expires_at = expiry.map(|expiry| self.moment(expiry.at));
+        self.expiring_at = expiry.map(|expiry| {
+            let left = expiry.at.saturating_duration_since(now);
+            self.moment(expiry.at - (left / 2).min(Self::EXPIRING_BEFORE))
         });
     }
 
     /// The connection is given until `at` to close.
     pub(crate) fn close_by(&mut self, at: Instant) {
-        self.over_at = Some(at);
+        self.over_at = Some(self.moment(at));
     }
 
     pub(crate) fn hello_sent(&mut self, now: Instant) {
-        self.batch_at = now + self.heartbeat;
+        let now = self.moment(now);
+        self.batch_at = now + self.heartbeat();
         self.probe_at = Some(now + PROBE_AFTER);
     }
 
     pub(crate) fn batch_sent(&mut self, now: Instant, had_events: bool) {
+        let now = self.moment(now);
+        let interval = self.interval();
         self.probe_at = self.probe_at.filter(|&at| at > now);
-        self.batch_at = now + self.heartbeat.max(self.interval);
-        self.settle_at = had_events.then(|| now + SETTLE_AFTER.max(self.interval));
-        self.spaced_until = (!self.interval.is_zero()).then(|| now + self.interval);
+        self.batch_at = now + self.heartbeat().max(interval);
+        self.settle_at = had_events.then(|| now + SETTLE_AFTER.max(interval));
+        self.spaced_until = (!interval.is_zero()).then(|| now + interval);
     }
 
     /// Writing made progress, or is blocked since `blocked`.
     pub(crate) fn wrote(&mut self, blocked: Option<Instant>) {
-        self.stuck_at = blocked.map(|now| self.stuck_at.unwrap_or(now + self.write_timeout));
+        let stuck_at = |now| self.stuck_at.unwrap_or(self.moment(now) + self.write_timeout());
+        self.stuck_at = blocked.map(stuck_at);
     }
 
     /// Whether a batch is due even if it is empty.
     pub(crate) fn is_batch_due(&self, now: Instant) -> bool {
-        let due = is_past(self.probe_at, now) || is_past(self.settle_at, now);
-        self.batch_at <= now || is_past(self.expiring_at, now) || (due && !self.is_spaced(now))
+        let due = self.is_past(self.probe_at, now) || self.is_past(self.settle_at, now);
+        let must = self.is_past(Some(self.batch_at), now) || self.is_past(self.expiring_at, now);
+        must || (due && !self.is_spaced(now))
     }
 
     pub(crate) fn is_spaced(&self, now: Instant) -> bool {
-        self.spaced_until.is_some_and(|at| at > now)
+        self.spaced_until.is_some() && !self.is_past(self.spaced_until, now)
     }
 
     /// Whether the client is to be told now that its token ends soon; it is told once.
     pub(crate) fn take_expiring(&mut self, now: Instant) -> bool {
-        let due = is_past(self.expiring_at, now);
+        let due = self.is_past(self.expiring_at, now);
         if due {
             self.expiring_at = None;
         }
@@ -111,31 +178,34 @@ impl Deadlines {
     }
 
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        is_past(self.expires_at, now)
+        self.is_past(self.expires_at, now)
     }
 
     pub(crate) fn is_aged(&self, now: Instant) -> bool {
-        is_past(self.ends_at, now)
+        self.is_past(self.ends_at, now)
     }
 
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
-        is_past(self.stuck_at, now)
+        self.is_past(self.stuck_at, now)
     }
 
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        is_past(self.over_at, now)
+        self.is_past(self.over_at, now)
     }
 
     /// The next moment at which something may be due. While something waits to be written, nothing else is.
     pub(crate) fn next(&self, now: Instant, writing: bool) -> Option<Instant> {
-        if self.over_at.is_some() {
-            return self.over_at;
-        }
-        if writing {
-            return self.stuck_at;
-        }
+        let next = match (self.over_at, writing) {
+            (Some(at), _) => Some(at),
+            (None, true) => [self.stuck_at, self.expires_at, self.ends_at].into_iter().flatten().min(),
+            (None, false) => Some(self.next_to_send(self.moment(now))),
+        };
+        next.map(|at| self.start + Duration::from_micros(at.us()))
+    }
+
+    fn next_to_send(&self, now: Moment) -> Moment {
         let spaced_until = self.spaced_until.filter(|&at| at > now);
-        let after_spacing = |at: Option<Instant>| at.map(|at| at.max(spaced_until.unwrap_or(at)));
+        let after_spacing = |at: Option<Moment>| at.map(|at| at.max(spaced_until.unwrap_or(at)));
         let others = [
             after_spacing(self.probe_at),
             after_spacing(self.settle_at),
@@ -144,10 +214,10 @@ impl Deadlines {
             self.expires_at,
             self.ends_at,
         ];
-        others.into_iter().flatten().chain([self.batch_at]).min()
+        others.into_iter().flatten().fold(self.batch_at, Moment::min)
     }
-}
 
-fn is_past(at: Option<Instant>, now: Instant) -> bool {
-    at.is_some_and(|at| at <= now)
+    fn is_past(&self, at: Option<Moment>, now: Instant) -> bool {
+        at.is_some_and(|at| at <= self.moment(now))
+    }
 }

@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::guard::{Framing, Guard};
 
@@ -33,6 +34,8 @@ pub struct HttpLimits {
     pub head_bytes_max: usize,
     /// The most header lines.
     pub headers_max: usize,
+    /// How long writing may be blocked before the connection is given up.
+    pub write_timeout: Duration,
 }
 
 /// What becomes of a request.
@@ -90,7 +93,13 @@ where
             }
         }
     });
-    let wire = Wire { socket, received, guard: Arc::clone(&guard) };
+    let wire = Wire {
+        socket,
+        received,
+        guard: Arc::clone(&guard),
+        write_timeout: limits.write_timeout,
+        stalled: None,
+    };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -113,15 +122,18 @@ where
     .await;
     let Some(plan) = plan else { return Served::Closed };
     // An earlier answer on this connection may still be on its way; hyper finishes it first.
-    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+    let failed = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
         Poll::Pending if guard.lock().is_unflushed() => Poll::Pending,
-        _ => Poll::Ready(()),
+        polled => Poll::Ready(polled.is_ready()),
     })
     .await;
+    if failed {
+        return Served::Closed;
+    }
     let parts = connection.into_parts();
     let Wire { socket, received, .. } = parts.io;
-    let received =
-        if received.is_empty() { parts.read_buf } else { [parts.read_buf, received].concat().into() };
+    // Copied, because what hyper read it into is 8 KiB that an idle stream need not hold.
+    let received = [parts.read_buf, received].concat().into();
     Served::Detached { socket, received, plan }
 }
 
@@ -130,6 +142,9 @@ struct Wire<S> {
     socket: S,
     received: Bytes,
     guard: Arc<Mutex<Guard>>,
+    write_timeout: Duration,
+    /// Runs while the client does not take what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + Unpin> Read for Wire<S> {
@@ -162,7 +177,14 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
         self.guard.lock().wrote();
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let this = &mut *self;
+        if let Poll::Ready(result) = Pin::new(&mut this.socket).poll_write(cx, bytes) {
+            this.stalled = None;
+            return Poll::Ready(result);
+        }
+        let write_timeout = this.write_timeout;
+        let stalled = this.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
+        stalled.as_mut().poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -1,6 +1,6 @@
 //! Every byte that is sent: the batch as JSON, and the thin frame that each transport puts around it.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -87,39 +87,34 @@ impl<'a> Batch<'a> {
     }
 
     /// Everything before the first event.
-    fn head(&self) -> String {
-        let mut head = String::with_capacity(96);
-        // Writing into a String cannot fail.
-        let _ = write!(head, r#"{{"after":"{}","cursor":"{}""#, self.after, self.cursor);
-        let mut member = |name: &str, json: Option<String>| {
-            if let Some(json) = json {
-                let _ = write!(head, r#","{name}":{json}"#);
-            }
-        };
-        member("hello", self.hello.and_then(|hello| serde_json::to_string(hello).ok()));
-        member("live", self.live.then(|| "true".to_owned()));
-        member("more", self.more.then(|| "true".to_owned()));
-        member("reset", self.reset.and_then(|reset| serde_json::to_string(reset).ok()));
-        member(
-            "bye",
-            self.bye.map(|bye| {
-                let (reason, after_ms) = (bye.reason.as_str(), bye.reconnect_after.as_millis());
-                format!(r#"{{"reason":"{reason}","reconnect_after_ms":{after_ms}}}"#)
-            }),
-        );
-        member("expiring", self.expiring.map(|at| format!(r#"{{"expires_at":"{at}"}}"#)));
-        head.push_str(r#","events":["#);
-        head
+    fn write_head(&self, out: &mut Vec<u8>) {
+        // Writing into memory cannot fail.
+        let _ = write!(out, r#"{{"after":"{}","cursor":"{}""#, self.after, self.cursor);
+        if let Some(hello) = self.hello {
+            out.extend_from_slice(br#","hello":"#);
+            let _ = serde_json::to_writer(&mut *out, hello);
+        }
+        if self.live {
+            out.extend_from_slice(br#","live":true"#);
+        }
+        if self.more {
+            out.extend_from_slice(br#","more":true"#);
+        }
+        if let Some(reset) = self.reset {
+            out.extend_from_slice(br#","reset":"#);
+            let _ = serde_json::to_writer(&mut *out, reset);
+        }
+        if let Some(Bye { reason, reconnect_after }) = self.bye {
+            let (reason, after_ms) = (reason.as_str(), reconnect_after.as_millis());
+            let _ = write!(out, r#","bye":{{"reason":"{reason}","reconnect_after_ms":{after_ms}}}"#);
+        }
+        if let Some(at) = self.expiring {
+            let _ = write!(out, r#","expiring":{{"expires_at":"{at}"}}"#);
+        }
+        out.extend_from_slice(br#","events":["#);
     }
 
-    /// The batch as JSON, on one line.
-    pub fn write_json(&self, out: &mut Vec<u8>) {
-        let head = self.head();
-        self.write_with_head(&head, out);
-    }
-
-    fn write_with_head(&self, head: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(head.as_bytes());
+    fn write_events(&self, out: &mut Vec<u8>) {
         for (at, event) in self.events.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
@@ -129,33 +124,51 @@ impl<'a> Batch<'a> {
         out.extend_from_slice(b"]}");
     }
 
-    fn len_with_head(&self, head: &str) -> usize {
+    /// The bytes of [`Batch::write_events`].
+    fn events_len(&self) -> usize {
         let events: usize = self.events.iter().map(|event| event.json().len()).sum();
-        head.len() + events + self.events.len().saturating_sub(1) + b"]}".len()
+        events + self.events.len().saturating_sub(1) + b"]}".len()
+    }
+
+    /// The batch as JSON, on one line.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.write_head(out);
+        self.write_events(out);
     }
 
     /// The batch as one WebSocket text message (RFC 6455 section 5).
     pub fn write_ws(&self, out: &mut Vec<u8>) {
-        let head = self.head();
-        write_ws_head(OpCode::Text, self.len_with_head(&head), out);
-        self.write_with_head(&head, out);
+        let start = out.len();
+        self.write_head(out);
+        let len = out.len() - start + self.events_len();
+        put_before(start, out, |out| write_ws_head(OpCode::Text, len, out));
+        self.write_events(out);
     }
 
     /// The batch as one server-sent event whose id is the cursor; as one HTTP/1.1 chunk where `chunked`.
     pub fn write_sse(&self, chunked: bool, out: &mut Vec<u8>) {
-        let head = self.head();
-        let id = format!("id: {}\ndata: ", self.cursor);
+        let start = out.len();
+        let _ = write!(out, "id: {}\ndata: ", self.cursor);
+        self.write_head(out);
         if chunked {
-            let len = id.len() + self.len_with_head(&head) + 2;
-            out.extend_from_slice(format!("{len:x}\r\n").as_bytes());
+            let len = out.len() - start + self.events_len() + b"\n\n".len();
+            put_before(start, out, |out| drop(write!(out, "{len:x}\r\n")));
         }
-        out.extend_from_slice(id.as_bytes());
-        self.write_with_head(&head, out);
+        self.write_events(out);
         out.extend_from_slice(b"\n\n");
         if chunked {
             out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// Puts what `write` writes before `out[start..]`: a length is known only once there is something, and turning the few
+/// bytes of a batch's head costs less than a buffer of their own.
+fn put_before(start: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let end = out.len();
+    write(out);
+    let len = out.len() - end;
+    out[start..].rotate_right(len);
 }
 
 /// `text` as one WebSocket text message.
@@ -201,14 +214,14 @@ pub type ExtraHeaders = Box<str>;
 
 /// The answer that turns a connection into a WebSocket (RFC 6455 section 4.2.2).
 pub fn write_ws_accept(accept: &str, protocol: Option<&str>, extra: &str, out: &mut Vec<u8>) {
-    let mut head = format!(
+    let _ = write!(
+        out,
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
     );
     if let Some(protocol) = protocol {
-        let _ = write!(head, "Sec-WebSocket-Protocol: {protocol}\r\n");
+        let _ = write!(out, "Sec-WebSocket-Protocol: {protocol}\r\n");
     }
-    let _ = write!(head, "{extra}\r\n");
-    out.extend_from_slice(head.as_bytes());
+    let _ = write!(out, "{extra}\r\n");
 }
 
 /// The head of an SSE response. Without `chunked`, the end of the connection is the end of the stream.
@@ -236,13 +249,14 @@ pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// A poll's whole answer.
 pub(crate) fn write_poll(batch: &Batch<'_>, keep_alive: bool, extra: &str, out: &mut Vec<u8>) {
-    let head = batch.head();
-    let len = batch.len_with_head(&head);
+    let start = out.len();
+    batch.write_head(out);
+    let len = out.len() - start + batch.events_len();
     let connection = if keep_alive { "keep-alive" } else { "close" };
     let framing =
         format!("X-Accel-Buffering: no\r\nContent-Length: {len}\r\nConnection: {connection}\r\n{extra}");
-    write_head("application/json", &framing, out);
-    batch.write_with_head(&head, out);
+    put_before(start, out, |out| write_head("application/json", &framing, out));
+    batch.write_events(out);
 }
 
 fn write_head(content_type: &str, rest: &str, out: &mut Vec<u8>) {

@@ -98,10 +98,13 @@ impl Guard {
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
-            let length = str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-            // hyper refuses a length that is none, and lengths that differ; equal ones are still two.
+            let is_whole = line.ends_with(b"\n");
+            let length = str::from_utf8(value).ok().filter(|_| is_whole).and_then(|value| value.parse().ok());
+            // Equal lengths are still two, and one that cannot be read here may be read elsewhere.
             if self.content_length.is_some() {
                 self.found = Framing::Ambiguous("more than one Content-Length");
+            } else if length.is_none() {
+                self.found = Framing::Ambiguous("a Content-Length that is no plain number");
             }
             self.content_length = Some(length.unwrap_or(0));
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use events::{BoxFuture, Cursor, Event, Limit, Reader, Reset};
+use events::{BoxFuture, Cursor, Event, Limit, Reader, Reset, ResetReason};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -16,7 +16,7 @@ use crate::control::{Change, Expiry, Handle, Host, Identity, Outcome, Sent};
 use crate::deadlines::Deadlines;
 use crate::frame::{self, Batch, ExtraHeaders, Hello, ResetNotice};
 use crate::request::Transport;
-use crate::ws::{Decoder, Message, Violation};
+use crate::ws::{Decoder, Message, Step};
 
 /// What a connection was promised when it was admitted.
 #[derive(Clone, Debug)]
@@ -86,7 +86,9 @@ pub struct Session<S> {
     host: Arc<dyn Host>,
     identity: Arc<Identity>,
     handle: Handle,
-    terms: Terms,
+    limit: Limit,
+    /// When the token ends, RFC 3339.
+    expires_at: Option<Box<str>>,
     deadlines: Deadlines,
     sleep: Pin<Box<Sleep>>,
     /// Framed bytes that the socket has not taken yet. Nothing is read from the log while there are any.
@@ -97,7 +99,7 @@ pub struct Session<S> {
     live_due: bool,
     /// The last read left something behind.
     more: bool,
-    /// Control frames since `controls_since`, to notice a flood.
+    /// Control frames, and messages that are no commands, since `controls_since`, to notice a flood.
     controls: u32,
     controls_since: Instant,
     phase: Phase,
@@ -129,11 +131,13 @@ pub(crate) const SETTLE_AFTER: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_secs(2);
 /// What a poll may send behind its request before it is no longer read.
 const PIPELINED_BYTES_MAX: usize = 16 << 10;
-/// The most pings and pongs in [`CONTROLS_WINDOW`].
+/// The most pings, pongs and binary messages in [`CONTROLS_WINDOW`].
 const CONTROLS_MAX: u32 = 200;
 const CONTROLS_WINDOW: Duration = Duration::from_secs(10);
 /// A frame buffer that has grown past this is given back.
 const FRAMES_BYTES_KEPT: usize = 256 << 10;
+/// A client that does not read may keep so much of a frame buffer, however little of it is still to be written.
+const BLOCKED_BYTES_KEPT: usize = 4 << 10;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A session on `socket`, which has been taken over from HTTP with not a byte of the response written
@@ -161,7 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             host,
             identity,
             handle,
-            terms,
+            limit: terms.limit,
+            expires_at: terms.expiry.map(|expiry| expiry.text),
             deadlines,
             sleep: Box::pin(tokio::time::sleep_until(now)),
             out: Vec::new(),
@@ -200,13 +205,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let progressed = match self.phase {
                 Phase::Closing(ended) => {
                     let flushed = self.out.is_empty();
-                    if self.deadlines.is_over(now) || (flushed && ended == Ended::Answered) {
+                    if flushed && ended == Ended::Answered {
                         return Poll::Ready(ended);
+                    }
+                    if self.deadlines.is_over(now) {
+                        // Half an answer is none, and nothing may follow it on this connection.
+                        let cut = ended == Ended::Answered;
+                        return Poll::Ready(if cut { Ended::Bye(ByeReason::Slow) } else { ended });
                     }
                     !flushed && !blocked
                 }
                 Phase::Opening | Phase::Open if self.deadlines.is_stuck(now) => {
                     self.bye(ByeReason::Slow);
+                    true
+                }
+                // The end of a token or a stream does not wait for a reader that takes its time.
+                Phase::Opening | Phase::Open if !self.out.is_empty() && self.deadlines.is_expired(now) => {
+                    self.bye(ByeReason::ExpiredToken);
+                    true
+                }
+                Phase::Opening | Phase::Open if !self.out.is_empty() && self.deadlines.is_aged(now) => {
+                    self.bye(ByeReason::MaxAge);
                     true
                 }
                 Phase::Opening | Phase::Open => self.out.is_empty() && self.step(cx, now),
@@ -235,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         } else if self.poll_command(cx) {
             // Its reply is in `out`.
         } else if self.is_batch_due(cx, now) {
-            self.send_batch(now, None);
+            self.send_batch(now, false);
         } else {
             return false;
         }
@@ -255,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match &self.line {
             Line::Ws(_) | Line::Poll { hello: true, .. } => {}
             Line::Poll { .. } => {
-                self.send_batch(now, None);
+                self.send_batch(now, false);
                 if self.phase == Phase::Opening {
                     self.phase = Phase::Open;
                 }
@@ -276,20 +295,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Starts the session, or starts it again in place with a reset.
     fn hello(&mut self, now: Instant, reset: Option<Reset>) {
+        // What was read and was nothing is not told, so that the client finds the cursor that it knows.
+        let at = match &reset {
+            Some(reset) if reset.reason != ResetReason::Expired => reset.at,
+            _ => self.sent_up_to,
+        };
         let notice = reset.map(|reset| self.notice(reset));
         let identity = Arc::clone(&self.identity);
         let topics: Vec<_> = self.reader.topics().cloned().collect();
-        let expires_at = self.terms.expiry.as_ref().map(|expiry| expiry.text.clone());
+        let expires_at = self.expires_at.clone();
         let hello = Hello {
             session: &identity.session,
             user: &identity.user,
             transport: self.transport().as_str(),
-            heartbeat_ms: self.terms.heartbeat.as_millis() as u64,
+            heartbeat_ms: self.deadlines.heartbeat().as_millis() as u64,
             topics: topics.iter().collect(),
             deployment: &identity.deployment,
             expires_at: expires_at.as_deref(),
         };
-        let at = self.reader.cursor();
         self.live_due |= notice.is_some() && self.transport() != Transport::Poll;
         self.deadlines.hello_sent(now);
         self.write(&Batch { hello: Some(&hello), reset: notice.as_ref(), ..Batch::new(at, at, &[]) });
@@ -300,37 +323,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         ResetNotice::new(reset.reason, reset.topics, self.host.refetch_after(reset.reason))
     }
 
-    /// Sends everything up to the tail, or up to the limit, even if that is nothing. Only a poll with time left
-    /// keeps waiting instead.
-    fn send_batch(&mut self, now: Instant, bye: Option<Bye>) {
+    /// Sends everything up to the tail, or up to the limit. If that is nothing, it is sent only if `must` or if a batch
+    /// is due; the next one tells the cursor.
+    fn send_batch(&mut self, now: Instant, must: bool) {
         let mut events = EVENTS.take();
         let is_poll = self.transport() == Transport::Poll;
         let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
         let lag = self.reader.lag();
-        let mut notice = None;
-        let mut read = self.reader.read(self.terms.limit, &mut events);
-        if let (true, Err(reset)) = (is_poll, &read) {
-            // A poll says it all in one answer: the reset, and what is retained behind it.
+        let mut lost = None;
+        let mut read = self.reader.read(self.limit, &mut events);
+        while let (true, Err(reset)) = (is_poll, &read) {
+            // A poll says it all in one answer: every reset, and what is retained behind it.
             self.sent_up_to = reset.at;
-            notice = Some(self.notice(reset.clone()));
-            read = self.reader.read(self.terms.limit, &mut events);
+            lost = Some(both(lost, reset.clone()));
+            read = self.reader.read(self.limit, &mut events);
         }
         match read {
             Ok(span) => {
-                let is_due =
-                    !is_poll || bye.is_some() || notice.is_some() || self.deadlines.is_batch_due(now);
+                self.more = span.more;
+                let live = self.live_due && !span.more;
+                self.live_due &= !live;
+                let is_due = must || live || lost.is_some() || self.deadlines.is_batch_due(now);
                 if is_due || !events.is_empty() {
-                    self.more = span.more;
-                    let live = self.live_due && !span.more;
-                    self.live_due &= !live;
-                    let expiring = self.deadlines.take_expiring(now);
-                    let expires_at = self.terms.expiry.as_ref().map(|expiry| expiry.text.clone());
+                    let notice = lost.map(|reset| self.notice(reset));
+                    let expiring =
+                        self.deadlines.take_expiring(now).then(|| self.expires_at.clone()).flatten();
                     let bytes = self.write(&Batch {
                         live,
                         more: span.more && is_poll,
                         reset: notice.as_ref(),
-                        bye,
-                        expiring: expires_at.as_deref().filter(|_| expiring),
+                        expiring: expiring.as_deref(),
                         ..Batch::new(self.sent_up_to, span.cursor, &events)
                     });
                     self.deadlines.batch_sent(now, !events.is_empty());
@@ -375,19 +397,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if matches!(self.phase, Phase::Closing(_)) {
             return;
         }
-        if self.phase == Phase::Opening {
+        let is_poll = self.transport() == Transport::Poll;
+        if self.phase == Phase::Opening && !matches!(self.line, Line::Poll { hello: false, .. }) {
             self.open(Instant::now());
-        }
-        if let Line::Poll { .. } = self.line {
-            if self.phase == Phase::Open {
-                self.send_batch(Instant::now(), Some(bye));
+            if self.ended().is_some() {
+                return;
             }
-            return;
         }
+        // The last words carry no events: a session that must not see any more does not. A poll has no `hello` that
+        // could have said what is missing.
+        let reset = if is_poll { self.reader.check().err() } else { None };
+        let after = reset.as_ref().map_or(self.sent_up_to, |reset| reset.at);
+        let notice = reset.map(|reset| self.notice(reset));
         let at = self.reader.cursor();
-        self.write(&Batch { bye: Some(bye), ..Batch::new(at, at, &[]) });
-        self.finish_stream(bye.reason.close_code(), bye.reason.as_str());
-        self.close(Ended::Bye(bye.reason));
+        self.write(&Batch { bye: Some(bye), reset: notice.as_ref(), ..Batch::new(after, at, &[]) });
+        if !is_poll {
+            self.finish_stream(bye.reason.close_code(), bye.reason.as_str());
+            self.close(Ended::Bye(bye.reason));
+        }
     }
 
     /// Writes the transport's own end of stream.
@@ -402,7 +429,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn close(&mut self, ended: Ended) {
         self.phase = Phase::Closing(ended);
         // An answer is worth as much patience as any write; a stream that said its last words is not.
-        let patience = if ended == Ended::Answered { self.terms.write_timeout } else { LINGER };
+        let patience = if ended == Ended::Answered { self.deadlines.write_timeout() } else { LINGER };
         self.deadlines.close_by(Instant::now() + patience);
     }
 
@@ -414,17 +441,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Change::Subscribe(topics) => {
                 // With the cursor at the tail, the new topics begin where they are and owe nothing.
                 if self.phase == Phase::Open && self.out.is_empty() && self.transport() != Transport::Poll {
-                    self.send_batch(Instant::now(), None);
+                    self.send_batch(Instant::now(), true);
                 }
                 self.reader.subscribe(&topics);
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
             Change::Expiry(expiry) => {
                 self.deadlines.expire(Instant::now(), expiry.as_ref());
-                self.terms.expiry = expiry;
+                self.expires_at = expiry.map(|expiry| expiry.text);
             }
             Change::Bye(bye) => self.say_bye(bye),
             Change::Close(code, reason) => {
+                if let (Phase::Opening, Line::Sse { .. }) = (self.phase, &self.line) {
+                    self.open(Instant::now());
+                }
                 self.finish_stream(code, reason);
                 self.close(Ended::Violation(code));
             }
@@ -444,32 +474,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return true;
         }
         let Line::Ws(decoder) = &mut self.line else { return false };
-        match decoder.message() {
-            Ok(None) => return false,
-            Ok(Some(message)) => self.take_message(message),
-            Err(Violation { code, reason }) => {
-                frame::write_ws_close(Some(code), reason, &mut self.out);
-                self.close(Ended::Violation(code));
-            }
-        }
-        true
-    }
-
-    fn take_message(&mut self, message: Message) {
-        match message {
-            Message::Text(text) => self.command = Some(Arc::clone(&self.host).command(text)),
-            Message::Binary(_) => frame::write_ws_text(&self.host.not_a_command(), &mut self.out),
-            Message::Ping(payload) => {
-                frame::write_ws_pong(&payload, &mut self.out);
+        let had_a_frame = !decoder.needs_bytes();
+        match decoder.step(&mut self.out) {
+            // A fragment was taken in: what follows it has not been asked for yet.
+            Step::Incomplete => return had_a_frame,
+            Step::Text(text) => self.command = Some(Arc::clone(&self.host).command(text)),
+            Step::Binary(_) => {
+                frame::write_ws_text(&self.host.not_a_command(), &mut self.out);
                 self.count_control();
             }
-            Message::Pong => self.count_control(),
-            Message::Close(code) => {
-                frame::write_ws_close(code, "", &mut self.out);
+            Step::Control => self.count_control(),
+            Step::Closed => {
                 self.close(Ended::Client);
                 self.deadlines.close_by(Instant::now());
             }
+            Step::Violated(code) => self.close(Ended::Violation(code)),
         }
+        true
     }
 
     fn count_control(&mut self) {
@@ -493,28 +514,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Poll::Ready(Ok(written)) => {
                     self.out_at += written;
                     self.deadlines.wrote(None);
+                    if self.phase == Phase::Closing(Ended::Answered) {
+                        // An answer may take its time as long as it moves.
+                        self.deadlines.close_by(Instant::now() + self.deadlines.write_timeout());
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.deadlines.wrote(Some(Instant::now()));
+                    self.keep_only_the_rest();
                     return Poll::Pending;
                 }
             }
         }
         if self.out_at > 0 {
-            let mut frames = std::mem::take(&mut self.out);
-            frames.clear();
-            if frames.capacity() <= FRAMES_BYTES_KEPT {
-                FRAMES.set(frames);
-            }
+            give_back(std::mem::take(&mut self.out));
             self.out_at = 0;
         }
-        // A stream that has said its last words closes its half, so that the client sees the end at once.
-        let is_last = matches!(self.phase, Phase::Closing(ended) if ended != Ended::Answered);
-        if is_last && !matches!(self.line, Line::Ws(_)) {
-            Pin::new(socket).poll_shutdown(cx)
-        } else {
-            Pin::new(socket).poll_flush(cx)
+        // Whoever has said its last words closes its half, so that the client sees the end at once. Only on a WebSocket
+        // is there an answer to wait for first, unless the client cannot be understood any more.
+        let is_last = match self.phase {
+            Phase::Closing(Ended::Answered) | Phase::Opening | Phase::Open => false,
+            Phase::Closing(Ended::Violation(_)) => true,
+            Phase::Closing(_) => !matches!(self.line, Line::Ws(_)),
+        };
+        if is_last { Pin::new(socket).poll_shutdown(cx) } else { Pin::new(socket).poll_flush(cx) }
+    }
+
+    /// A client that does not read holds up what it has not read, and not the buffer in which it was made.
+    fn keep_only_the_rest(&mut self) {
+        let rest = self.out.len() - self.out_at;
+        if self.out.capacity() > (2 * rest).max(BLOCKED_BYTES_KEPT) {
+            let rest = self.out[self.out_at..].to_vec();
+            give_back(std::mem::replace(&mut self.out, rest));
+            self.out_at = 0;
         }
     }
 
@@ -534,6 +567,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 let closing = matches!(self.phase, Phase::Closing(_));
                 match &mut self.line {
+                    // What still comes from a client that broke the rules is read and thrown away: a socket that is
+                    // closed with bytes unread takes the close frame along.
+                    Line::Ws(_) if matches!(self.phase, Phase::Closing(Ended::Violation(_))) => {}
                     Line::Ws(decoder) => decoder.feed(bytes),
                     Line::Poll { pipelined, .. } if !closing => pipelined.extend_from_slice(bytes),
                     // What a client says behind the request of a stream is nothing to the gateway; that it is
@@ -545,11 +581,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if !ready!(received) {
                 return Poll::Ready(Ended::Client);
             }
-            if let (Phase::Closing(ended), Line::Ws(decoder)) = (self.phase, &mut self.line) {
+            if let (Phase::Closing(ended), Line::Ws(decoder)) = (self.phase, &mut self.line)
+                && !matches!(ended, Ended::Violation(_))
+            {
                 // Only the peer's own close frame is still of interest.
-                match decoder.message() {
-                    Ok(Some(Message::Close(_))) | Err(_) => return Poll::Ready(ended),
-                    Ok(_) => {}
+                while let Ok(Some(message)) = decoder.message() {
+                    if let Message::Close(_) = message {
+                        return Poll::Ready(ended);
+                    }
                 }
             }
         }
@@ -562,7 +601,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return ended != Ended::Answered;
         }
         match &self.line {
-            Line::Ws(_) => self.out.is_empty() && self.command.is_none(),
+            Line::Ws(decoder) => self.out.is_empty() && self.command.is_none() && decoder.needs_bytes(),
             Line::Sse { .. } => true,
             Line::Poll { pipelined, .. } => pipelined.len() < PIPELINED_BYTES_MAX,
         }
@@ -577,6 +616,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.sleep.as_mut().poll(cx)
     }
+}
+
+/// Two resets as one, so that nothing that is missing goes unsaid. Those other than `expired` name every topic.
+fn both(earlier: Option<Reset>, mut later: Reset) -> Reset {
+    match earlier {
+        Some(earlier) if later.reason == ResetReason::Expired => {
+            if earlier.reason != ResetReason::Expired {
+                return earlier;
+            }
+            later.topics.extend(earlier.topics);
+            later.topics.sort_unstable();
+            later.topics.dedup();
+            later
+        }
+        _ => later,
+    }
+}
+
+/// Leaves a buffer for the next session that this worker runs.
+fn give_back(mut frames: Vec<u8>) {
+    frames.clear();
+    FRAMES.with_borrow_mut(|kept| {
+        if frames.capacity() > kept.capacity() && frames.capacity() <= FRAMES_BYTES_KEPT {
+            *kept = frames;
+        }
+    });
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {

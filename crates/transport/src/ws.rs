@@ -8,6 +8,7 @@ use fastwebsockets::{OpCode, unmask};
 use ring::digest;
 
 use crate::close::CloseCode;
+use crate::frame::{write_ws_close, write_ws_pong};
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +23,23 @@ pub enum Message {
     Pong,
     /// The client closes; the code if it gave one.
     Close(Option<CloseCode>),
+}
+
+/// What the next message of a client came to, with everything answered that any WebSocket answers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// More bytes are needed.
+    Incomplete,
+    /// A whole text message.
+    Text(String),
+    /// A whole binary message.
+    Binary(Vec<u8>),
+    /// A ping, now answered, or a pong.
+    Control,
+    /// The client closed, and its close frame is answered. Nothing may be sent behind the answer.
+    Closed,
+    /// The client broke a rule, and a close frame with this code says so. Nothing may be sent behind it.
+    Violated(CloseCode),
 }
 
 /// A rule was broken; the connection closes with this code.
@@ -39,24 +57,41 @@ impl Violation {
     }
 }
 
+/// In how many frames one message may come. Empty ones cost work and never end.
+const FRAGMENTS_MAX: u32 = 4096;
+
 const NOT_UTF8: Violation = Violation { code: CloseCode::NOT_UTF8, reason: "text is not UTF-8" };
 
 /// Puts the bytes of a client together into messages.
 #[derive(Debug)]
 pub struct Decoder {
     message_bytes_max: usize,
-    /// Bytes of a frame that is not complete yet.
+    /// Bytes that have not been looked at, or the start of a frame that is not complete enough to be.
     pending: Vec<u8>,
-    /// The fragments so far of a message that is not complete yet, boxed because it is rare.
-    fragments: Option<Box<Fragments>>,
+    /// A message that is not complete yet, boxed because it is rare.
+    partial: Option<Box<Partial>>,
+    /// A rule was broken; what follows has no meaning.
+    is_broken: bool,
 }
 
 #[derive(Debug)]
-struct Fragments {
+struct Partial {
     opcode: OpCode,
     payload: Vec<u8>,
     /// How much of `payload` is known to be whole UTF-8 characters.
     checked: usize,
+    /// How many frames it has had so far.
+    fragments: u32,
+    /// The frame whose payload is still arriving.
+    frame: Option<Arriving>,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    fin: bool,
+    mask: [u8; 4],
+    /// Bytes of payload to come.
+    left: usize,
 }
 
 struct Head {
@@ -65,49 +100,115 @@ struct Head {
     mask: [u8; 4],
     /// Where the payload starts.
     start: usize,
-    /// Where it ends.
-    end: usize,
+    /// Bytes of payload.
+    len: usize,
 }
 
 impl Decoder {
     /// A decoder that refuses messages above `message_bytes_max`, fragments added up.
     #[must_use]
     pub fn new(message_bytes_max: usize) -> Self {
-        Self { message_bytes_max, pending: Vec::new(), fragments: None }
+        Self { message_bytes_max, pending: Vec::new(), partial: None, is_broken: false }
     }
 
-    /// Takes in what was read.
+    /// Takes in what was read. Behind a broken rule it is dropped.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
+        if !self.is_broken {
+            self.pending.extend_from_slice(bytes);
+        }
+    }
+
+    /// Takes the next message, and writes to `out` what every WebSocket owes for it: pongs, the answer to a close
+    /// frame, and the close frame for a broken rule (RFC 6455 sections 5.5 and 7.1).
+    pub fn step(&mut self, out: &mut Vec<u8>) -> Step {
+        match self.message() {
+            Ok(None) => Step::Incomplete,
+            Ok(Some(Message::Text(text))) => Step::Text(text),
+            Ok(Some(Message::Binary(bytes))) => Step::Binary(bytes),
+            Ok(Some(Message::Pong)) => Step::Control,
+            Ok(Some(Message::Ping(payload))) => {
+                write_ws_pong(&payload, out);
+                Step::Control
+            }
+            Ok(Some(Message::Close(code))) => {
+                write_ws_close(code, "", out);
+                Step::Closed
+            }
+            Err(Violation { code, reason }) => {
+                write_ws_close(Some(code), reason, out);
+                Step::Violated(code)
+            }
+        }
+    }
+
+    /// Whether nothing can be made of what was fed before more is. Feeding only then keeps what is held within one
+    /// message and one read, however fast the client sends.
+    #[must_use]
+    pub fn needs_bytes(&self) -> bool {
+        if let Some(Arriving { left, .. }) = self.partial.as_ref().and_then(|partial| partial.frame.as_ref())
+        {
+            return self.pending.len() < *left;
+        }
+        match self.head() {
+            Ok(None) => true,
+            Ok(Some(Head { start, len, .. })) => self.pending.len() < start + len,
+            Err(_) => false,
+        }
     }
 
     /// The next whole message, or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// When the client broke a rule. Nothing more can be read then.
+    /// When the client broke a rule. Nothing more can be read then, and every later call gives `None`.
     pub fn message(&mut self) -> Result<Option<Message>, Violation> {
+        if self.is_broken {
+            return Ok(None);
+        }
+        let result = self.next();
+        if result.is_err() {
+            *self = Self { is_broken: true, ..Self::new(self.message_bytes_max) };
+        } else if self.pending.is_empty() {
+            self.pending = Vec::new();
+        }
+        result
+    }
+
+    fn next(&mut self) -> Result<Option<Message>, Violation> {
         loop {
-            let Some(head) = self.head()? else { return Ok(None) };
-            if self.pending.len() < head.end {
-                return Ok(None);
-            }
-            let mut payload = self.pending[head.start..head.end].to_vec();
-            unmask(&mut payload, head.mask);
-            if self.pending.len() == head.end {
-                self.pending = Vec::new();
-            } else {
-                self.pending.drain(..head.end);
-            }
-            match head.opcode {
-                OpCode::Ping => return Ok(Some(Message::Ping(payload))),
-                OpCode::Pong => return Ok(Some(Message::Pong)),
-                OpCode::Close => return close(&payload).map(Some),
-                OpCode::Text | OpCode::Binary | OpCode::Continuation => {
-                    if let Some(message) = self.fragment(head.fin, head.opcode, payload)? {
-                        return Ok(Some(message));
-                    }
+            if let Some(partial) = &mut self.partial
+                && let Some(Arriving { fin, .. }) = partial.frame
+            {
+                if !partial.take_in(&mut self.pending)? {
+                    return Ok(None);
+                }
+                if fin {
+                    return self.partial.take().map(|partial| partial.into_message()).transpose();
                 }
             }
+            let Some(Head { fin, opcode, mask, start, len }) = self.head()? else { return Ok(None) };
+            if !is_control(opcode) {
+                // Its payload is taken in as it arrives, so that text which is none is refused at once.
+                self.pending.drain(..start);
+                let partial = self.partial.get_or_insert_with(|| {
+                    Box::new(Partial { opcode, payload: Vec::new(), checked: 0, fragments: 0, frame: None })
+                });
+                partial.fragments += 1;
+                if partial.fragments > FRAGMENTS_MAX {
+                    return Err(Violation { code: CloseCode::TOO_LARGE, reason: "too many fragments" });
+                }
+                partial.frame = Some(Arriving { fin, mask, left: len });
+                continue;
+            }
+            if self.pending.len() < start + len {
+                return Ok(None);
+            }
+            let mut payload: Vec<u8> = self.pending.drain(..start + len).skip(start).collect();
+            unmask(&mut payload, mask);
+            return match opcode {
+                OpCode::Ping => Ok(Some(Message::Ping(payload))),
+                OpCode::Close => close(&payload).map(Some),
+                _ => Ok(Some(Message::Pong)),
+            };
         }
     }
 
@@ -134,59 +235,54 @@ impl Decoder {
             },
             len => (u64::from(len), 2),
         };
-        let is_control = matches!(opcode, OpCode::Close | OpCode::Ping | OpCode::Pong);
-        if is_control && (!fin || len > 125) {
+        if is_control(opcode) && (!fin || len > 125) {
             return Err(Violation::protocol("control frames are whole and have at most 125 bytes"));
         }
-        let before = self.fragments.as_ref().map_or(0, |fragments| fragments.payload.len());
-        match (opcode, &self.fragments) {
+        let before = self.partial.as_ref().map_or(0, |partial| partial.payload.len());
+        match (opcode, &self.partial) {
             (OpCode::Continuation, None) => return Err(Violation::protocol("nothing to continue")),
             (OpCode::Text | OpCode::Binary, Some(_)) => {
                 return Err(Violation::protocol("the last message is not complete"));
             }
             _ => {}
         }
-        if !is_control && len > (self.message_bytes_max - before.min(self.message_bytes_max)) as u64 {
+        if !is_control(opcode) && len > (self.message_bytes_max - before.min(self.message_bytes_max)) as u64 {
             return Err(Violation { code: CloseCode::TOO_LARGE, reason: "the message is over the limit" });
         }
         let Some(mask) = bytes.get(at..at + 4).and_then(|mask| <[u8; 4]>::try_from(mask).ok()) else {
             return Ok(None);
         };
-        Ok(Some(Head { fin, opcode, mask, start: at + 4, end: at + 4 + len as usize }))
-    }
-
-    fn fragment(
-        &mut self,
-        fin: bool,
-        opcode: OpCode,
-        payload: Vec<u8>,
-    ) -> Result<Option<Message>, Violation> {
-        let mut fragments = match self.fragments.take() {
-            None => Box::new(Fragments { opcode, payload, checked: 0 }),
-            Some(mut fragments) => {
-                fragments.payload.extend_from_slice(&payload);
-                fragments
-            }
-        };
-        if fragments.opcode == OpCode::Text {
-            fragments.check_utf8()?;
-        }
-        if !fin {
-            self.fragments = Some(fragments);
-            return Ok(None);
-        }
-        let Fragments { opcode, payload, .. } = *fragments;
-        match opcode {
-            OpCode::Text => {
-                String::from_utf8(payload).map(|text| Some(Message::Text(text))).map_err(|_| NOT_UTF8)
-            }
-            _ => Ok(Some(Message::Binary(payload))),
-        }
+        Ok(Some(Head { fin, opcode, mask, start: at + 4, len: len as usize }))
     }
 }
 
-impl Fragments {
-    /// Refuses text as soon as it cannot become UTF-8 any more; a character may be cut by the end of a fragment.
+impl Partial {
+    /// Moves what has arrived of the frame from `pending` to the payload. Says whether the frame is complete.
+    fn take_in(&mut self, pending: &mut Vec<u8>) -> Result<bool, Violation> {
+        let Some(frame) = &mut self.frame else { return Ok(true) };
+        let len = frame.left.min(pending.len());
+        let start = self.payload.len();
+        self.payload.extend(pending.drain(..len));
+        unmask(&mut self.payload[start..], frame.mask);
+        frame.mask.rotate_left(len % 4);
+        frame.left -= len;
+        if frame.left == 0 {
+            self.frame = None;
+        }
+        if self.opcode == OpCode::Text {
+            self.check_utf8()?;
+        }
+        Ok(self.frame.is_none())
+    }
+
+    fn into_message(self) -> Result<Message, Violation> {
+        match self.opcode {
+            OpCode::Text => String::from_utf8(self.payload).map(Message::Text).map_err(|_| NOT_UTF8),
+            _ => Ok(Message::Binary(self.payload)),
+        }
+    }
+
+    /// Refuses text as soon as it cannot become UTF-8 any more; the last character may still be cut.
     fn check_utf8(&mut self) -> Result<(), Violation> {
         match str::from_utf8(&self.payload[self.checked..]) {
             Ok(_) => self.checked = self.payload.len(),
@@ -195,6 +291,10 @@ impl Fragments {
         }
         Ok(())
     }
+}
+
+fn is_control(opcode: OpCode) -> bool {
+    matches!(opcode, OpCode::Close | OpCode::Ping | OpCode::Pong)
 }
 
 fn close(payload: &[u8]) -> Result<Message, Violation> {
@@ -308,6 +408,21 @@ mod tests {
         decoder = Decoder::new(1000);
         decoder.feed(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(decoder.message().unwrap_err().code, CloseCode::TOO_LARGE);
+    }
+
+    #[test]
+    fn a_decoder_with_a_message_or_a_violation_in_it_needs_no_bytes() {
+        let mut decoder = Decoder::new(1000);
+        assert!(decoder.needs_bytes());
+        for byte in frame(0x81, b"hello") {
+            assert!(decoder.needs_bytes());
+            decoder.feed(&[byte]);
+        }
+        assert!(!decoder.needs_bytes());
+        decoder.message().unwrap();
+        assert!(decoder.needs_bytes());
+        decoder.feed(&[0xc1, 0x80]);
+        assert!(!decoder.needs_bytes());
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) struct Gateway {
     heartbeat_s: u32,
     cursor: Member,
     after: Member,
+    session: Member,
     hello: Finder<'static>,
     reset: Finder<'static>,
     bye: Finder<'static>,
@@ -33,6 +34,7 @@ impl Gateway {
             heartbeat_s: 60,
             cursor: Member::new("\"cursor\":\""),
             after: Member::new("\"after\":\""),
+            session: Member::new("\"session\":\""),
             hello: Finder::new(b"\"hello\":{"),
             reset: Finder::new(b"\"reset\":{"),
             bye: Finder::new(b"\"bye\":{"),
@@ -61,9 +63,13 @@ impl Dialect for Gateway {
             query.push_str(if index == 0 { "&topics=" } else { "," });
             query.push_str(&topic.to_string());
         }
-        if !ask.position.is_empty() {
-            query.push_str("&after=");
-            query.push_str(&String::from_utf8_lossy(ask.position));
+        // A position is `CURSOR SESSION`: a client that comes back goes on as the same session, as every poll after the first does.
+        let position = String::from_utf8_lossy(ask.position);
+        if let Some((cursor, session)) = position.split_once(' ') {
+            query.push_str(&format!("&after={cursor}"));
+            if !session.is_empty() {
+                query.push_str(&format!("&session={session}"));
+            }
         }
         let upgrade = if ask.transport == Transport::Ws { UPGRADE } else { "" };
         let host = ask.host;
@@ -83,15 +89,23 @@ impl Dialect for Gateway {
         // Rules 1 and 2 of the batch: it starts where the one before ended, and its cursor is where the session would go on.
         let Some(cursor) = self.cursor.find(message) else { return Note::default() };
         let after = self.after.find(message).unwrap_or_default();
-        let hello = self.hello.find(message).is_some();
+        let hello = self.hello.find(message).map(|start| &message[start..]);
         let reset = self.reset.find(message).is_some();
-        let broken = !position.is_empty() && !reset && position.as_slice() != after;
-        position.clear();
-        position.extend_from_slice(cursor);
+        let space = memchr::memchr(b' ', position);
+        let broken = space.is_some_and(|space| &position[..space] != after) && !reset;
+        match (hello.and_then(|hello| self.session.find(hello)), space) {
+            (None, Some(space)) => drop(position.splice(..space, cursor.iter().copied())),
+            (session, _) => {
+                position.clear();
+                position.extend_from_slice(cursor);
+                position.push(b' ');
+                position.extend_from_slice(session.unwrap_or_default());
+            }
+        }
         let leave_ms =
             self.bye.find(message).map(|_| number(message, "\"reconnect_after_ms\":").unwrap_or(0));
         // A session is attached with its first batch; a poll with the first question that carries a cursor, right after it.
-        Note { ready: hello || transport == Transport::Poll, reset, broken, leave_ms, answer: None }
+        Note { ready: hello.is_some() || transport == Transport::Poll, reset, broken, leave_ms, answer: None }
     }
 
     fn publish(&self, host: &str, drafts: &[Draft], data_bytes: usize, out: &mut Vec<u8>) -> usize {
@@ -111,6 +125,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_client_that_comes_back_names_its_cursor_and_its_session() {
+        let gateway = Gateway::new("k", "s");
+        let (topics, mut out) = ([Topic::Room(3), Topic::User(1)], Vec::new());
+        let ask = Ask { transport: Transport::Sse, user: 1, topics: &topics, position: b"e.5 s1", host: "h" };
+        gateway.request(&ask, &mut out);
+        let text = String::from_utf8(out).expect("text");
+        assert!(
+            text.starts_with("GET /v1/sse?heartbeat=60&topics=room:r3&after=e.5&session=s1 HTTP/1.1\r\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_batch_must_start_where_the_one_before_ended() {
         let gateway = Gateway::new("k", "s");
         let mut position = Vec::new();
@@ -124,6 +151,6 @@ mod tests {
             r#"{"after":"f.1","cursor":"f.1","events":[],"bye":{"reason":"drain","reconnect_after_ms":730}}"#,
         );
         assert_eq!((bye.leave_ms, bye.broken), (Some(730), false));
-        assert_eq!(position, b"f.1");
+        assert_eq!(position, b"f.1 s");
     }
 }

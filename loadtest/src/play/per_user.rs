@@ -45,6 +45,7 @@ impl Play for PerUser {
         side.crowd.latency.iter_mut().for_each(|histogram| histogram.clear());
         side.publisher.acknowledged.clear();
         let (seconds, rate) = (self.case.seconds, f64::from(self.case.rate));
+        let messages = side.crowd.counts.messages;
         let meter = side.meter();
         let mut publish = |side: &mut Side, lane: usize, at_ns: u64| {
             let mut drafts = Vec::with_capacity(burst);
@@ -69,6 +70,7 @@ impl Play for PerUser {
         Ok(Record::of([
             ("us a publish", reading.server_ns / 1e3 / events),
             ("publishes/s", events / reading.seconds),
+            ("messages a publish", (side.crowd.counts.messages - messages) as f64 / events),
             ("p50 us", latency.quantile_us(0.5)),
             ("p99 us", latency.quantile_us(0.99)),
             ("p99.9 us", latency.quantile_us(0.999)),

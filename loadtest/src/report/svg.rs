@@ -49,7 +49,7 @@ pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
 /// Curves over a logarithmic axis, from zero upward.
 pub(crate) fn curves(title: &str, unit: &str, series: &[(String, Vec<(f64, f64)>)]) -> String {
     let points = || series.iter().flat_map(|(_, points)| points.iter().copied());
-    let most = points().map(|(_, y)| y).fold(0.0, f64::max).max(f64::MIN_POSITIVE) * 1.1;
+    let most = round_up(points().map(|(_, y)| y).fold(0.0, f64::max));
     let low = points().map(|(x, _)| x).fold(f64::MAX, f64::min).max(1.0).log10();
     let high = points().map(|(x, _)| x).fold(1.0, f64::max).log10();
     let (left, top, bottom) = (80.0, 60.0, 330.0);
@@ -90,6 +90,14 @@ pub(crate) fn curves(title: &str, unit: &str, series: &[(String, Vec<(f64, f64)>
         legend += 18.0;
     }
     document(title, unit, legend, &body)
+}
+
+/// The next number above that divides into four ticks with short names.
+fn round_up(value: f64) -> f64 {
+    let magnitude = 10_f64.powf(value.max(1e-3).log10().floor());
+    let steps = [1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0];
+    let step = steps.into_iter().find(|step| step * magnitude >= value).unwrap_or(10.0);
+    step * magnitude
 }
 
 fn document(title: &str, unit: &str, height: f64, body: &str) -> String {
@@ -140,6 +148,12 @@ mod tests {
                 && picture.contains(&format!(r#"width="{:.1}""#, full / 2.0))
         );
         assert!(picture.contains("a &amp; b") && picture.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn an_axis_ends_at_a_short_number_above_everything() {
+        let ends = [0.0, 0.9, 3.5, 16_519.0, 100.0].map(round_up);
+        assert_eq!(ends.map(|end| (end * 1e6).round() / 1e6), [0.0012, 1.0, 4.0, 20_000.0, 120.0]);
     }
 
     #[test]

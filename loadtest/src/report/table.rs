@@ -24,9 +24,16 @@ pub(crate) fn columns(kind: Kind) -> &'static [&'static str] {
             "p99 us",
             "generator us",
         ],
-        Kind::PerUser => {
-            &["us a publish", "publishes/s", "p50 us", "p99 us", "p99.9 us", "answer p50 us", "generator us"]
-        }
+        Kind::PerUser => &[
+            "us a publish",
+            "publishes/s",
+            "messages a publish",
+            "p50 us",
+            "p99 us",
+            "p99.9 us",
+            "answer p50 us",
+            "generator us",
+        ],
         Kind::Storm => &["us a reconnect", "seconds", "us an event", "turned away", "resets", "generator us"],
         Kind::Publish => &["us a publish", "publishes/s", "answer p50 us", "answer p99 us", "generator us"],
         Kind::Latency => {

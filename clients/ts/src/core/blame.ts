@@ -20,40 +20,36 @@ const fresh = (): Standing => ({ failedAt: 0, weight: 0, strikes: 0, provenAt: 0
 
 /**
  * Decides when a transport, rather than the network or the server, is at fault. A failure alone proves nothing; a
- * failure next to the success of a lower transport does. The caller leaves out failures of a page that was away.
+ * failure followed by the success of a lower transport does. The caller leaves out failures of a page that was away.
  */
-export class Blame {
-  standing: Record<Transport, Standing> = { ws: fresh(), sse: fresh(), poll: fresh() }
+export function createBlame(timing: Timing) {
+  const standing: Record<Transport, Standing> = { ws: fresh(), sse: fresh(), poll: fresh() }
 
-  constructor(private readonly timing: Timing) {}
-
-  /** Another network, another deployment: nothing that was learnt holds. */
-  clear(): void {
-    this.standing = { ws: fresh(), sse: fresh(), poll: fresh() }
-  }
-
-  /** It has worked for a while: what happened before is forgiven. */
-  stable(transport: Transport): void {
-    Object.assign(this.standing[transport], { weight: 0, strikes: 0, flaky: false })
-  }
-
-  /**
-   * Turns failures into strikes, and strikes into quarantine.
-   * @param sentence called for each transport that is quarantined now.
-   */
-  judge(now: number, sentence: (transport: Transport, until: number) => void): void {
-    const { standing, timing } = this
-    for (const upper of ['ws', 'sse'] as const) {
-      const accused = standing[upper]
-      const near = (lower: Transport): boolean =>
-        RANK[lower] < RANK[upper] && Math.abs(standing[lower].provenAt - accused.failedAt) <= timing.blame
-      if (accused.weight === 0 || !(near('sse') || near('poll'))) continue
-      accused.strikes += accused.weight
-      accused.weight = 0
-      if (accused.strikes < STRIKES) continue
-      accused.strikes = 0
-      accused.blockedUntil = now + (upper === 'sse' ? timing.buffered : timing.quarantine)
-      sentence(upper, accused.blockedUntil)
-    }
+  return {
+    standing,
+    /** Another network, another deployment: nothing that was learnt holds. */
+    clear(): void {
+      for (const transport of ['ws', 'sse', 'poll'] as const) Object.assign(standing[transport], fresh())
+    },
+    /**
+     * Turns failures into strikes, and strikes into quarantine.
+     * @param sentence called for each transport that is quarantined now.
+     */
+    judge(now: number, sentence: (transport: Transport, until: number) => void): void {
+      for (const upper of ['ws', 'sse'] as const) {
+        const accused = standing[upper]
+        const near = (lower: Transport): boolean => {
+          const after = standing[lower].provenAt - accused.failedAt
+          return RANK[lower] < RANK[upper] && after >= 0 && after <= timing.blame
+        }
+        if (!accused.weight || !(near('sse') || near('poll'))) continue
+        accused.strikes += accused.weight
+        accused.weight = 0
+        if (accused.strikes < STRIKES) continue
+        accused.strikes = 0
+        accused.blockedUntil = now + (upper === 'sse' ? timing.buffered : timing.quarantine)
+        sentence(upper, accused.blockedUntil)
+      }
+    },
   }
 }

@@ -1,13 +1,14 @@
-import { type Command, unavailable } from './commands.js'
-import { Connection } from './connection.js'
-import { Emitter, report } from './emitter.js'
+import { type Command, refused, unavailable } from './commands.js'
+import { createConnection } from './connection.js'
+import { createEmitter, report } from './emitter.js'
 import { runtimeEnv } from './env.js'
 import type { Phase } from './ladder-types.js'
 import type { ClientError, ClientOptions } from './options.js'
 import type { EventMap, Hello, Reset, ThroughlineEvent, Transport } from './protocol.js'
 import type { Delivery } from './session.js'
 import { iterate } from './stream.js'
-import { type PresenceStatus, Topic } from './topic.js'
+import type { Tabs } from './tabs.js'
+import type { Member, PresenceStatus, Topic } from './topic.js'
 
 /** One immutable view of the client. Two views are the same object as long as nothing changed. */
 export interface ClientState {
@@ -27,215 +28,250 @@ export interface ClientState {
   readonly error: ClientError | null
 }
 
-/** A resumable session with a gateway. */
-export class Client<M extends EventMap = EventMap> {
-  private readonly emitter = new Emitter<ThroughlineEvent>()
-  private readonly resets = new Emitter<Reset>()
-  private readonly changes = new Emitter<undefined>()
-  private readonly connection: Connection
-  private readonly wanted = new Map<string, number>()
-  private readonly present = new Map<string, { status: PresenceStatus; info?: unknown }>()
-  private holders = 0
-  private releaseTimer: unknown
-  private snapshot: ClientState | null = null
-  private syncing = false
-
-  constructor(private readonly options: ClientOptions = {}) {
-    for (const topic of options.topics ?? []) this.wanted.set(topic, 1)
-    this.connection = new Connection(options, runtimeEnv(options.env), () => new Set(this.wanted.keys()), {
-      deliver: (delivery) => this.deliver(delivery),
-      changed: () => this.changed(),
-      hello: () => this.announceAll(),
-    })
-  }
-
-  get state(): ClientState {
-    const { session } = this.connection
-    if (this.snapshot?.cursor !== session.cursor) this.snapshot = null
-    this.snapshot ??= this.view()
-    return this.snapshot
-  }
-
+/** A resumable session with a gateway. Its functions may be passed around on their own. */
+export interface Client<M extends EventMap = EventMap> {
+  readonly state: ClientState
   /** What the gateway said about this session; null before the first connection. */
-  get hello(): Hello | null {
-    return this.connection.hello
-  }
-
+  readonly hello: Hello | null
   /** Hears that `state` is another object. Does not connect. */
-  readonly subscribe = (listener: () => void): (() => void) => this.changes.on('', listener)
-
+  subscribe(listener: () => void): () => void
   /** Connects, also after `close` and after a fatal refusal. */
-  connect(): void {
-    this.connection.start()
-  }
-
+  connect(): void
   /** Ends the session. Topics and listeners stay for a later `connect`. */
-  close(): void {
-    this.connection.stop()
-  }
-
+  close(): void
   /** Keeps the client connected until the returned function is called; the last release closes it a moment later. */
-  acquire(): () => void {
-    this.holders += 1
-    this.connection.env.clearTimeout(this.releaseTimer)
-    this.interest()
-    let held = true
-    return () => {
-      if (!held) return
-      held = false
-      this.holders -= 1
-      if (this.holders > 0) return
-      this.releaseTimer = this.connection.env.setTimeout(() => this.close(), this.connection.timing.release)
-    }
-  }
-
+  acquire(): () => void
   /** Resolves when events are being delivered; rejects when the client stops for good. */
-  ready(): Promise<void> {
-    this.interest()
-    return new Promise((resolve, reject) => {
-      const off = this.subscribe(() => check())
-      const check = (): void => {
-        const { transport, phase, error } = this.state
-        if (transport === null && phase !== 'closed') return
-        off()
-        if (transport !== null) resolve()
-        else reject(unavailable(error?.message ?? 'closed'))
-      }
-      check()
-    })
-  }
-
+  ready(): Promise<void>
   /** Hears events of one type. @returns stops listening. */
-  on<T extends keyof M & string>(type: T, listener: (event: ThroughlineEvent<M[T], T>) => void): () => void {
-    this.interest()
-    return this.emitter.on(`type ${type}`, listener as (event: ThroughlineEvent) => void)
-  }
-
+  on<T extends keyof M & string>(type: T, listener: (event: ThroughlineEvent<M[T], T>) => void): () => void
   /** Hears every event. */
-  onAny(listener: (event: ThroughlineEvent) => void): () => void {
-    this.interest()
-    return this.emitter.on('', listener)
-  }
-
+  onAny(listener: (event: ThroughlineEvent) => void): () => void
   /** Hears when events may be missing: wait `refetch_after_ms`, then fetch the state of the named topics anew. */
-  onReset(listener: (reset: Reset) => void): () => void {
-    return this.resets.on('', listener)
-  }
-
+  onReset(listener: (reset: Reset) => void): () => void
   /** Every event from now on, for `for await`. A reader more than 1,000 events behind gets an exception. */
-  events(): AsyncIterableIterator<ThroughlineEvent> {
-    return iterate((listener) => this.onAny(listener))
-  }
-
-  topic(name: string): Topic<M> {
-    const { connection } = this
-    return new Topic<M>(
-      {
-        send: (command) => this.send(command),
-        http: (path, params) => connection.http(path, params),
-        want: (topic) => this.want(topic),
-        hear: (key, listener) => this.emitter.on(key, listener),
-        onReset: (listener) => this.onReset(listener),
-        announce: (topic, status, info) => this.announce(topic, status, info),
-      },
-      name,
-    )
-  }
-
+  events(): AsyncIterableIterator<ThroughlineEvent>
+  topic(name: string): Topic<M>
   /** The topic `room:ID`. */
-  room(id: string): Topic<M> {
-    return this.topic(`room:${id}`)
-  }
-
-  /** Sends a command (PROTOCOL.md section 4) and waits for its reply. @throws CommandError */
-  async send(command: Command): Promise<unknown> {
-    await this.ready()
-    return this.connection.command(command)
-  }
-
+  room(id: string): Topic<M>
+  /** Sends a command (PROTOCOL.md, C) and waits for its reply. @throws CommandError */
+  send(command: Command): Promise<unknown>
   /** Uses nothing above this transport; null: whatever works best. */
-  prefer(transport: Transport | null): void {
-    const { connection } = this
-    connection.dispatch(() => connection.ladder.prefer(transport))
-  }
+  prefer(transport: Transport | null): void
+}
 
-  private interest(): void {
-    const { phase, lastClose } = this.connection.ladder
-    const again = this.holders > 0 && phase === 'closed' && !lastClose
-    if (again || (phase === 'idle' && this.options.autoConnect !== false)) this.connect()
-  }
+/** Makes a client. It connects on first use, unless `autoConnect` is false. */
+export function createClient<M extends EventMap = EventMap>(options: ClientOptions = {}): Client<M> {
+  const env = runtimeEnv(options.env)
+  const emitter = createEmitter()
+  /** Topic to the number of those who want it. */
+  const wanted = new Map((options.topics ?? []).map((topic) => [topic, 1]))
+  const present = new Map<string, { status: PresenceStatus; info?: unknown }>()
+  let holders = 0
+  let releaseTimer: unknown
+  let snapshot: ClientState | null = null
+  let syncing = false
+  let tabs: Tabs | null = null
+  let joining = false
 
-  private want(topic: string): () => void {
-    this.interest()
-    const count = this.wanted.get(topic) ?? 0
-    this.wanted.set(topic, count + 1)
-    if (count === 0) this.syncTopics()
-    return () => {
-      const left = (this.wanted.get(topic) ?? 1) - 1
-      if (left > 0) this.wanted.set(topic, left)
-      else if (this.wanted.delete(topic)) this.syncTopics()
-    }
-  }
-
-  /** Several changes in one turn make one request. */
-  private syncTopics(): void {
-    if (this.syncing) return
-    this.syncing = true
-    queueMicrotask(() => {
-      this.syncing = false
-      this.connection.syncTopics()
-    })
-  }
-
-  private announce(topic: string, status: PresenceStatus, info?: unknown): Promise<unknown> {
-    if (status === 'offline') this.present.delete(topic)
-    else this.present.set(topic, { status, info })
-    return this.send({ op: 'presence', topic, status, info })
-  }
-
-  /** A new session knows nothing of where this user said to be. */
-  private announceAll(): void {
-    for (const [topic, presence] of this.present) {
-      this.send({ op: 'presence', topic, ...presence }).catch(() => {}) // Said again with the next hello.
-    }
-  }
-
-  private deliver(event: Delivery): void {
-    if ('reset' in event) return this.resets.emit('', event.reset)
-    let heard = event
-    if (this.options.decode) {
-      try {
-        heard = { ...event, data: this.options.decode(event) }
-      } catch (error) {
-        return report(error)
+  const connection = createConnection(options, env, () => new Set(wanted.keys()), {
+    drained(before, deliveries, cursor) {
+      for (const delivery of deliveries) deliver(delivery)
+      tabs?.relay(before, deliveries, cursor)
+    },
+    changed,
+    // A new session knows nothing of where this user said to be.
+    hello() {
+      for (const [topic, presence] of present) {
+        send({ op: 'presence', topic, ...presence }).catch(() => {}) // Said again with the next hello.
       }
+    },
+  })
+  const { ladder, session, timing } = connection
+
+  function deliver(event: Delivery): void {
+    if ('reset' in event) return emitter.emit('reset', event.reset)
+    let heard = event
+    try {
+      if (options.decode) heard = { ...event, data: options.decode(event) }
+    } catch (error) {
+      return report(error)
     }
-    this.emitter.emit(`type ${heard.type}`, heard)
-    this.emitter.emit(`topic ${heard.topic}`, heard)
-    this.emitter.emit('', heard)
+    for (const name of [`type ${heard.type}`, `topic ${heard.topic}`, 'any']) emitter.emit(name, heard)
   }
 
-  private changed(): void {
-    this.snapshot = null
-    this.changes.emit('', undefined)
-  }
-
-  private view(): ClientState {
-    const { ladder, transport, latencyMs, error, session } = this.connection
-    return Object.freeze({
+  function view(): ClientState {
+    if (snapshot?.cursor === session.cursor) return snapshot as ClientState
+    const transport = connection.transport()
+    snapshot = Object.freeze({
       phase: ladder.phase,
       transport,
       isRealtime: transport === 'ws' || transport === 'sse',
       retryCount: transport ? 0 : ladder.retryCount,
       nextRetryAt: ladder.retryAt || null,
-      latencyMs: transport === 'ws' ? latencyMs : null,
+      latencyMs: transport === 'ws' ? connection.latencyMs : null,
+      error: connection.error,
+      ...tabs?.led()?.state,
       cursor: session.cursor,
-      error,
+    })
+    return snapshot
+  }
+
+  function changed(): void {
+    snapshot = null
+    emitter.emit('state', null)
+  }
+
+  function start(): void {
+    if (options.share !== 'tabs' || !env.locks || !env.channel) return connection.start()
+    if (tabs) return tabs.start()
+    if (joining) return
+    joining = true
+    import('./tabs.js').then(({ joinTabs }) => {
+      tabs = joinTabs({
+        env,
+        name: `throughline:${connection.base}:${options.user ?? ''}`,
+        replyMs: timing.reply,
+        connect: connection.start,
+        disconnect: connection.stop,
+        state: view,
+        hello: () => connection.hello,
+        topics: () => new Set(wanted.keys()),
+        want,
+        run: connection.command,
+        cursor: () => session.cursor,
+        accept(deliveries, cursor) {
+          const topics = [...wanted.keys(), ...(tabs?.led()?.hello?.topics.slice(0, 2) ?? [])]
+          session.skip(cursor)
+          // The leader is told of topics that only other tabs want.
+          for (const one of deliveries) if ('reset' in one || topics.includes(one.topic)) deliver(one)
+        },
+        refused,
+        refresh: changed,
+      })
+      if (joining) tabs.start()
+    }, connection.start)
+  }
+
+  function stop(): void {
+    joining = false
+    if (tabs) tabs.stop()
+    else connection.stop()
+  }
+
+  /** First use connects; so does holding a client that was closed. */
+  function interest(): void {
+    const { phase, lastClose } = ladder
+    const again = holders > 0 && phase === 'closed' && !lastClose
+    if (again || (phase === 'idle' && options.autoConnect !== false)) start()
+  }
+
+  function listen(name: string, listener: (event: never) => void): () => void {
+    interest()
+    return emitter.on(name, listener)
+  }
+
+  const onAny = (listener: (event: ThroughlineEvent) => void): (() => void) => listen('any', listener)
+  const onReset = (listener: (reset: Reset) => void): (() => void) => emitter.on('reset', listener)
+
+  function want(topic: string): () => void {
+    interest()
+    const change = (by: number): void => {
+      const count = (wanted.get(topic) ?? 0) + by
+      if (count > 0) wanted.set(topic, count)
+      else wanted.delete(topic)
+      if (syncing) return
+      syncing = true
+      // Several changes in one turn make one request.
+      queueMicrotask(() => {
+        syncing = false
+        connection.syncTopics()
+      })
+    }
+    change(1)
+    return () => change(-1)
+  }
+
+  function ready(): Promise<void> {
+    interest()
+    return new Promise((resolve, reject) => {
+      const check = (): void => {
+        const { phase, transport, error } = view()
+        const closed = phase === 'closed'
+        if (!closed && !transport) return
+        off()
+        if (closed) reject(unavailable(error?.message ?? 'closed'))
+        else resolve()
+      }
+      const off = emitter.on('state', check)
+      check()
     })
   }
-}
 
-/** Makes a client. It connects on first use, unless `autoConnect` is false. */
-export function createClient<M extends EventMap = EventMap>(options: ClientOptions = {}): Client<M> {
-  return new Client<M>(options)
+  async function send(command: Command): Promise<unknown> {
+    await ready()
+    return tabs?.led() ? tabs.send(command) : connection.command(command)
+  }
+
+  function topic(name: string): Topic<M> {
+    const onAny = (listener: (event: ThroughlineEvent) => void): (() => void) => {
+      const release = want(name)
+      const off = emitter.on(`topic ${name}`, listener)
+      return () => {
+        off()
+        release()
+      }
+    }
+    const publish = (type: string, data: unknown, more: object): Promise<never> =>
+      send({ op: 'publish', topic: name, type, data, ...more }) as Promise<never>
+    return {
+      name,
+      onAny,
+      on: (type, listener) => onAny((event) => event.type === type && listener(event as never)),
+      onReset: (listener) => onReset((reset) => reset.topics.includes(name) && listener(reset)),
+      subscribe: () => want(name),
+      publish: (type, data, { key, ttlMs, expect, eventId } = {}) =>
+        publish(type, data, { key, ttl_ms: ttlMs, expect, event_id: eventId }),
+      cast: (type, data, key) => publish(type, data, { key, ephemeral: true }),
+      presence(status, info) {
+        if (status === 'offline') present.delete(name)
+        else present.set(name, { status, info })
+        return send({ op: 'presence', topic: name, status, info })
+      },
+      members: async () =>
+        ((await connection.http('v1/presence', { topic: name })) as { members?: Member[] }).members ?? [],
+    }
+  }
+
+  return {
+    get state() {
+      return view()
+    },
+    get hello() {
+      return tabs?.led()?.hello ?? connection.hello
+    },
+    subscribe: (listener) => emitter.on('state', listener),
+    connect: start,
+    close: stop,
+    acquire() {
+      holders += 1
+      env.clearTimeout(releaseTimer)
+      interest()
+      let held = true
+      return () => {
+        if (held) holders -= 1
+        if (held && !holders) releaseTimer = env.setTimeout(stop, timing.release)
+        held = false
+      }
+    },
+    ready,
+    on: (type, listener) => listen(`type ${type}`, listener),
+    onAny,
+    onReset,
+    events: () => iterate(onAny),
+    topic,
+    room: (id) => topic(`room:${id}`),
+    send,
+    prefer: (transport) => connection.dispatch(() => ladder.prefer(transport)),
+  }
 }

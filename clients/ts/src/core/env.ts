@@ -6,6 +6,7 @@ export interface SocketLike {
   onopen: ((event: never) => void) | null
   onmessage: ((event: never) => void) | null
   onclose: ((event: never) => void) | null
+  onerror: ((event: never) => void) | null
   send(text: string): void
   close(code?: number, reason?: string): void
 }
@@ -14,7 +15,6 @@ export interface SocketLike {
 export interface StorageLike {
   getItem(key: string): string | null
   setItem(key: string, value: string): void
-  removeItem(key: string): void
 }
 
 /** The part of BroadcastChannel that is used. */
@@ -22,6 +22,11 @@ export interface ChannelLike {
   onmessage: ((event: { data: unknown }) => void) | null
   postMessage(message: unknown): void
   close(): void
+}
+
+/** The part of Web Locks that is used: the lock is held until the promise settles. */
+export interface LocksLike {
+  request(name: string, options: { signal: AbortSignal }, granted: () => Promise<void>): Promise<unknown>
 }
 
 /** Where the page stands and what happens to it. */
@@ -40,70 +45,60 @@ export interface Env {
   setTimeout(run: () => void, ms: number): unknown
   clearTimeout(timer: unknown): void
   readonly WebSocket: (new (url: string, protocols: string[]) => SocketLike) | undefined
-  readonly fetch: ((url: string, init: RequestInit) => Promise<Response>) | undefined
+  fetch(url: string, init: RequestInit): Promise<Response>
   readonly storage: StorageLike | null
-  readonly locks: Pick<LockManager, 'request'> | undefined
-  readonly channel: ((name: string) => ChannelLike) | undefined
   readonly page: PageLike
+  readonly locks: LocksLike | undefined
+  readonly channel: ((name: string) => ChannelLike) | undefined
   /** Relative addresses are resolved against it. */
   readonly origin: string | undefined
 }
 
 type Global = Partial<
-  Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket' | 'BroadcastChannel' | 'fetch'>
-> &
-  Partial<Pick<Window, 'addEventListener' | 'removeEventListener' | 'localStorage'>>
+  Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket' | 'BroadcastChannel'>
+>
 
 /** What this runtime offers. Looks at globals when called, never when imported. */
 export function runtimeEnv(overrides: Partial<Env> = {}): Env {
-  const scope = globalThis as Global
-  const env: Env = {
+  const { document, navigator, WebSocket, BroadcastChannel, location } = globalThis as Global
+  let storage: StorageLike | null = null
+  try {
+    // Reading the property itself throws where storage is forbidden.
+    if (document) storage = localStorage
+  } catch {}
+  return {
     now: () => Date.now(),
     random: () => Math.random(),
     setTimeout: (run, ms) => setTimeout(run, ms),
     clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
-    WebSocket: scope.WebSocket as Env['WebSocket'],
-    fetch: scope.fetch ? (url, init) => fetch(url, init) : undefined,
-    storage: null,
-    locks: scope.navigator?.locks,
-    channel: scope.BroadcastChannel ? (name) => new BroadcastChannel(name) as ChannelLike : undefined,
-    page: runtimePage(scope),
-    origin: scope.location?.origin,
-  }
-  return { ...env, ...('storage' in overrides ? {} : { storage: runtimeStorage(scope) }), ...overrides }
-}
-
-/** Reading the property itself throws where storage is forbidden. */
-function runtimeStorage(scope: Global): StorageLike | null {
-  try {
-    return scope.document ? (scope.localStorage ?? null) : null
-  } catch {
-    return null
+    WebSocket: WebSocket as Env['WebSocket'],
+    fetch: (url, init) => fetch(url, init),
+    storage,
+    page: runtimePage(globalThis as Global),
+    locks: navigator?.locks as LocksLike | undefined,
+    channel: BroadcastChannel && ((name) => new BroadcastChannel(name) as ChannelLike),
+    origin: location?.origin,
+    ...overrides,
   }
 }
 
 /** Page life from events that do not disturb the back/forward cache; `unload` is not among them. */
-function runtimePage(scope: Global): PageLike {
-  const { document, navigator } = scope
-  const connection = (navigator as { connection?: EventTarget } | undefined)?.connection
+function runtimePage({ document, navigator }: Global): PageLike {
+  const visible = (): boolean => document?.visibilityState !== 'hidden'
   return {
-    visible: () => document?.visibilityState !== 'hidden',
+    visible,
     online: () => navigator?.onLine !== false,
     listen(signal) {
-      const off: (() => void)[] = []
-      const on = (target: EventTarget | undefined, type: string, run: () => void): void => {
-        target?.addEventListener?.(type, run)
-        off.push(() => target?.removeEventListener?.(type, run))
-      }
-      const scopeTarget = document ? (scope as unknown as EventTarget) : undefined
-      on(document, 'visibilitychange', () => signal(document?.visibilityState === 'hidden' ? 'hidden' : 'visible'))
-      on(document, 'resume', () => signal('wake'))
-      for (const type of ['focus', 'pageshow']) on(scopeTarget, type, () => signal('wake'))
-      for (const type of ['online', 'offline', 'pagehide'] as const) on(scopeTarget, type, () => signal(type))
-      on(connection, 'change', () => signal('network'))
-      return () => {
-        for (const remove of off) remove()
-      }
+      if (!document) return () => {}
+      const ended = new AbortController()
+      const on = (target: EventTarget | undefined, type: string, tell: () => PageSignal): void =>
+        target?.addEventListener(type, () => signal(tell()), { signal: ended.signal })
+      on(document, 'visibilitychange', () => (visible() ? 'visible' : 'hidden'))
+      on(document, 'resume', () => 'wake')
+      for (const type of ['focus', 'pageshow']) on(window, type, () => 'wake')
+      for (const type of ['online', 'offline', 'pagehide'] as const) on(window, type, () => type)
+      on((navigator as { connection?: EventTarget }).connection, 'change', () => 'network')
+      return () => ended.abort()
     },
   }
 }

@@ -80,7 +80,7 @@ export interface Effects {
 export interface LinkState {
   readonly transport: Transport
   /** Opened to climb, beside a link that works. */
-  readonly probe: boolean
+  readonly climbing: boolean
   /** The second try of the same transport: with padding, or from the cursor that has moved on. */
   readonly second: boolean
   readonly startedAt: number
@@ -91,7 +91,7 @@ export interface LinkState {
   /** When it was shown to deliver: `hello` and one more batch, or an answered poll. */
   provenAt: number
   /** Proven for long enough to count as stable. */
-  stable: boolean
+  lasting: boolean
   heardAt: number
   /** Deadlines count from here when the clock jumped. */
   graceFrom: number

@@ -4,13 +4,13 @@ import type { Timing } from './timing.js'
 /** By when an unproven link must have taken its next step, and what it means if it has not. */
 export function deadline(link: LinkState, timing: Timing): [at: number, reason: SwitchReason] {
   const from = (time: number, ms: number): number => Math.max(time, link.graceFrom) + ms
-  const { transport, openedAt, firstAt, probe } = link
+  const { transport, openedAt, firstAt, climbing } = link
   if (!openedAt) return [from(link.startedAt, timing.connect), 'refused']
   if (transport === 'sse') {
     return [firstAt ? from(firstAt, timing.secondBatch) : from(openedAt, timing.firstByte), 'buffered']
   }
   // A probe must end before the gateway would retire the link beside it as replaced, 5 s on.
-  return [from(openedAt, probe ? Math.min(timing.prove, 2 * timing.stage) : timing.prove), 'silent']
+  return [from(openedAt, climbing ? Math.min(timing.prove, 2 * timing.stage) : timing.prove), 'silent']
 }
 
 /** Silent for too long, or about to end: anything proven is better. */

@@ -2,10 +2,10 @@ import type { Env } from './env.js'
 import type { Close } from './ladder-types.js'
 import type { Timing } from './timing.js'
 
-/** What a transport reports. After `closed` it reports nothing more. */
+/** What a transport reports. Reports after the first `closed`, or after its own end, are not heard. */
 export interface LinkEvents {
   /** Any byte, an open socket or a response head included. */
-  heard(): void
+  heard(): unknown
   /** One JSON text: a batch or a reply. @returns true where the gateway has more for a poll already. */
   message(text: string): boolean
   closed(close: Close): void

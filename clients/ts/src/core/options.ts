@@ -24,7 +24,7 @@ export interface ClientOptions {
   interval?: number
   /** Connect on the first `on`, `events`, `ready`, `acquire` or `send`. Default: true; otherwise `connect` does. */
   autoConnect?: boolean
-  /** One connection for all tabs of this origin. Default: `none`. */
+  /** `tabs`: one connection for all tabs of this origin, where it has Web Locks. Default: `none`. */
   share?: 'none' | 'tabs'
   /** Keep in localStorage, for some minutes, which transports do not work here. Default: true. */
   remember?: boolean

@@ -12,15 +12,15 @@ const FAILURES_MAX = 2
  */
 export function openPoll(request: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const { env, timing } = request
-  let stopped = false
   let abort = new AbortController()
+  let stopped = false
   let timer: unknown
   let waitMs = 0
   let holdMs = timing.pollWait
   let failures = 0
 
   const later = (ms: number): void => {
-    timer = env.setTimeout(() => void poll(), ms)
+    if (!stopped) timer = env.setTimeout(poll, ms)
   }
 
   async function poll(): Promise<void> {
@@ -30,16 +30,14 @@ export function openPoll(request: LinkRequest, { heard, message, closed }: LinkE
     let close: Close
     try {
       const url = address(request, 'v1/poll', { wait: String(Math.ceil(waitMs / 1000)) })
-      const response = (await env.fetch?.(url, fetchInit(request, abort.signal))) as Response
+      const response = await env.fetch(url, fetchInit(request, abort.signal))
       const text = await response.text()
-      if (stopped) return
       if (response.status === 200) {
         failures = 0
         heard()
         const more = message(text)
         waitMs = holdMs
-        if (!stopped) later(holdMs || more ? 0 : timing.pollingInterval)
-        return
+        return later(holdMs || more ? 0 : timing.pollingInterval)
       }
       close = refusal(response)
       if (response.status !== 504) failures = FAILURES_MAX
@@ -48,14 +46,10 @@ export function openPoll(request: LinkRequest, { heard, message, closed }: LinkE
     } finally {
       env.clearTimeout(cut)
     }
-    if (stopped) return
     // A hold was cut: ask for less. Cut at once, or again and again: the path is gone.
     const heldMs = env.now() - startedAt
     failures += 1
-    if (!waitMs || heldMs < HELD_MS || failures > FAILURES_MAX) {
-      stopped = true
-      return closed(close)
-    }
+    if (!waitMs || heldMs < HELD_MS || failures > FAILURES_MAX) return closed(close)
     holdMs = holdMs <= WAIT_MIN_MS ? 0 : Math.max(WAIT_MIN_MS, Math.min(holdMs / 2, 0.7 * heldMs))
     waitMs = holdMs
     later(0)

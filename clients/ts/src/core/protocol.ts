@@ -70,7 +70,8 @@ export interface ReplyError {
 
 /** The answer to the command with the same id. */
 export interface Reply {
-  readonly reply: string
+  /** Null where the command had no id that could be read. */
+  readonly reply: string | null
   // biome-ignore lint/suspicious/noExplicitAny: its members depend on the operation.
   readonly ok?: any
   readonly error?: ReplyError
@@ -78,22 +79,23 @@ export interface Reply {
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 
+const isText = (...values: unknown[]): boolean => values.every((value) => typeof value === 'string')
+
 /** True for an object that can be a reply to a command. */
-export const isReply = (value: unknown): value is Reply => isObject(value) && typeof value.reply === 'string'
+export const isReply = (value: unknown): value is Reply => isObject(value) && 'reply' in value
 
 /**
  * True for a well-formed batch: text cursors, and sequenced events strictly rising. Anything else is treated
  * as a broken link, so nothing malformed reaches the application or moves the cursor.
  */
 export function isBatch(value: unknown): value is Batch {
-  if (!isObject(value) || typeof value.after !== 'string' || typeof value.cursor !== 'string') return false
-  if (!Array.isArray(value.events)) return false
+  if (!isObject(value) || !isText(value.after, value.cursor) || !Array.isArray(value.events)) return false
   let last = -1
   return value.events.every((event: unknown) => {
-    if (!isObject(event) || typeof event.type !== 'string' || typeof event.topic !== 'string') return false
-    if (event.seq === undefined) return true
-    const rising = Number.isSafeInteger(event.seq) && (event.seq as number) > last
-    last = event.seq as number
+    if (!isObject(event) || !isText(event.type, event.topic)) return false
+    const { seq } = event
+    const rising = seq === undefined || (Number.isSafeInteger(seq) && (seq as number) > last)
+    last = Number(seq ?? last)
     return rising
   })
 }

@@ -23,73 +23,83 @@ const QUEUE_MAX = 256
  * session's cursor; only one link at a time, the writer, is drained. A chain that starts no later and has no
  * hole, together with dropping every seq already seen, makes changing the writer safe at any moment.
  */
-export class Session {
-  private origin: string | null
-  private lastSeq = -1
-  private lastReset = ''
-  private history = 0
-
-  /** @param cursor everything up to here was delivered. Opaque: sent back as it came. */
-  constructor(public cursor: string | null) {
-    this.origin = cursor
-  }
-
-  /** A link is opened with this session's cursor; without one it will say where it starts. */
-  begin(stream: boolean): Chain {
-    return { expected: this.cursor, greeted: !stream, history: this.history, queue: [] }
-  }
-
-  /**
-   * Checks a batch against its link's chain and keeps it until the link is drained.
-   * @param ephemeral whether events without a number are taken.
-   * @returns false where the chain is broken: reconnect with {@link cursor}.
-   */
-  receive(chain: Chain, batch: Batch, ephemeral: boolean): boolean {
-    const { after, cursor, reset } = batch
-    const { expected, queue } = chain
-    chain.greeted ||= batch.hello !== undefined
-    const follows =
-      after === expected ||
-      (reset && reset.reason !== 'expired') ||
-      (expected === null && (this.cursor === null || after === this.cursor || after === this.origin))
-    if (!(chain.greeted && follows && this.follows(chain)) || queue.length >= QUEUE_MAX) return false
-    chain.expected = cursor
-    queue.push(ephemeral ? batch : { ...batch, events: batch.events.filter((event) => event.seq) })
-    return true
-  }
+export function createSession(cursor: string | null) {
+  let origin = cursor
+  let lastSeq = -1
+  let lastReset = ''
+  let history = 0
 
   /**
    * False for a link opened before the history was reset over another one: it tells of the same loss once more,
-   * and its numbers no longer compare. Reconnect it with {@link cursor}.
+   * and its numbers no longer compare. Reconnect it with the cursor.
    */
-  follows(chain: Chain): boolean {
-    return chain.history === this.history
+  function follows(chain: Chain): boolean {
+    return chain.history === history
   }
 
-  /** Takes what the link has for the application: each seq once, rising, or a reset. */
-  drain(chain: Chain): Delivery[] {
-    const out: Delivery[] = []
-    for (const { after, cursor, reset, events } of chain.queue.splice(0)) {
-      this.origin ??= after
-      // Links that resumed from the same cursor report the same loss; the application hears of it once.
-      const mark = reset ? `${reset.reason} ${after} ${reset.topics}` : this.lastReset
-      if (reset && mark !== this.lastReset) {
-        this.lastReset = mark
-        out.push({ reset })
-        if (reset.reason !== 'expired') {
-          // Numbers may start lower in a history that lost its end.
-          this.lastSeq = -1
-          this.history += 1
-          chain.history = this.history
+  return {
+    /** Everything up to here was delivered. Opaque: sent back as it came. */
+    get cursor() {
+      return cursor
+    },
+
+    follows,
+
+    /** Everything up to here came by another way. */
+    skip(to: string): void {
+      cursor = to
+    },
+
+    /** A link is opened with this session's cursor; without one it will say where it starts. */
+    begin(stream: boolean): Chain {
+      return { expected: cursor, greeted: !stream, history, queue: [] }
+    },
+
+    /**
+     * Checks a batch against its link's chain and keeps it until the link is drained.
+     * @param ephemeral whether events without a number are taken.
+     * @returns false where the chain is broken: reconnect with the cursor.
+     */
+    receive(chain: Chain, batch: Batch, ephemeral: boolean): boolean {
+      const { after, reset } = batch
+      const { expected, queue } = chain
+      chain.greeted ||= batch.hello !== undefined
+      const continues =
+        after === expected ||
+        (reset && reset.reason !== 'expired') ||
+        (expected === null && (cursor === null || after === cursor || after === origin))
+      if (!(chain.greeted && continues && follows(chain)) || queue.length >= QUEUE_MAX) return false
+      chain.expected = batch.cursor
+      queue.push(ephemeral ? batch : { ...batch, events: batch.events.filter((event) => event.seq) })
+      return true
+    },
+
+    /** Takes what the link has for the application: each seq once, rising, or a reset. */
+    drain(chain: Chain): Delivery[] {
+      const out: Delivery[] = []
+      for (const batch of chain.queue.splice(0)) {
+        const { after, reset } = batch
+        origin ??= after
+        // Links that resumed from the same cursor report the same loss; the application hears of it once.
+        const mark = reset ? `${reset.reason} ${after} ${reset.topics}` : lastReset
+        if (reset && mark !== lastReset) {
+          lastReset = mark
+          out.push({ reset })
+          if (reset.reason !== 'expired') {
+            // Numbers may start lower in a history that lost its end.
+            lastSeq = -1
+            history += 1
+            chain.history = history
+          }
         }
+        for (const event of batch.events) {
+          const { seq } = event
+          if (seq === undefined || seq > lastSeq) out.push(event)
+          lastSeq = Math.max(lastSeq, seq ?? -1)
+        }
+        cursor = batch.cursor
       }
-      for (const event of events) {
-        const { seq } = event
-        if (seq === undefined || seq > this.lastSeq) out.push(event)
-        if (seq !== undefined) this.lastSeq = Math.max(this.lastSeq, seq)
-      }
-      this.cursor = cursor
-    }
-    return out
+      return out
+    },
   }
 }

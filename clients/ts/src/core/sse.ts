@@ -6,12 +6,10 @@ const PAD_BYTES = 16384
 /** Server-sent events read through fetch, which sees status, headers and every byte; EventSource sees none of them. */
 export function openSse(request: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const abort = new AbortController()
-  const { signal } = abort
 
   async function read(): Promise<void> {
     const url = address(request, 'v1/sse', { pad: request.pad && PAD_BYTES })
-    const response = (await request.env.fetch?.(url, fetchInit(request, signal))) as Response
-    if (signal.aborted) return
+    const response = await request.env.fetch(url, fetchInit(request, abort.signal))
     if (response.status !== 200) return closed(refusal(response))
     // A captive portal or an interstitial may answer in the gateway's place.
     const stream = response.headers.get('content-type')?.startsWith('text/event-stream') && response.body
@@ -19,16 +17,15 @@ export function openSse(request: LinkRequest, { heard, message, closed }: LinkEv
     heard()
     const decoder = new TextDecoder()
     const reader = stream.getReader()
-    const feed = sseParser((data) => signal.aborted || message(data))
+    const feed = sseParser(message)
     for (;;) {
       const { done, value } = await reader.read()
-      if (signal.aborted) return
-      if (done) throw new Error('the stream ended')
+      if (done) throw new Error('stream ended')
       heard()
       feed(decoder.decode(value, { stream: true }))
     }
   }
 
-  read().catch((error) => signal.aborted || closed({ kind: 'lost', message: String(error) }))
+  read().catch((error) => closed({ kind: 'lost', message: String(error) }))
   return { close: () => abort.abort() }
 }

@@ -5,35 +5,36 @@ export type TokenReason = 'connect' | 'expiring' | 'refused'
 export type GetToken = (request: { reason: TokenReason; signal: AbortSignal }) => Promise<string | null> | string | null
 
 /** Keeps the current token. Any number of callers share one call of `getToken`. */
-export class Tokens {
-  current: string | null = null
-  /** What the next `get` has to ask for; null: the current token is good. */
-  wanted: TokenReason | null
-  private flight: Promise<void> | null = null
-  private abort = new AbortController()
+export function createTokens(source: GetToken | undefined) {
+  let flight: Promise<void> | undefined
+  let abort = new AbortController()
 
-  constructor(private readonly source: GetToken | undefined) {
-    this.wanted = source ? 'connect' : null
+  const tokens = {
+    current: null as string | null,
+    /** What the next `get` has to ask for; null: the current token is good. */
+    wanted: (source ? 'connect' : null) as TokenReason | null,
+
+    /** Asks the application if that is needed. */
+    get(): Promise<void> {
+      flight ??= ask().finally(() => {
+        flight = undefined
+      })
+      return flight
+    },
+
+    /** Aborts a call under way. */
+    cancel(): void {
+      abort.abort()
+      abort = new AbortController()
+    },
   }
 
-  /** Asks the application if that is needed. */
-  get(): Promise<void> {
-    this.flight ??= this.fetch().finally(() => {
-      this.flight = null
-    })
-    return this.flight
-  }
-
-  /** Aborts a call under way. */
-  cancel(): void {
-    this.abort.abort()
-    this.abort = new AbortController()
-  }
-
-  private async fetch(): Promise<void> {
-    const reason = this.wanted
+  async function ask(): Promise<void> {
+    const reason = tokens.wanted
     if (!reason) return
-    this.current = (await this.source?.({ reason, signal: this.abort.signal })) ?? null
-    this.wanted = null
+    tokens.current = (await source?.({ reason, signal: abort.signal })) ?? null
+    tokens.wanted = null
   }
+
+  return tokens
 }

@@ -1,7 +1,6 @@
-import type { Command } from './commands.js'
 import type { EventMap, Reset, ThroughlineEvent } from './protocol.js'
 
-/** Options of a publish (PROTOCOL.md section 4). */
+/** Options of a publish (PROTOCOL.md, C13). */
 export interface PublishOptions {
   key?: string
   /** Milliseconds after which it is not replayed any more. */
@@ -25,80 +24,27 @@ export interface Member {
   readonly sessions: number
 }
 
-/** What a topic needs of its client. */
-export interface TopicHost {
-  send(command: Command): Promise<unknown>
-  http(path: string, params: Record<string, string>): Promise<unknown>
-  want(topic: string): () => void
-  hear(name: string, listener: (event: ThroughlineEvent) => void): () => void
-  onReset(listener: (reset: Reset) => void): () => void
-  announce(topic: string, status: PresenceStatus, info?: unknown): Promise<unknown>
-}
-
 /** One topic: listening subscribes, and the last listener to leave unsubscribes. */
-export class Topic<M extends EventMap = EventMap> {
-  constructor(
-    private readonly host: TopicHost,
-    readonly name: string,
-  ) {}
-
+export interface Topic<M extends EventMap = EventMap> {
+  readonly name: string
   /** Hears events of one type in this topic. @returns stops listening. */
-  on<T extends keyof M & string>(type: T, listener: (event: ThroughlineEvent<M[T], T>) => void): () => void {
-    return this.listen((event) => {
-      if (event.type === type) listener(event as ThroughlineEvent<M[T], T>)
-    })
-  }
-
+  on<T extends keyof M & string>(type: T, listener: (event: ThroughlineEvent<M[T], T>) => void): () => void
   /** Hears every event in this topic. */
-  onAny(listener: (event: ThroughlineEvent) => void): () => void {
-    return this.listen(listener)
-  }
-
+  onAny(listener: (event: ThroughlineEvent) => void): () => void
   /** Hears when events of this topic may be missing. */
-  onReset(listener: (reset: Reset) => void): () => void {
-    return this.host.onReset((reset) => {
-      if (reset.topics.includes(this.name)) listener(reset)
-    })
-  }
-
+  onReset(listener: (reset: Reset) => void): () => void
   /** Subscribes without listening. @returns gives it up. */
-  subscribe(): () => void {
-    return this.host.want(this.name)
-  }
-
+  subscribe(): () => void
   /** Appends an event. @throws CommandError; with `expect`, `conflict` carries the topic's last seq. */
   publish<T extends keyof M & string>(
     type: T,
     data: M[T],
-    options: PublishOptions = {},
-  ): Promise<{ cursor: string; seq?: number }> {
-    const { key, ttlMs, expect, eventId } = options
-    const command = { op: 'publish', topic: this.name, type, data, key, ttl_ms: ttlMs, expect, event_id: eventId }
-    return this.host.send(command) as Promise<{ cursor: string; seq?: number }>
-  }
-
+    options?: PublishOptions,
+  ): Promise<{ cursor: string; seq?: number }>
   /** Tells those who are connected now: never stored, never replayed. */
-  cast<T extends keyof M & string>(type: T, data: M[T], key?: string): Promise<unknown> {
-    return this.host.send({ op: 'publish', topic: this.name, type, data, key, ephemeral: true })
-  }
-
+  cast<T extends keyof M & string>(type: T, data: M[T], key?: string): Promise<unknown>
   /** Makes this client a member and keeps it one across reconnects; `offline` leaves. */
-  presence(status: PresenceStatus, info?: unknown): Promise<unknown> {
-    return this.host.announce(this.name, status, info)
-  }
-
+  presence(status: PresenceStatus, info?: unknown): Promise<unknown>
   /** Who is present. */
-  async members(): Promise<Member[]> {
-    const answer = (await this.host.http('v1/presence', { topic: this.name })) as { members?: Member[] }
-    return answer.members ?? []
-  }
-
-  private listen(listener: (event: ThroughlineEvent) => void): () => void {
-    const release = this.host.want(this.name)
-    const off = this.host.hear(`topic ${this.name}`, listener)
-    return () => {
-      off()
-      release()
-    }
-  }
+  members(): Promise<Member[]>
 }

@@ -3,51 +3,42 @@ import { address, type Link, type LinkEvents, type LinkRequest } from './link.js
 
 const SUBPROTOCOL = 'throughline.v1'
 
-/** What a close code means, and how long it asks to wait (PROTOCOL.md, E5); any other: the link was lost. */
-const CODES: Record<number, [CloseKind, number?]> = {
-  1001: ['busy'],
-  4400: ['fatal'],
-  4401: ['auth'],
-  4403: ['fatal'],
-  4408: ['busy'],
-  4410: ['fatal'],
-  4429: ['busy', 5000],
-  4503: ['busy', 1000],
+/** What a close code means (PROTOCOL.md, E5); any other: the link was lost. */
+const CODES: Record<number, CloseKind> = {
+  1001: 'busy',
+  4400: 'fatal',
+  4401: 'auth',
+  4403: 'fatal',
+  4408: 'busy',
+  4410: 'fatal',
+  4429: 'busy',
+  4503: 'busy',
 }
+const RATE_LIMITED = 4429
 
-/** WebSocket. The token travels as a subprotocol: never in the address. */
+/** WebSocket. The token travels as a subprotocol: never in the address. @throws where there is none. */
 export function openWs(request: LinkRequest, { heard, message, closed }: LinkEvents): Link {
-  const { env } = request
+  const { WebSocket } = request.env
   const token = request.token()
-  let over = false
-  if (!env.WebSocket) {
-    const timer = env.setTimeout(() => closed({ kind: 'lost', message: 'no WebSocket here' }), 0)
-    return { close: () => env.clearTimeout(timer) }
-  }
+  if (!WebSocket) throw new Error('no WebSocket')
   const url = address(request, 'v1/ws').replace(/^http/, 'ws')
-  const socket = new env.WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL])
-  socket.onopen = () => {
-    if (!over) heard()
-  }
+  const socket = new WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL])
+  socket.onopen = heard
   socket.onmessage = ({ data }: { data: unknown }) => {
-    if (over) return
     heard()
     message(String(data))
   }
-  // An error is always followed by a close, and only the close carries a code.
+  // An error is always followed by a close, and only the close carries a code. Some runtimes throw what nobody hears.
+  socket.onerror = () => {}
   socket.onclose = ({ code, reason }: { code: number; reason?: string }) => {
-    if (over) return
-    over = true
-    const [kind, waitMs] = CODES[code] ?? ['lost']
-    closed({ kind, code, waitMs, message: reason || `closed with ${code}` })
+    const kind = CODES[code] ?? 'lost'
+    const waitMs = code === RATE_LIMITED ? 5000 : 1000
+    closed({ kind, code, waitMs: kind === 'busy' ? waitMs : 0, message: reason || `closed: ${code}` })
   }
   return {
     send(text) {
-      if (!over && socket.readyState === 1) socket.send(text)
+      if (socket.readyState === 1) socket.send(text)
     },
-    close() {
-      over = true
-      socket.close()
-    },
+    close: () => socket.close(),
   }
 }

@@ -63,7 +63,13 @@ function sharedClient({ token, ...options }: Target): Client {
 export function useClient(target: Target = {}, enabled = true): Client {
   const provided = useContext(Context)
   const client = provided ?? sharedClient(target)
-  useEffect(() => (enabled ? client.acquire() : undefined), [client, enabled])
+  const { token } = target
+  useEffect(() => {
+    if (!enabled) return
+    // A new token is a new chance for a client that was refused with the old one.
+    if (token && client.state.error?.fatal) client.connect()
+    return client.acquire()
+  }, [client, enabled, token])
   return client
 }
 

@@ -1,7 +1,6 @@
 import type { ThroughlineEvent, Transport } from '@throughline/client'
 import { useEffect, useReducer } from 'react'
 import { useClient, useClientState } from './context.js'
-import { useLatest } from './events.js'
 
 /** What is known of a job. */
 export interface JobProgress {
@@ -18,16 +17,15 @@ export interface JobProgressOptions {
   enableWebSocket?: boolean
   /** Default: true. */
   enablePolling?: boolean
-  /** Milliseconds between polls, and between calls of `fetchJob` while events are not pushed. Default: 2000. */
+  /** Milliseconds between polls on a path that cuts long polls. Default: 2000. */
   pollInterval?: number
-  /** Fetches the job's state from your own API: at the start, and while events are not pushed. */
-  fetchJob?: (jobId: string) => Promise<Partial<JobProgress>>
-  /** Subscribes to `job:ID` as well, where your backend publishes to it. Default: false; events of the user are heard. */
-  subscribe?: boolean
+  /** A topic to subscribe to, where your backend does not publish to the user's own. */
+  topic?: string
   /** The gateway's address, where there is no provider. */
   url?: string
 }
 
+const ALL: readonly Transport[] = ['ws', 'sse', 'poll']
 const UNKNOWN: JobProgress = { progress: 0, status: null, stage: null, message: null }
 
 const merge = (job: JobProgress, news: Partial<JobProgress> | null): JobProgress => {
@@ -36,60 +34,29 @@ const merge = (job: JobProgress, news: Partial<JobProgress> | null): JobProgress
   return { progress, status, stage, message }
 }
 
-const transportsOf = (push: boolean, poll: boolean): Transport[] => [
-  ...(push ? (['ws', 'sse'] as const) : []),
-  ...(poll ? (['poll'] as const) : []),
-]
-
 /** The progress of one job, from the events that carry its `jobId`. */
 export function useJobProgress(jobId: string, accessToken?: string | null, options: JobProgressOptions = {}) {
-  const {
-    enableWebSocket = true,
-    enablePolling = true,
-    pollInterval = 2000,
-    fetchJob,
-    subscribe = false,
-    url,
-  } = options
-  const enabled = enableWebSocket || enablePolling
-  const transports = enableWebSocket && enablePolling ? undefined : transportsOf(enableWebSocket, enablePolling)
+  const { enableWebSocket = true, enablePolling = true, pollInterval = 2000, topic, url } = options
+  // A token that is still being fetched is not the same as none.
+  const enabled = (enableWebSocket || enablePolling) && accessToken !== null && accessToken !== ''
+  const transports = ALL.filter((transport) => (transport === 'poll' ? enablePolling : enableWebSocket))
   const client = useClient({ url, token: accessToken, transports, timing: { pollingInterval: pollInterval } }, enabled)
   const state = useClientState(client)
   const [job, update] = useReducer(merge, UNKNOWN)
-  const fetcher = useLatest(fetchJob)
-  const usingWebSocket = enabled && enableWebSocket && state.isRealtime
 
   useEffect(() => {
     update(null)
-    const heard = (event: ThroughlineEvent): void => {
-      const data = event.data as (Partial<JobProgress> & { jobId?: string }) | null
-      if (data && (data.jobId === jobId || event.topic === `job:${jobId}`)) update(data)
-    }
     if (!enabled) return
-    return subscribe ? joined(client.onAny(heard), client.topic(`job:${jobId}`).subscribe()) : client.onAny(heard)
-  }, [client, jobId, subscribe, enabled])
+    return (topic ? client.topic(topic) : client).onAny(({ data }: ThroughlineEvent) => {
+      const news = data as (Partial<JobProgress> & { jobId?: string }) | null
+      if (news?.jobId === jobId) update(news)
+    })
+  }, [client, jobId, topic, enabled])
 
-  useEffect(() => {
-    let current = true
-    const load = (): void => {
-      fetcher.current?.(jobId).then(
-        (news) => current && update(news),
-        () => {}, // The next poll, or the next event, brings it.
-      )
-    }
-    load()
-    const timer = usingWebSocket || !enablePolling ? undefined : setInterval(load, pollInterval)
-    return () => {
-      current = false
-      clearInterval(timer)
-    }
-  }, [jobId, usingWebSocket, enablePolling, pollInterval, fetcher])
-
-  return { ...job, isConnected: enabled && state.transport !== null, usingWebSocket, transport: state.transport }
-}
-
-const joined =
-  (...offs: (() => void)[]) =>
-  (): void => {
-    for (const off of offs) off()
+  return {
+    ...job,
+    isConnected: enabled && state.transport !== null,
+    usingWebSocket: enabled && state.isRealtime,
+    transport: state.transport,
   }
+}

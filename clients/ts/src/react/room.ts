@@ -1,7 +1,6 @@
 import type { Member, PresenceStatus, ThroughlineEvent } from '@throughline/client'
-import { useCallback, useEffect, useMemo, useReducer, useState } from 'react'
+import { useCallback, useEffect, useReducer, useState } from 'react'
 import { type Target, useClient, useClientState } from './context.js'
-import { useLatest } from './events.js'
 
 /** Someone who is here, as far as the events tell. */
 export type Person = Pick<Member, 'user' | 'status'> & Partial<Member>
@@ -100,8 +99,6 @@ export function useRoom(roomId: string | null | undefined, { autoJoinRoom = true
   const topic = wanted && roomId ? `room:${roomId}` : null
   const { members, count, update } = usePresence(topic, options)
   const [messages, add] = useReducer(keep, [])
-  const room = useMemo(() => (roomId ? client.room(roomId) : null), [client, roomId])
-  const here = useLatest(room)
 
   useEffect(() => {
     add(null)
@@ -124,8 +121,9 @@ export function useRoom(roomId: string | null | undefined, { autoJoinRoom = true
     /** Tells everyone in the room; kept and replayed like any event. */
     broadcastMessage: useCallback(
       async (message: unknown) =>
-        here.current?.publish('room_message', { user_id: client.hello?.user, message, timestamp: Date.now() }),
-      [client, here],
+        topic &&
+        client.topic(topic).publish('room_message', { user_id: client.hello?.user, message, timestamp: Date.now() }),
+      [client, topic],
     ),
   }
 }

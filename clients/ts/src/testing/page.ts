@@ -39,8 +39,4 @@ export class FakeStorage implements StorageLike {
   setItem(key: string, value: string): void {
     this.items.set(key, value)
   }
-
-  removeItem(key: string): void {
-    this.items.delete(key)
-  }
 }

@@ -57,6 +57,7 @@ export class FakeServer {
   tamper: (text: string, transport: Transport) => string[] = (text) => [text]
   private readonly streams = new Set<Stream>()
   private sessions = 0
+  private polls = 0
 
   constructor(options: { seed?: number; clock?: FakeClock } = {}) {
     this.clock = options.clock ?? new FakeClock()
@@ -68,9 +69,9 @@ export class FakeServer {
       random: seededRandom(options.seed ?? 1),
       storage: this.storage,
       page: this.page,
-      origin: 'http://gateway.test',
       locks: undefined,
       channel: undefined,
+      origin: 'http://gateway.test',
       fetch: (url, init) => server.fetch(url, init),
       WebSocket: class extends FakeSocket {
         constructor(url: string, protocols: string[]) {
@@ -90,7 +91,7 @@ export class FakeServer {
 
   /** How many streams and waiting polls there are. */
   get open(): Record<Transport, number> {
-    const count = { ws: 0, sse: 0, poll: 0 }
+    const count = { ws: 0, sse: 0, poll: this.polls }
     for (const stream of this.streams) count[stream.transport] += 1
     return count
   }
@@ -114,6 +115,11 @@ export class FakeServer {
     for (const stream of this.streams) {
       this.write(stream, { events: [], bye: { reason, reconnect_after_ms: reconnectAfterMs } })
     }
+  }
+
+  /** Sends every stream a batch with these members. */
+  say(batch: Omit<Batch, 'after' | 'cursor'>): void {
+    for (const stream of this.streams) this.write(stream, batch)
   }
 
   private socket(socket: FakeSocket): void {
@@ -144,7 +150,12 @@ export class FakeServer {
     const token = new Headers(init.headers).get('authorization')?.slice(7)
     if (this.token && token !== this.token) return jsonResponse(401, { code: 'unauthenticated' })
     if (transport === 'sse') return this.sse(url, init.signal, path)
-    if (transport === 'poll') return this.poll(url, init.signal)
+    if (transport === 'poll') {
+      this.polls += 1
+      return this.poll(url, init.signal).finally(() => {
+        this.polls -= 1
+      })
+    }
     if (url.pathname.endsWith('/send')) {
       const command = JSON.parse(String(init.body)) as Record<string, unknown>
       this.commands.push(command)

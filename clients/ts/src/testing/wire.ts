@@ -14,6 +14,7 @@ export class FakeSocket implements SocketLike {
   onopen: ((event: never) => void) | null = null
   onmessage: ((event: never) => void) | null = null
   onclose: ((event: never) => void) | null = null
+  onerror: ((event: never) => void) | null = null
   /** Called with what the client sends. */
   onsend: (text: string) => void = () => {}
   /** Called when the client closes. */

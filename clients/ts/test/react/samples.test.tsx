@@ -101,6 +101,40 @@ describe('the media pipeline', () => {
   })
 })
 
+describe('a job whose token comes late', () => {
+  it('connects when the token is there, and again with a better one', async () => {
+    vi.useFakeTimers()
+    const offered: string[] = []
+    vi.stubGlobal('fetch', () => new Promise(() => {}))
+    vi.stubGlobal(
+      'WebSocket',
+      class {
+        readyState = 0
+        onclose: ((event: unknown) => void) | null = null
+        constructor(_: string, protocols: string[]) {
+          offered.push(protocols.join())
+          if (protocols.includes('bearer.old')) setTimeout(() => this.onclose?.({ code: 4401 }), 10)
+        }
+        close() {}
+      },
+    )
+    const { render } = await import('@testing-library/react')
+    function Job({ token }: { token: string | null }) {
+      useJobProgress('7', token, { url: 'http://localhost:3002', enablePolling: false })
+      return null
+    }
+    const { rerender } = render(<Job token={null} />)
+    await vi.advanceTimersByTimeAsync(2000)
+    expect(offered).toEqual([])
+    rerender(<Job token="old" />)
+    await vi.advanceTimersByTimeAsync(2000)
+    expect(offered).toEqual(['throughline.v1,bearer.old', 'throughline.v1,bearer.old'])
+    rerender(<Job token="new" />)
+    await vi.advanceTimersByTimeAsync(2000)
+    expect(offered.at(-1)).toBe('throughline.v1,bearer.new')
+  })
+})
+
 describe('the song editor', () => {
   const applied: unknown[] = []
   const applyOperation = (operation: unknown): void => void applied.push(operation)
@@ -145,6 +179,7 @@ describe('the song editor', () => {
   it('sends operations, and applies those of others once each', async () => {
     const page = new Page()
     page.show(<CollaborativeEditor songId="song-1" token="token" />)
+    await vi.dynamicImportSettled()
     await page.advance(2000)
     await page.publish('room:song-1', 'presence.join', { user: 'ines', status: 'online', info: null, count: 1 })
     expect(screen.getByText('1 here')).toBeTruthy()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
@@ -33,6 +34,8 @@ impl Memory {
         log.apply(Fact::Epoch { epoch: fresh_epoch(), end: None, start: Seq::ZERO });
         let once = Cache::builder()
             .max_capacity(Self::ONCE_MAX)
+            // The newest is the one that is retried: a policy by frequency would refuse it first.
+            .eviction_policy(EvictionPolicy::lru())
             .time_to_live(Duration::from_secs(Self::ONCE_SECONDS))
             .build();
         Arc::new(Self { log, last: Mutex::new(Seq::ZERO), once })

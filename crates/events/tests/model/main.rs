@@ -26,7 +26,7 @@ type Step = Result<(), String>;
 
 fn config() -> Config {
     Config {
-        cases: if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { 4000 },
+        cases: if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { 2000 },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/model/failed-seeds.txt"))),
         ..Config::default()
     }

@@ -94,12 +94,11 @@ impl Faulty {
             let lost: Vec<Topic> = faults.topics.drain(at..).flat_map(|(_, topics)| topics).collect();
             (Epoch::new(faults.epochs), lost)
         };
-        self.log.apply(Fact::Epoch { epoch, end: Some(end), start: tail });
-        // The notice is an entry of the log, so that it has a seq above all that anyone has passed.
+        // The notice takes a seq of its own, so that it is above all that anyone has passed.
         let notice = self.inner.append(vec![draft(&["notice"], 0)]).await;
-        if let Some(through) = notice[0].ok().and_then(|appended| appended.seq) {
-            self.log.apply(Fact::Lost { topics: lost, through });
-        }
+        let through = notice[0].ok().and_then(|appended| appended.seq).unwrap_or(tail);
+        self.log.apply(Fact::Epoch { epoch, end: Some(end), start: tail });
+        self.log.apply(Fact::Lost { topics: lost, through });
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// The token of a request, first found wins; `query` holds its decoded query parameters. Empty ones do not count.
+    /// The token of a request, first found wins; `query` holds its decoded query parameters, of which the last of a name
+    /// counts. Empty ones do not.
     #[must_use]
     pub fn find<N, V>(headers: &HeaderMap, query: &[(N, V)]) -> Option<Self>
     where
@@ -39,6 +40,7 @@ impl Credential {
         let parameter = |wanted: &str| {
             query
                 .iter()
+                .rev()
                 .filter(|(name, _)| name.as_ref() == wanted)
                 .map(|(_, value)| value.as_ref())
                 .find(|value| !value.is_empty())

@@ -211,7 +211,7 @@ pub(super) struct LimitArgs {
     #[arg(long, env = "GATEWAY_MAX_COMMAND_BYTES", value_name = "N", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(64..=1 << 24))]
     pub(super) max_command_bytes: u32,
     /// Bytes of one request body: a batch of events to publish
-    #[arg(long, env = "GATEWAY_MAX_BODY_BYTES", value_name = "N", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(64..=1 << 30))]
+    #[arg(long, env = "GATEWAY_MAX_BODY_BYTES", value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(64..=1 << 30))]
     pub(super) max_body_bytes: u32,
     /// Topics of one session, its own user's and `all` included
     #[arg(long, env = "GATEWAY_MAX_TOPICS_PER_SESSION", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=4096))]
@@ -242,7 +242,7 @@ pub(super) struct StreamArgs {
     /// Seconds for which writing may block before a reader counts as slow
     #[arg(long, env = "GATEWAY_WRITE_TIMEOUT_SECONDS", value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) write_timeout_seconds: u64,
-    /// Seconds over which the connections are told to leave when the gateway stops
+    /// Seconds that connections are given to leave when the gateway stops
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(super) drain_seconds: u64,
     /// Seconds after which a stream ends by itself; 0: never [default: 300 for SSE, never for WebSocket]

@@ -182,7 +182,7 @@ pub struct Limits {
 pub struct Streams {
     /// For how long writing may block before a reader counts as slow.
     pub write_timeout: Duration,
-    /// Over which time the connections are told to leave when the gateway stops.
+    /// How long connections are given to leave when the gateway stops; all are told at once.
     pub drain: Duration,
     /// After which an SSE stream ends by itself; `None`: never.
     pub sse_age_max: Option<Duration>,

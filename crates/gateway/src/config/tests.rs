@@ -44,7 +44,7 @@ fn defaults_are_those_of_the_protocol() {
             log_bytes: 1 << 30,
             data_bytes_max: 10 * 1024,
             command_bytes_max: 16 * 1024,
-            body_bytes_max: 4 << 20,
+            body_bytes_max: 1 << 20,
             topics_per_session_max: 64,
             connections_max: 16_000,
             connections_per_user_max: Some(20),

@@ -10,7 +10,8 @@ const ARGUMENTS = [
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 export const LANES = ['ws', 'sse', 'poll', 'roaming'];
-const PATIENCE_MS = 10_000;
+/** Generous, because a busy machine is no failure; a test that holds never waits this long. */
+const PATIENCE_MS = 30_000;
 
 export async function launch() {
   if (!existsSync(EXECUTABLE)) throw new Error(`no Chromium at ${EXECUTABLE}: \`apt-get install chromium\` or set CHROMIUM_BIN`);

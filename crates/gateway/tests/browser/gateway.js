@@ -3,17 +3,20 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const BINARY = process.env.GATEWAY_BIN ?? fileURLToPath(new URL('../../../../target/debug/gateway', import.meta.url));
-const START_MS = 15_000;
+const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../../target', import.meta.url));
+const BINARY = process.env.GATEWAY_BIN ?? join(TARGET, 'debug/gateway');
+const START_MS = 30_000;
 
 export class Gateway {
   /** `listen` is an address to take; the default is a free port. */
   static async start(listen = '127.0.0.1:0') {
     if (!existsSync(BINARY)) throw new Error(`no gateway at ${BINARY}: build it with \`cargo build -p gateway\` or set GATEWAY_BIN`);
     const child = spawn(BINARY, ['dev', '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+    process.once('exit', () => child.kill('SIGKILL'));
     const gateway = new Gateway(child);
     gateway.origin = await gateway.ready();
     return gateway;

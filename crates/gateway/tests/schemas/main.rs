@@ -1,5 +1,9 @@
-//! The protocol's documents, golden transcripts and schemas, against each other.
+//! The protocol's documents, golden transcripts and schemas, against each other and against a running gateway.
 
+mod answers;
 mod documents;
+mod gateway;
+mod replay;
 mod schema_set;
 mod transcript;
+mod wire;

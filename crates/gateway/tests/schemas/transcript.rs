@@ -30,7 +30,7 @@ pub(crate) struct Transcript {
 #[serde(untagged, deny_unknown_fields)]
 pub(crate) enum Step {
     /// A draft is published.
-    Publish { publish: Value, result: String },
+    Publish { publish: String, result: String },
     /// The client opens a connection.
     Connects { connects: Request },
     /// An answer begins.
@@ -46,7 +46,7 @@ pub(crate) enum Step {
     /// The connection is lost.
     Cuts { cuts: bool },
     /// An operator ends sessions.
-    Disconnects { disconnects: Value, result: String },
+    Disconnects { disconnects: String, result: String },
     /// The gateway is asked to stop.
     Drains { drains: bool },
     /// The gateway closes a WebSocket.
@@ -131,7 +131,7 @@ impl Transcript {
         for step in &self.steps {
             match step {
                 Step::Publish { publish, result } => {
-                    assert_eq!(schemas.fault("draft", publish), None, "{name}");
+                    schemas.check("draft", publish);
                     schemas.check("publish-result", &fill(result));
                 }
                 Step::Connects { connects } => {
@@ -158,7 +158,7 @@ impl Transcript {
                     assert_eq!(problem["status"], answers.status, "{name}");
                 }
                 Step::Disconnects { disconnects, result } => {
-                    assert_eq!(schemas.fault("disconnect", disconnects), None, "{name}");
+                    schemas.check("disconnect", disconnects);
                     schemas.check("disconnect-result", &fill(result));
                 }
                 Step::Receives { receives } => assert!(transport == "ws" && !receives.is_empty(), "{name}"),

@@ -11,10 +11,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long anything that must come may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one stream may go on: a test that waits for what never comes fails in spite of the heartbeats.
+const STREAM: Duration = Duration::from_secs(40);
 
 /// A running gateway, in this process.
 pub struct Gateway {
@@ -64,6 +67,37 @@ impl Gateway {
         answer.json()["seq"].as_u64().unwrap_or(0)
     }
 
+    /// What operators see.
+    pub async fn stats(&self) -> Value {
+        let address = self.admin.unwrap_or(self.address);
+        get_with(address, "/v1/stats", &[("Authorization", self.key())]).await.json()
+    }
+
+    /// A metric's value, summed over its labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = get(self.admin.unwrap_or(self.address), "/metrics").await.body;
+        let of_name = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))
+        };
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        let values: Vec<f64> = text.lines().filter(of_name).map(value).collect();
+        assert!(!values.is_empty(), "no metric {name}");
+        values.iter().sum()
+    }
+
+    /// Waits until no connection is left in the table of sessions and in the metrics.
+    pub async fn comes_to_rest(&self) {
+        eventually("the last connection is gone", async || {
+            let stats = self.stats().await;
+            let left =
+                ["ws", "sse", "poll"].map(|transport| stats["byTransport"][transport].as_u64().unwrap());
+            let connections = self.metric("throughline_connections").await;
+            // The request that asks is itself a connection.
+            left == [0; 3] && connections == 0.0 && self.metric("throughline_tcp_connections").await <= 1.0
+        })
+        .await;
+    }
+
     /// The publish key, as a header.
     pub fn key(&self) -> &'static str {
         "Bearer key"
@@ -79,6 +113,29 @@ pub fn token(user: &str, options: &[&str]) -> String {
     arguments.extend(options);
     let Ok(Command::Token(request)) = config::read(arguments) else { panic!("the options are wrong") };
     request.sign().unwrap()
+}
+
+/// Waits until a condition holds.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE * 2;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A token with these claims, signed with HS256 and this secret whatever its header says.
+pub fn jwt(header: &Value, claims: &Value, secret: &str) -> String {
+    let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
+    let signed =
+        format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
+    format!("{signed}.{}", encode(ring::hmac::sign(&key, signed.as_bytes()).as_ref()))
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// An HTTP answer.
@@ -146,10 +203,137 @@ pub fn parse(received: &[u8]) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
+/// One connection that carries several requests.
+pub struct Http {
+    pub socket: BufReader<TcpStream>,
+}
+
+impl Http {
+    pub async fn open(address: SocketAddr) -> Self {
+        Self { socket: BufReader::new(TcpStream::connect(address).await.unwrap()) }
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.unwrap();
+    }
+
+    pub async fn get(&mut self, target: &str) -> Answer {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await;
+        self.answer().await
+    }
+
+    pub async fn post(&mut self, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let text = request("POST", target, headers, body).replace("Connection: close\r\n", "");
+        self.send(text.as_bytes()).await;
+        self.answer().await
+    }
+
+    /// The next answer, by its length. Status 0: the gateway closed instead.
+    pub async fn answer(&mut self) -> Answer {
+        timeout(PATIENCE * 3, self.read_answer()).await.expect("an answer").unwrap_or_else(|_| parse(b""))
+    }
+
+    async fn read_answer(&mut self) -> std::io::Result<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.socket.read_u8().await?);
+        }
+        let mut answer = parse(&head);
+        let len = answer.header("content-length").map_or(0, |len| len.parse().unwrap());
+        let mut body = vec![0; len];
+        self.socket.read_exact(&mut body).await?;
+        answer.body = String::from_utf8(body).unwrap();
+        Ok(answer)
+    }
+
+    /// Whether the gateway closed.
+    pub async fn is_closed(&mut self) -> bool {
+        matches!(timeout(PATIENCE * 2, self.socket.read_u8()).await, Ok(Err(_)))
+    }
+}
+
+/// The program itself, as a process of its own. Killed when dropped.
+pub struct Program {
+    child: std::process::Child,
+    pub address: SocketAddr,
+    pub admin: Option<SocketAddr>,
+    stdout: Option<std::io::BufReader<std::process::ChildStdout>>,
+}
+
+impl Program {
+    /// Starts the program and waits until it says where it listens.
+    pub fn start(arguments: &[&str]) -> Self {
+        use std::io::BufRead as _;
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(arguments)
+            .env_clear()
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line
+        };
+        let first = line();
+        let at = |line: &str, before: &str| {
+            let address = line.trim_end().strip_prefix(before)?;
+            Some(address.parse::<SocketAddr>().unwrap())
+        };
+        let address = at(&first, "listening on http://").unwrap_or_else(|| panic!("{first:?}"));
+        let has_admin = arguments.contains(&"--admin-listen");
+        let admin = has_admin.then(|| at(&line(), "admin on http://").expect("the second line"));
+        Self { child, address, admin, stdout: Some(stdout) }
+    }
+
+    /// Kilobytes of memory that it has.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many files it has open.
+    pub fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end: the exit code, the rest of standard output, and standard error.
+    pub async fn end(mut self) -> (Option<i32>, String, String) {
+        use std::io::Read as _;
+        let (mut stdout, mut stderr) = (self.stdout.take().unwrap(), self.child.stderr.take().unwrap());
+        let read = tokio::task::spawn_blocking(move || {
+            let (mut out, mut err) = (String::new(), String::new());
+            stdout.read_to_string(&mut out).unwrap();
+            stderr.read_to_string(&mut err).unwrap();
+            (out, err)
+        });
+        let (out, err) = timeout(PATIENCE * 3, read).await.expect("the program ends").unwrap();
+        (self.child.wait().unwrap().code(), out, err)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// A server-sent event stream.
 pub struct Sse {
     reader: BufReader<TcpStream>,
     pub head: String,
+    until: Instant,
 }
 
 impl Sse {
@@ -167,15 +351,16 @@ impl Sse {
             let read = timeout(PATIENCE, reader.read_line(&mut head)).await.expect("a response").unwrap();
             assert_ne!(read, 0, "the gateway closed: {head}");
         }
-        Self { reader, head }
+        Self { reader, head, until: Instant::now() + STREAM }
     }
 
     /// The next batch; `None` at the end of the stream.
     pub async fn batch(&mut self) -> Option<Value> {
         loop {
             let mut line = String::new();
+            let until = self.until.min(Instant::now() + PATIENCE * 2);
             let read =
-                timeout(PATIENCE * 2, self.reader.read_line(&mut line)).await.expect("a batch").unwrap_or(0);
+                timeout_at(until, self.reader.read_line(&mut line)).await.expect("a batch").unwrap_or(0);
             if read == 0 {
                 return None;
             }
@@ -210,6 +395,7 @@ pub enum Frame {
 pub struct Ws {
     pub socket: TcpStream,
     pub head: String,
+    until: Instant,
 }
 
 impl Ws {
@@ -231,7 +417,7 @@ impl Ws {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(timeout(PATIENCE, socket.read_u8()).await.expect("a response").expect("a whole head"));
         }
-        Self { socket, head: String::from_utf8(head).unwrap() }
+        Self { socket, head: String::from_utf8(head).unwrap(), until: Instant::now() + STREAM }
     }
 
     /// A masked frame with this first byte.
@@ -264,7 +450,8 @@ impl Ws {
 
     /// The next frame from the gateway.
     pub async fn next(&mut self) -> Frame {
-        timeout(PATIENCE * 2, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
+        let until = self.until.min(Instant::now() + PATIENCE * 2);
+        timeout_at(until, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
     }
 
     async fn read_frame(&mut self) -> std::io::Result<Frame> {

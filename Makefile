@@ -1,0 +1,59 @@
+# Throughline. `make run` and `make test` are all that a fresh Debian or Ubuntu machine needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench load setup test-rust test-page test-proto test-client lint-deny fmt
+
+CARGO ?= cargo
+# A test that hangs is a failure, not a wait.
+TEST_TIMEOUT ?= 1500
+
+help: ## What there is to do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
+
+run: ## Build and start `gateway dev`: prints the page's address and curl lines to paste
+	@.ci/need cargo cc
+	$(CARGO) run --quiet -p gateway -- dev
+
+test: setup test-rust test-proto test-client test-page ## Everything that is tested, with what it needs installed first
+
+test-rust: ## The Rust tests, documentation examples included
+	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
+
+test-proto: ## OpenAPI and AsyncAPI by their own validators
+	cd proto && npm ci --silent --no-audit --no-fund && npm test --silent
+
+# Not `npm ci`: it refuses a lock file without the packages of platforms that a registry mirror does not carry.
+test-client: ## The TypeScript client: lint, types, tests, build, size, package, and against the real gateway
+	$(CARGO) build --quiet -p gateway
+	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent size && npm run --silent package && npm run --silent test:gateway
+
+test-page: ## The page of `gateway dev`, in a real browser
+	$(CARGO) build --quiet -p gateway
+	cd crates/gateway/tests/browser && npm ci --silent --no-audit --no-fund && npm test --silent
+
+check: ## Format, lints, documentation, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	$(MAKE) --no-print-directory lint-deny
+
+lint-deny: ## Licences, sources, duplicates and layers of the dependencies
+	@.ci/need cargo-deny
+	$(CARGO) deny --log-level error check bans licenses sources
+
+bench: ## Figures of the log, the frames and the fan-out beside a bare epoll loop
+	$(CARGO) bench --workspace
+	$(CARGO) build --release --quiet -p gateway -p loadtest
+	target/release/loadtest run fan-out --scale 0.2
+
+load: ## All load scenarios, with a report in loadtest/RESULTS.md
+	$(CARGO) build --release --quiet -p gateway -p loadtest
+	target/release/loadtest run
+
+setup:
+	@.ci/need cargo cc node npm chromium
+
+fmt: ## Format everything
+	$(CARGO) fmt --all

@@ -1,0 +1,133 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createServer, type Server, type Socket, connect as tcp } from 'node:net'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { type ClientOptions, createClient, type Env, type Reset } from '@throughline/client'
+import { WebSocket } from 'ws'
+
+const BINARY = process.env.GATEWAY_BIN ?? fileURLToPath(new URL('../../../../target/debug/gateway', import.meta.url))
+export const SECOND = 1000
+
+/** A real `gateway dev` on a free port. */
+export class Gateway {
+  private constructor(
+    private readonly process: ChildProcess,
+    readonly url: string,
+  ) {}
+
+  static async start(options: string[] = [], listen = '127.0.0.1:0'): Promise<Gateway> {
+    const child = spawn(BINARY, ['dev', '--listen', listen, ...options], { stdio: ['ignore', 'pipe', 'ignore'] })
+    const ready = new Promise<string>((resolve, reject) => {
+      child.once('error', reject)
+      child.once('exit', (code) => reject(new Error(`the gateway ended with ${code}`)))
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        const url = /listening on (http:\S+)/.exec(line)?.[1]
+        if (url) resolve(url)
+      })
+    })
+    return new Gateway(child, await ready)
+  }
+
+  async publish(topic: string, type: string, data: unknown = null, more: object = {}): Promise<number> {
+    const response = await fetch(new URL('/v1/publish', this.url), {
+      method: 'POST',
+      headers: { authorization: 'Bearer dev', 'content-type': 'application/json' },
+      body: JSON.stringify({ topic, type, data, ...more }),
+    })
+    if (!response.ok) throw new Error(`${response.status} ${await response.text()}`)
+    return ((await response.json()) as { seq: number }).seq
+  }
+
+  async disconnect(user: string): Promise<void> {
+    await fetch(new URL('/v1/disconnect', this.url), {
+      method: 'POST',
+      headers: { authorization: 'Bearer dev', 'content-type': 'application/json' },
+      body: JSON.stringify({ user }),
+    })
+  }
+
+  stop(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.process.exitCode !== null) return resolve()
+      this.process.once('exit', () => resolve())
+      this.process.kill(signal)
+    })
+  }
+}
+
+/** A TCP path to the gateway that can be cut, frozen, and closed to upgrades or event streams. */
+export class Path {
+  readonly refuse = new Set<'ws' | 'sse' | 'poll'>()
+  private readonly pairs = new Set<[Socket, Socket]>()
+  private server: Server | null = null
+  url = ''
+
+  constructor(private readonly target: string) {}
+
+  async open(): Promise<this> {
+    const { hostname, port } = new URL(this.target)
+    this.server = createServer((client) => {
+      const upstream = tcp(Number(port), hostname)
+      const pair: [Socket, Socket] = [client, upstream]
+      this.pairs.add(pair)
+      client.on('data', (bytes) => {
+        const transport = /^(?:GET|POST) \/v1\/(ws|sse|poll)/.exec(bytes.toString('latin1'))?.[1]
+        if (transport && this.refuse.has(transport as 'ws')) {
+          client.end('HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n')
+          upstream.destroy()
+        } else upstream.write(bytes)
+      })
+      upstream.on('data', (bytes) => client.write(bytes))
+      for (const socket of pair) {
+        socket.on('error', () => {})
+        socket.on('close', () => {
+          this.pairs.delete(pair)
+          for (const other of pair) other.destroy()
+        })
+      }
+    })
+    await new Promise<void>((resolve) => this.server?.listen(0, '127.0.0.1', resolve))
+    this.url = `http://127.0.0.1:${(this.server.address() as { port: number }).port}`
+    return this
+  }
+
+  /** Ends every connection, as an intermediary with a time limit does. */
+  cut(): void {
+    for (const pair of this.pairs) for (const socket of pair) socket.destroy()
+  }
+
+  /** Nothing passes on the connections of now, and nobody is told. */
+  freeze(): void {
+    for (const pair of this.pairs) for (const socket of pair) socket.pause()
+  }
+
+  close(): void {
+    this.cut()
+    this.server?.close()
+  }
+}
+
+/** A client in Node, and everything that the application saw. */
+export function connectTo(url: string, options: ClientOptions = {}) {
+  const seqs: number[] = []
+  const resets: Reset[] = []
+  const env: Partial<Env> = { WebSocket: WebSocket as unknown as Env['WebSocket'], ...options.env }
+  const client = createClient({ url, user: 'alice', ...options, env })
+  client.onAny(({ seq }) => {
+    if (seq !== undefined) seqs.push(seq)
+  })
+  client.onReset((reset) => resets.push(reset))
+  return { client, seqs, resets }
+}
+
+/** Waits until something holds. @returns the milliseconds that it took. */
+export async function until(holds: () => boolean, what: string, ms = 10 * SECOND): Promise<number> {
+  const start = performance.now()
+  while (!holds()) {
+    if (performance.now() - start > ms) throw new Error(`not within ${ms} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  return performance.now() - start
+}
+
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))

@@ -1,0 +1,179 @@
+import { CommandError, type Transport } from '@throughline/client'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { connectTo, Gateway, Path, SECOND, sleep, until } from './gateway.js'
+
+const TRANSPORTS: Transport[] = ['ws', 'sse', 'poll']
+let gateway: Gateway
+let path: Path
+let ends: (() => void)[] = []
+
+beforeAll(async () => {
+  gateway = await Gateway.start()
+  path = await new Path(gateway.url).open()
+})
+afterEach(() => {
+  for (const end of ends) end()
+  ends = []
+  path.refuse.clear()
+})
+afterAll(async () => {
+  path.close()
+  await gateway.stop()
+})
+
+const connect: typeof connectTo = (url, options) => {
+  const connected = connectTo(url, options)
+  ends.push(() => connected.client.close())
+  return connected
+}
+
+const count = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, index) => from + index)
+
+describe.each(TRANSPORTS)('%s alone', (transport) => {
+  it('delivers in order, resumes after a cut, and loses nothing', async () => {
+    const { client, seqs, resets } = connect(path.url, { transports: [transport], user: `only-${transport}` })
+    await client.ready()
+    expect(client.state.transport).toBe(transport)
+    const topic = `user:only-${transport}`
+    const first = await gateway.publish(topic, 'tick', 0)
+    for (let index = 1; index < 50; index += 1) {
+      if (index % 10 === 0) path.cut()
+      await gateway.publish(topic, 'tick', index)
+    }
+    await until(() => seqs.at(-1) === first + 49, 'the last event')
+    expect(seqs).toEqual(count(first, first + 49))
+    expect(resets).toEqual([])
+  })
+
+  it('sends commands and hears their replies', async () => {
+    const { client } = connect(path.url, { transports: [transport], user: `talks-${transport}` })
+    await client.ready()
+    const room = client.room(`talk-${transport}`)
+    const heard: unknown[] = []
+    room.on('said', ({ data }) => heard.push(data))
+    await sleep(500)
+    const { seq } = await room.publish('said', 'hello')
+    await until(() => heard.length === 1, 'the echo')
+    expect(heard).toEqual(['hello'])
+    await expect(room.publish('said', 'late', { expect: 0 })).rejects.toMatchObject({ code: 'conflict', seq })
+    await expect(client.send({ op: 'nonsense' })).rejects.toBeInstanceOf(CommandError)
+  })
+
+  it('is a member of a room while it says so', async ({ skip }) => {
+    const { client } = connect(path.url, { transports: [transport], user: `is-${transport}` })
+    const room = client.room(`here-${transport}`)
+    const joined = await room.presence('online', { role: 'architect' }).catch((error: CommandError) => error.code)
+    // A gateway from before presence.
+    if (joined === 'bad_request') skip()
+    await expect(room.members()).resolves.toMatchObject([
+      { user: `is-${transport}`, status: 'online', info: { role: 'architect' } },
+    ])
+    await room.presence('offline')
+    const members = await room.members()
+    expect(members.filter(({ status }) => status !== 'offline')).toEqual([])
+  })
+})
+
+describe('choosing on a real path', () => {
+  it('settles on WebSocket, and the first event is there at once', async () => {
+    const { client, seqs } = connect(path.url)
+    await client.ready()
+    const seq = await gateway.publish('user:alice', 'first')
+    const ms = await until(() => seqs.includes(seq), 'the event')
+    expect(client.state.transport).toBe('ws')
+    expect(ms).toBeLessThan(SECOND)
+  })
+
+  it('switches down and up without losing or repeating anything', async () => {
+    path.refuse.add('ws')
+    const { client, seqs, resets } = connect(path.url, {
+      user: 'bob',
+      timing: { probe: [1500], regain: 500, stable: 500 },
+    })
+    await client.ready()
+    expect(client.state.transport).toBe('sse')
+    let stop = false
+    const sent: number[] = []
+    const publishing = (async () => {
+      while (!stop) {
+        sent.push(await gateway.publish('user:bob', 'tick'))
+        await sleep(20)
+      }
+    })()
+    path.refuse.clear()
+    await until(() => client.state.transport === 'ws', 'up to WebSocket')
+    path.refuse.add('ws')
+    path.refuse.add('sse')
+    path.cut()
+    await until(() => client.state.transport === 'poll', 'down to polls')
+    path.refuse.clear()
+    await until(() => client.state.transport === 'ws', 'up again', 20 * SECOND)
+    stop = true
+    await publishing
+    await until(() => seqs.at(-1) === sent.at(-1), 'the last event')
+    expect(seqs).toEqual(sent)
+    expect(resets).toEqual([])
+  })
+
+  it.each(['ws', 'sse'] as const)('delivers within 15 s of a silent cut of %s', async (transport) => {
+    const { client, seqs } = connect(path.url, { transports: [transport], user: `frozen-${transport}` })
+    await client.ready()
+    path.freeze()
+    const seq = await gateway.publish(`user:frozen-${transport}`, 'into the void')
+    const ms = await until(() => seqs.includes(seq), 'the event', 15 * SECOND)
+    expect(ms).toBeLessThan(15 * SECOND)
+  })
+})
+
+describe('the gateway has its say', () => {
+  it('ends a session by an operator: the client stops', async () => {
+    for (const transport of TRANSPORTS) {
+      const { client } = connect(path.url, { transports: [transport], user: `out-${transport}` })
+      await client.ready()
+      await sleep(200)
+      await gateway.disconnect(`out-${transport}`)
+      await until(() => client.state.phase === 'closed', `${transport} stops`)
+      expect(client.state.error?.fatal).toBe(true)
+    }
+  })
+
+  it('refuses a malformed cursor for good', async () => {
+    for (const transport of TRANSPORTS) {
+      const { client } = connect(path.url, { transports: [transport], after: 'nonsense' })
+      await until(() => client.state.phase === 'closed', `${transport} stops`)
+      expect(client.state.error).toMatchObject({ fatal: true })
+    }
+  })
+
+  it('says that events may be missing when they are', async () => {
+    for (const transport of TRANSPORTS) {
+      const topic = `user:late-${transport}`
+      const early = connect(path.url, { transports: [transport], user: `late-${transport}` })
+      await early.client.ready()
+      const { cursor } = early.client.state
+      early.client.close()
+      for (let index = 0; index < 300; index += 1) await gateway.publish(topic, 'tick', index)
+      const { seqs, resets } = connect(path.url, {
+        transports: [transport],
+        user: `late-${transport}`,
+        after: cursor ?? '',
+      })
+      await until(() => seqs.length === 256, 'what the ring holds')
+      expect(resets).toMatchObject([{ reason: 'expired', topics: [topic] }])
+    }
+  })
+})
+
+describe('a restart', () => {
+  it('tells each of 500 clients to fetch anew, and all are back on WebSocket within a minute', async () => {
+    let own = await Gateway.start()
+    const clients = Array.from({ length: 500 }, (_, index) => connect(own.url, { user: `u${index}` }))
+    await Promise.all(clients.map(({ client }) => client.ready()))
+    await sleep(500)
+    await own.stop('SIGTERM')
+    own = await Gateway.start([], new URL(own.url).host)
+    await until(() => clients.every(({ client }) => client.state.transport === 'ws'), 'all back', 60 * SECOND)
+    expect(clients.every(({ resets }) => resets.length === 1 && resets[0]?.reason === 'epoch')).toBe(true)
+    await own.stop()
+  })
+})

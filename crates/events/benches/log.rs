@@ -1,0 +1,166 @@
+//! What appending, reading and subscribing cost. Each figure is the time of one call and events per second.
+//!
+//! `cargo bench -p events --bench log` measures; with `-- --test` each runs once, to see that it does.
+
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use events::{
+    Data, Draft, Epoch, Event, Fact, Limit, Log, Options, Reader, Seq, Sequenced, Start, Topic, Topics,
+};
+
+/// A small log's worth of topics, each with a reader that sleeps.
+const MANY: usize = 100_000;
+
+/// Enough for every read here.
+const LIMIT: Limit = Limit { events: 1000, bytes: 1 << 20 };
+
+fn main() {
+    divan::main();
+}
+
+/// Appends as a store reports them, and makes what it appends beforehand.
+struct Publisher {
+    log: Arc<Log>,
+    topics: Vec<Topic>,
+    data: Data,
+    next: Seq,
+    dice: u64,
+}
+
+impl Publisher {
+    fn new(topics: usize, ring_events_max: usize) -> Self {
+        let log = Log::new(&Options { ring_events_max, ..Options::default() });
+        log.apply(Fact::Epoch { epoch: Epoch::new(1), end: None, start: Seq::ZERO });
+        let topics = (0..topics).map(|n| format!("user:{n:06}").parse().unwrap()).collect();
+        let data = Data::from_value(&serde_json::json!({"jobId": "7", "text": "x".repeat(150)})).unwrap();
+        Self { log, topics, data, next: Seq::ZERO, dice: 1 }
+    }
+
+    /// A topic that is hardly ever in the cache.
+    fn any(&mut self) -> usize {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.dice >> 33) % self.topics.len() as u64) as usize
+    }
+
+    fn event(&mut self, topic: usize) -> Sequenced {
+        self.next = self.next.next();
+        let draft = Draft {
+            topics: Topics::one(self.topics[topic].clone()),
+            kind: "progress".parse().unwrap(),
+            data: self.data.clone(),
+            key: None,
+            id: None,
+            once: None,
+            ttl_ms: None,
+            ephemeral: false,
+            expect: None,
+        };
+        Sequenced { seq: Some(self.next), time_ms: 1_763_609_412_123, draft }
+    }
+
+    fn publish(&mut self, topic: usize) {
+        let event = self.event(topic);
+        self.log.apply(Fact::Events(vec![event]));
+    }
+
+    fn reader(&self, topics: std::ops::Range<usize>, start: Start) -> Reader {
+        Reader::new(&self.log, &self.topics[topics], None, start)
+    }
+}
+
+/// Reads all, and sleeps.
+fn settle(reader: &mut Reader, out: &mut Vec<Arc<Event>>) {
+    out.clear();
+    while reader.read(LIMIT, out).map_or(true, |span| span.more) {}
+    let _ = reader.poll_ready(&mut Context::from_waker(Waker::noop()));
+}
+
+/// One event in any of 100,000 topics, the sleeping reader of each woken.
+#[divan::bench(args = [1, 64], sample_size = 64)]
+fn append_over_100_000_topics(bencher: Bencher<'_, '_>, batch: usize) {
+    append_over_many(bencher, batch, 256);
+}
+
+/// The same, with rings that are full: an event goes for each that comes.
+#[divan::bench(args = [1, 64], sample_size = 64)]
+fn append_over_100_000_full_topics(bencher: Bencher<'_, '_>, batch: usize) {
+    append_over_many(bencher, batch, 4);
+}
+
+fn append_over_many(bencher: Bencher<'_, '_>, batch: usize, ring_events_max: usize) {
+    let mut publisher = Publisher::new(MANY, ring_events_max);
+    let log = Arc::clone(&publisher.log);
+    let mut readers: Vec<Reader> = (0..MANY).map(|n| publisher.reader(n..n + 1, Start::Latest)).collect();
+    for topic in 0..MANY {
+        (0..4).for_each(|_| publisher.publish(topic));
+    }
+    let mut out = Vec::new();
+    readers.iter_mut().for_each(|reader| settle(reader, &mut out));
+    bencher
+        .counter(ItemsCount::new(batch))
+        .with_inputs(|| {
+            let events = (0..batch).map(|_| {
+                let topic = publisher.any();
+                settle(&mut readers[topic], &mut out);
+                publisher.event(topic)
+            });
+            Fact::Events(events.collect())
+        })
+        .bench_local_values(|fact| log.apply(fact));
+}
+
+#[divan::bench(args = [1, 64], sample_size = 64)]
+fn append_to_one_topic(bencher: Bencher<'_, '_>, batch: usize) {
+    let mut publisher = Publisher::new(1, 256);
+    let log = Arc::clone(&publisher.log);
+    bencher
+        .counter(ItemsCount::new(batch))
+        .with_inputs(|| Fact::Events((0..batch).map(|_| publisher.event(0)).collect()))
+        .bench_local_values(|fact| log.apply(fact));
+}
+
+/// A read by a reader of ten topics, of which the first `unread` have one new event each.
+#[divan::bench(args = [0, 1, 10])]
+fn read_new_events_of_10_topics(bencher: Bencher<'_, '_>, unread: usize) {
+    let mut publisher = Publisher::new(10, 256);
+    for n in 0..1000 {
+        publisher.publish(n % 10);
+    }
+    let cursor = publisher.log.tail_cursor();
+    (0..unread).for_each(|topic| publisher.publish(topic));
+    let reader = || publisher.reader(0..10, Start::After(cursor));
+    let mut out = Vec::with_capacity(16);
+    bencher
+        .counter(ItemsCount::new(unread))
+        .with_inputs(|| (reader(), std::mem::take(&mut out)))
+        .bench_local_refs(|(reader, out)| black_box(reader.read(LIMIT, out)));
+}
+
+/// Everything that a full ring holds, merged from one topic or from eight.
+#[divan::bench(args = [1, 8])]
+fn replay_256_events(bencher: Bencher<'_, '_>, topics: usize) {
+    let mut publisher = Publisher::new(topics, 256);
+    for n in 0..256 {
+        publisher.publish(n % topics);
+    }
+    let reader = || publisher.reader(0..topics, Start::Earliest);
+    bencher
+        .counter(ItemsCount::new(256_usize))
+        .with_inputs(|| (reader(), Vec::with_capacity(256)))
+        .bench_local_refs(|(reader, out)| black_box(reader.read(LIMIT, out)));
+}
+
+/// A reader of three topics comes and goes, among 100,000 that are there.
+#[divan::bench]
+fn subscribe_and_leave(bencher: Bencher<'_, '_>) {
+    let mut publisher = Publisher::new(MANY, 4);
+    (0..MANY).for_each(|topic| publisher.publish(topic));
+    let log = Arc::clone(&publisher.log);
+    bencher
+        .counter(ItemsCount::new(1_usize))
+        .with_inputs(|| [(); 3].map(|()| publisher.any()).map(|topic| publisher.topics[topic].clone()))
+        .bench_local_refs(|topics| drop(Reader::new(&log, topics, None, Start::Latest)));
+}

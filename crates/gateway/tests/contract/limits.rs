@@ -1,0 +1,164 @@
+//! The limits of section 7, each at its edge.
+
+use serde_json::json;
+
+use crate::support::{Gateway, Http, Sse, Ws, eventually, get, get_with, post, token};
+
+fn of(user: &str) -> String {
+    format!("token={}", token(user, &["--subscribe", "*"]))
+}
+
+#[tokio::test]
+async fn connections_of_one_user() {
+    let gateway = Gateway::serve(&["--max-connections-per-user", "3"]).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut sse = Sse::open(gateway.address, &of("alice")).await;
+        sse.batch().await;
+        open.push(sse);
+    }
+    for transport in ["sse", "poll"] {
+        let answer = get(gateway.address, &format!("/v1/{transport}?{}", of("alice"))).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (429, &json!("rate_limited")), "{transport}");
+    }
+    assert_eq!(Ws::open(gateway.address, &of("alice")).await.close_code().await, 4429);
+    Sse::open(gateway.address, &of("bob")).await.batch().await.unwrap();
+    open.pop();
+    eventually("a place is free again", async || {
+        get(gateway.address, &format!("/v1/poll?{}", of("alice"))).await.status == 200
+    })
+    .await;
+    drop(open);
+    gateway.comes_to_rest().await;
+}
+
+#[tokio::test]
+async fn connections_of_one_address_are_told_apart_behind_a_trusted_proxy() {
+    let options = ["--max-connections-per-ip", "2", "--trusted-proxy", "127.0.0.0/8"];
+    let gateway = Gateway::serve(&options).await;
+    let from = |address: &'static str| [("X-Forwarded-For", address)];
+    let mut open = Vec::new();
+    for user in ["alice", "bob"] {
+        let mut sse = Sse::open_with(gateway.address, &of(user), &from("203.0.113.7")).await;
+        sse.batch().await;
+        open.push(sse);
+    }
+    let status = async |address| {
+        get_with(gateway.address, &format!("/v1/poll?{}", of("carol")), &from(address)).await.status
+    };
+    assert_eq!(status("203.0.113.7").await, 429);
+    assert_eq!(status("198.51.100.1, 203.0.113.7").await, 429, "the last untrusted hop counts");
+    assert_eq!(status("203.0.113.8").await, 200);
+    drop(open);
+    gateway.comes_to_rest().await;
+    assert_eq!(status("203.0.113.7").await, 200);
+    let direct = Gateway::serve(&["--max-connections-per-ip", "1"]).await;
+    let mut sse = Sse::open_with(direct.address, &of("alice"), &from("203.0.113.7")).await;
+    sse.batch().await;
+    let answer = get_with(direct.address, &format!("/v1/poll?{}", of("bob")), &from("203.0.113.9")).await;
+    assert_eq!(answer.status, 429, "nobody else's header is believed");
+}
+
+#[tokio::test]
+async fn connections_of_the_process() {
+    let gateway = Gateway::serve(&["--max-connections", "4", "--admin-listen", "127.0.0.1:0"]).await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let mut http = Http::open(gateway.address).await;
+        assert_eq!(http.get("/health").await.status, 200);
+        open.push(http);
+    }
+    let mut turned_away = Http::open(gateway.address).await;
+    let answer = turned_away.answer().await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.header("retry-after").is_some() && answer.header("connection") == Some("close"),
+        "{}",
+        answer.head
+    );
+    assert!(turned_away.is_closed().await);
+    let admin = gateway.admin.unwrap();
+    assert_eq!(get(admin, "/health").await.status, 200, "operators still get in");
+    drop(open);
+    eventually("clients get in again", async || get(gateway.address, "/health").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn topics_of_one_session() {
+    let gateway = Gateway::serve(&[]).await;
+    let topics = |count: u32| (0..count).map(|n| format!("t:{n}")).collect::<Vec<_>>().join(",");
+    let status = async |count| {
+        get(gateway.address, &format!("/v1/poll?{}&topics={}", of("alice"), topics(count))).await.status
+    };
+    assert_eq!(status(62).await, 200, "64 with the automatic two");
+    assert_eq!(status(63).await, 400);
+    assert_eq!(status(500).await, 400);
+    let repeated =
+        format!("/v1/poll?{}&topics={},all,user:alice", of("alice"), [topics(62), topics(62)].join(","));
+    assert_eq!(get(gateway.address, &repeated).await.status, 200, "each is counted once");
+}
+
+#[tokio::test]
+async fn commands_of_one_user() {
+    let gateway = Gateway::serve(&["--commands-per-minute", "5"]).await;
+    let mut ws = Ws::open(gateway.address, &of("alice")).await;
+    ws.batch().await;
+    for n in 0..5 {
+        ws.command(json!({"id": n, "op": "ping"})).await;
+        assert!(ws.reply().await["ok"].is_object());
+    }
+    ws.command(json!({"id": "more", "op": "ping"})).await;
+    let reply = ws.reply().await;
+    assert_eq!((&reply["reply"], &reply["error"]["code"]), (&json!("more"), &json!("rate_limited")));
+    assert!((1..=12_000).contains(&reply["error"]["retry_after_ms"].as_u64().unwrap()), "{reply}");
+    let bearer = format!("Bearer {}", token("alice", &[]));
+    let sent =
+        post(gateway.address, "/v1/send", &[("Authorization", &bearer)], r#"{"id":1,"op":"ping"}"#).await;
+    assert_eq!(sent.json()["error"]["code"], "rate_limited", "the same bucket");
+    let bearer = format!("Bearer {}", token("bob", &[]));
+    let sent =
+        post(gateway.address, "/v1/send", &[("Authorization", &bearer)], r#"{"id":1,"op":"ping"}"#).await;
+    assert!(sent.json()["ok"].is_object(), "not another user's");
+    for n in 0..40 {
+        ws.command(json!({"id": n, "op": "ping"})).await;
+    }
+    assert_eq!(ws.close_code().await, 4429, "whoever goes on regardless is cut off");
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_1009() {
+    let gateway = Gateway::serve(&["--max-command-bytes", "1000"]).await;
+    let mut ws = Ws::open(gateway.address, &of("alice")).await;
+    ws.batch().await;
+    let command = |len: usize| {
+        let empty = json!({"id": 1, "op": "ping", "padding": ""}).to_string().len();
+        json!({"id": 1, "op": "ping", "padding": "x".repeat(len - empty)}).to_string()
+    };
+    ws.send(&Ws::frame(0x81, command(1000).as_bytes())).await;
+    assert!(ws.reply().await["ok"].is_object(), "exactly the limit");
+    ws.send(&Ws::frame(0x81, command(1001).as_bytes())).await;
+    assert_eq!(ws.close_code().await, 1009);
+}
+
+#[tokio::test]
+async fn one_session_does_not_hold_more_than_a_few_connections() {
+    let gateway = Gateway::serve(&["--max-connections-per-user", "2"]).await;
+    let mut first = Sse::open(gateway.address, &of("alice")).await;
+    let session = first.batch().await.unwrap()["hello"]["session"].as_str().unwrap().to_owned();
+    let started = std::time::Instant::now();
+    let mut open = vec![first];
+    for _ in 0..30 {
+        let mut sse = Sse::open(gateway.address, &format!("{}&session={session}", of("alice"))).await;
+        assert!(sse.batch().await.is_some());
+        open.push(sse);
+    }
+    // Continuing is exempt from the cap of the user, so it has one of its own: the oldest go at once.
+    eventually("the oldest are gone", async || {
+        gateway.stats().await["byTransport"]["sse"].as_u64().unwrap() <= 4
+    })
+    .await;
+    assert!(started.elapsed().as_millis() < 4500, "not only because they were replaced");
+    let mut newest = open.pop().unwrap();
+    let seq = gateway.publish(json!({"topic": "user:alice", "type": "t", "data": 1})).await;
+    assert_eq!(crate::support::seqs(&newest.events().await), [seq]);
+}

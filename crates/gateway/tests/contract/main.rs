@@ -1,0 +1,15 @@
+//! The protocol, row by row: every endpoint, parameter, status and code, spoken to a real gateway over real sockets.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod auth;
+mod cli;
+mod cors;
+mod errors;
+mod limits;
+mod poll;
+mod publish;
+mod sse;
+mod websocket;

@@ -1,0 +1,63 @@
+//! What a batch costs to frame: nanoseconds, for each transport, with 1 and with 16 events.
+//! `cargo bench -p transport`.
+
+#![allow(clippy::print_stdout, reason = "the figures are the output")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use events::{Data, Draft, Event, Limit, Log, Memory, Options, Reader, Start, Store as _, Topic, Topics};
+use transport::Batch;
+
+const ROUNDS: u32 = 15;
+const BATCHES: u32 = 20_000;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
+    for count in [1, 16] {
+        let (events, after, cursor) = runtime.block_on(events(count));
+        let batch = Batch::new(after, cursor, &events);
+        let mut out = Vec::with_capacity(64 << 10);
+        measure("ws", count, &mut out, |out| batch.write_ws(out));
+        measure("sse", count, &mut out, |out| batch.write_sse(true, out));
+        measure("poll", count, &mut out, |out| batch.write_json(out));
+    }
+}
+
+/// The fastest of several rounds, per batch: what others do on the machine only adds.
+fn measure(name: &str, count: usize, out: &mut Vec<u8>, write: impl Fn(&mut Vec<u8>)) {
+    let rounds = (0..ROUNDS).map(|_| {
+        let start = Instant::now();
+        for _ in 0..BATCHES {
+            out.clear();
+            write(black_box(out));
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(BATCHES)
+    });
+    let ns = rounds.fold(f64::INFINITY, f64::min);
+    println!("{name:5} {count:3} events {:6} bytes {ns:8.1} ns", out.len());
+}
+
+/// Events with 200 bytes of data, as a log has them.
+async fn events(count: usize) -> (Vec<Arc<Event>>, events::Cursor, events::Cursor) {
+    let log = Log::new(&Options::default());
+    let store = Memory::open(Arc::clone(&log));
+    let mut reader = Reader::new(&log, &[Topic::all()], None, Start::Latest);
+    let draft = Draft {
+        topics: Topics::one(Topic::all()),
+        kind: "progress".parse().expect("a type"),
+        data: Data::from_value(&"x".repeat(200)).expect("data"),
+        key: None,
+        id: None,
+        once: None,
+        ttl_ms: None,
+        ephemeral: false,
+        expect: None,
+    };
+    let answers = store.append(vec![draft; count]).await;
+    assert!(answers.iter().all(Result::is_ok));
+    let mut events = Vec::new();
+    let span = reader.read(Limit { events: count, bytes: usize::MAX }, &mut events).expect("nothing is lost");
+    (events, span.after, span.cursor)
+}

@@ -1,0 +1,64 @@
+//! What an idle connection costs: every byte that the program asks for, task and socket included, counted.
+
+#![allow(clippy::print_stdout, reason = "the figures are worth more than that they are small enough")]
+
+use std::net::TcpStream as Peer;
+
+use events::{Cursor, Start};
+use rig::{Rig, ms, poll, sse, ws};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::net::{TcpListener, TcpStream};
+use transport::{Line, Session};
+
+mod rig;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+const CONNECTIONS: usize = 200;
+
+/// Bytes that an idle connection may cost. Raise it only with a reason.
+const BYTES_MAX: usize = 1300;
+
+#[tokio::test]
+async fn an_idle_connection_is_small() {
+    println!("a session by itself: {} bytes", size_of::<Session<TcpStream>>());
+    for (name, line) in [("ws", ws as fn() -> Line), ("sse", sse), ("poll", || poll(60_000))] {
+        // The first round fills what a worker keeps for all its sessions, and lets the topics' tables grow.
+        idle(line).await;
+        let bytes = idle(line).await;
+        println!("{name}: {bytes} bytes an idle connection");
+        assert!(bytes <= BYTES_MAX, "{name}: {bytes}");
+    }
+}
+
+/// Bytes per connection with [`CONNECTIONS`] of them, each with its `hello` and its second batch behind it.
+async fn idle(line: fn() -> Line) -> usize {
+    let mut rig = Rig::new();
+    let cursor: Cursor = rig.log.tail_cursor();
+    rig.start = Start::After(cursor);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peers = Vec::new();
+    let mut sockets = Vec::new();
+    for _ in 0..CONNECTIONS {
+        peers.push(Peer::connect(listener.local_addr().unwrap()).unwrap());
+        sockets.push(listener.accept().await.unwrap().0.into_std().unwrap());
+    }
+    let mut running = Vec::with_capacity(CONNECTIONS);
+    let region = Region::new(ALLOCATOR);
+    for socket in sockets {
+        let socket = TcpStream::from_std(socket).unwrap();
+        let (session, handle) = rig.session(socket, line());
+        running.push((tokio::spawn(session), handle));
+    }
+    tokio::time::sleep(ms(800)).await;
+    let change = region.change();
+    assert!(running.iter().all(|(session, _)| !session.is_finished()));
+    // Nothing of this round is given back in the next.
+    for (session, _) in running {
+        session.abort();
+        assert!(session.await.is_err());
+    }
+    drop(peers);
+    (change.bytes_allocated - change.bytes_deallocated) / CONNECTIONS
+}

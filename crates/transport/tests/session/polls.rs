@@ -1,0 +1,202 @@
+use events::{Epoch, Fact, Options, Seq, Start};
+use tokio::time::{Instant, sleep};
+use transport::{Bye, ByeReason, Change, Ended, Expiry, Line};
+
+use super::rig::{Rig, draft, ms, poll, topic};
+use super::{assert_at, seqs};
+
+/// A rig whose clients come with the cursor of the tail.
+fn resumed() -> Rig {
+    let mut rig = Rig::new();
+    rig.resume(rig.log.tail_cursor());
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_without_a_cursor_is_answered_at_once() {
+    let rig = Rig::new();
+    rig.publish("all", "x").await;
+    let (wait, keep_alive, headers) = (ms(25_000), true, "Vary: Origin\r\n".into());
+    let mut client = rig.start(Line::Poll { wait, hello: true, keep_alive, headers, pipelined: Vec::new() });
+    let (head, body) = client.answer().await;
+    assert!(head.contains("\r\nConnection: keep-alive\r\nVary: Origin\r\n\r\n"), "{head}");
+    assert!(rig.plain(&body).starts_with(r#"{"after":"E.1","cursor":"E.1","hello":{"session":"#), "{body}");
+    assert!(client.closed().await.reuse.is_some());
+    assert_at(&client, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_is_answered_at_once_up_to_the_limit() {
+    let mut rig = resumed();
+    for _ in 0..3 {
+        rig.publish("all", "x").await;
+    }
+    rig.terms.limit.events = 2;
+    let mut client = rig.start(poll(25_000));
+    let (_, body) = client.answer().await;
+    assert!(
+        rig.plain(&body).starts_with(r#"{"after":"E.0","cursor":"E.2","more":true,"events":["#),
+        "{body}"
+    );
+    assert!(!body.contains("live"), "a poll says no live");
+    assert_at(&client, 0);
+    let Start::After(cursor) = rig.start else { unreachable!() };
+    rig.resume(events::Cursor { seq: Seq::new(2).unwrap(), ..cursor });
+    let (_, body) = rig.start(poll(25_000)).answer().await;
+    assert!(rig.plain(&body).starts_with(r#"{"after":"E.2","cursor":"E.3","events":["#), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_waits_for_its_time_and_no_longer() {
+    for wait in [0, 2000] {
+        let rig = resumed();
+        let mut client = rig.start(poll(wait));
+        rig.publish("user:bob", "not mine").await;
+        let (_, body) = client.answer().await;
+        let body = rig.plain(&body);
+        assert!(body.starts_with(r#"{"after":"E.0","cursor":"E."#) && seqs(&body).is_empty(), "{body}");
+        assert_at(&client, wait);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_poll_is_answered_when_something_comes() {
+    let rig = resumed();
+    let mut client = rig.start(poll(25_000));
+    client.quiet(ms(1000)).await;
+    rig.publish("all", "x").await;
+    let (_, body) = client.answer().await;
+    assert_eq!(seqs(&body), [1]);
+    assert_at(&client, 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_poll_gets_an_ephemeral_event() {
+    let rig = resumed();
+    let mut client = rig.start(poll(25_000));
+    client.quiet(ms(1000)).await;
+    rig.append(events::Draft { ephemeral: true, ..draft("all", "now") }).await;
+    let (_, body) = client.answer().await;
+    let body = rig.plain(&body);
+    assert!(body.starts_with(r#"{"after":"E.0","cursor":"E.0","events":[{"topic":"all""#), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_behind_a_poll_is_kept_for_the_next_request() {
+    let rig = resumed();
+    let mut line = poll(25_000);
+    if let Line::Poll { pipelined, .. } = &mut line {
+        pipelined.extend_from_slice(b"GET /v1");
+    }
+    let mut client = rig.start(line);
+    sleep(ms(10)).await;
+    client.send(b"/poll HTTP/1.1\r\n\r\n").await;
+    sleep(ms(10)).await;
+    rig.publish("all", "x").await;
+    client.answer().await;
+    let closed = client.closed().await;
+    assert_eq!(closed.ended, Ended::Answered);
+    let (_, pipelined) = closed.reuse.expect("the connection can be used again");
+    assert_eq!(pipelined, b"GET /v1/poll HTTP/1.1\r\n\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_kept_is_closed() {
+    let rig = resumed();
+    let headers = "".into();
+    let mut client = rig.start(Line::Poll {
+        wait: ms(0),
+        hello: false,
+        keep_alive: false,
+        headers,
+        pipelined: Vec::new(),
+    });
+    assert!(client.answer().await.0.contains("\r\nConnection: close\r\n"));
+    assert!(!client.receive().await);
+    assert!(client.closed().await.reuse.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_poll_is_told_of_the_end() {
+    for (reason, word) in [(ByeReason::Drain, "drain"), (ByeReason::Disconnected, "disconnected")] {
+        let rig = resumed();
+        let mut client = rig.start(poll(25_000));
+        rig.publish("user:bob", "not mine").await;
+        client.quiet(ms(1000)).await;
+        client.handle.end(Bye { reason, reconnect_after: ms(5) });
+        let (head, body) = client.answer().await;
+        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+        assert!(rig.plain(&body).starts_with(r#"{"after":"E.0","cursor":"E."#), "{body}");
+        let bye = format!(r#","bye":{{"reason":"{word}","reconnect_after_ms":5}},"events":[]}}"#);
+        assert!(body.ends_with(&bye), "{body}");
+        assert!(!client.receive().await);
+        assert_at(&client, 1000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_whose_token_ends_is_told_before_and_then() {
+    let mut rig = resumed();
+    rig.terms.expiry = Some(Expiry { at: Instant::now() + ms(10_000), text: "T".into() });
+    let mut client = rig.start(poll(25_000));
+    let (_, body) = client.answer().await;
+    assert!(body.contains(r#""expiring":{"expires_at":"T"}"#), "{body}");
+    assert_at(&client, 5000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_cursor_is_reset_and_answered_in_one() {
+    let mut rig = Rig::with(&Options { ring_events_max: 2, ..Options::default() });
+    rig.publish("all", "x").await;
+    rig.resume(rig.log.tail_cursor());
+    for _ in 0..4 {
+        rig.publish("all", "x").await;
+    }
+    let (_, body) = rig.start(poll(25_000)).answer().await;
+    let body = rig.plain(&body);
+    let reset = r#"{"after":"E.1","cursor":"E.5","reset":{"reason":"expired","topics":["all"],"#;
+    assert!(body.starts_with(reset), "{body}");
+    assert_eq!(seqs(&body), [4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_history_behind_the_ring_is_told_whole() {
+    let mut rig = Rig::with(&Options { ring_events_max: 2, ..Options::default() });
+    rig.publish("all", "x").await;
+    let shared = rig.log.tail_cursor();
+    for _ in 0..4 {
+        rig.publish("all", "x").await;
+    }
+    // The client was in an epoch that ended at `shared`; the ring of one topic has moved on since.
+    rig.resume(shared);
+    rig.start = Start::Broken(events::ResetReason::Epoch, shared);
+    let (_, body) = rig.start(poll(25_000)).answer().await;
+    let body = rig.plain(&body);
+    let reset = r#"{"after":"E.1","cursor":"E.5","reset":{"reason":"epoch","topics":["user:alice","all"],"#;
+    assert!(body.starts_with(reset), "the narrower reset must not hide the wider: {body}");
+    assert_eq!(seqs(&body), [4, 5]);
+    assert_eq!(rig.application.resets.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_poll_learns_of_lost_history() {
+    let rig = resumed();
+    let mut client = rig.start(poll(25_000));
+    client.quiet(ms(100)).await;
+    rig.log.apply(Fact::Epoch { epoch: Epoch::new(7), end: None, start: Seq::new(5).unwrap() });
+    let (_, body) = client.answer().await;
+    let reset = r#"{"after":"7.5","cursor":"7.5","reset":{"reason":"epoch","topics":["user:alice","all"],"#;
+    assert!(body.starts_with(reset), "{body}");
+    assert_at(&client, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_poll_can_be_given_a_topic() {
+    let rig = resumed();
+    let mut client = rig.start(poll(25_000));
+    client.quiet(ms(100)).await;
+    client.handle.change(Change::Subscribe(vec![topic("room:1")]));
+    client.quiet(ms(100)).await;
+    rig.publish("room:1", "x").await;
+    assert_eq!(seqs(&client.answer().await.1), [1]);
+}
