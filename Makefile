@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load setup test-rust test-page test-proto test-client lint-deny fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny fmt
 
 CARGO ?= cargo
 # A test that hangs is a failure, not a wait.
@@ -14,12 +14,16 @@ help: ## What there is to do
 
 run: ## Build and start `gateway dev`: prints the page's address and curl lines to paste
 	@.ci/need cargo cc
-	$(CARGO) run --quiet -p gateway -- dev
+	@$(CARGO) run --quiet -p gateway -- dev
 
-test: setup test-rust test-proto test-client test-page ## Everything that is tested, with what it needs installed first
+test: setup test-rust test-load test-proto test-client test-browser-short test-collab test-page ## Everything that is tested, with what it needs installed first
 
 test-rust: ## The Rust tests, documentation examples included
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
+
+test-load: ## Every load scenario for a moment: nothing lost, twice or out of order
+	$(CARGO) build --quiet -p gateway -p loadtest
+	target/debug/loadtest run all --targets gateway --smoke --server target/debug/gateway
 
 test-proto: ## OpenAPI and AsyncAPI by their own validators
 	cd proto && npm ci --silent --no-audit --no-fund && npm test --silent
@@ -32,6 +36,20 @@ test-client: ## The TypeScript client: lint, types, tests, build, size, package,
 test-page: ## The page of `gateway dev`, in a real browser
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/browser && npm ci --silent --no-audit --no-fund && npm test --silent
+
+test-collab: ## Three editors on one text, with CodeMirror's own operational transform
+	$(CARGO) build --quiet -p gateway
+	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
+
+test-browser: ## The client in Chromium through every obstacle and proxy, with a table of what it saw
+	@.ci/need cargo cc node npm chromium nginx apache2 haproxy squid tinyproxy
+	$(CARGO) build --quiet -p gateway
+	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:browser
+
+# After test-client, which builds what it runs.
+test-browser-short: ## The most telling of these paths, in about a minute
+	$(CARGO) build --quiet -p gateway
+	cd clients/ts && npm run --silent test:browser:short
 
 check: ## Format, lints, documentation, licences
 	$(CARGO) fmt --all --check
@@ -50,10 +68,15 @@ bench: ## Figures of the log, the frames and the fan-out beside a bare epoll loo
 
 load: ## All load scenarios, with a report in loadtest/RESULTS.md
 	$(CARGO) build --release --quiet -p gateway -p loadtest
-	target/release/loadtest run
+	target/release/loadtest run all --report loadtest
+
+load-peers: ## The same scenarios against what else there is: nchan, Centrifugo, Mercure, socket.io, uWebSockets
+	$(CARGO) build --release --quiet -p gateway -p loadtest
+	loadtest/peers/install
+	target/release/loadtest run fan-out per-user publish storm idle latency --targets gateway,floor,nchan,centrifugo,mercure,socketio,uws --skip-missing --report loadtest/peers
 
 setup:
-	@.ci/need cargo cc node npm chromium
+	@.ci/need cargo cc node npm chromium nginx
 
 fmt: ## Format everything
 	$(CARGO) fmt --all

@@ -10,6 +10,11 @@ use divan::{Bencher, black_box};
 use events::{
     Data, Draft, Epoch, Event, Fact, Limit, Log, Options, Reader, Seq, Sequenced, Start, Topic, Topics,
 };
+use tikv_jemallocator::Jemalloc;
+
+/// The gateway's.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// A small log's worth of topics, each with a reader that sleeps.
 const MANY: usize = 100_000;
@@ -24,17 +29,20 @@ fn main() {
 /// Appends as a store reports them, and makes what it appends beforehand.
 struct Publisher {
     log: Arc<Log>,
-    topics: Vec<Topic>,
+    topics: usize,
     data: Data,
     next: Seq,
     dice: u64,
+}
+
+fn topic(n: usize) -> Topic {
+    format!("user:{n:06}").parse().unwrap()
 }
 
 impl Publisher {
     fn new(topics: usize, ring_events_max: usize) -> Self {
         let log = Log::new(&Options { ring_events_max, ..Options::default() });
         log.apply(Fact::Epoch { epoch: Epoch::new(1), end: None, start: Seq::ZERO });
-        let topics = (0..topics).map(|n| format!("user:{n:06}").parse().unwrap()).collect();
         let data = Data::from_value(&serde_json::json!({"jobId": "7", "text": "x".repeat(150)})).unwrap();
         Self { log, topics, data, next: Seq::ZERO, dice: 1 }
     }
@@ -42,13 +50,24 @@ impl Publisher {
     /// A topic that is hardly ever in the cache.
     fn any(&mut self) -> usize {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.dice >> 33) % self.topics.len() as u64) as usize
+        ((self.dice >> 33) % self.topics as u64) as usize
     }
 
-    fn event(&mut self, topic: usize) -> Sequenced {
+    /// All topics, shuffled.
+    fn shuffled(&mut self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.topics).collect();
+        for at in 0..order.len() {
+            let other = self.any();
+            order.swap(at, other);
+        }
+        order
+    }
+
+    /// An event as a request brings it: its topic's name is not the log's own copy.
+    fn event(&mut self, n: usize) -> Sequenced {
         self.next = self.next.next();
         let draft = Draft {
-            topics: Topics::one(self.topics[topic].clone()),
+            topics: Topics::one(topic(n)),
             kind: "progress".parse().unwrap(),
             data: self.data.clone(),
             key: None,
@@ -67,7 +86,8 @@ impl Publisher {
     }
 
     fn reader(&self, topics: std::ops::Range<usize>, start: Start) -> Reader {
-        Reader::new(&self.log, &self.topics[topics], None, start)
+        let topics: Vec<Topic> = topics.map(topic).collect();
+        Reader::new(&self.log, &topics, None, start)
     }
 }
 
@@ -99,13 +119,16 @@ fn append_over_many(bencher: Bencher<'_, '_>, batch: usize, ring_events_max: usi
     }
     let mut out = Vec::new();
     readers.iter_mut().for_each(|reader| settle(reader, &mut out));
+    let order = publisher.shuffled();
+    let mut at = 0;
     bencher
         .counter(ItemsCount::new(batch))
         .with_inputs(|| {
             let events = (0..batch).map(|_| {
-                let topic = publisher.any();
-                settle(&mut readers[topic], &mut out);
-                publisher.event(topic)
+                // The reader goes back to sleep half a lap before its topic's turn, so that neither is in the cache then.
+                settle(&mut readers[order[(at + MANY / 2) % MANY]], &mut out);
+                at = (at + 1) % MANY;
+                publisher.event(order[at])
             });
             Fact::Events(events.collect())
         })
@@ -120,6 +143,35 @@ fn append_to_one_topic(bencher: Bencher<'_, '_>, batch: usize) {
         .counter(ItemsCount::new(batch))
         .with_inputs(|| Fact::Events((0..batch).map(|_| publisher.event(0)).collect()))
         .bench_local_values(|fact| log.apply(fact));
+}
+
+/// What one who joins a room costs: the event is taken in, and each of the room's readers wakes and reads it. The others
+/// who are there have their own latest event in the same line.
+#[divan::bench(args = [5, 5000])]
+fn join_a_room_and_tell_everyone(bencher: Bencher<'_, '_>, guests: usize) {
+    let mut publisher = Publisher::new(1, 256);
+    let mut readers: Vec<Reader> = (0..guests).map(|_| publisher.reader(0..1, Start::Latest)).collect();
+    let mut at = 0;
+    let mut join = |publisher: &mut Publisher| {
+        at = (at + 1) % guests;
+        let mut event = publisher.event(0);
+        event.draft.kind = "presence.join".parse().unwrap();
+        event.draft.key = Some(format!("u{at}").parse().unwrap());
+        Fact::Events(vec![event])
+    };
+    for _ in 0..guests {
+        let fact = join(&mut publisher);
+        publisher.log.apply(fact);
+    }
+    let mut out = Vec::new();
+    readers.iter_mut().for_each(|reader| settle(reader, &mut out));
+    let log = Arc::clone(&publisher.log);
+    bencher.counter(ItemsCount::new(guests)).with_inputs(|| join(&mut publisher)).bench_local_values(
+        |fact| {
+            log.apply(fact);
+            readers.iter_mut().for_each(|reader| settle(reader, &mut out));
+        },
+    );
 }
 
 /// A read by a reader of ten topics, of which the first `unread` have one new event each.
@@ -161,6 +213,6 @@ fn subscribe_and_leave(bencher: Bencher<'_, '_>) {
     let log = Arc::clone(&publisher.log);
     bencher
         .counter(ItemsCount::new(1_usize))
-        .with_inputs(|| [(); 3].map(|()| publisher.any()).map(|topic| publisher.topics[topic].clone()))
+        .with_inputs(|| [(); 3].map(|()| topic(publisher.any())))
         .bench_local_refs(|topics| drop(Reader::new(&log, topics, None, Start::Latest)));
 }

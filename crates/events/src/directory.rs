@@ -1,9 +1,9 @@
 //! Every topic of the log, what each costs, and the mark that a topic leaves when it is collected.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
 use crate::budget::{Budget, Standing};
@@ -18,7 +18,10 @@ pub(crate) type SlotId = u32;
 /// The topics by name and by slot. Only the log holds it, under its sequencer.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    by_name: HashMap<Topic, SlotId>,
+    /// By the hash of the name, which the topic itself holds.
+    by_name: HashTable<SlotId>,
+    /// Seeded anew for each log, so that nobody can choose names that collide.
+    hasher: DefaultHashBuilder,
     slots: Slab<Slot>,
     budget: Budget,
     /// The highest floor among the collected topics whose names hash to the same mark. A topic that is made again
@@ -52,7 +55,8 @@ impl Directory {
 
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            by_name: HashMap::new(),
+            by_name: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             slots: Slab::new(),
             budget: Budget::new(bytes_max),
             marks: vec![Seq::ZERO; Self::MARKS].into(),
@@ -79,20 +83,31 @@ impl Directory {
     }
 
     pub(crate) fn find(&self, name: &Topic) -> Option<&Arc<TopicState>> {
-        self.by_name.get(name).map(|&id| &self.slots[id as usize].topic)
+        self.find_slot(name, self.hash(name)).map(|id| self.topic(id))
+    }
+
+    fn hash(&self, name: &Topic) -> u64 {
+        self.hasher.hash_one(name.as_str())
+    }
+
+    fn find_slot(&self, name: &Topic, hash: u64) -> Option<SlotId> {
+        self.by_name.find(hash, |&id| self.topic(id).name() == name).copied()
     }
 
     /// The topic of this name, made now if there is none.
     pub(crate) fn enter(&mut self, name: &Topic, now_us: u64) -> SlotId {
-        if let Some(&id) = self.by_name.get(name) {
+        let hash = self.hash(name);
+        if let Some(id) = self.find_slot(name, hash) {
             return id;
         }
         let entry = self.slots.vacant_entry();
         let id = entry.key() as SlotId;
-        let topic = Arc::new(TopicState::new(name.clone(), self.marks[mark_of(name)]));
+        let topic = Arc::new(TopicState::new(name.clone(), self.marks[mark_of(hash)]));
         let standing = self.budget.enter(id, Self::TOPIC_BYTES);
         entry.insert(Slot { topic, cost: 0, standing, active_us: now_us });
-        self.by_name.insert(name.clone(), id);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let rehash = |&id: &SlotId| hasher.hash_one(slots[id as usize].topic.name().as_str());
+        self.by_name.insert_unique(hash, id, rehash);
         id
     }
 
@@ -111,7 +126,7 @@ impl Directory {
 
     /// The topic of this name, if somebody reads it.
     pub(crate) fn find_attached(&self, name: &Topic) -> Option<SlotId> {
-        self.by_name.get(name).copied().filter(|&id| self.topic(id).is_attached())
+        self.find_slot(name, self.hash(name)).filter(|&id| self.topic(id).is_attached())
     }
 
     /// Keeps an ephemeral event for those who are attached to see it.
@@ -147,7 +162,7 @@ impl Directory {
 
     /// Changes every ring.
     fn change_all(&mut self, mut change: impl FnMut(&mut Ring)) {
-        let ids: Vec<SlotId> = self.by_name.values().copied().collect();
+        let ids: Vec<SlotId> = self.by_name.iter().copied().collect();
         for id in ids {
             self.change(id, &mut change);
         }
@@ -173,7 +188,7 @@ impl Directory {
             }
             let Some(id) = self.budget.heaviest() else { return };
             if !self.change(id, Ring::drop_oldest_ephemeral) {
-                self.change(id, |ring| ring.evict_oldest(now_us));
+                self.change(id, |ring| ring.give_way(now_us));
                 self.evictions.budget += 1;
             }
         }
@@ -196,7 +211,7 @@ impl Directory {
             let idle = slot.active_us < idle_since_us || self.budget.is_exceeded();
             let (evicted, empty, unused) = self.change(id, |ring| {
                 ring.drop_ephemeral(ephemeral_since_us);
-                (ring.evict_aged(now_us, bounds), ring.len() == 0, ring.last() == Seq::ZERO)
+                (ring.evict_aged(now_us, bounds), ring.len() == 0, ring.reach() == Seq::ZERO)
             });
             self.evictions.age += evicted.age;
             if empty && (idle || unused) {
@@ -212,14 +227,17 @@ impl Directory {
         if self.topic(id).is_attached() {
             return false;
         }
-        self.change(id, |ring| while ring.evict_oldest(now_us) {});
+        self.change(id, |ring| while ring.give_way(now_us) {});
         let Slot { topic, cost, standing, .. } = self.slots.remove(id as usize);
         let slots = &mut self.slots;
         self.budget
             .leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
-        self.by_name.remove(topic.name());
-        let mark = &mut self.marks[mark_of(topic.name())];
-        *mark = (*mark).max(topic.read(Ring::floor));
+        let hash = self.hash(topic.name());
+        if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == id) {
+            entry.remove();
+        }
+        let mark = &mut self.marks[mark_of(hash)];
+        *mark = (*mark).max(topic.read(|ring| ring.floor().max(ring.aside_floor())));
         self.evictions.topics += 1;
         true
     }
@@ -228,7 +246,6 @@ impl Directory {
 /// How long an ephemeral event waits for readers whose batches are spaced: by a minute at most.
 const EPHEMERAL_AGE_US: u64 = 65_000_000;
 
-fn mark_of(name: &Topic) -> usize {
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
+fn mark_of(hash: u64) -> usize {
     (hash % Directory::MARKS as u64) as usize
 }

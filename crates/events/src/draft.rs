@@ -30,6 +30,16 @@ pub struct Draft {
     pub expect: Option<Seq>,
 }
 
+impl Draft {
+    /// Whether only the latest event of its key matters, whatever their types, and it is kept apart from the topic's
+    /// ring: it evicts nothing else, history does not list it and `expect` does not see it. So are the events whose
+    /// type is reserved and that have a key. The draft itself says it, so that no store has to keep it.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.kind.is_reserved() && self.key.is_some() && !self.ephemeral
+    }
+}
+
 /// One or more topics, each once, in the publisher's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics(Box<[Topic]>);
@@ -96,6 +106,12 @@ impl Kind {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is for the gateway's own events and not for publishers: it begins with `presence.`.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("presence.")
+    }
 }
 
 impl FromStr for Kind {
@@ -119,7 +135,10 @@ impl fmt::Debug for Kind {
 
 /// What conflates: 1 to [`Key::BYTES_MAX`] bytes without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key(Box<str>);
+pub struct Key {
+    text: Box<str>,
+    owner: Option<Box<str>>,
+}
 
 impl Key {
     /// The longest key, in bytes.
@@ -128,7 +147,19 @@ impl Key {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The same key as one user's own: it does not replace what others publish under it.
+    #[must_use]
+    pub fn owned_by(self, user: &str) -> Self {
+        Self { owner: Some(user.into()), ..self }
+    }
+
+    /// Whose own it is; empty: everybody's. Never on the wire.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.owner.as_deref().unwrap_or_default()
     }
 }
 
@@ -136,7 +167,8 @@ impl FromStr for Key {
     type Err = DraftError;
 
     fn from_str(text: &str) -> Result<Self, DraftError> {
-        label(text, Self::BYTES_MAX).map(Self).ok_or(DraftError::Key)
+        let text = label(text, Self::BYTES_MAX).ok_or(DraftError::Key)?;
+        Ok(Self { text, owner: None })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::stamp::Stamp;
-use crate::{Draft, Seq, Topic};
+use crate::{Data, Draft, Seq, Topic};
 
 /// A draft to which the store gave its place in the total order.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct Event {
     /// The seq, or for an ephemeral event its number among the ephemeral ones.
     number: u64,
     ephemeral: bool,
+    aside: bool,
     /// On the log's own clock, in microseconds.
     applied_us: u64,
     /// On the log's own clock; `u64::MAX`: never.
@@ -33,6 +34,10 @@ pub struct Event {
     kind: Range<u32>,
     /// Where the key ends in `json`; 0: no key.
     key_end: u32,
+    /// Where the data starts in `json`; it ends before the last brace.
+    data_start: u32,
+    /// Where the JSON ends in `json`; behind it stands whose the key is.
+    json_end: u32,
     json: Box<[u8]>,
 }
 
@@ -71,8 +76,11 @@ impl Event {
         json.extend_from_slice(b",\"time\":\"");
         json.extend_from_slice(stamp.text());
         json.extend_from_slice(b"\",\"data\":");
+        let data_start = position(json.len());
         json.extend_from_slice(data);
         json.push(b'}');
+        let json_end = position(json.len());
+        json.extend_from_slice(draft.key.as_ref().map_or(b"", |key| key.owner().as_bytes()));
         let expires_us = match draft.ttl_ms {
             None => u64::MAX,
             Some(ttl_ms) => applied_us.saturating_add(ttl_ms.saturating_mul(1000)),
@@ -80,11 +88,14 @@ impl Event {
         Self {
             number,
             ephemeral: draft.ephemeral,
+            aside: draft.is_aside(),
             applied_us,
             expires_us,
             topic_start,
             kind,
             key_end,
+            data_start,
+            json_end,
             json: json.into(),
         }
     }
@@ -98,13 +109,37 @@ impl Event {
     /// The event as JSON, on one line.
     #[must_use]
     pub fn json(&self) -> &[u8] {
-        &self.json
+        &self.json[..self.json_end as usize]
     }
 
     /// When this node applied it, in microseconds on the log's own clock ([`crate::Log::now_us`]).
     #[must_use]
     pub fn applied_us(&self) -> u64 {
         self.applied_us
+    }
+
+    /// The topic by which it is seen.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        // Ends where `","type":"` begins; a topic has no quote in it.
+        let end = self.kind.start as usize - b"\",\"type\":\"".len();
+        str::from_utf8(&self.json[self.topic_start as usize..end]).unwrap_or_default()
+    }
+
+    /// The data, as JSON.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.json[self.data_start as usize..self.json_end as usize - 1]
+    }
+
+    /// The same event with other data, for readers who may not see all of it.
+    #[must_use]
+    pub fn with_data(&self, data: &Data) -> Self {
+        let data = data.as_bytes();
+        let owner = &self.json[self.json_end as usize..];
+        let json = [&self.json[..self.data_start as usize], data, b"}", owner].concat();
+        let json_end = position(json.len() - owner.len());
+        Self { json_end, json: json.into(), kind: self.kind.clone(), ..*self }
     }
 
     /// The seq, or the number among the ephemeral events.
@@ -117,10 +152,23 @@ impl Event {
         &self.json[self.kind.start as usize..self.kind.end as usize]
     }
 
-    /// Topic, type and key, which stand side by side in the JSON: events in which they are equal replace one
-    /// another. `None` without a key.
-    pub(crate) fn identity(&self) -> Option<&[u8]> {
-        (self.key_end != 0).then(|| &self.json[self.topic_start as usize..self.key_end as usize])
+    /// Whether it is kept apart from its topic's ring.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.aside
+    }
+
+    /// The key, JSON-escaped; empty without one.
+    pub(crate) fn key(&self) -> &[u8] {
+        let start = self.kind.end as usize + b"\",\"key\":\"".len();
+        self.json.get(start..self.key_end as usize).unwrap_or_default()
+    }
+
+    /// Events in which this is equal replace one another. `None` without a key.
+    pub(crate) fn identity(&self) -> Option<Identity<'_>> {
+        (self.key_end != 0).then(|| Identity {
+            label: &self.json[self.topic_start as usize..self.key_end as usize],
+            owner: &self.json[self.json_end as usize..],
+        })
     }
 
     /// Whether its time to live is over.
@@ -137,6 +185,15 @@ impl Event {
     pub(crate) fn cost_bytes(&self) -> usize {
         self.json.len() + Self::OVERHEAD_BYTES
     }
+}
+
+/// What an event conflates by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity<'a> {
+    /// Topic, type and key, which stand side by side in the JSON.
+    label: &'a [u8],
+    /// Whose the key is.
+    owner: &'a [u8],
 }
 
 /// Appends `text` as a JSON string and says where it stands, without its quotes.
@@ -173,7 +230,7 @@ pub(crate) fn escaped(text: &str) -> Box<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Data, Topics};
+    use crate::Topics;
 
     fn draft() -> Draft {
         Draft {
@@ -201,7 +258,11 @@ mod tests {
             r#"{"seq":1042,"topic":"user:alice","type":"progress","time":"2025-11-20T03:30:12.123Z","data":{"jobId":"7"}}"#
         );
         assert_eq!(event.kind(), b"progress");
-        assert_eq!(event.identity(), None);
+        assert_eq!((event.identity(), event.key()), (None, &b""[..]));
+        assert_eq!((event.topic(), event.data()), ("user:alice", &br#"{"jobId":"7"}"#[..]));
+        let other = event.with_data(&Data::null());
+        assert!(other.json().ends_with(br#","data":null}"#) && other.seq() == event.seq());
+        assert_eq!(other.with_data(&draft().data).json(), event.json());
     }
 
     #[test]
@@ -218,7 +279,16 @@ mod tests {
         assert_eq!(value["key"], r"k\1");
         assert_eq!(value["id"], "ü");
         assert_eq!(event.kind(), &*escaped(r#"a"b"#));
-        assert_eq!(event.identity(), Some(&br#"user:alice","type":"a\"b","key":"k\\1"#[..]));
+        assert_eq!(event.key(), br"k\\1");
+        let identity = |event: &Event| {
+            let Identity { label, owner } = event.identity().unwrap();
+            (label.to_vec(), owner.to_vec())
+        };
+        let label = br#"user:alice","type":"a\"b","key":"k\\1"#.to_vec();
+        assert_eq!(identity(&event), (label.clone(), Vec::new()));
+        let key = draft.key.clone().unwrap().owned_by("bob");
+        let owned = encode(&Draft { key: Some(key), ..draft });
+        assert_eq!((owned.json(), identity(&owned)), (event.json(), (label, b"bob".to_vec())));
     }
 
     #[test]

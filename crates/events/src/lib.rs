@@ -14,12 +14,13 @@
 //! * `position`: [`Seq`], [`Epoch`], [`Cursor`] and its text.
 //! * `topic_name`: [`Topic`], checked once.
 //! * `draft`: [`Draft`], what a publisher hands in; `event`: [`Event`], numbered and encoded once.
-//! * `ring`: the replay buffer of one topic; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
+//! * `ring`: the replay buffer of one topic; `aside`: what it keeps apart; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
 //! * `directory`: all topics; `budget`: who gives way when memory is used up.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
 //! * `reader`: [`Reader`], one cursor over many topics; `filter`: [`TypeFilter`].
 //! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`], [`Redis`].
 
+mod aside;
 mod budget;
 mod directory;
 mod draft;
@@ -42,7 +43,7 @@ pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
 pub use log::{Evictions, Fact, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
-pub use reader::{Limit, Reader, Reset, ResetReason, Span, Start};
+pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
     Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, Memory, Recovered, Redis, RedisError,
     RedisOptions, Rejection, Store, Unavailable,

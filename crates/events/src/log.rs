@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, SlotId};
 use crate::event::Sequenced;
 use crate::lineage::Lineage;
 use crate::ring::Bounds;
@@ -133,6 +133,8 @@ pub(crate) struct History {
 struct Writer {
     directory: Directory,
     stamp: Stamp,
+    /// The topics of the events that are being applied, kept for its room.
+    entered: Vec<Option<SlotId>>,
 }
 
 impl Log {
@@ -159,6 +161,7 @@ impl Log {
             writer: Mutex::new(Writer {
                 directory: Directory::new(options.log_bytes_max),
                 stamp: Stamp::new(0),
+                entered: Vec::new(),
             }),
         })
     }
@@ -226,11 +229,24 @@ impl Log {
     fn apply_events(&self, events: &[Sequenced]) {
         let mut touched: Vec<Arc<TopicState>> = Vec::with_capacity(events.len());
         let mut writer = self.writer.lock();
-        let Writer { directory, stamp } = &mut *writer;
+        let Writer { directory, stamp, entered } = &mut *writer;
         let now_us = self.now_us();
         let now_ms = unix_ms();
         let (mut tail, mut ephemeral_tail) =
             (self.tail.load(Ordering::Relaxed), self.ephemeral_tail.load(Ordering::Relaxed));
+        // The topics of all events first: one lookup need not wait for the next, and most of what each waits for is
+        // memory.
+        entered.clear();
+        for Sequenced { draft, .. } in events {
+            for topic in &draft.topics {
+                entered.push(if draft.ephemeral {
+                    directory.find_attached(topic)
+                } else {
+                    Some(directory.enter(topic, now_us))
+                });
+            }
+        }
+        let mut entered = entered.iter();
         for Sequenced { seq, time_ms, draft } in events {
             stamp.set(*time_ms);
             let applied_us = now_us.saturating_sub(now_ms.saturating_sub(*time_ms).saturating_mul(1000));
@@ -245,24 +261,21 @@ impl Log {
                     ephemeral_tail
                 }
             };
-            for topic in &draft.topics {
-                let id = if draft.ephemeral {
-                    let Some(id) = directory.find_attached(topic) else { continue };
-                    directory.push_ephemeral(id, Event::encode(draft, topic, number, stamp, applied_us));
-                    id
+            for (topic, id) in draft.topics.iter().zip(&mut entered) {
+                let Some(id) = *id else { continue };
+                let event = Event::encode(draft, topic, number, stamp, applied_us);
+                if draft.ephemeral {
+                    directory.push_ephemeral(id, event);
                 } else {
-                    let id = directory.enter(topic, now_us);
-                    directory.push(id, Event::encode(draft, topic, number, stamp, applied_us), &self.bounds);
-                    id
-                };
+                    directory.push(id, event, &self.bounds);
+                }
                 let state = directory.topic(id);
                 if !touched.last().is_some_and(|last| Arc::ptr_eq(last, state)) {
                     touched.push(Arc::clone(state));
                 }
-                // With every event, so that not even one large batch is above the budget.
-                directory.enforce_budget(now_us);
             }
         }
+        directory.enforce_budget(now_us);
         self.tail.store(tail, Ordering::Release);
         self.ephemeral_tail.store(ephemeral_tail, Ordering::Release);
         drop(writer);

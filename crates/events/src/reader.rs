@@ -85,16 +85,25 @@ pub struct Reader {
     signal: Arc<Signal>,
     views: Vec<View>,
     types: Option<TypeFilter>,
+    /// Whether it reads what topics keep apart from their rings.
+    aside: bool,
     lineage: Arc<Lineage>,
     /// The log's shape when `lineage` was taken.
     shape: u64,
     cursor: Cursor,
     /// The number of the last ephemeral event passed.
     ephemeral: u64,
+    /// Whether reads leave the ephemeral events where they are.
+    holds_ephemeral: bool,
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
-    /// It asked for everything retained and has read nothing yet: what is missing so far is no reason for a reset.
-    takes_what_is_there: bool,
+    lens: Option<Arc<dyn Lens>>,
+}
+
+/// What a reader sees of an event.
+pub trait Lens: std::fmt::Debug + Send + Sync + 'static {
+    /// The event as this reader may see it: the same, or another of the same number.
+    fn see(&self, event: &Arc<Event>) -> Arc<Event>;
 }
 
 #[derive(Debug)]
@@ -121,25 +130,36 @@ impl Reader {
             Start::Broken(reason, cursor) => go_on(&lineage, cursor, tail, Some(reason)),
             Start::Earliest => {
                 for view in &mut views {
-                    view.excused = view.topic.read(|ring| ring.floor()).max(log.since());
+                    view.excused =
+                        view.topic.read(|ring| ring.floor().max(ring.aside_floor())).max(log.since());
                 }
-                let at = views.iter().map(|view| view.excused).min().unwrap_or(tail);
+                let floor = |view: &View| view.topic.read(|ring| ring.floor()).max(log.since());
+                let at = views.iter().map(floor).min().unwrap_or(tail);
                 (lineage.cursor(at), None)
             }
         };
-        let takes_what_is_there = start == Start::Earliest;
         Self {
             log: Arc::clone(log),
             signal,
             views,
             types,
+            aside: true,
             lineage,
             shape,
             cursor,
             ephemeral,
+            holds_ephemeral: false,
             broken,
-            takes_what_is_there,
+            lens: None,
         }
+    }
+
+    /// The same, of what is in the rings alone: a topic's history without what is kept apart from it.
+    #[must_use]
+    pub fn of_rings(log: &Arc<Log>, topics: &[Topic], start: Start) -> Self {
+        let mut reader = Self::new(log, topics, None, start);
+        reader.aside = false;
+        reader
     }
 
     /// Everything up to here has been read.
@@ -168,6 +188,22 @@ impl Reader {
     /// Ready when there may be something new since the last read.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.signal.poll_raised(cx)
+    }
+
+    /// From now on reads give what the lens shows; `None`: everything.
+    pub fn look_through(&mut self, lens: Option<Arc<dyn Lens>>) {
+        self.lens = lens;
+    }
+
+    /// From now on reads take the ephemeral events with them, or leave them where they wait, the latest of each key.
+    pub fn hold_ephemeral(&mut self, hold: bool) {
+        self.holds_ephemeral = hold;
+    }
+
+    /// Whether there may be ephemeral events that were not read yet.
+    #[must_use]
+    pub fn has_ephemeral(&self) -> bool {
+        self.views.iter().any(|view| view.topic.has_ephemeral_past(self.ephemeral))
     }
 
     /// Adds topics; they start at the reader's cursor. Those it has already stay as they are.
@@ -229,11 +265,13 @@ impl Reader {
         let cut = merge(out, start, limit) || full;
         let last = out[start..].last().and_then(|event| event.seq());
         let end = last.filter(|_| cut).unwrap_or(tail);
-        if end == tail {
+        if end == tail && !self.holds_ephemeral {
             self.collect_ephemeral(ephemeral_tail, now_us, out);
         }
         conflate(out, start);
-        self.takes_what_is_there = false;
+        if let Some(lens) = &self.lens {
+            out[start..].iter_mut().for_each(|event| *event = lens.see(event));
+        }
         self.cursor = self.lineage.cursor(end);
         Ok(Span { after, cursor: self.cursor, more: end < tail })
     }
@@ -270,6 +308,7 @@ impl Reader {
         let cursor = self.cursor.seq;
         let since = self.log.since();
         let types = self.types.as_ref();
+        let aside = self.aside;
         let mut lost = Vec::new();
         let mut full = false;
         for view in &mut self.views {
@@ -277,12 +316,11 @@ impl Reader {
                 continue;
             }
             view.topic.read(|ring| {
-                let floor = ring.floor().max(since);
+                let aside_floor = if aside { ring.aside_floor() } else { Seq::ZERO };
+                let floor = ring.floor().max(aside_floor).max(since);
                 if floor > cursor && floor > view.excused {
                     view.excused = floor;
-                    if !self.takes_what_is_there {
-                        lost.push(view.topic.name().clone());
-                    }
+                    lost.push(view.topic.name().clone());
                 }
                 let wanted = |event: &&Arc<Event>| {
                     types.is_none_or(|types| types.wants(event))
@@ -291,6 +329,12 @@ impl Reader {
                 let mut events = ring.range(cursor, tail).filter(wanted);
                 out.extend(events.by_ref().take(events_max).cloned());
                 full |= events.next().is_some();
+                if aside {
+                    // Either line gives its first, so the first of both are here.
+                    let mut events = ring.aside(cursor, tail).filter(wanted);
+                    out.extend(events.by_ref().take(events_max).cloned());
+                    full |= events.next().is_some();
+                }
             });
         }
         if lost.is_empty() {

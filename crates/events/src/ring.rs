@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::aside::Aside;
 use crate::{Event, Seq};
 
 /// What a ring may hold.
@@ -30,10 +31,15 @@ pub(crate) struct Ring {
     /// Rare, so that a topic without ephemeral events pays one pointer.
     #[expect(clippy::box_collection, reason = "a quarter of a VecDeque in every ring")]
     ephemeral: Option<Box<VecDeque<Arc<Event>>>>,
+    /// Events that are kept apart ([`crate::Draft::is_aside`]), so that none of them evicts one of the others. As rare.
+    aside: Option<Box<Aside>>,
     floor: Seq,
     /// The last event ever pushed; outlives its eviction, for `expect`.
     last: Seq,
     cost_bytes: usize,
+    /// When the oldest event was applied, or one before it: while that is not too long ago the event itself, which a
+    /// push rarely finds in the cache, need not be looked at.
+    oldest_us: u64,
 }
 
 impl Ring {
@@ -41,30 +47,55 @@ impl Ring {
     const EPHEMERAL_MAX: usize = 64;
 
     pub(crate) fn new(floor: Seq) -> Self {
-        Self { events: VecDeque::new(), ephemeral: None, floor, last: Seq::ZERO, cost_bytes: 0 }
+        Self {
+            events: VecDeque::new(),
+            ephemeral: None,
+            aside: None,
+            floor,
+            last: Seq::ZERO,
+            cost_bytes: 0,
+            oldest_us: 0,
+        }
     }
 
     pub(crate) fn floor(&self) -> Seq {
         self.floor
     }
 
+    /// The floor of the events that are kept apart. Below the ring's own it says nothing.
+    pub(crate) fn aside_floor(&self) -> Seq {
+        self.aside.as_ref().map_or(Seq::ZERO, |aside| aside.floor())
+    }
+
+    /// The seq of the last event, those that are kept apart left out.
     pub(crate) fn last(&self) -> Seq {
         self.last
     }
 
+    /// Nothing above this is here or missing.
+    pub(crate) fn reach(&self) -> Seq {
+        let aside = self.aside.as_ref().map_or(Seq::ZERO, |aside| aside.floor().max(aside.last()));
+        self.floor.max(self.last).max(aside)
+    }
+
     pub(crate) fn cost_bytes(&self) -> usize {
-        self.cost_bytes
+        self.cost_bytes + self.aside.as_ref().map_or(0, |aside| aside.cost_bytes())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.events.len()
+        self.events.len() + self.aside.as_ref().map_or(0, |aside| aside.len())
     }
 
     /// Appends an event; its seq is above every other.
     pub(crate) fn push(&mut self, event: Arc<Event>, bounds: &Bounds) -> Evicted {
         let now_us = event.applied_us();
+        if event.is_aside() {
+            let count = self.aside.get_or_insert_default().push(event, bounds);
+            return Evicted { count, ..self.evict_aged(now_us, bounds) };
+        }
         self.last = event.seq().unwrap_or(self.last);
         self.cost_bytes += event.cost_bytes();
+        self.oldest_us = if self.events.is_empty() { now_us } else { self.oldest_us.min(now_us) };
         self.events.push_back(event);
         let mut evicted = self.evict_aged(now_us, bounds);
         while self.events.len() > bounds.events_max {
@@ -81,12 +112,27 @@ impl Ring {
     /// Drops what is older than the bounds allow.
     pub(crate) fn evict_aged(&mut self, now_us: u64, bounds: &Bounds) -> Evicted {
         let mut evicted = Evicted::default();
-        let oldest_us = now_us.saturating_sub(bounds.age_us_max);
-        while self.events.front().is_some_and(|event| event.applied_us() < oldest_us) {
+        let since_us = now_us.saturating_sub(bounds.age_us_max);
+        if let Some(aside) = &mut self.aside {
+            evicted.age += aside.evict_aged(since_us);
+            if aside.len() == 0 && aside.floor() <= self.floor {
+                self.aside = None;
+            }
+        }
+        if self.oldest_us >= since_us {
+            return evicted;
+        }
+        while self.events.front().is_some_and(|event| event.applied_us() < since_us) {
             self.evict_oldest(now_us);
             evicted.age += 1;
         }
+        self.oldest_us = self.events.front().map_or(0, |event| event.applied_us());
         evicted
+    }
+
+    /// Drops one event because memory is short: what is kept apart before what nobody may lose.
+    pub(crate) fn give_way(&mut self, now_us: u64) -> bool {
+        self.aside.as_mut().is_some_and(|aside| aside.evict_oldest()) || self.evict_oldest(now_us)
     }
 
     /// Drops the oldest event. The floor rises to it, unless nobody was owed it any more.
@@ -110,6 +156,9 @@ impl Ring {
             self.evict_oldest(0);
         }
         self.floor = self.floor.max(floor);
+        if let Some(aside) = &mut self.aside {
+            aside.raise_floor(floor);
+        }
     }
 
     /// Starts over: nothing at or below `floor` is known, and the numbers before it mean nothing any more.
@@ -125,6 +174,9 @@ impl Ring {
         }
         self.floor = self.floor.min(to);
         self.last = self.events.back().and_then(|event| event.seq()).unwrap_or(self.last.min(to));
+        if let Some(aside) = &mut self.aside {
+            aside.truncate(to);
+        }
     }
 
     /// The events with a seq in (`after`, `up_to`], oldest first.
@@ -137,6 +189,11 @@ impl Ring {
             self.events.partition_point(|event| event.seq() <= Some(after))
         };
         self.events.range(start..).take_while(move |event| event.seq() <= Some(up_to))
+    }
+
+    /// The same of the events that are kept apart.
+    pub(crate) fn aside(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Arc<Event>> {
+        self.aside.iter().flat_map(move |aside| aside.range(after, up_to))
     }
 
     /// Keeps an ephemeral event for readers that are attached. The latest of a type and key replaces the one before it.

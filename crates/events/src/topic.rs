@@ -14,13 +14,24 @@ use crate::{Event, Seq, Topic};
 #[derive(Debug)]
 pub(crate) struct TopicState {
     name: Topic,
-    /// The larger of the ring's floor and last seq: a reader at or past it need not take the lock.
+    /// What the ring reaches to ([`Ring::reach`]): a reader at or past it need not take the lock.
     reach: AtomicU64,
     /// The number of the last ephemeral event, for the same reason.
     ephemeral_reach: AtomicU64,
     ring: Mutex<Ring>,
     /// Apart from the ring, so that waking ten thousand does not hold up the first of them who reads.
-    waiters: Mutex<Slab<Arc<Signal>>>,
+    waiters: Mutex<Waiters>,
+}
+
+/// Whom an event wakes. Most topics have one reader or none; one is kept in place.
+#[derive(Debug, Default)]
+enum Waiters {
+    #[default]
+    None,
+    /// In slot 0.
+    One(Arc<Signal>),
+    /// Boxed: a third of a `Slab` in every topic.
+    Many(Box<Slab<Arc<Signal>>>),
 }
 
 impl TopicState {
@@ -57,7 +68,7 @@ impl TopicState {
     pub(crate) fn write<R>(&self, change: impl FnOnce(&mut Ring) -> R) -> R {
         let mut ring = self.ring.lock();
         let result = change(&mut ring);
-        self.reach.store(ring.floor().max(ring.last()).number(), Ordering::Release);
+        self.reach.store(ring.reach().number(), Ordering::Release);
         result
     }
 
@@ -74,21 +85,52 @@ impl TopicState {
     }
 
     pub(crate) fn detach(&self, slot: usize) {
-        let mut waiters = self.waiters.lock();
-        waiters.remove(slot);
-        if waiters.is_empty() {
-            *waiters = Slab::new();
-        }
+        self.waiters.lock().remove(slot);
     }
 
     pub(crate) fn is_attached(&self) -> bool {
-        !self.waiters.lock().is_empty()
+        !matches!(*self.waiters.lock(), Waiters::None)
     }
 
     /// Wakes every waiter that is not awake already.
     pub(crate) fn wake(&self) {
-        for (_, signal) in self.waiters.lock().iter() {
-            signal.raise();
+        match &*self.waiters.lock() {
+            Waiters::None => {}
+            Waiters::One(signal) => signal.raise(),
+            Waiters::Many(signals) => signals.iter().for_each(|(_, signal)| signal.raise()),
         }
+    }
+}
+
+impl Waiters {
+    fn insert(&mut self, signal: Arc<Signal>) -> usize {
+        match std::mem::take(self) {
+            Self::None => {
+                *self = Self::One(signal);
+                0
+            }
+            Self::One(first) => {
+                let mut signals = Box::new(Slab::with_capacity(4));
+                signals.insert(first);
+                let slot = signals.insert(signal);
+                *self = Self::Many(signals);
+                slot
+            }
+            Self::Many(mut signals) => {
+                let slot = signals.insert(signal);
+                *self = Self::Many(signals);
+                slot
+            }
+        }
+    }
+
+    fn remove(&mut self, slot: usize) {
+        if let Self::Many(signals) = self {
+            signals.remove(slot);
+            if !signals.is_empty() {
+                return;
+            }
+        }
+        *self = Self::None;
     }
 }

@@ -1,20 +1,25 @@
 //! What every request and session of a gateway shares.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Disk, DiskOptions, Evictions, Log, Options, RedisOptions, Store};
+use events::{Disk, DiskOptions, Evictions, Lens, Log, Options, RedisOptions, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::{HttpLimits, Transport};
 
-use crate::auth::Authenticator;
+use crate::audit::{self, Deed};
+use crate::auth::{Authenticator, Grant};
 use crate::config::{Config, ConfigError, Fsync, Limits, RedisDown, StoreConfig};
-use crate::limits::Commands;
+use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
+use crate::presence::{self, Presence};
+use crate::problem::{Code, Problem};
+use crate::redact::Redaction;
 use crate::sessions::{Caps, Sessions};
 
 /// A running gateway, apart from its sockets.
@@ -33,8 +38,12 @@ pub(crate) struct App {
     pub metrics: Arc<Metrics>,
     /// Who is connected.
     pub sessions: Arc<Sessions>,
-    /// How fast each user may send commands.
-    pub commands: Commands,
+    /// What of an event not everybody may see.
+    pub redaction: Arc<Redaction>,
+    /// Who is in which topic.
+    pub presence: Arc<Presence>,
+    /// How fast each user may send commands and publish.
+    pub limiters: Limiters,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
     draining: watch::Sender<bool>,
@@ -116,12 +125,15 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
+        let presence = Arc::new(Presence::new(limits.presence_ttl, Arc::new(presence::Memory)));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
             origins: OriginPolicy::of(&config),
             metrics,
-            sessions: Arc::default(),
-            commands: Commands::new(limits.commands_per_minute),
+            sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
+            presence,
+            redaction: Redaction::new(&config.redact),
+            limiters: Limiters::new(limits),
             deployment: config.deployment.as_str().into(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),
@@ -147,6 +159,33 @@ impl App {
     pub(crate) fn caps(&self) -> Caps {
         let limits = &self.config.limits;
         Caps { per_user: limits.connections_per_user_max, per_address: limits.connections_per_ip_max }
+    }
+
+    /// How the bearer of a grant sees events; `None`: whole.
+    #[must_use]
+    pub(crate) fn lens(&self, grant: &Grant) -> Option<Arc<dyn Lens>> {
+        self.redaction.lens(grant).map(|view| view as Arc<dyn Lens>)
+    }
+
+    /// Takes one from the rate of a user at this address.
+    ///
+    /// # Errors
+    /// When it is one too many.
+    pub(crate) fn take(&self, what: Use, user: &Arc<str>, address: IpAddr) -> Result<(), Problem> {
+        self.limiters.take(what, user).map_err(|over| {
+            self.metrics.rate_limited(what.label());
+            if over.is_first {
+                audit::record(Deed::LimitReached, user, address, what.too_many());
+            }
+            Problem::new(Code::RateLimited, what.too_many()).retry_after(over.wait)
+        })
+    }
+
+    /// The shortest time between two batches with ephemeral events for one reader.
+    #[must_use]
+    pub(crate) fn ephemeral_spacing(&self) -> Duration {
+        let per_second = self.config.limits.ephemerals_per_second;
+        per_second.map_or(Duration::ZERO, |per_second| Duration::from_secs(1) / per_second)
     }
 
     /// Whether the gateway is on its way out.
@@ -179,7 +218,13 @@ impl App {
             for _ in 0..self.sessions.sweep() {
                 self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
             }
+            self.presence.sweep();
         }
+    }
+
+    /// Puts who comes and goes into the log, for ever.
+    pub(crate) async fn tell_presence(self: Arc<Self>) {
+        self.presence.tell(&*self.store).await;
     }
 
     /// The metrics as text, with those that are only sampled brought up to date.

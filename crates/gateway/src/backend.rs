@@ -1,13 +1,19 @@
 //! The endpoints for backends and operators.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use events::{Limit, Topic};
+use events::{Data, Limit, Topic};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use transport::{Batch, Bye, ByeReason, Request, ResetNotice, Transport, parse_after};
 
+use crate::audit::{self, Deed};
+use crate::auth::Grant;
 use crate::connect::{self, BATCH_BYTES};
+use crate::presence::{self, Status};
 use crate::problem::{Code, Problem};
 use crate::publish::{self, Body as PublishBody, Publisher};
 use crate::routes::{Body, Call, json, json_bytes, timestamp};
@@ -40,14 +46,12 @@ pub(crate) async fn publish(
 
 /// `GET /v1/history`: the retained events of one topic.
 pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> {
-    let parameter =
-        |wanted: &str| call.query.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
-    let topic = parameter("topic").ok_or_else(|| Problem::bad_request("topic: is needed"))?;
-    let topic: Topic = topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))?;
-    may_read(call, &topic).await?;
+    let parameter = |wanted: &str| parameter(call, wanted);
+    let topic = topic_of(call)?;
+    let grant = may_read(call, &topic).await?;
     let after = parse_after(parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
     let limit = Request::parse(parameter("limit").map(|limit| ("limit", limit)))?.limit;
-    let mut reader = connect::history_reader(call.app, topic, after).await?;
+    let mut reader = connect::history_reader(call.app, topic, after, grant.as_deref()).await?;
     let limit = Limit { events: limit, bytes: BATCH_BYTES };
     let mut events = Vec::new();
     let mut notice = None;
@@ -68,17 +72,74 @@ pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> 
     Ok(json_bytes(body))
 }
 
-/// A publish key reads every topic; a token what it may subscribe to.
-async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<(), Problem> {
+/// `GET /v1/presence`: who is in a topic.
+pub(crate) async fn presence(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    #[derive(Serialize)]
+    struct Member<'a> {
+        user: &'a str,
+        status: Status,
+        info: &'a RawValue,
+        since: String,
+        last_seen: String,
+        sessions: usize,
+    }
+    #[derive(Serialize)]
+    struct Members<'a> {
+        topic: &'a Topic,
+        count: usize,
+        members: Vec<Member<'a>>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Shown {
+        #[serde(default)]
+        info: Box<RawValue>,
+    }
+    const MEMBERS_MAX: usize = 1000;
+    let topic = topic_of(call)?;
+    let view = may_read(call, &topic).await?.and_then(|grant| call.app.redaction.lens(&grant));
+    let listing = call.app.presence.list(&topic, MEMBERS_MAX);
+    // What is hidden in the events of presence is hidden here: the pointers are theirs.
+    let shown = |info: &Data| {
+        let data = [b"{\"info\":", info.as_bytes(), b"}"].concat();
+        let data =
+            view.as_ref().map_or_else(|| data.clone(), |view| view.strip(&topic, &data).as_bytes().to_vec());
+        serde_json::from_slice::<Shown>(&data).unwrap_or_default()
+    };
+    let infos: Vec<Shown> = listing.members.iter().map(|listed| shown(&listed.info)).collect();
+    let members = listing.members.iter().zip(&infos).map(|(listed, shown)| Member {
+        user: &listed.user,
+        status: listed.status,
+        info: &shown.info,
+        since: presence::moment(listed.since_ms),
+        last_seen: presence::moment(listed.last_seen_ms),
+        sessions: listed.sessions,
+    });
+    Ok(json(&Members { topic: &topic, count: listing.count, members: members.collect() }))
+}
+
+/// A parameter of the query; the last counts.
+fn parameter<'a>(call: &'a Call<'_>, wanted: &str) -> Option<&'a str> {
+    call.query.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
+}
+
+fn topic_of(call: &Call<'_>) -> Result<Topic, Problem> {
+    let topic = parameter(call, "topic").ok_or_else(|| Problem::bad_request("topic: is needed"))?;
+    topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))
+}
+
+/// A publish key reads every topic; a token what it may subscribe to. Gives the grant of the token.
+async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<Option<Arc<Grant>>, Problem> {
     if call.bearer().is_some_and(|bearer| call.app.auth.publish_key(bearer.token())) {
-        return Ok(());
+        return Ok(None);
     }
     call.check_origin(&call.query)?;
     let grant = call.grant(&call.query).await?;
     if grant.may_subscribe(topic) || grant.may_administer() {
-        return Ok(());
+        return Ok(Some(grant));
     }
-    Err(Problem::new(Code::Forbidden, format!("reading {topic} is not allowed")))
+    let detail = format!("reading {topic} is not allowed");
+    audit::record(Deed::TopicRefused, &grant.user, call.address(), &detail);
+    Err(Problem::new(Code::Forbidden, detail))
 }
 
 /// `POST /v1/disconnect`: ends the sessions of a user, or one session.
@@ -96,12 +157,15 @@ pub(crate) fn disconnect(call: &Call<'_>, body: &[u8]) -> Result<Response<Body>,
     let wanted: Wanted = serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("not a valid request: {error}")))?;
     let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
-    let sessions = match (wanted.user, wanted.session) {
-        (Some(user), None) => call.app.sessions.end_user(&user, bye),
-        (None, Some(session)) => call.app.sessions.end_session(&session, bye),
+    let (ended, sessions) = match (wanted.user, wanted.session) {
+        (Some(user), None) => {
+            let sessions = call.app.sessions.end_user(&user, bye);
+            (user, sessions)
+        }
+        (None, Some(session)) => (String::new(), call.app.sessions.end_session(&session, bye)),
         _ => return Err(Problem::bad_request("either user or session is needed")),
     };
-    tracing::info!(target: "audit", event = "disconnect", peer = %call.peer, sessions);
+    audit::record(Deed::Disconnected, &ended, call.address(), &format!("{sessions} sessions"));
     Ok(json(&Ended { sessions }))
 }
 
@@ -120,6 +184,12 @@ pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
         poll: usize,
     }
     #[derive(Serialize)]
+    struct InTopic {
+        topic: Topic,
+        connections: usize,
+        members: usize,
+    }
+    #[derive(Serialize)]
     struct LogStats {
         cursor: events::Cursor,
         events: usize,
@@ -133,11 +203,13 @@ pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
         total_clients: usize,
         clients_by_user: Vec<User<'a>>,
         by_transport: ByTransport,
+        by_topic: Vec<InTopic>,
         log: LogStats,
         deployment: &'a str,
         draining: bool,
     }
     const USERS_MAX: usize = 1000;
+    const TOPICS_MAX: usize = 1000;
     let counts = call.app.sessions.counts(USERS_MAX);
     let of = |transport: Transport| counts.by_transport[transport as usize];
     let by_transport =
@@ -145,11 +217,17 @@ pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let log = call.app.log.stats();
     let users =
         counts.by_user.iter().map(|(user_id, connections)| User { user_id, connections: *connections });
+    let by_topic = call.app.sessions.by_topic(TOPICS_MAX).into_iter().map(|(topic, connections)| InTopic {
+        members: call.app.presence.present(&topic),
+        topic,
+        connections,
+    });
     Ok(json(&Stats {
         total_users: counts.users,
         total_clients: counts.clients,
         clients_by_user: users.collect(),
         by_transport,
+        by_topic: by_topic.collect(),
         log: LogStats {
             cursor: call.app.log.tail_cursor(),
             events: log.events,

@@ -5,18 +5,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use events::Topic;
+use events::{Data, Topic};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use transport::{Change, CloseCode, Expiry, Outcome};
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::Grant;
-use crate::metrics::labels::{AuthFailure, RateLimit, Source};
+use crate::limits::Use;
+use crate::metrics::labels::{AuthFailure, Source};
+use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
+use crate::sessions::{Key, NoMember, Scope};
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -26,24 +31,60 @@ const REFUSALS_MAX: u32 = 30;
 pub(crate) struct Sender {
     app: Arc<App>,
     user: Arc<str>,
-    grant: Mutex<Arc<Grant>>,
+    /// What the commands may do, and the topics that they change.
+    scope: Arc<Scope>,
     address: IpAddr,
-    /// The topics of the session that the commands are for.
-    topics: Arc<Mutex<Vec<Topic>>>,
+    /// The session that the commands are for; `None`: the request names none.
+    session: Option<Key>,
     /// Whether the session's topics can be changed while it runs.
     is_websocket: bool,
     /// Commands refused by the rate limit since the last that was not.
     refusals: Mutex<u32>,
 }
 
-/// A command as it is written. Members that an op does not have are ignored, save in `publish`.
+/// What every command has. The members of its op are read once the op is known; others are ignored, save in `publish`.
 #[derive(Debug, Deserialize)]
 struct CommandBody {
     #[serde(default)]
     id: Option<Box<RawValue>>,
     op: String,
-    token: Option<String>,
-    topics: Option<Vec<Topic>>,
+    #[serde(default)]
+    ephemeral: Option<Box<RawValue>>,
+}
+
+impl CommandBody {
+    /// Against which of the user's rates it counts.
+    fn cost(&self) -> Use {
+        match (&*self.op, &self.ephemeral) {
+            ("publish", Some(ephemeral)) if ephemeral.get() == "true" => Use::Ephemeral,
+            ("publish", _) => Use::Publish,
+            _ => Use::Command,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct AuthBody {
+    token: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct TopicsBody {
+    topics: Vec<Topic>,
+    presence: Option<JoiningBody>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PresenceBody {
+    topic: Topic,
+    status: String,
+    info: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct JoiningBody {
+    status: String,
+    info: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -71,34 +112,29 @@ enum Done {
     Ping {
         time: String,
     },
+    Present {},
 }
 
 impl Sender {
-    /// A sender with this grant, for the session that has these topics.
+    /// A sender with the scope of a WebSocket, or of a request to `POST /v1/send`.
     #[must_use]
     pub(crate) fn new(
         app: &Arc<App>,
-        grant: Arc<Grant>,
+        scope: Arc<Scope>,
         address: IpAddr,
-        topics: Arc<Mutex<Vec<Topic>>>,
+        session: Option<Key>,
         is_websocket: bool,
     ) -> Self {
-        Self {
-            app: Arc::clone(app),
-            user: grant.user.as_str().into(),
-            grant: Mutex::new(grant),
-            address,
-            topics,
-            is_websocket,
-            refusals: Mutex::new(0),
-        }
+        let user = scope.grant.lock().user.as_str().into();
+        Self { app: Arc::clone(app), user, scope, address, session, is_websocket, refusals: Mutex::new(0) }
     }
 
     /// Runs one command.
     pub(crate) async fn run(&self, text: &str) -> Outcome {
         let body: Result<CommandBody, _> = serde_json::from_str(text);
         let id = body.as_ref().ok().and_then(|body| body.id.clone());
-        if let Err(outcome) = self.limit(id.as_deref()) {
+        let what = body.as_ref().map_or(Use::Command, CommandBody::cost);
+        if let Err(outcome) = self.limit(what, id.as_deref()) {
             return outcome;
         }
         let mut changes = Vec::new();
@@ -110,19 +146,17 @@ impl Sender {
     }
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
-    fn limit(&self, id: Option<&RawValue>) -> Result<(), Outcome> {
-        let Err(wait) = self.app.commands.take(&self.user) else {
+    fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
+        let Err(problem) = self.app.take(what, &self.user, self.address) else {
             *self.refusals.lock() = 0;
             return Ok(());
         };
-        self.app.metrics.rate_limited(RateLimit::Commands);
-        let problem = Problem::new(Code::RateLimited, "too many commands").retry_after(wait);
         let mut refusals = self.refusals.lock();
         *refusals += 1;
         let mut changes = Vec::new();
         if *refusals > REFUSALS_MAX {
-            tracing::warn!(target: "audit", event = "abuse", user = %self.user, address = %self.address, "commands over the limit");
-            changes.push(Change::Close(CloseCode::RATE_LIMITED, "too many commands"));
+            audit::record(Deed::Abuse, &self.user, self.address, what.too_many());
+            changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }
         Err(Outcome { reply: reply(id, Err(problem)), changes })
     }
@@ -135,48 +169,45 @@ impl Sender {
     ) -> Result<Done, Problem> {
         match body.op.as_str() {
             "ping" => Ok(Done::Ping { time: time::rfc3339(SystemTime::now()) }),
-            "auth" => {
-                let token = body.token.ok_or_else(|| Problem::bad_request("auth: a token is needed"))?;
-                self.refresh(&token, changes).await
-            }
-            "subscribe" => self.subscribe(wanted(body.topics)?, changes),
-            "unsubscribe" => self.unsubscribe(&wanted(body.topics)?, changes),
+            "auth" => self.refresh(&members::<AuthBody>(text)?.token).await,
+            "subscribe" => self.subscribe(members(text)?, changes),
+            "unsubscribe" => self.unsubscribe(members(text)?, changes),
             "publish" => self.publish(text).await,
-            _ => Err(Problem::bad_request("op: auth, subscribe, unsubscribe, publish or ping")),
+            "presence" => self.presence(members(text)?),
+            _ => Err(Problem::bad_request("op: auth, subscribe, unsubscribe, publish, presence or ping")),
         }
     }
 
     /// Takes a new token for the same user. What it no longer allows is dropped at once.
-    async fn refresh(&self, token: &str, changes: &mut Vec<Change>) -> Result<Done, Problem> {
+    async fn refresh(&self, token: &str) -> Result<Done, Problem> {
         let verified = self.app.auth.verify(token).await;
         let grant = verified.inspect_err(|refusal| self.app.metrics.auth_failed((*refusal).into()))?;
         if *grant.user != *self.user {
             self.app.metrics.auth_failed(AuthFailure::Subject);
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
-        let mut topics = self.topics.lock();
-        let (kept, dropped): (Vec<_>, Vec<_>) =
-            topics.drain(..).partition(|topic| grant.may_subscribe(topic));
-        *topics = kept;
-        drop(topics);
-        changes.push(Change::Unsubscribe(dropped));
-        changes.push(Change::Expiry(expiry_of(&grant)));
+        *self.scope.grant.lock() = Arc::clone(&grant);
+        if let Some(session) = &self.session {
+            self.app.sessions.renew(session, &grant, self.app.lens(&grant).as_ref());
+        }
         let expires_at = grant.expires_at.map(time::rfc3339);
-        *self.grant.lock() = grant;
         Ok(Done::Auth { user: self.user.as_ref().into(), expires_at })
     }
 
-    fn subscribe(&self, wanted: Vec<Topic>, changes: &mut Vec<Change>) -> Result<Done, Problem> {
+    fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
-        let grant = Arc::clone(&self.grant.lock());
+        let wanted = wanted(body.topics)?;
+        // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
+        let grant = self.scope.grant.lock();
         if let Some(topic) = wanted.iter().find(|topic| !grant.may_subscribe(topic)) {
-            return Err(Problem::new(Code::Forbidden, format!("subscribing to {topic} is not allowed")));
+            return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
-        let mut topics = self.topics.lock();
+        let joining = body.presence.map(|joining| joining.check(&grant)).transpose()?;
+        let mut topics = self.scope.topics.lock();
         let mut new: Vec<Topic> = Vec::new();
-        for topic in wanted {
-            if !topics.contains(&topic) && !new.contains(&topic) {
-                new.push(topic);
+        for topic in &wanted {
+            if !topics.contains(topic) && !new.contains(topic) {
+                new.push(topic.clone());
             }
         }
         let topics_max = self.app.config.limits.topics_per_session_max;
@@ -186,19 +217,64 @@ impl Sender {
         }
         topics.extend(new.iter().cloned());
         changes.push(Change::Subscribe(new));
+        let all = topics.clone();
+        drop(topics);
+        drop(grant);
+        if let Some((status, info)) = joining {
+            for topic in &wanted {
+                self.join(topic, status, info.clone())?;
+            }
+        }
+        Ok(Done::Topics { topics: all })
+    }
+
+    fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
+        self.needs_websocket()?;
+        let unwanted = wanted(body.topics)?;
+        let own = self.scope.grant.lock().user_topic.clone();
+        if let Some(topic) = unwanted.iter().find(|topic| **topic == own || topic.as_str() == "all") {
+            return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
+        }
+        let mut topics = self.scope.topics.lock();
+        topics.retain(|topic| !unwanted.contains(topic));
+        changes.push(Change::Unsubscribe(unwanted.clone()));
+        if let Some(session) = &self.session {
+            self.app.presence.retain(session, |topic| !unwanted.contains(topic));
+        }
         Ok(Done::Topics { topics: topics.clone() })
     }
 
-    fn unsubscribe(&self, unwanted: &[Topic], changes: &mut Vec<Change>) -> Result<Done, Problem> {
-        self.needs_websocket()?;
-        let own = &self.grant.lock().user_topic;
-        if let Some(topic) = unwanted.iter().find(|topic| *topic == own || topic.as_str() == "all") {
-            return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
+    fn presence(&self, body: PresenceBody) -> Result<Done, Problem> {
+        let grant = Arc::clone(&self.scope.grant.lock());
+        if !grant.may_subscribe(&body.topic) {
+            return Err(self.forbidden(&format!("subscribing to {} is not allowed", body.topic)));
         }
-        let mut topics = self.topics.lock();
-        topics.retain(|topic| !unwanted.contains(topic));
-        changes.push(Change::Unsubscribe(unwanted.to_vec()));
-        Ok(Done::Topics { topics: topics.clone() })
+        let (status, info) = JoiningBody { status: body.status, info: body.info }.check(&grant)?;
+        self.join(&body.topic, status, info)?;
+        Ok(Done::Present {})
+    }
+
+    fn join(&self, topic: &Topic, status: Status, info: Data) -> Result<(), Problem> {
+        let session = self.session.as_ref().ok_or_else(|| Problem::bad_request("session: is needed"))?;
+        let topics_max = self.app.config.limits.topics_per_session_max;
+        let set = self.app.sessions.set_presence(session, topic, status, info, topics_max);
+        set.map_err(|why| match why {
+            NoMember::Gone => Problem::new(Code::NotFound, "session: this user has no such session here"),
+            NoMember::Full => {
+                Problem::bad_request(format!("a session is a member of at most {topics_max} topics"))
+            }
+        })?;
+        // A grant that was renewed since it was looked at dropped what there was then.
+        if !self.scope.grant.lock().may_subscribe(topic) {
+            self.app.presence.retain(session, |other| other != topic);
+            return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
+        }
+        Ok(())
+    }
+
+    fn forbidden(&self, detail: &str) -> Problem {
+        audit::record(Deed::TopicRefused, &self.user, self.address, detail);
+        Problem::new(Code::Forbidden, detail)
     }
 
     fn needs_websocket(&self) -> Result<(), Problem> {
@@ -209,7 +285,7 @@ impl Sender {
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher = Publisher::Grant(Arc::clone(&self.grant.lock()));
+        let publisher = Publisher::Grant(Arc::clone(&self.scope.grant.lock()), self.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
@@ -227,9 +303,28 @@ pub(crate) fn expiry_of(grant: &Grant) -> Option<Expiry> {
     Some(Expiry { at: Instant::now() + left, text: time::rfc3339(expires_at).into() })
 }
 
+impl JoiningBody {
+    /// The status, and what the user shows: what is written here, or else what the token says.
+    fn check(self, grant: &Grant) -> Result<(Status, Data), Problem> {
+        let status = Status::named(&self.status)
+            .ok_or_else(|| Problem::bad_request("status: online, away or offline"))?;
+        let info = self.info.as_ref().or(grant.info.as_ref());
+        let info = info.map_or(Ok(Data::null()), |info| Data::from_raw(info))?;
+        if info.as_bytes().len() > Grant::INFO_BYTES_MAX {
+            let detail = format!("info: more than {} bytes", Grant::INFO_BYTES_MAX);
+            return Err(Problem::new(Code::TooLarge, detail));
+        }
+        Ok((status, info))
+    }
+}
+
+/// The members of a command's op. Others are ignored (C1).
+fn members<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|error| Problem::bad_request(format!("not a valid command: {error}")))
+}
+
 /// The topics of a command, each once.
-fn wanted(topics: Option<Vec<Topic>>) -> Result<Vec<Topic>, Problem> {
-    let mut topics = topics.unwrap_or_default();
+fn wanted(mut topics: Vec<Topic>) -> Result<Vec<Topic>, Problem> {
     let mut seen = HashSet::new();
     topics.retain(|topic| seen.insert(topic.clone()));
     if topics.is_empty() { Err(Problem::bad_request("topics: at least one is needed")) } else { Ok(topics) }
@@ -273,5 +368,5 @@ fn id_of(text: &str) -> Option<Box<RawValue>> {
 #[must_use]
 pub(crate) fn token_of(text: &str) -> Option<String> {
     let body: CommandBody = serde_json::from_str(text).ok()?;
-    if body.op == "auth" { body.token } else { None }
+    if body.op == "auth" { serde_json::from_str(text).ok().map(|AuthBody { token }| token) } else { None }
 }

@@ -1,8 +1,11 @@
 //! From a request to a running session: who it is, what it may see, where it goes on.
 
 use std::borrow::Cow;
+use std::future::Future as _;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,18 +15,19 @@ use http::HeaderMap;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use transport::{
-    After, Change, CloseCode, Closed, ExtraHeaders, Handle, Identity, Line, Request, Session, Terms,
+    After, Change, CloseCode, Closed, Ended, ExtraHeaders, Handle, Identity, Line, Request, Session, Terms,
     Transport,
 };
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
 use crate::early::Early;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
-use crate::sessions::{Full, Registration, Who};
+use crate::sessions::{Full, Registration, Scope, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -125,9 +129,15 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     if app.is_draining() {
         return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
     }
-    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max)?;
-    let registration = register(app, &asked, &grant)?;
-    *registration.topics.lock() = topics;
+    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max);
+    let topics = topics.inspect_err(|problem| {
+        if problem.code == Code::Forbidden {
+            audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
+        }
+    })?;
+    let registration = register(app, &asked, Scope::new(Arc::clone(&grant), topics))?;
+    // A session that is continued may come with a smaller grant.
+    app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
     Ok(Admitted { asked, grant, registration, start })
 }
@@ -160,21 +170,22 @@ fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<T
     Ok(topics)
 }
 
-fn register(app: &App, asked: &Asked, grant: &Grant) -> Result<Registration, Problem> {
+fn register(app: &App, asked: &Asked, scope: Scope) -> Result<Registration, Problem> {
+    let user = scope.grant.lock().user.clone();
     let who = match asked.request.session.as_deref() {
         Some(id) => Who::Session(id),
         // Without a hello it is never told an id, so it cannot come back with one.
         None if asked.transport == Transport::Poll && asked.request.after != After::Latest => Who::Unnamed,
         None => Who::New,
     };
-    let registered = app.sessions.register(&grant.user, who, asked.address, asked.transport, app.caps());
+    let registered = app.sessions.register(scope, who, asked.address, asked.transport, app.caps());
     registered.map_err(|full| {
         let (kind, detail) = match full {
             Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
             Full::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
         };
         app.metrics.rate_limited(kind);
-        tracing::warn!(target: "audit", event = "connections", user = %grant.user, address = %asked.address, detail);
+        audit::record(Deed::LimitReached, &user, asked.address, detail);
         Problem::new(Code::RateLimited, detail)
     })
 }
@@ -231,13 +242,8 @@ async fn wait_for(app: &App, cursor: Cursor, tail: Cursor) -> Result<Start, Prob
     }
 }
 
-/// Runs what was planned for a connection, on its bare socket. Gives the socket back when HTTP can go on with it.
-pub(crate) async fn run(
-    app: Arc<App>,
-    socket: TcpStream,
-    received: Bytes,
-    plan: Plan,
-) -> Option<(TcpStream, Bytes)> {
+/// Begins what was planned for a connection, on its bare socket. `None`: the connection ended before a session.
+pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, plan: Plan) -> Option<Running> {
     let admitted = match plan {
         Plan::Session(admitted) => *admitted,
         Plan::WebSocket { accept, then } => {
@@ -249,14 +255,14 @@ pub(crate) async fn run(
                 app.config.streams.write_timeout,
             );
             match *then {
-                Ok(admitted) => return run_websocket(app, early, admitted).await,
+                Ok(admitted) => return begin_websocket(app, early, admitted).await,
                 Err(Waiting::Refused(problem)) => {
                     early.refuse(problem.close_code(), &problem.detail).await;
                     return None;
                 }
                 Err(Waiting::ForAuth(asked)) => {
                     let admitted = authenticate(&app, &mut early, asked).await?;
-                    return run_websocket(app, early, admitted).await;
+                    return begin_websocket(app, early, admitted).await;
                 }
             }
         }
@@ -275,14 +281,12 @@ pub(crate) async fn run(
             Line::Sse { chunked: asked.is_http11, pad: asked.request.pad, headers }
         }
     };
-    let closed = run_session(app, socket, line, admitted).await;
-    closed.reuse.map(|(socket, received)| (socket, received.into()))
+    Some(Running::new(app, socket, line, admitted))
 }
 
-async fn run_websocket(app: Arc<App>, early: Early, admitted: Admitted) -> Option<(TcpStream, Bytes)> {
+async fn begin_websocket(app: Arc<App>, early: Early, admitted: Admitted) -> Option<Running> {
     let (socket, decoder) = early.into_session().await?;
-    run_session(app, socket, Line::Ws(decoder), admitted).await;
-    None
+    Some(Running::new(app, socket, Line::Ws(decoder), admitted))
 }
 
 /// Waits for the `auth` of a WebSocket that came without a token.
@@ -322,73 +326,109 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
     }
 }
 
-async fn run_session(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Closed<TcpStream> {
-    let Admitted { asked, grant, registration, start } = admitted;
-    let started = Instant::now();
-    let transport = asked.transport;
-    let request = asked.request;
-    let streams = &app.config.streams;
-    let terms = Terms {
-        heartbeat: request.heartbeat,
-        interval: request.interval,
-        limit: Limit { events: request.limit, bytes: BATCH_BYTES },
-        resumed: request.after != After::Latest,
-        expiry: commands::expiry_of(&grant),
-        age_max: match transport {
-            Transport::Ws => streams.websocket_age_max,
-            Transport::Sse => streams.sse_age_max,
-            Transport::Poll => None,
-        },
-        write_timeout: streams.write_timeout,
-    };
-    let topics = registration.topics.lock().clone();
-    let reader = Reader::new(&app.log, &topics, request.types, start);
-    let identity = Arc::new(Identity {
-        session: registration.id().into(),
-        user: grant.user.as_str().into(),
-        deployment: Arc::clone(&app.deployment),
-    });
-    let handle: Handle = registration.handle.clone();
-    if app.is_draining() {
-        // The drain may have begun after this client was let in and before it could be told.
-        handle.change(Change::Bye(transport::Bye {
-            reason: transport::ByeReason::Drain,
-            reconnect_after: crate::pacing::soon(),
-        }));
-    }
-    let metrics = Arc::clone(&app.metrics);
-    let switched_from = registration.switched_from;
-    if let Some(from) = switched_from {
-        metrics.switched(from, transport);
-    }
-    if switched_from == Some(Transport::Poll) {
-        metrics.session_closed(Transport::Poll, CloseReason::Replaced);
-    }
-    // A poller's session outlives its polls: it begins with the first and ends when no other comes.
-    let is_stream = transport != Transport::Poll;
-    if is_stream || registration.is_new || switched_from.is_some() {
-        metrics.session_opened(transport);
-    }
-    let is_websocket = transport == Transport::Ws;
-    let sender = Sender::new(&app, grant, asked.address, Arc::clone(&registration.topics), is_websocket);
-    let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
-    metrics.connection_opened(transport);
-    let closed = Session::new(socket, line, reader, identity, client, handle, terms).await;
-    if is_stream {
-        metrics.session_closed(transport, closed.ended.into());
-    }
-    metrics.connection_closed(transport);
-    if closed.ended != transport::Ended::Client && transport == Transport::Poll {
-        metrics.request(Route::Poll, 200, started.elapsed().as_secs_f64());
-    }
-    closed
+/// A session with what the gateway counts about it. A future of its own: an `async` function around the session would
+/// keep everything that led to it for as long as the session lives.
+pub(crate) struct Running {
+    /// Until it ends.
+    session: Option<Session<TcpStream>>,
+    app: Arc<App>,
+    started: Instant,
 }
 
-/// A reader of one topic, for its history.
+impl Running {
+    fn new(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
+        let Admitted { asked, grant, registration, start } = admitted;
+        let transport = asked.transport;
+        let request = asked.request;
+        let streams = &app.config.streams;
+        let terms = Terms {
+            heartbeat: request.heartbeat,
+            interval: request.interval,
+            limit: Limit { events: request.limit, bytes: BATCH_BYTES },
+            resumed: request.after != After::Latest,
+            expiry: commands::expiry_of(&grant),
+            age_max: match transport {
+                Transport::Ws => streams.websocket_age_max,
+                Transport::Sse => streams.sse_age_max,
+                Transport::Poll => None,
+            },
+            write_timeout: streams.write_timeout,
+        };
+        let topics = registration.scope.topics.lock().clone();
+        let mut reader = Reader::new(&app.log, &topics, request.types, start);
+        reader.look_through(app.lens(&grant));
+        let identity = Arc::new(Identity {
+            session: registration.id().into(),
+            user: grant.user.as_str().into(),
+            deployment: Arc::clone(&app.deployment),
+        });
+        let handle: Handle = registration.handle.clone();
+        if app.is_draining() {
+            // The drain may have begun after this client was let in and before it could be told.
+            handle.change(Change::Bye(transport::Bye {
+                reason: transport::ByeReason::Drain,
+                reconnect_after: crate::pacing::soon(),
+            }));
+        }
+        let metrics = Arc::clone(&app.metrics);
+        let switched_from = registration.switched_from;
+        if let Some(from) = switched_from {
+            metrics.switched(from, transport);
+        }
+        if switched_from == Some(Transport::Poll) {
+            metrics.session_closed(Transport::Poll, CloseReason::Replaced);
+        }
+        // A poller's session outlives its polls: it begins with the first and ends when no other comes.
+        let is_stream = transport != Transport::Poll;
+        if is_stream || registration.is_new || switched_from.is_some() {
+            metrics.session_opened(transport);
+        }
+        let is_websocket = transport == Transport::Ws;
+        let sender = Sender::new(
+            &app,
+            Arc::clone(&registration.scope),
+            asked.address,
+            Some(registration.key().clone()),
+            is_websocket,
+        );
+        let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
+        metrics.connection_opened(transport);
+        let session = Session::new(socket, line, reader, identity, client, handle, terms);
+        let session = session.space_ephemeral(app.ephemeral_spacing());
+        Self { session: Some(session), app, started: Instant::now() }
+    }
+
+    /// Ready once, when the session has ended; gives the socket back if HTTP can go on with it.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, Bytes)>> {
+        let Some(session) = &mut self.session else { return Poll::Pending };
+        let Closed { ended, reuse } = ready!(Pin::new(&mut *session).poll(cx));
+        let transport = session.transport();
+        // Its place in the table is free before the connection goes on.
+        self.session = None;
+        let metrics = &self.app.metrics;
+        if transport != Transport::Poll {
+            metrics.session_closed(transport, ended.into());
+        }
+        metrics.connection_closed(transport);
+        if transport == Transport::Poll && ended != Ended::Client {
+            metrics.request(Route::Poll, 200, self.started.elapsed().as_secs_f64());
+        }
+        Poll::Ready(reuse.map(|(socket, received)| (socket, received.into())))
+    }
+}
+
+/// A reader of one topic, for its history as the bearer of a grant may see it; without one: whole.
 ///
 /// # Errors
 /// When the cursor cannot be judged now.
-pub(crate) async fn history_reader(app: &App, topic: Topic, after: After) -> Result<Reader, Problem> {
+pub(crate) async fn history_reader(
+    app: &App,
+    topic: Topic,
+    after: After,
+    grant: Option<&Grant>,
+) -> Result<Reader, Problem> {
     let start = start_at(app, after).await?;
-    Ok(Reader::new(&app.log, &[topic], None, start))
+    let mut reader = Reader::of_rings(&app.log, &[topic], start);
+    reader.look_through(grant.and_then(|grant| app.lens(grant)));
+    Ok(reader)
 }

@@ -7,16 +7,20 @@
 //! * `connect`: from a request to a running session; `early`: a WebSocket before it is one; `client`: what a
 //!   session asks of the gateway; `commands`: what a client asks.
 //! * `publish`: drafts on their way into the store.
+//! * `presence`: who is in a topic, and what its sessions are told of it.
 //! * `sessions`: who is connected; `limits`: how much one user may; `pacing`: who may come back when.
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
 //! * [`origin`]: which web pages may connect, and the CORS headers; [`address`]: the client's address behind proxies.
 //! * [`metrics`]: every name on a dashboard; [`telemetry`]: log lines; `problem`: errors as clients see them.
+//! * [`redact`]: what of an event not everybody may see.
+//! * `audit`: what somebody tried and must not.
 //! * [`secret`]: text that is never shown.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should"))]
 
 pub mod address;
 mod app;
+mod audit;
 pub mod auth;
 mod backend;
 mod client;
@@ -29,8 +33,10 @@ pub mod metrics;
 pub mod origin;
 mod pacing;
 mod page;
+mod presence;
 mod problem;
 mod publish;
+pub mod redact;
 mod routes;
 pub mod secret;
 mod send;
@@ -88,6 +94,7 @@ pub async fn run(
     let door = if admin_listen.is_some() { Door::Clients } else { Door::Both };
     tasks.spawn(server::accept(Arc::clone(&app), client_listener, door, Arc::clone(&open)));
     tasks.spawn(Arc::clone(&app).tidy());
+    tasks.spawn(Arc::clone(&app).tell_presence());
     ready(bound);
     tokio::select! {
         () = shutdown => {}

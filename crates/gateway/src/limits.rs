@@ -1,30 +1,116 @@
-//! How fast one user may send commands.
+//! How fast one user may send commands and publish.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use moka::sync::Cache;
 
-/// A bucket for each user, shared by all of the user's sessions and transports.
-pub(crate) struct Commands {
+use crate::config::Limits;
+use crate::metrics::labels::RateLimit;
+
+/// What a user may do how often, over all of the user's sessions and transports. Each has buckets of its own, so that
+/// moving a cursor costs no message.
+pub(crate) struct Limiters {
+    commands: Rate,
+    publishes: Rate,
+    ephemerals: Rate,
+}
+
+/// What counts against a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A command that is no publish.
+    Command,
+    /// An event for the log.
+    Publish,
+    /// An event that passes by.
+    Ephemeral,
+}
+
+impl Use {
+    /// The name in the metrics.
+    #[must_use]
+    pub(crate) const fn label(self) -> RateLimit {
+        match self {
+            Self::Command => RateLimit::Commands,
+            Self::Publish => RateLimit::Publishes,
+            Self::Ephemeral => RateLimit::Ephemerals,
+        }
+    }
+
+    /// What is told to who does it too often.
+    #[must_use]
+    pub(crate) const fn too_many(self) -> &'static str {
+        match self {
+            Self::Command => "too many commands",
+            Self::Publish => "too many events",
+            Self::Ephemeral => "too many ephemeral events",
+        }
+    }
+}
+
+/// One too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// When the next may come.
+    pub wait: Duration,
+    /// The one before was not refused.
+    pub is_first: bool,
+}
+
+impl Limiters {
+    /// The rates of a configuration.
+    #[must_use]
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let per = |count: Option<u32>, quota: fn(NonZeroU32) -> Quota| {
+            Rate::new(count.and_then(NonZeroU32::new).map(quota))
+        };
+        Self {
+            commands: per(limits.commands_per_minute, Quota::per_minute),
+            publishes: per(limits.publishes_per_minute, Quota::per_minute),
+            ephemerals: per(limits.ephemerals_per_second, Quota::per_second),
+        }
+    }
+
+    /// Takes one from the user.
+    ///
+    /// # Errors
+    /// When it is one too many.
+    pub(crate) fn take(&self, what: Use, user: &Arc<str>) -> Result<(), Over> {
+        match what {
+            Use::Command => &self.commands,
+            Use::Publish => &self.publishes,
+            Use::Ephemeral => &self.ephemerals,
+        }
+        .take(user)
+    }
+}
+
+/// A bucket for each user.
+struct Rate {
     quota: Option<Quota>,
     /// A bucket that was idle for longer than it takes to fill may be forgotten.
-    buckets: Cache<Arc<str>, Arc<DefaultDirectRateLimiter>>,
+    buckets: Cache<Arc<str>, Arc<Bucket>>,
     clock: DefaultClock,
 }
 
-impl Commands {
+struct Bucket {
+    limiter: DefaultDirectRateLimiter,
+    is_over: AtomicBool,
+}
+
+impl Rate {
     /// How many users are remembered. Forgetting one only fills the bucket.
     const USERS_MAX: u64 = 200_000;
 
-    /// `per_minute` commands with a burst of as many; `None`: no limit.
-    #[must_use]
-    pub(crate) fn new(per_minute: Option<u32>) -> Self {
+    /// `None`: no limit.
+    fn new(quota: Option<Quota>) -> Self {
         Self {
-            quota: per_minute.and_then(NonZeroU32::new).map(Quota::per_minute),
+            quota,
             buckets: Cache::builder()
                 .max_capacity(Self::USERS_MAX)
                 .time_to_idle(Duration::from_secs(90))
@@ -33,14 +119,17 @@ impl Commands {
         }
     }
 
-    /// Takes one command of a user.
-    ///
-    /// # Errors
-    /// How long to wait when there was one too many.
-    pub(crate) fn take(&self, user: &Arc<str>) -> Result<(), Duration> {
+    fn take(&self, user: &Arc<str>) -> Result<(), Over> {
         let Some(quota) = self.quota else { return Ok(()) };
-        let bucket = self.buckets.get_with_by_ref(user, || Arc::new(RateLimiter::direct(quota)));
-        bucket.check().map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        let fresh =
+            || Arc::new(Bucket { limiter: RateLimiter::direct(quota), is_over: AtomicBool::new(false) });
+        let bucket = self.buckets.get_with_by_ref(user, fresh);
+        let taken = bucket.limiter.check();
+        let was_over = bucket.is_over.swap(taken.is_err(), Ordering::Relaxed);
+        taken.map_err(|not_until| Over {
+            wait: not_until.wait_time_from(self.clock.now()),
+            is_first: !was_over,
+        })
     }
 }
 
@@ -50,12 +139,13 @@ mod tests {
 
     #[test]
     fn a_bucket_is_a_users_own() {
-        let commands = Commands::new(Some(3));
+        let rate = Rate::new(NonZeroU32::new(3).map(Quota::per_minute));
         let (alice, bob): (Arc<str>, Arc<str>) = ("alice".into(), "bob".into());
-        assert!((0..3).all(|_| commands.take(&alice).is_ok()));
-        let wait = commands.take(&alice).unwrap_err();
+        assert!((0..3).all(|_| rate.take(&alice).is_ok()));
+        let Over { wait, is_first } = rate.take(&alice).unwrap_err();
         assert!(wait > Duration::from_secs(15) && wait <= Duration::from_secs(20), "{wait:?}");
-        assert!(commands.take(&bob).is_ok());
-        assert!((0..1000).all(|_| Commands::new(None).take(&alice).is_ok()));
+        assert!(is_first && !rate.take(&alice).unwrap_err().is_first);
+        assert!(rate.take(&bob).is_ok());
+        assert!((0..1000).all(|_| Rate::new(None).take(&alice).is_ok()));
     }
 }

@@ -5,7 +5,12 @@ use std::process::ExitCode;
 
 use gateway::config::{self, Command, Config, ConfigError, Stop};
 use gateway::{Bound, telemetry};
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Events of all sizes come and go in any order, at which the C library's allocator is slow and keeps holes.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// A wrong or missing option.
 const EXIT_USAGE: u8 = 2;

@@ -1,15 +1,18 @@
 //! Publishing: drafts in JSON, one, many or a line each, into the store.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use events::{Appended, Cursor, Data, Draft, Rejection, Seq, Topic, Topics};
+use events::{Appended, Cursor, Data, Draft, Key, Kind, Rejection, Seq, Topic, Topics};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::Grant;
+use crate::limits::Use;
 use crate::metrics::labels::{AppendOutcome, Source};
 use crate::problem::{Code, ErrorMember, Problem};
 
@@ -24,15 +27,26 @@ const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3600 * 1000;
 pub(crate) enum Publisher {
     /// A backend with a publish key: every topic.
     Key,
-    /// The bearer of a token: what it lists.
-    Grant(Arc<Grant>),
+    /// The bearer of a token at this address: what it lists.
+    Grant(Arc<Grant>, IpAddr),
 }
 
 impl Publisher {
     fn may_publish(&self, topic: &Topic) -> bool {
         match self {
             Self::Key => true,
-            Self::Grant(grant) => grant.may_publish(topic),
+            Self::Grant(grant, _) => grant.may_publish(topic),
+        }
+    }
+
+    /// Takes a request's draft from the user's rate. Backends have none: they hold a key, or may publish everywhere.
+    fn take(&self, app: &App, draft: &Draft) -> Result<(), Problem> {
+        match self {
+            Self::Grant(grant, address) if !grant.may_administer() => {
+                let what = if draft.ephemeral { Use::Ephemeral } else { Use::Publish };
+                app.take(what, &grant.user.as_str().into(), *address)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -41,7 +55,7 @@ impl Publisher {
     pub(crate) fn may_administer(&self) -> bool {
         match self {
             Self::Key => true,
-            Self::Grant(grant) => grant.may_administer(),
+            Self::Grant(grant, _) => grant.may_administer(),
         }
     }
 
@@ -49,7 +63,7 @@ impl Publisher {
     fn once(&self, id: &str) -> Box<str> {
         match self {
             Self::Key => format!("k\n{id}").into(),
-            Self::Grant(grant) => format!("u\n{}\n{id}", grant.user).into(),
+            Self::Grant(grant, _) => format!("u\n{}\n{id}", grant.user).into(),
         }
     }
 }
@@ -119,8 +133,16 @@ impl DraftBody {
             (None, Some(topics)) => Topics::new(topics)?,
             _ => return Err(Problem::bad_request("a draft has either topic or topics")),
         };
+        let kind: Kind = self.r#type.parse()?;
+        if kind.is_reserved() {
+            return Err(Problem::bad_request("type: presence.* is what the gateway itself says"));
+        }
         if let Some(topic) = topics.iter().find(|topic| !publisher.may_publish(topic)) {
-            return Err(Problem::new(Code::Forbidden, format!("publishing to {topic} is not allowed")));
+            let detail = format!("publishing to {topic} is not allowed");
+            if let Publisher::Grant(grant, address) = publisher {
+                audit::record(Deed::TopicRefused, &grant.user, *address, &detail);
+            }
+            return Err(Problem::new(Code::Forbidden, detail));
         }
         let expect = self.expect.map(|expect| {
             let seq = Seq::new(expect).ok_or_else(|| Problem::bad_request("expect: not a seq"))?;
@@ -141,9 +163,13 @@ impl DraftBody {
         }
         Ok(Draft {
             topics,
-            kind: self.r#type.parse()?,
+            kind,
             data,
-            key: self.key.as_deref().map(str::parse).transpose()?,
+            key: match (self.key.as_deref().map(str::parse::<Key>).transpose()?, publisher) {
+                // Of what passes by, everybody's own is the latest, whatever others call theirs.
+                (Some(key), Publisher::Grant(grant, _)) if self.ephemeral => Some(key.owned_by(&grant.user)),
+                (key, _) => key,
+            },
             once: id.as_ref().map(|id| publisher.once(id.as_str())),
             id,
             ttl_ms: self.ttl_ms,
@@ -244,6 +270,7 @@ pub(crate) async fn single(
         body.id = once.map(str::to_owned);
     }
     let draft = body.check(publisher, app.config.limits.data_bytes_max)?;
+    publisher.take(app, &draft)?;
     let answers = append(app, Source::Http, vec![draft]).await;
     let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
     Ok(answer?.into())
@@ -257,7 +284,9 @@ pub(crate) async fn many(app: &App, publisher: &Publisher, body: Body) -> Result
     let data_bytes_max = app.config.limits.data_bytes_max;
     let check = |json: &[u8]| {
         let body: DraftBody = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
-        body.check(publisher, data_bytes_max)
+        let draft = body.check(publisher, data_bytes_max)?;
+        publisher.take(app, &draft)?;
+        Ok(draft)
     };
     let checked: Vec<Result<Draft, Problem>> = match body {
         Body::Single(json) => vec![check(&json)],

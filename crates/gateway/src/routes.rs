@@ -1,6 +1,6 @@
 //! Which endpoint a request is for, and everything that must hold before it gets there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -14,6 +14,7 @@ use serde::Serialize;
 use transport::{Answer, Framing, Request, Transport};
 
 use crate::app::App;
+use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Source};
 use crate::connect::{self, Admitted, Asked, Plan, Query};
 use crate::metrics::labels::{AuthFailure, RefuseReason, Route};
@@ -128,6 +129,7 @@ fn route_of(path: &str) -> Route {
         "/v1/poll" => Route::Poll,
         "/v1/send" => Route::Send,
         "/v1/history" => Route::History,
+        "/v1/presence" => Route::Presence,
         "/v1/publish" => Route::Publish,
         "/v1/disconnect" => Route::Disconnect,
         "/v1/stats" => Route::Stats,
@@ -176,6 +178,7 @@ impl Call<'_> {
                 send::send(self, grant, &body).await.map(Answer::Response)
             }
             (Route::History, &Method::GET) => backend::history(self).await.map(Answer::Response),
+            (Route::Presence, &Method::GET) => backend::presence(self).await.map(Answer::Response),
             (Route::Publish, &Method::POST) => {
                 let publisher = self.publisher().await?;
                 let body = self.collect(body).await?;
@@ -251,10 +254,10 @@ impl Call<'_> {
         }
         let grant = self.app.auth.verify(credential.token()).await.map_err(|refusal| {
             self.app.metrics.auth_failed(AuthFailure::PublishKey);
-            tracing::warn!(target: "audit", event = "refused_key", peer = %self.peer, reason = refusal.reason());
+            audit::record(Deed::KeyRefused, "", self.address(), refusal.reason());
             Problem::new(Code::Unauthenticated, "neither a publish key nor a valid token")
         })?;
-        Ok(Publisher::Grant(grant))
+        Ok(Publisher::Grant(grant, self.address()))
     }
 
     /// The token in the `Authorization` header: backends have no cookies.
@@ -266,7 +269,7 @@ impl Call<'_> {
     /// What the request's token allows.
     pub(crate) async fn grant(&self, query: &Query<'_>) -> Result<Arc<Grant>, Problem> {
         let grant = connect::grant_of(self.app, &self.head.headers, query).await;
-        Ok(grant.inspect_err(|refusal| self.audit_refusal(refusal.reason()))?)
+        Ok(grant.inspect_err(|refusal| self.audit_token(refusal.reason()))?)
     }
 
     /// Refuses a foreign page whose visitor's cookie would authenticate the request.
@@ -331,7 +334,7 @@ impl Call<'_> {
         Ok(Asked {
             transport,
             request,
-            address: self.app.config.trusted_proxies.client_address(self.peer, &self.head.headers),
+            address: self.address(),
             headers: self.cors_lines(),
             is_http11: self.head.version == Version::HTTP_11,
             keep_alive: self.is_keep_alive() && self.framing == Framing::Plain,
@@ -340,12 +343,16 @@ impl Call<'_> {
 
     pub(crate) fn foreign(&self) {
         self.app.metrics.connection_refused(RefuseReason::Origin);
-        self.audit_refusal("origin");
+        audit::record(Deed::OriginRefused, "", self.address(), "foreign origin");
     }
 
-    pub(crate) fn audit_refusal(&self, reason: &str) {
-        let address = self.app.config.trusted_proxies.client_address(self.peer, &self.head.headers);
-        tracing::info!(target: "audit", event = "refused", %address, reason, path = self.head.uri.path());
+    pub(crate) fn audit_token(&self, reason: &str) {
+        audit::record(Deed::TokenRefused, "", self.address(), reason);
+    }
+
+    /// The client's address, proxies seen through.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.app.config.trusted_proxies.client_address(self.peer, &self.head.headers)
     }
 
     /// The CORS headers as lines, for the heads that the gateway writes itself.

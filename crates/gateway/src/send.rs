@@ -12,6 +12,7 @@ use crate::auth::Grant;
 use crate::commands::{self, Sender};
 use crate::problem::{Code, Problem};
 use crate::routes::{Body, Call, json_bytes};
+use crate::sessions::{Link, Scope};
 
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;
@@ -29,13 +30,18 @@ pub(crate) async fn send(
     body: &Bytes,
 ) -> Result<Response<Body>, Problem> {
     let session = call.query.iter().rev().find(|(name, _)| name == "session").map(|(_, id)| id.to_string());
-    let address = call.app.config.trusted_proxies.client_address(call.peer, &call.head.headers);
+    let address = call.address();
     let link = session.as_deref().and_then(|id| call.app.sessions.link(&grant.user, id));
     if session.is_some() && link.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
-    let (handle, topics) = link.unwrap_or_default();
-    let sender = Sender::new(call.app, grant, address, topics, false);
+    let (key, handle) = match link {
+        Some(Link { key, handle }) => (Some(key), handle),
+        None => Default::default(),
+    };
+    // What these commands may do is what this request's token allows, whatever the session's own does.
+    let scope = Arc::new(Scope::new(grant, Vec::new()));
+    let sender = Sender::new(call.app, scope, address, key, false);
     let bytes_max = call.app.config.limits.command_bytes_max;
     let check = |command: &str| {
         let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));

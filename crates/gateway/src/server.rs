@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -147,8 +148,30 @@ async fn stream(
     plan: connect::Plan,
     guest: Guest,
 ) {
-    if let Some((socket, received)) = connect::run(Arc::clone(&app), socket, received, plan).await {
-        tokio::spawn(serve(app, door, socket, peer, received, guest));
+    if let Some(running) = connect::begin(app, socket, received, plan).await {
+        tokio::spawn(Stream { running, door, peer, guest: Some(guest) });
+    }
+}
+
+/// The task of a running session: nothing but what it needs to go on, and to go back to HTTP.
+struct Stream {
+    running: connect::Running,
+    door: Door,
+    peer: SocketAddr,
+    /// Until the session ends.
+    guest: Option<Guest>,
+}
+
+impl Future for Stream {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let reuse = ready!(self.running.poll_end(cx));
+        if let (Some((socket, received)), Some(guest)) = (reuse, self.guest.take()) {
+            let app = Arc::clone(&guest.app);
+            tokio::spawn(serve(app, self.door, socket, self.peer, received, guest));
+        }
+        Poll::Ready(())
     }
 }
 
@@ -162,4 +185,16 @@ async fn turn_away(mut socket: TcpStream) {
     );
     // Whoever does not take these few bytes at once does not get them.
     let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all((head + BODY).as_bytes())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every idle connection pays for it. Raise it only with a reason.
+    #[test]
+    fn the_task_of_a_session_is_small() {
+        let bytes = size_of::<Stream>();
+        assert!(bytes <= 600, "{bytes} bytes");
+    }
 }

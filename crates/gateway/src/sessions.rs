@@ -5,13 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::Topic;
+use events::{Data, Lens, Topic};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
-use transport::{Bye, ByeReason, Handle, Transport};
+use transport::{Bye, ByeReason, Change, Handle, Transport};
 
+use crate::auth::Grant;
+use crate::commands;
 use crate::pacing;
+use crate::presence::{Presence, Status};
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -55,11 +58,13 @@ pub(crate) enum Full {
     Address,
 }
 
-/// A session, as long as it is remembered.
+/// Names a session: the same id of another user is another session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    user: Arc<str>,
-    id: Arc<str>,
+pub(crate) struct Key {
+    /// Whose it is.
+    pub user: Arc<str>,
+    /// The id in `hello`.
+    pub id: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -78,7 +83,33 @@ struct Connection {
     number: u64,
     transport: Transport,
     handle: Handle,
-    topics: Arc<Mutex<Vec<Topic>>>,
+    scope: Arc<Scope>,
+}
+
+/// What a connection may see and sees. The grant is locked before the topics.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// What the client's commands may do.
+    pub grant: Mutex<Arc<Grant>>,
+    /// What it is subscribed to.
+    pub topics: Mutex<Vec<Topic>>,
+}
+
+impl Scope {
+    /// A grant, and topics that it allows.
+    #[must_use]
+    pub(crate) fn new(grant: Arc<Grant>, topics: Vec<Topic>) -> Self {
+        Self { grant: Mutex::new(grant), topics: Mutex::new(topics) }
+    }
+
+    /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.
+    pub(crate) fn renew(&self, grant: &Arc<Grant>) -> Vec<Topic> {
+        *self.grant.lock() = Arc::clone(grant);
+        let mut topics = self.topics.lock();
+        let (kept, dropped) = topics.drain(..).partition(|topic| grant.may_subscribe(topic));
+        *topics = kept;
+        dropped
+    }
 }
 
 #[derive(Debug, Default)]
@@ -93,9 +124,29 @@ struct Table {
     pollers_gone: u64,
 }
 
-/// Every session of this gateway.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<Table>);
+/// Every session of this gateway. Its lock is taken before that of the members: a session that is forgotten is a
+/// member nowhere, and one that is not there any more cannot become one.
+pub(crate) struct Sessions {
+    table: Mutex<Table>,
+    presence: Arc<Presence>,
+}
+
+/// Why a session does not become a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoMember {
+    /// There is no such session any more.
+    Gone,
+    /// It is in as many topics as it may be.
+    Full,
+}
+
+/// How to reach a session; without a connection there is nobody to reach.
+pub(crate) struct Link {
+    /// The session.
+    pub key: Key,
+    /// By which its connection is reached.
+    pub handle: Handle,
+}
 
 /// What `GET /v1/stats` says about connections.
 #[derive(Debug, Default)]
@@ -111,7 +162,6 @@ pub(crate) struct Counts {
 }
 
 /// One connection's place in the table. Dropped, the connection is gone.
-#[derive(Debug)]
 pub(crate) struct Registration {
     sessions: Arc<Sessions>,
     key: Key,
@@ -122,8 +172,8 @@ pub(crate) struct Registration {
     pub switched_from: Option<Transport>,
     /// By which the session is reached.
     pub handle: Handle,
-    /// What it is subscribed to.
-    pub topics: Arc<Mutex<Vec<Topic>>>,
+    /// What it may see and sees.
+    pub scope: Arc<Scope>,
 }
 
 impl Registration {
@@ -132,9 +182,40 @@ impl Registration {
     pub(crate) fn id(&self) -> &str {
         &self.key.id
     }
+
+    /// The session.
+    #[must_use]
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
 }
 
 impl Sessions {
+    /// Nobody is connected yet.
+    #[must_use]
+    pub(crate) fn new(presence: Arc<Presence>) -> Self {
+        Self { table: Mutex::default(), presence }
+    }
+
+    /// Makes the session's user a member of a topic, as long as the session is remembered; `offline` leaves.
+    ///
+    /// # Errors
+    /// When the session cannot be one.
+    pub(crate) fn set_presence(
+        &self,
+        key: &Key,
+        topic: &Topic,
+        status: Status,
+        info: Data,
+        topics_max: usize,
+    ) -> Result<(), NoMember> {
+        let table = self.table.lock();
+        if !table.sessions.contains_key(key) {
+            return Err(NoMember::Gone);
+        }
+        if self.presence.set(key, topic, status, info, topics_max) { Ok(()) } else { Err(NoMember::Full) }
+    }
+
     /// Takes in a connection. One that names a session of the same user continues it: it is not counted a second
     /// time, and the older connection ends shortly.
     ///
@@ -142,13 +223,15 @@ impl Sessions {
     /// When a cap is reached.
     pub(crate) fn register(
         self: &Arc<Self>,
-        user: &str,
+        scope: Scope,
         who: Who<'_>,
         address: IpAddr,
         transport: Transport,
         caps: Caps,
     ) -> Result<Registration, Full> {
-        let mut table = self.0.lock();
+        let grant = Arc::clone(&scope.grant.lock());
+        let user = grant.user.as_str();
+        let mut table = self.table.lock();
         let now = Instant::now();
         let user: Arc<str> =
             table.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
@@ -170,7 +253,7 @@ impl Sessions {
         table.next_number += 1;
         let number = table.next_number;
         let handle = Handle::default();
-        let topics = Arc::new(Mutex::new(Vec::new()));
+        let scope = Arc::new(scope);
         let is_new = !table.sessions.contains_key(&key);
         if is_new {
             table.users.entry(Arc::clone(&key.user)).or_default().push(Arc::clone(&key.id));
@@ -188,13 +271,15 @@ impl Sessions {
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
-        let connection =
-            Connection { number, transport, handle: handle.clone(), topics: Arc::clone(&topics) };
+        let connection = Connection { number, transport, handle: handle.clone(), scope: Arc::clone(&scope) };
         entry.connections.push(connection);
+        self.presence.connect(&key, true);
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
         let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
         entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
-        table.forget_lapsed(&key.user, now);
+        if let Some(forgotten) = table.forget_lapsed(&key.user, now) {
+            self.presence.retain(&forgotten, |_| false);
+        }
         drop(table);
         if !older.is_empty() {
             tokio::spawn(async move {
@@ -203,12 +288,12 @@ impl Sessions {
             });
         }
         let switched_from = (last_transport != transport).then_some(last_transport);
-        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, topics })
+        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, scope })
     }
 
     /// Ends every session of a user. Returns how many.
     pub(crate) fn end_user(&self, user: &str, bye: Bye) -> usize {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let ids = table.users.get(user).map(Vec::as_slice).unwrap_or_default();
         let key = |id: &Arc<str>| Key { user: user.into(), id: Arc::clone(id) };
         ids.iter().filter_map(|id| table.sessions.get(&key(id))).filter(|entry| entry.end(bye)).count()
@@ -216,13 +301,13 @@ impl Sessions {
 
     /// Ends a session, whoever's it is. Returns how many there were.
     pub(crate) fn end_session(&self, id: &str, bye: Bye) -> usize {
-        let table = self.0.lock();
+        let table = self.table.lock();
         table.sessions.iter().filter(|(key, entry)| &*key.id == id && entry.end(bye)).count()
     }
 
     /// Ends every connection, each in its own slot. Returns how many.
     pub(crate) fn drain(&self) -> usize {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let connections = table.sessions.values().flat_map(|entry| &entry.connections);
         let told = connections.zip(0..).map(|(connection, at)| {
             let reconnect_after = pacing::drain_slot(at);
@@ -234,23 +319,36 @@ impl Sessions {
     /// How many connections there are.
     #[must_use]
     pub(crate) fn connections(&self) -> usize {
-        self.0.lock().sessions.values().map(|entry| entry.connections.len()).sum()
+        self.table.lock().sessions.values().map(|entry| entry.connections.len()).sum()
     }
 
-    /// How to reach a user's session, and its topics; without a connection there is nobody to reach. `None`: the user
-    /// has no such session.
+    /// How to reach a user's session. `None`: the user has no such session.
     #[must_use]
-    pub(crate) fn link(&self, user: &str, id: &str) -> Option<(Handle, Arc<Mutex<Vec<Topic>>>)> {
-        let table = self.0.lock();
-        let entry = table.sessions.get(&Key { user: user.into(), id: id.into() })?;
-        let link = |connection: &Connection| (connection.handle.clone(), Arc::clone(&connection.topics));
-        Some(entry.connections.last().map(link).unwrap_or_default())
+    pub(crate) fn link(&self, user: &str, id: &str) -> Option<Link> {
+        let table = self.table.lock();
+        let (key, entry) = table.sessions.get_key_value(&Key { user: user.into(), id: id.into() })?;
+        let handle = entry.connections.last().map(|connection| connection.handle.clone());
+        Some(Link { key: key.clone(), handle: handle.unwrap_or_default() })
+    }
+
+    /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
+    /// those that a newer one replaces included.
+    pub(crate) fn renew(&self, key: &Key, grant: &Arc<Grant>, lens: Option<&Arc<dyn Lens>>) {
+        let table = self.table.lock();
+        for connection in table.sessions.get(key).into_iter().flat_map(|entry| &entry.connections) {
+            let dropped = connection.scope.renew(grant);
+            // The connection's own commands are no exception: of two grants at once, the same is the last everywhere.
+            connection.handle.change(Change::Unsubscribe(dropped));
+            connection.handle.change(Change::Lens(lens.cloned()));
+            connection.handle.change(Change::Expiry(commands::expiry_of(grant)));
+        }
+        self.presence.retain(key, |topic| grant.may_subscribe(topic));
     }
 
     /// Counts, naming up to `users_max` users.
     #[must_use]
     pub(crate) fn counts(&self, users_max: usize) -> Counts {
-        let table = self.0.lock();
+        let table = self.table.lock();
         let mut counts = Counts::default();
         let mut by_user: HashMap<&Arc<str>, usize> = HashMap::new();
         for (key, entry) in &table.sessions {
@@ -269,26 +367,48 @@ impl Sessions {
         counts
     }
 
+    /// How many connections each topic has, the busiest first, up to `topics_max`. Every session's own two are left out.
+    #[must_use]
+    pub(crate) fn by_topic(&self, topics_max: usize) -> Vec<(Topic, usize)> {
+        let table = self.table.lock();
+        let mut by_topic: HashMap<Topic, usize> = HashMap::new();
+        for connection in table.sessions.values().flat_map(|entry| &entry.connections) {
+            // The first two are the user's own and `all`.
+            for topic in connection.scope.topics.lock().iter().skip(2) {
+                *by_topic.entry(topic.clone()).or_default() += 1;
+            }
+        }
+        drop(table);
+        let mut by_topic: Vec<(Topic, usize)> = by_topic.into_iter().collect();
+        by_topic.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.as_str().cmp(b.as_str())));
+        by_topic.truncate(topics_max);
+        by_topic
+    }
+
     /// Forgets the sessions whose time without a connection is over. Returns how many pollers did not come back.
     pub(crate) fn sweep(&self) -> u64 {
         let now = Instant::now();
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         let over: Vec<Key> = table
             .sessions
             .iter()
             .filter(|(_, entry)| entry.is_over(now))
             .map(|(key, _)| key.clone())
             .collect();
-        over.iter().for_each(|key| table.forget(key));
+        for key in &over {
+            table.forget(key);
+            self.presence.retain(key, |_| false);
+        }
         std::mem::take(&mut table.pollers_gone)
     }
 
     fn leave(&self, key: &Key, number: u64) {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         let Some(entry) = table.sessions.get_mut(key) else { return };
         entry.connections.retain(|connection| connection.number != number);
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
+            self.presence.connect(key, false);
             let address = entry.address;
             if let Some(count) = table.addresses.get_mut(&address) {
                 *count -= 1;
@@ -357,19 +477,19 @@ impl Table {
     }
 
     /// Keeps a user who connects anew again and again from filling the table.
-    fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) {
+    fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) -> Option<Key> {
         let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
         if ids.len() <= LAPSED_MAX {
-            return;
+            return None;
         }
         let lapsed = ids.iter().filter_map(|id| {
             let key = Key { user: Arc::clone(user), id: Arc::clone(id) };
             let at = self.sessions.get(&key)?.lapsed_at?;
             Some((now.duration_since(at), key))
         });
-        if let Some((_, oldest)) = lapsed.max_by_key(|(age, _)| *age) {
-            self.forget(&oldest);
-        }
+        let (_, oldest) = lapsed.max_by_key(|(age, _)| *age)?;
+        self.forget(&oldest);
+        Some(oldest)
     }
 }
 

@@ -46,7 +46,7 @@ async fn admit(call: &Call<'_>) -> Result<connect::Admitted, Waiting> {
     }
     let refused = |refusal: Refusal| {
         call.app.metrics.connection_refused(RefuseReason::Unauthenticated);
-        call.audit_refusal(refusal.reason());
+        call.audit_token(refusal.reason());
         Waiting::Refused(refusal.into())
     };
     let grant = connect::grant_of(call.app, &call.head.headers, &call.query).await.map_err(refused)?;

@@ -6,7 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use events::{BoxFuture, ResetReason, Topic};
+use events::{BoxFuture, Lens, ResetReason, Topic};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -39,6 +39,8 @@ pub enum Change {
     Subscribe(Vec<Topic>),
     /// These topics no more.
     Unsubscribe(Vec<Topic>),
+    /// Events look different from now on.
+    Lens(Option<Arc<dyn Lens>>),
     /// The token was refreshed.
     Expiry(Option<Expiry>),
     /// End with a `bye`.

@@ -64,6 +64,12 @@ pub(crate) struct Deadlines {
     settle_at: Option<Moment>,
     /// No batch before this.
     spaced_until: Option<Moment>,
+    /// The shortest time between two batches with ephemeral events.
+    ephemeral_spacing: Millis,
+    /// No ephemeral event before this.
+    ephemeral_spaced_until: Option<Moment>,
+    /// Ephemeral events wait for the end of the spacing.
+    ephemeral_waits: bool,
     /// The client is told that its token ends soon.
     expiring_at: Option<Moment>,
     expires_at: Option<Moment>,
@@ -89,6 +95,9 @@ impl Deadlines {
             probe_at: None,
             settle_at: None,
             spaced_until: None,
+            ephemeral_spacing: Duration::ZERO.into(),
+            ephemeral_spaced_until: None,
+            ephemeral_waits: false,
             expiring_at: None,
             expires_at: None,
             ends_at: terms.age_max.map(|age_max| Moment::START + age_max),
@@ -97,6 +106,32 @@ impl Deadlines {
         };
         deadlines.expire(now, terms.expiry.as_ref());
         deadlines
+    }
+
+    /// Ephemeral events come in one batch in this time at most; zero: as they come.
+    pub(crate) fn space_ephemeral(&mut self, spacing: Duration) {
+        self.ephemeral_spacing = spacing.into();
+    }
+
+    /// Whether ephemeral events have to wait.
+    pub(crate) fn is_ephemeral_spaced(&self, now: Instant) -> bool {
+        self.ephemeral_spaced_until.is_some_and(|at| at > self.moment(now))
+    }
+
+    /// Whether ephemeral events have waited long enough.
+    pub(crate) fn is_ephemeral_due(&self, now: Instant) -> bool {
+        self.ephemeral_waits && !self.is_ephemeral_spaced(now)
+    }
+
+    /// Ephemeral events are left waiting, or not.
+    pub(crate) fn ephemeral_waits(&mut self, waits: bool) {
+        self.ephemeral_waits = waits;
+    }
+
+    /// Ephemeral events were sent.
+    pub(crate) fn ephemeral_sent(&mut self, now: Instant) {
+        let spacing = Duration::from(self.ephemeral_spacing);
+        self.ephemeral_spaced_until = (!spacing.is_zero()).then(|| self.moment(now) + spacing);
     }
 
     /// A batch comes at least this often.
@@ -210,6 +245,7 @@ impl Deadlines {
             after_spacing(self.probe_at),
             after_spacing(self.settle_at),
             spaced_until,
+            after_spacing(self.ephemeral_spaced_until.filter(|_| self.ephemeral_waits)),
             self.expiring_at,
             self.expires_at,
             self.ends_at,

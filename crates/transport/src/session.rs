@@ -179,6 +179,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Has ephemeral events come in one batch in this time at most, of each key the latest; zero: as they come.
+    #[must_use]
+    pub fn space_ephemeral(mut self, spacing: Duration) -> Self {
+        self.deadlines.space_ephemeral(spacing);
+        self
+    }
+
     /// The transport.
     pub fn transport(&self) -> Transport {
         match self.line {
@@ -266,7 +273,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return true;
         }
         !self.deadlines.is_spaced(now)
-            && (self.more || self.live_due || self.reader.poll_ready(cx).is_ready())
+            && (self.more
+                || self.live_due
+                || self.deadlines.is_ephemeral_due(now)
+                || self.reader.poll_ready(cx).is_ready())
     }
 
     /// Sends what comes first: `hello` on a stream or a fresh poll; what is there already on a resumed one.
@@ -330,6 +340,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let is_poll = self.transport() == Transport::Poll;
         let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
         let lag = self.reader.lag();
+        let holds_ephemeral = self.deadlines.is_ephemeral_spaced(now);
+        self.reader.hold_ephemeral(holds_ephemeral);
         let mut lost = None;
         let mut read = self.reader.read(self.limit, &mut events);
         while let (true, Err(reset)) = (is_poll, &read) {
@@ -340,6 +352,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         match read {
             Ok(span) => {
+                self.deadlines.ephemeral_waits(holds_ephemeral && self.reader.has_ephemeral());
+                if events.last().is_some_and(|event| event.seq().is_none()) {
+                    self.deadlines.ephemeral_sent(now);
+                }
                 self.more = span.more;
                 let live = self.live_due && !span.more;
                 self.live_due &= !live;
@@ -446,6 +462,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.reader.subscribe(&topics);
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
+            Change::Lens(lens) => self.reader.look_through(lens),
             Change::Expiry(expiry) => {
                 self.deadlines.expire(Instant::now(), expiry.as_ref());
                 self.expires_at = expiry.map(|expiry| expiry.text);

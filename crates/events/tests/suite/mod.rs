@@ -38,6 +38,7 @@ macro_rules! conformance {
             a_token_appends_once,
             a_token_that_was_refused_is_free,
             concurrent_repeats_append_once,
+            what_is_kept_apart_is_in_order_and_not_expected,
             expect_holds_or_names_the_last,
             one_of_those_who_expect_the_same_wins,
             an_event_in_several_topics_is_one,

@@ -100,6 +100,33 @@ pub(crate) async fn concurrent_repeats_append_once(open: impl AsyncFn(&Options) 
     }
 }
 
+pub(crate) async fn what_is_kept_apart_is_in_order_and_not_expected(open: impl AsyncFn(&Options) -> Subject) {
+    let subject = open(&Options { ring_events_max: 4, ..Options::default() }).await;
+    let told = |kind: &str, user: &str, n| Draft {
+        kind: format!("presence.{kind}").parse().unwrap(),
+        key: Some(user.parse().unwrap()),
+        ..draft(&["a"], n)
+    };
+    let mut reader = Reader::new(&subject.log, &[topic("a")], None, Start::Latest);
+    let first = subject.publish(draft(&["a"], 1)).await.seq.unwrap();
+    for n in 10..20 {
+        subject.publish(told("join", &format!("u{n}"), n)).await;
+    }
+    subject.publish(told("leave", "u12", 20)).await;
+    let expecting = Draft { expect: Some(first), ..draft(&["a"], 2) };
+    let second = subject.append_one(expecting).await.unwrap();
+    assert_eq!(subject.log.last(&topic("a")), second.seq.unwrap());
+    let end = subject.publish(told("join", "u12", 21)).await.cursor;
+    let read = subject.read_to(&mut reader, end).await.expect("a ring of four lost nothing");
+    let read: Vec<u64> = read.iter().map(|event| data(event)).collect();
+    // Whoever read in between may have met u12 earlier too.
+    let latest: Vec<u64> = read.iter().copied().filter(|n| ![12, 20].contains(n)).collect();
+    assert_eq!(latest, [1, 10, 11, 13, 14, 15, 16, 17, 18, 19, 2, 21]);
+    let mut history = Reader::of_rings(&subject.log, &[topic("a")], Start::Earliest);
+    let ring: Vec<u64> = subject.read_to(&mut history, end).await.unwrap().iter().map(|e| data(e)).collect();
+    assert_eq!(ring, [1, 2]);
+}
+
 pub(crate) async fn expect_holds_or_names_the_last(open: impl AsyncFn(&Options) -> Subject) {
     let subject = open(&Options::default()).await;
     let expecting = |expect| Draft { expect: Some(expect), ..draft(&["a"], 0) };

@@ -18,6 +18,8 @@ pub struct TokenRequest {
     pub subscribe: Vec<TopicPattern>,
     /// The `publish` claim.
     pub publish: Vec<TopicPattern>,
+    /// The `scopes` claim.
+    pub scopes: Vec<String>,
     /// For how long the token is good; `None`: for ever.
     pub ttl: Option<Duration>,
     /// What signs it.
@@ -34,6 +36,8 @@ struct Claims<'a> {
     subscribe: &'a [TopicPattern],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     publish: &'a [TopicPattern],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    scopes: &'a [String],
 }
 
 impl TokenRequest {
@@ -53,6 +57,7 @@ impl TokenRequest {
             exp: self.ttl.map(|ttl| iat.saturating_add(ttl.as_secs())),
             subscribe: &self.subscribe,
             publish: &self.publish,
+            scopes: &self.scopes,
         };
         let key = EncodingKey::from_secret(self.secret.expose().as_bytes());
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)

@@ -255,6 +255,7 @@ async fn claims_nested_deep_are_refused() {
 #[tokio::test]
 async fn what_gateway_token_prints_is_accepted() {
     let request = TokenRequest {
+        scopes: Vec::new(),
         user: "alice".to_owned(),
         subscribe: vec!["room:*".parse().unwrap(), "job:7".parse().unwrap()],
         publish: vec!["room:1".parse().unwrap()],

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::LogFormat;
 use crate::origin::Origin;
+use crate::redact::Rule;
 use crate::secret::Secret;
 
 /// Everything that can be typed after `gateway`.
@@ -181,6 +182,10 @@ pub(super) struct AccessArgs {
         value_parser = origin
     )]
     pub(super) allow_origins: Vec<Origin>,
+    /// Part of an event's data that only clients whose token has the scope see, such as `job:*=/cost,staff`; without a scope
+    /// no client does; repeatable
+    #[arg(long, env = "GATEWAY_REDACT", value_name = "TOPICS=POINTER,SCOPE", value_delimiter = ';', value_parser = rule)]
+    pub(super) redact: Vec<Rule>,
     /// Proxy whose X-Forwarded-* or Forwarded headers are believed: an address or a CIDR; repeatable
     #[arg(
         long = "trusted-proxy",
@@ -225,9 +230,18 @@ pub(super) struct LimitArgs {
     /// Connections of one address; 0: no limit
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS_PER_IP", value_name = "N", default_value_t = 0)]
     pub(super) max_connections_per_ip: u32,
-    /// Commands of one user in a minute; 0: no limit
+    /// Commands of one user in a minute, publishing left out; 0: no limit
     #[arg(long, env = "GATEWAY_COMMANDS_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(super) commands_per_minute: u32,
+    /// Events that one user may publish in a minute; 0: no limit
+    #[arg(long, env = "GATEWAY_PUBLISHES_PER_MINUTE", value_name = "N", default_value_t = 60)]
+    pub(super) publishes_per_minute: u32,
+    /// Ephemeral events of one user in a second, and batches with them to one reader; 0: no limit
+    #[arg(long, env = "GATEWAY_EPHEMERALS_PER_SECOND", value_name = "N", default_value_t = 10)]
+    pub(super) ephemerals_per_second: u32,
+    /// Seconds for which somebody who left a topic is still listed, as offline
+    #[arg(long, env = "GATEWAY_PRESENCE_TTL_SECONDS", value_name = "N", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(0..=2_592_000))]
+    pub(super) presence_ttl_seconds: u64,
     /// Seconds in which the head of a request must arrive
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT_SECONDS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) head_timeout_seconds: u64,
@@ -275,6 +289,9 @@ pub(super) struct TokenArgs {
     /// Topic that the user may publish to, exact or with a trailing `*`; repeatable
     #[arg(long, env = "GATEWAY_PUBLISH", value_name = "T", value_delimiter = ',')]
     pub(super) publish: Vec<String>,
+    /// Scope that shows what --redact hides; repeatable
+    #[arg(long = "scope", env = "GATEWAY_SCOPE", value_name = "S", value_delimiter = ',')]
+    pub(super) scopes: Vec<String>,
     /// Seconds for which the token is good; 0: for ever
     #[arg(long, env = "GATEWAY_TTL_SECONDS", value_name = "N", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(0..=3_153_600_000))]
     pub(super) ttl_seconds: u64,
@@ -284,6 +301,10 @@ pub(super) struct TokenArgs {
 }
 
 fn origin(text: &str) -> Result<Origin, crate::origin::OriginError> {
+    text.trim().parse()
+}
+
+fn rule(text: &str) -> Result<Rule, crate::redact::RuleError> {
     text.trim().parse()
 }
 

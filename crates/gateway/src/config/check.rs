@@ -12,6 +12,7 @@ use super::args::{
 use super::{Config, ConfigError, Limits, Logs, StoreConfig, Streams};
 use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
+use crate::redact::Rule;
 use crate::secret::Secret;
 use crate::telemetry;
 
@@ -37,6 +38,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
         },
         allow_origins: typed.access.allow_origins,
         trusted_proxies: TrustedProxies::new(typed.access.trusted_proxies),
+        redact: redact(typed.access.redact)?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,
@@ -54,7 +56,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
     }
     let database_url =
         given(typed.store.database_url.clone(), Secret::is_empty).or_else(|| environment("DATABASE_URL"));
-    let AccessArgs { allow_origins, trusted_proxies } = typed.access;
+    let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
     Ok(Config {
         dev: false,
         listen,
@@ -64,6 +66,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
         auth: keys(typed.keys)?,
         allow_origins,
         trusted_proxies: TrustedProxies::new(trusted_proxies),
+        redact: redact(rules)?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,
@@ -86,6 +89,7 @@ pub(super) fn token(typed: TokenArgs) -> Result<TokenRequest, ConfigError> {
         user: typed.user,
         subscribe: patterns("--subscribe", typed.subscribe)?,
         publish: patterns("--publish", typed.publish)?,
+        scopes: typed.scopes,
         ttl: (typed.ttl_seconds > 0).then(|| Duration::from_secs(typed.ttl_seconds)),
         secret: typed.jwt_secret,
     })
@@ -180,6 +184,13 @@ fn keys(typed: KeyArgs) -> Result<AuthConfig, ConfigError> {
     Ok(auth)
 }
 
+fn redact(rules: Vec<Rule>) -> Result<Vec<Rule>, ConfigError> {
+    if rules.len() > Rule::MAX {
+        return Err(ConfigError::new(format!("--redact: at most {} rules", Rule::MAX)));
+    }
+    Ok(rules)
+}
+
 fn secret_in(path: &PathBuf) -> Result<Secret, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::new(format!("--jwt-secret-file {}: {error}", path.display())))?;
@@ -205,6 +216,9 @@ fn limits(typed: &LimitArgs) -> Limits {
         connections_per_user_max: limit(typed.max_connections_per_user),
         connections_per_ip_max: limit(typed.max_connections_per_ip),
         commands_per_minute: (typed.commands_per_minute > 0).then_some(typed.commands_per_minute),
+        publishes_per_minute: (typed.publishes_per_minute > 0).then_some(typed.publishes_per_minute),
+        ephemerals_per_second: (typed.ephemerals_per_second > 0).then_some(typed.ephemerals_per_second),
+        presence_ttl: Duration::from_secs(typed.presence_ttl_seconds),
         head_timeout: Duration::from_secs(typed.head_timeout_seconds),
         body_timeout: Duration::from_secs(typed.body_timeout_seconds),
     }

@@ -19,6 +19,7 @@ use clap::error::ErrorKind;
 use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, TokenRequest};
 use crate::origin::Origin;
+use crate::redact::Rule;
 use crate::secret::Secret;
 
 /// What the user asked the program to do.
@@ -79,6 +80,8 @@ pub struct Config {
     pub allow_origins: Vec<Origin>,
     /// Whose `X-Forwarded-*` and `Forwarded` headers are believed.
     pub trusted_proxies: TrustedProxies,
+    /// What of an event not everybody may see.
+    pub redact: Vec<Rule>,
     /// What one client, topic or request may take.
     pub limits: Limits,
     /// How streams live and end.
@@ -169,8 +172,14 @@ pub struct Limits {
     pub connections_per_user_max: Option<usize>,
     /// Connections of one address.
     pub connections_per_ip_max: Option<usize>,
-    /// Commands of one user in a minute.
+    /// Commands of one user in a minute, publishing left out.
     pub commands_per_minute: Option<u32>,
+    /// Events that one user may publish in a minute.
+    pub publishes_per_minute: Option<u32>,
+    /// Ephemeral events of one user in a second, and batches with them to one reader.
+    pub ephemerals_per_second: Option<u32>,
+    /// For how long somebody who left a topic is still listed.
+    pub presence_ttl: Duration,
     /// In which the head of a request must arrive.
     pub head_timeout: Duration,
     /// In which the body of a request must arrive.

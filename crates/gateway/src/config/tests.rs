@@ -50,6 +50,9 @@ fn defaults_are_those_of_the_protocol() {
             connections_per_user_max: Some(20),
             connections_per_ip_max: None,
             commands_per_minute: Some(60),
+            publishes_per_minute: Some(60),
+            ephemerals_per_second: Some(10),
+            presence_ttl: Duration::from_secs(1800),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
         }

@@ -12,10 +12,10 @@ const BINARY = process.env.GATEWAY_BIN ?? join(TARGET, 'debug/gateway');
 const START_MS = 30_000;
 
 export class Gateway {
-  /** `listen` is an address to take; the default is a free port. */
-  static async start(listen = '127.0.0.1:0') {
+  /** `listen` is an address to take; the default is a free port. `options` are for the command line. */
+  static async start(listen = '127.0.0.1:0', options = []) {
     if (!existsSync(BINARY)) throw new Error(`no gateway at ${BINARY}: build it with \`cargo build -p gateway\` or set GATEWAY_BIN`);
-    const child = spawn(BINARY, ['dev', '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(BINARY, ['dev', '--listen', listen, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
     process.once('exit', () => child.kill('SIGKILL'));
     const gateway = new Gateway(child);
     gateway.origin = await gateway.ready();

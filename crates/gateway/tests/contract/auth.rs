@@ -208,6 +208,71 @@ async fn send_refreshes_the_token_of_a_stream_and_drops_its_topics() {
 }
 
 #[tokio::test]
+async fn a_smaller_grant_drops_topics_on_every_connection_of_the_session() {
+    let gateway = Gateway::serve(&[]).await;
+    let large = token("alice", &["--subscribe", "room:*"]);
+    let small = token("alice", &["--subscribe", "room:1"]);
+    for over in 0..2 {
+        let query = format!("token={large}&topics=room:1,room:2");
+        let mut older = Ws::open(gateway.address, &query).await;
+        let hello = older.batch().await;
+        let query = format!("{query}&session={}", hello["hello"]["session"].as_str().unwrap());
+        let mut newer = Ws::open(gateway.address, &query).await;
+        newer.batch().await;
+        let mut sse = Sse::open(gateway.address, &query).await;
+        sse.batch().await.unwrap();
+        let mut sockets = [older, newer];
+        sockets[over].command(json!({"id": 1, "op": "auth", "token": small})).await;
+        assert_eq!(sockets[over].reply().await["ok"]["user"], "alice");
+        gateway.publish(json!({"topic": "room:2", "type": "t", "data": "secret"})).await;
+        let seq = gateway.publish(json!({"topic": "room:1", "type": "t", "data": 1})).await;
+        for ws in &mut sockets {
+            let batch = loop {
+                let batch = ws.batch().await;
+                if !seqs(&batch).is_empty() {
+                    break batch;
+                }
+            };
+            assert_eq!(seqs(&batch), [seq], "auth over connection {over}");
+            ws.command(json!({"id": 2, "op": "subscribe", "topics": ["room:2"]})).await;
+            assert_eq!(ws.reply().await["error"]["code"], "forbidden", "auth over connection {over}");
+        }
+        assert_eq!(seqs(&sse.events().await), [seq], "auth over connection {over}");
+    }
+}
+
+#[tokio::test]
+async fn send_refreshes_the_grant_of_a_websockets_own_commands() {
+    let gateway = Gateway::serve(&[]).await;
+    let large = token("alice", &["--subscribe", "room:*", "--publish", "room:*"]);
+    let small = token("alice", &["--subscribe", "room:1", "--publish", "room:1"]);
+    let mut ws = Ws::open(gateway.address, &format!("token={large}")).await;
+    let session = ws.batch().await["hello"]["session"].as_str().unwrap().to_owned();
+    let send = async |token: &str, command: serde_json::Value| {
+        let bearer = format!("Bearer {token}");
+        let target = format!("/v1/send?session={session}");
+        let headers = [("Authorization", bearer.as_str())];
+        crate::support::post(gateway.address, &target, &headers, &command.to_string()).await.json()
+    };
+    let commands = [
+        json!({"id": 2, "op": "subscribe", "topics": ["room:2"]}),
+        json!({"id": 3, "op": "publish", "topic": "room:2", "type": "t", "data": 1}),
+        json!({"id": 4, "op": "presence", "topic": "room:2", "status": "online"}),
+    ];
+    for (token, allowed) in [(&small, false), (&large, true), (&small, false)] {
+        let renewed = send(&large, json!({"id": 1, "op": "auth", "token": token})).await;
+        assert_eq!(renewed["ok"]["user"], "alice");
+        for command in &commands {
+            ws.command(command.clone()).await;
+            let reply = ws.reply().await;
+            assert_eq!(reply.get("error").is_none(), allowed, "{command}: {reply}");
+        }
+    }
+    let publish = send(&large, commands[1].clone()).await;
+    assert_eq!(publish.get("error"), None, "what a request may do is what its own token allows: {publish}");
+}
+
+#[tokio::test]
 async fn the_user_parameter_is_for_gateway_dev_alone() {
     let dev = Gateway::dev().await;
     assert_eq!(get(dev.address, "/v1/poll?user=alice").await.json()["hello"]["user"], "alice");

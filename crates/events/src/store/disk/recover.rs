@@ -261,8 +261,8 @@ fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, En
         }
         stamp = stamp.max(entry.stamp);
         chunks.push(seq, frame.len(), event.time_ms);
-        for topic in &event.draft.topics {
-            lasts.insert(topic.clone(), (number, event.time_ms));
+        if !event.draft.is_aside() {
+            lasts.extend(event.draft.topics.iter().map(|topic| (topic.clone(), (number, event.time_ms))));
         }
         if let Some(token) = &event.draft.once {
             let cursor = Cursor { epoch: entry.epoch, seq: number };

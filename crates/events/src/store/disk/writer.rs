@@ -162,8 +162,9 @@ impl Writer {
         if let Some(seq) = seq {
             let frame = Entry::seal(self.state.stamp, epoch, seq, batch.now_ms, &draft);
             batch.frames.push((seq.number(), frame));
-            for topic in &draft.topics {
-                batch.lasts.insert(topic.clone(), seq);
+            // `expect` does not see what is kept apart.
+            if !draft.is_aside() {
+                batch.lasts.extend(draft.topics.iter().map(|topic| (topic.clone(), seq)));
             }
         } else {
             batch.tokens.extend(draft.once.clone());

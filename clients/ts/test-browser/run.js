@@ -1,0 +1,49 @@
+// The matrix: every path, one table, and what has to hold on each.
+// `node test-browser/run.js [--short] [words of a path's name]`
+
+import { Gateway } from './gateway.js'
+import { measure } from './measure.js'
+import { launch } from './page.js'
+import { paths } from './paths.js'
+import { table } from './table.js'
+import { wrong } from './verdict.js'
+
+const [mode, ...words] = process.argv[2] === '--short' ? process.argv.slice(2) : ['', ...process.argv.slice(2)]
+const chosen = paths.filter(({ name, short }) => (!mode || short) && words.every((word) => name.includes(word)))
+/** So many at a time: the machine is part of what is measured. */
+const ABREAST = Number(process.env.MATRIX_ABREAST ?? 4)
+
+async function through(browser, shared, path, index) {
+  let way
+  try {
+    way = await path.open(shared)
+    const details = { ...path, ...way, user: `matrix-${index}` }
+    const figures = await measure(browser, way.gateway ?? shared, details)
+    return { path, figures, wrong: wrong(path, figures) }
+  } catch (error) {
+    return { path, figures: null, wrong: [String(error.stack ?? error)] }
+  } finally {
+    await way?.close()
+  }
+}
+
+const startedAt = Date.now()
+const gateway = await Gateway.start()
+const browser = await launch()
+const results = []
+const waiting = [...chosen.entries()]
+async function work() {
+  for (let next = waiting.shift(); next; next = waiting.shift()) {
+    const [index, path] = next
+    results[index] = await through(browser, gateway, path, index)
+  }
+}
+await Promise.all(Array.from({ length: ABREAST }, work))
+await browser.close()
+await gateway.stop()
+
+console.log(table(results))
+console.log(`\n${results.length} paths in ${Math.round((Date.now() - startedAt) / 1000)} s, ${ABREAST} at a time`)
+const failures = results.flatMap(({ path, wrong }) => wrong.map((what) => `${path.name}: ${what}`))
+for (const failure of failures) console.error(failure)
+process.exitCode = failures.length ? 1 : 0

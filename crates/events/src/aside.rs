@@ -1,0 +1,188 @@
+//! What a topic keeps beside its ring: events of which only the latest of each key matters.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::ring::Bounds;
+use crate::{Event, Seq};
+
+/// The latest event of each key, in the order of their seqs.
+///
+/// A replaced event is no loss: whoever has not seen it gets the one that replaced it. Only what leaves because there
+/// is too much of it, or because it is too old, raises the floor.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    events: BTreeMap<Seq, Arc<Event>>,
+    /// Where the latest event of a key stands.
+    latest: HashMap<Box<[u8]>, Seq>,
+    floor: Seq,
+    last: Seq,
+    cost_bytes: usize,
+}
+
+impl Aside {
+    /// How many keys one topic keeps.
+    const KEYS_MAX: usize = 10_000;
+
+    pub(crate) fn floor(&self) -> Seq {
+        self.floor
+    }
+
+    pub(crate) fn last(&self) -> Seq {
+        self.last
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(crate) fn cost_bytes(&self) -> usize {
+        self.cost_bytes
+    }
+
+    /// Appends an event in the place of the one with its key. Returns how many others had to leave.
+    pub(crate) fn push(&mut self, event: Arc<Event>, bounds: &Bounds) -> u64 {
+        let seq = event.seq().unwrap_or_default();
+        self.last = seq;
+        self.cost_bytes += Self::cost_of(&event);
+        let before = self.latest.insert(event.key().into(), seq);
+        if let Some(old) = before.and_then(|seq| self.events.remove(&seq)) {
+            self.cost_bytes -= Self::cost_of(&old);
+        }
+        self.events.insert(seq, event);
+        let mut evicted = 0;
+        while self.len() > Self::KEYS_MAX || (self.cost_bytes > bounds.bytes_max && self.len() > 1) {
+            self.evict_oldest();
+            evicted += 1;
+        }
+        evicted
+    }
+
+    /// Drops what was applied before `oldest_us`. Returns how many.
+    pub(crate) fn evict_aged(&mut self, oldest_us: u64) -> u64 {
+        let mut evicted = 0;
+        while self.events.first_key_value().is_some_and(|(_, event)| event.applied_us() < oldest_us) {
+            self.evict_oldest();
+            evicted += 1;
+        }
+        evicted
+    }
+
+    /// Drops the oldest event, and the floor rises to it. `false` if there is none.
+    pub(crate) fn evict_oldest(&mut self) -> bool {
+        let Some((seq, event)) = self.events.pop_first() else { return false };
+        self.forget(&event);
+        self.floor = self.floor.max(seq);
+        true
+    }
+
+    /// What lies at or below `floor` can no longer be vouched for.
+    pub(crate) fn raise_floor(&mut self, floor: Seq) {
+        while self.events.first_key_value().is_some_and(|(seq, _)| *seq <= floor) {
+            self.evict_oldest();
+        }
+        self.floor = self.floor.max(floor);
+    }
+
+    /// Drops every event above `to`: it never became history. What such an event had replaced is gone with it, so
+    /// nothing before is vouched for either.
+    pub(crate) fn truncate(&mut self, to: Seq) {
+        if self.last <= to {
+            return;
+        }
+        for (_, event) in self.events.split_off(&to.next()) {
+            self.forget(&event);
+        }
+        self.last = to;
+        self.floor = to;
+    }
+
+    /// The events with a seq in (`after`, `up_to`], oldest first.
+    pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Arc<Event>> {
+        // With `up_to` below `after`, as a mere check asks, the range is empty.
+        self.events
+            .range(after.next()..)
+            .map(|(_, event)| event)
+            .take_while(move |event| event.seq() <= Some(up_to))
+    }
+
+    fn forget(&mut self, event: &Event) {
+        self.cost_bytes -= Self::cost_of(event);
+        self.latest.remove(event.key());
+    }
+
+    /// The key is kept a second time, and both maps have a place for the event.
+    fn cost_of(event: &Event) -> usize {
+        event.cost_bytes() + event.key().len() + 64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+    use crate::{Data, Draft, Topics};
+
+    const BOUNDS: Bounds = Bounds { events_max: 2, bytes_max: 1 << 30, age_us_max: 100 };
+
+    fn event(seq: u64, kind: &str, key: &str) -> Arc<Event> {
+        let draft = Draft {
+            topics: Topics::one("room:1".parse().unwrap()),
+            kind: kind.parse().unwrap(),
+            data: Data::null(),
+            key: Some(key.parse().unwrap()),
+            id: None,
+            once: None,
+            ttl_ms: None,
+            ephemeral: false,
+            expect: None,
+        };
+        Arc::new(Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Stamp::new(0), seq))
+    }
+
+    fn seqs(aside: &Aside, after: u64) -> Vec<u64> {
+        aside.range(Seq::new(after).unwrap(), Seq::MAX).map(|event| event.seq().unwrap().number()).collect()
+    }
+
+    #[test]
+    fn the_latest_of_a_key_is_kept_whatever_its_type() {
+        let mut aside = Aside::default();
+        for (seq, kind, key) in
+            [(1, "presence.join", "a"), (2, "presence.join", "b"), (5, "presence.leave", "a")]
+        {
+            assert_eq!(aside.push(event(seq, kind, key), &BOUNDS), 0);
+        }
+        assert_eq!(seqs(&aside, 0), [2, 5]);
+        assert_eq!(seqs(&aside, 2), [5]);
+        assert_eq!(aside.floor(), Seq::ZERO, "what was replaced is no loss");
+        assert_eq!(aside.range(Seq::new(1).unwrap(), Seq::ZERO).count(), 0);
+    }
+
+    #[test]
+    fn what_has_to_leave_raises_the_floor() {
+        let mut aside = Aside::default();
+        for seq in 1..=Aside::KEYS_MAX as u64 {
+            aside.push(event(seq, "presence.join", &format!("u{seq}")), &BOUNDS);
+        }
+        assert_eq!((aside.len(), aside.floor()), (Aside::KEYS_MAX, Seq::ZERO));
+        assert_eq!(aside.push(event(20_000, "presence.join", "late"), &BOUNDS), 1);
+        assert_eq!((aside.len(), aside.floor().number()), (Aside::KEYS_MAX, 1));
+        assert_eq!(aside.evict_aged(4), 2);
+        assert_eq!(aside.floor().number(), 3);
+        while aside.evict_oldest() {}
+        assert_eq!((aside.cost_bytes(), aside.latest.len(), aside.floor().number()), (0, 0, 20_000));
+    }
+
+    #[test]
+    fn a_truncated_history_vouches_for_nothing_before() {
+        let mut aside = Aside::default();
+        for (seq, key) in [(1, "a"), (2, "b"), (3, "a")] {
+            aside.push(event(seq, "presence.join", key), &BOUNDS);
+        }
+        aside.truncate(Seq::new(2).unwrap());
+        assert_eq!((seqs(&aside, 0), aside.floor().number()), (vec![2], 2));
+        aside.truncate(Seq::new(2).unwrap());
+        aside.push(event(3, "presence.join", "a"), &BOUNDS);
+        assert_eq!(seqs(&aside, 0), [2, 3]);
+    }
+}

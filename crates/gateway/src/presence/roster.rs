@@ -1,0 +1,481 @@
+//! The members of one topic: pure, with the time passed in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use events::{Data, Topic};
+use serde::{Serialize, Serializer};
+
+/// How present somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Status {
+    /// Not there.
+    Offline,
+    /// There, but not looking.
+    Away,
+    /// There.
+    Online,
+}
+
+impl Status {
+    /// The word on the wire.
+    #[must_use]
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Away => "away",
+            Self::Online => "online",
+        }
+    }
+
+    /// The status of this name.
+    #[must_use]
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        [Self::Offline, Self::Away, Self::Online].into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What the topic's sessions are told of one user.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// The topic.
+    pub topic: Topic,
+    /// Who.
+    pub user: Arc<str>,
+    /// What happened.
+    pub kind: Kind,
+    /// What the user is now.
+    pub status: Status,
+    /// JSON that the user shows.
+    pub info: Data,
+    /// How many members there are now, those who are offline left out.
+    pub count: usize,
+    /// When the user came, milliseconds since 1970.
+    pub since_ms: u64,
+    /// When the user was last there, milliseconds since 1970.
+    pub last_seen_ms: u64,
+    /// What they were told before; for an undo.
+    before: Option<(Status, u64)>,
+}
+
+/// What happened to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Came.
+    Join,
+    /// Has another status or info.
+    Update,
+    /// Went.
+    Leave,
+}
+
+/// One member as `GET /v1/presence` lists it.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    /// Who.
+    pub user: Arc<str>,
+    /// How present.
+    pub status: Status,
+    /// JSON that the user shows.
+    pub info: Data,
+    /// When the user came, milliseconds since 1970.
+    pub since_ms: u64,
+    /// When the user was last there, milliseconds since 1970.
+    pub last_seen_ms: u64,
+    /// How many sessions make the user a member.
+    pub sessions: usize,
+}
+
+/// The members of one topic, and those who left and are still listed.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    members: HashMap<Arc<str>, Member>,
+    /// Members that are not offline.
+    present: usize,
+    /// Members that the topic's sessions believe to be present.
+    told: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    sessions: Vec<Session>,
+    info: Data,
+    since_ms: u64,
+    last_seen_ms: u64,
+    /// Counts what `info` has been.
+    version: u64,
+    /// Of one who was here before this process: holds the place until the sessions had time to come back.
+    held: Option<Status>,
+    /// What the topic's sessions have been told: the status, and which `info`. `None`: not there.
+    told: Option<(Status, u64)>,
+    /// Waits to be told.
+    is_changed: bool,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: Arc<str>,
+    status: Status,
+    is_connected: bool,
+}
+
+/// What a change of the roster leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effect {
+    /// Somebody has to be told, and was not waiting to be already.
+    pub changed: bool,
+    /// The user's last session has left.
+    pub left: bool,
+}
+
+impl Member {
+    fn status(&self) -> Status {
+        let best = self.sessions.iter().map(|session| session.status).max();
+        best.or(self.held).unwrap_or(Status::Offline)
+    }
+
+    fn new(info: Data, now_ms: u64) -> Self {
+        Self {
+            sessions: Vec::new(),
+            info,
+            since_ms: now_ms,
+            last_seen_ms: now_ms,
+            version: 0,
+            held: None,
+            told: None,
+            is_changed: false,
+        }
+    }
+}
+
+impl Roster {
+    /// How many members are not offline.
+    #[must_use]
+    pub(crate) fn present(&self) -> usize {
+        self.present
+    }
+
+    /// Whether nobody is listed.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// A session makes its user a member, or shows something else. `status` is not offline.
+    pub(crate) fn join(
+        &mut self,
+        user: &Arc<str>,
+        session: &Arc<str>,
+        status: Status,
+        info: Data,
+        now_ms: u64,
+    ) -> Effect {
+        self.change(user, now_ms, Some(&info), |member| {
+            if member.info != info {
+                member.info = info.clone();
+                member.version += 1;
+            }
+            match member.sessions.iter_mut().find(|known| known.id == *session) {
+                Some(known) => (known.status, known.is_connected) = (status, true),
+                None => member.sessions.push(Session { id: Arc::clone(session), status, is_connected: true }),
+            }
+        })
+    }
+
+    /// A session is a member no more.
+    pub(crate) fn leave(&mut self, user: &Arc<str>, session: &str, now_ms: u64) -> Effect {
+        self.change(user, now_ms, None, |member| member.sessions.retain(|known| &*known.id != session))
+    }
+
+    /// A session has a connection, or none for now.
+    pub(crate) fn connect(&mut self, user: &Arc<str>, session: &str, is_connected: bool, now_ms: u64) {
+        self.change(user, now_ms, None, |member| {
+            let known = member.sessions.iter_mut().find(|known| &*known.id == session);
+            known.into_iter().for_each(|known| known.is_connected = is_connected);
+        });
+    }
+
+    /// Somebody who was here before this process: present until [`Roster::release`], or listed as offline.
+    pub(crate) fn restore(
+        &mut self,
+        user: &Arc<str>,
+        status: Status,
+        info: Data,
+        since_ms: u64,
+        last_seen_ms: u64,
+    ) {
+        let held = (status != Status::Offline).then_some(status);
+        let told = held.map(|status| (status, 0));
+        let member = Member { held, told, last_seen_ms, ..Member::new(info, since_ms) };
+        if self.members.insert(Arc::clone(user), member).is_none() && told.is_some() {
+            self.present += 1;
+            self.told += 1;
+        }
+    }
+
+    /// The place of one who was here before this process is held no longer.
+    pub(crate) fn release(&mut self, user: &Arc<str>) -> Effect {
+        let last_seen_ms = self.members.get(user).map_or(0, |member| member.last_seen_ms);
+        self.change(user, last_seen_ms, None, |member| member.held = None)
+    }
+
+    fn change(
+        &mut self,
+        user: &Arc<str>,
+        now_ms: u64,
+        joins_with: Option<&Data>,
+        change: impl FnOnce(&mut Member),
+    ) -> Effect {
+        if let Some(info) = joins_with
+            && !self.members.contains_key(user)
+        {
+            self.members.insert(Arc::clone(user), Member::new(info.clone(), now_ms));
+        }
+        let Some(member) = self.members.get_mut(user) else { return Effect::default() };
+        let before = member.status();
+        let was_there = before != Status::Offline;
+        change(member);
+        if !member.sessions.is_empty() {
+            member.held = None;
+        }
+        let after = member.status();
+        let is_there = after != Status::Offline;
+        if is_there || was_there {
+            member.last_seen_ms = member.last_seen_ms.max(now_ms);
+        }
+        match (was_there, is_there) {
+            (false, true) => {
+                self.present += 1;
+                member.since_ms = now_ms;
+            }
+            (true, false) => self.present -= 1,
+            _ => {}
+        }
+        let is_news = member.told != is_there.then_some((after, member.version));
+        let changed = is_news && !member.is_changed;
+        member.is_changed |= is_news;
+        Effect { changed, left: was_there && !is_there }
+    }
+
+    /// What is to be told of a user, if that still differs from what was told last. From now on it counts as told.
+    pub(crate) fn tell(&mut self, topic: &Topic, user: &Arc<str>) -> Option<Told> {
+        let member = self.members.get_mut(user)?;
+        member.is_changed = false;
+        let status = member.status();
+        let now = (status != Status::Offline).then_some((status, member.version));
+        let before = std::mem::replace(&mut member.told, now);
+        let kind = match (before, now) {
+            (None, Some(_)) => Kind::Join,
+            (Some(_), None) => Kind::Leave,
+            (Some(before), Some(now)) if before != now => Kind::Update,
+            _ => return None,
+        };
+        match kind {
+            Kind::Join => self.told += 1,
+            Kind::Leave => self.told -= 1,
+            Kind::Update => {}
+        }
+        Some(Told {
+            topic: topic.clone(),
+            user: Arc::clone(user),
+            kind,
+            status,
+            info: member.info.clone(),
+            count: self.told,
+            since_ms: member.since_ms,
+            last_seen_ms: member.last_seen_ms,
+            before,
+        })
+    }
+
+    /// The topic's sessions could not be told. Says whether that has to be tried again.
+    pub(crate) fn untell(&mut self, told: &Told) -> bool {
+        let Some(member) = self.members.get_mut(&told.user) else { return false };
+        member.told = told.before;
+        match told.kind {
+            Kind::Join => self.told -= 1,
+            Kind::Leave => self.told += 1,
+            Kind::Update => {}
+        }
+        !std::mem::replace(&mut member.is_changed, true)
+    }
+
+    /// Forgets somebody who has been offline since before `left_before_ms` and of whom everyone has been told.
+    /// `false`: not yet.
+    pub(crate) fn forget(&mut self, user: &Arc<str>, left_before_ms: u64) -> bool {
+        let Some(member) = self.members.get(user) else { return true };
+        if member.status() != Status::Offline || member.last_seen_ms > left_before_ms {
+            // Came back since; when that ends there will be another moment to forget.
+            return true;
+        }
+        if member.is_changed || member.told.is_some() {
+            return false;
+        }
+        self.members.remove(user);
+        true
+    }
+
+    /// Everybody listed, in the order in which they came, as many as `members_max`.
+    #[must_use]
+    pub(crate) fn list(&self, members_max: usize, now_ms: u64) -> Vec<Listed> {
+        let mut members: Vec<(&Arc<str>, &Member)> = self.members.iter().collect();
+        members.sort_unstable_by_key(|(user, member)| (member.since_ms, *user));
+        members.truncate(members_max);
+        let listed = |(user, member): (&Arc<str>, &Member)| Listed {
+            user: Arc::clone(user),
+            status: member.status(),
+            info: member.info.clone(),
+            since_ms: member.since_ms,
+            last_seen_ms: if member.sessions.iter().any(|session| session.is_connected) {
+                now_ms
+            } else {
+                member.last_seen_ms
+            },
+            sessions: member.sessions.len(),
+        };
+        members.into_iter().map(listed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn info(value: &serde_json::Value) -> Data {
+        Data::from_value(value).unwrap()
+    }
+
+    struct Room {
+        roster: Roster,
+        topic: Topic,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            Self { roster: Roster::default(), topic: "room:1".parse().unwrap() }
+        }
+
+        fn join(&mut self, user: &str, session: &str, status: Status, now_ms: u64) -> Effect {
+            self.roster.join(&user.into(), &session.into(), status, info(&json!({"of": user})), now_ms)
+        }
+
+        fn leave(&mut self, user: &str, session: &str, now_ms: u64) -> Effect {
+            self.roster.leave(&user.into(), session, now_ms)
+        }
+
+        fn tell(&mut self, user: &str) -> Option<(Kind, Status, usize)> {
+            let told = self.roster.tell(&self.topic, &user.into())?;
+            Some((told.kind, told.status, told.count))
+        }
+
+        fn status(&self, user: &str) -> Option<(Status, usize)> {
+            let listed = self.roster.list(10, 0).into_iter().find(|listed| &*listed.user == user)?;
+            Some((listed.status, listed.sessions))
+        }
+    }
+
+    #[test]
+    fn one_member_however_many_sessions() {
+        let mut room = Room::new();
+        assert_eq!(room.join("a", "1", Status::Away, 10), Effect { changed: true, left: false });
+        assert_eq!(room.tell("a"), Some((Kind::Join, Status::Away, 1)));
+        room.join("a", "2", Status::Online, 20);
+        assert_eq!(room.tell("a"), Some((Kind::Update, Status::Online, 1)), "the best of both");
+        assert_eq!(room.status("a"), Some((Status::Online, 2)));
+        assert_eq!(room.leave("a", "1", 30), Effect::default(), "the other is still there");
+        assert_eq!(room.tell("a"), None);
+        assert_eq!(room.leave("a", "2", 40), Effect { changed: true, left: true });
+        assert_eq!(room.tell("a"), Some((Kind::Leave, Status::Offline, 0)));
+        assert_eq!(room.roster.present(), 0);
+        let listed = &room.roster.list(10, 99)[0];
+        assert_eq!((listed.since_ms, listed.last_seen_ms, listed.sessions), (10, 40, 0));
+    }
+
+    #[test]
+    fn counts_follow_the_order_in_which_it_is_told() {
+        let mut room = Room::new();
+        for user in ["a", "b", "c"] {
+            room.join(user, "s", Status::Online, 1);
+        }
+        room.leave("b", "s", 2);
+        assert_eq!(room.roster.present(), 2);
+        assert_eq!(room.tell("a"), Some((Kind::Join, Status::Online, 1)));
+        assert_eq!(room.tell("b"), None, "came and went before anyone was told");
+        assert_eq!(room.tell("c"), Some((Kind::Join, Status::Online, 2)));
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later() {
+        let mut room = Room::new();
+        room.join("a", "s", Status::Online, 1);
+        let told = room.roster.tell(&room.topic.clone(), &"a".into()).unwrap();
+        assert!(room.roster.untell(&told));
+        assert_eq!(room.leave("a", "s", 2), Effect { changed: false, left: true });
+        assert_eq!(room.tell("a"), None, "nobody ever knew");
+        room.join("a", "s", Status::Online, 3);
+        assert_eq!(room.tell("a"), Some((Kind::Join, Status::Online, 1)));
+    }
+
+    #[test]
+    fn another_info_is_an_update_and_the_same_is_nothing() {
+        let mut room = Room::new();
+        room.join("a", "s", Status::Online, 1);
+        room.tell("a");
+        assert_eq!(room.join("a", "s", Status::Online, 2), Effect::default());
+        room.roster.join(&"a".into(), &"s".into(), Status::Online, info(&json!(2)), 3);
+        assert_eq!(room.tell("a"), Some((Kind::Update, Status::Online, 1)));
+        assert_eq!(room.roster.list(1, 0)[0].info, info(&json!(2)));
+    }
+
+    #[test]
+    fn who_is_offline_is_forgotten_in_time() {
+        let mut room = Room::new();
+        let a: Arc<str> = "a".into();
+        room.join("a", "s", Status::Online, 1);
+        room.tell("a");
+        assert!(room.roster.forget(&a, 100), "who is there is another matter");
+        room.leave("a", "s", 50);
+        assert!(!room.roster.forget(&a, 100), "somebody has to be told first");
+        room.tell("a");
+        assert!(room.roster.forget(&a, 49));
+        assert!(!room.roster.is_empty());
+        assert!(room.roster.forget(&a, 50));
+        assert!(room.roster.is_empty());
+    }
+
+    #[test]
+    fn last_seen_is_now_while_connected() {
+        let mut room = Room::new();
+        room.join("a", "s", Status::Online, 10);
+        assert_eq!(room.roster.list(1, 70)[0].last_seen_ms, 70);
+        room.roster.connect(&"a".into(), "s", false, 80);
+        assert_eq!(room.roster.list(1, 85)[0].last_seen_ms, 80);
+        assert_eq!(room.status("a"), Some((Status::Online, 1)), "its place is held");
+        room.roster.connect(&"a".into(), "s", true, 88);
+        assert_eq!(room.roster.list(1, 95)[0].last_seen_ms, 95);
+    }
+
+    #[test]
+    fn a_restart_holds_the_places_for_a_while() {
+        let mut room = Room::new();
+        for (user, status) in [("a", Status::Online), ("b", Status::Away), ("c", Status::Offline)] {
+            room.roster.restore(&user.into(), status, info(&json!(null)), 1, 5);
+        }
+        assert_eq!(room.roster.present(), 2);
+        room.roster.join(&"a".into(), &"s".into(), Status::Online, info(&json!(null)), 10);
+        assert_eq!(room.tell("a"), None, "was there, and is there");
+        assert_eq!(room.roster.release(&"a".into()), Effect::default());
+        assert_eq!(room.roster.release(&"b".into()), Effect { changed: true, left: true });
+        assert_eq!(room.tell("b"), Some((Kind::Leave, Status::Offline, 1)));
+        assert_eq!(room.status("c"), Some((Status::Offline, 0)));
+        assert_eq!(room.roster.list(10, 0)[0].since_ms, 1);
+    }
+}
