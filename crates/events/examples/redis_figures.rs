@@ -14,8 +14,13 @@ fn main() {
     let url = std::env::args().nth(1).expect("a URL");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let options =
-            RedisOptions { url, log_name: "figures".to_owned(), wait_replicas: 0, events_max: 100_000 };
+        let options = RedisOptions {
+            url,
+            authorities: None,
+            log_name: "figures".to_owned(),
+            wait_replicas: 0,
+            events_max: 100_000,
+        };
         let open = async || {
             let log = Log::new(&Options::default());
             let started = Instant::now();

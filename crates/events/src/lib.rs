@@ -46,6 +46,6 @@ pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
     Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, Memory, Recovered, Redis, RedisError,
-    RedisOptions, Rejection, Store, Unavailable,
+    RedisOptions, Rejection, Standing, Store, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

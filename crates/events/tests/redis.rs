@@ -19,12 +19,18 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Cursor, Event, Limit, Log, Options, Reader, Redis, RedisOptions, Reset, Start, Store};
+use events::{Cursor, Event, Limit, Located, Log, Options, Reader, Redis, RedisOptions, Reset, Start, Store};
 use server::Server;
 use suite::{Subject, topic};
 
 fn redis_options(url: &str) -> RedisOptions {
-    RedisOptions { url: url.to_owned(), log_name: "log".to_owned(), wait_replicas: 0, events_max: 100_000 }
+    RedisOptions {
+        url: url.to_owned(),
+        authorities: None,
+        log_name: "log".to_owned(),
+        wait_replicas: 0,
+        events_max: 100_000,
+    }
 }
 
 /// A node of its own on these servers, once it has followed the log to its end.
@@ -46,10 +52,10 @@ async fn open(options: &Options) -> Subject {
     node_keeping(&redis_options(&url), options, Box::new(server)).await
 }
 
-/// Waits until the node's log is at `cursor`.
+/// Waits until the node's log has come to `cursor`.
 async fn reach(node: &Subject, cursor: Cursor) {
     for _ in 0..500 {
-        if node.log.tail_cursor() == cursor {
+        if node.log.locate(cursor) == Located::Here(cursor) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -77,6 +83,17 @@ fn read_after(node: &Subject, name: &str, cursor: Cursor) -> Result<Vec<Arc<Even
     let mut out = Vec::new();
     while reader.read(Limit { events: 1000, bytes: 1 << 20 }, &mut out)?.more {}
     Ok(out)
+}
+
+/// Waits until who reads a topic after a cursor is told that something is missing: somebody has to tell of it first.
+async fn told_of_loss(node: &Subject, name: &str, cursor: Cursor) -> Reset {
+    for _ in 0..500 {
+        if let Err(reset) = read_after(node, name, cursor) {
+            return reset;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody was told of what {name} lost");
 }
 
 /// Publishes until it is taken.

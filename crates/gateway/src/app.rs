@@ -110,6 +110,7 @@ impl App {
                 }
                 let options = RedisOptions {
                     url: url.expose().to_owned(),
+                    authorities: None,
                     log_name: log_name.clone(),
                     wait_replicas: *wait_replicas,
                     events_max: limits.log_bytes / EVENT_BYTES_MIN,

@@ -2,29 +2,33 @@
 
 use bytes::Bytes;
 
-use crate::{Data, Draft, Topics};
+use crate::{Data, Draft, Key, Topics};
 
 const TTL: u8 = 1;
 const KEY: u8 = 2;
 const ID: u8 = 4;
 const ONCE: u8 = 8;
 const EPHEMERAL: u8 = 16;
+/// The key is one user's own.
+const OWNER: u8 = 32;
 
 /// Appends the time at which a draft was accepted and the draft; what it expects has been decided and is left out.
 pub(super) fn put_draft(body: &mut Vec<u8>, time_ms: u64, draft: &Draft) {
     body.extend_from_slice(&time_ms.to_le_bytes());
+    let owner = draft.key.as_ref().map(Key::owner).filter(|owner| !owner.is_empty());
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     body.push(
         flag(draft.ttl_ms.is_some(), TTL)
             | flag(draft.key.is_some(), KEY)
             | flag(draft.id.is_some(), ID)
             | flag(draft.once.is_some(), ONCE)
-            | flag(draft.ephemeral, EPHEMERAL),
+            | flag(draft.ephemeral, EPHEMERAL)
+            | flag(owner.is_some(), OWNER),
     );
     body.extend(draft.ttl_ms.iter().flat_map(|ttl_ms| ttl_ms.to_le_bytes()));
     let key = draft.key.as_ref().map(|key| key.as_str());
     let id = draft.id.as_ref().map(|id| id.as_str());
-    for text in [key, id, draft.once.as_deref()].into_iter().flatten() {
+    for text in [key, owner, id, draft.once.as_deref()].into_iter().flatten() {
         put(body, text.as_bytes());
     }
     body.push(u8::try_from(draft.topics.as_slice().len()).unwrap_or(u8::MAX));
@@ -72,7 +76,11 @@ impl<'a> Fields<'a> {
         let flags = self.byte()?;
         let is = |flag: u8| flags & flag != 0;
         let ttl_ms = if is(TTL) { Some(self.number()?) } else { None };
-        let key = if is(KEY) { Some(self.text()?.parse().ok()?) } else { None };
+        let mut key: Option<Key> = if is(KEY) { Some(self.text()?.parse().ok()?) } else { None };
+        if is(OWNER) {
+            let owner = self.text()?;
+            key = key.map(|key| key.owned_by(owner));
+        }
         let id = if is(ID) { Some(self.text()?.parse().ok()?) } else { None };
         let once = if is(ONCE) { Some(self.text()?.into()) } else { None };
         let topics = (0..self.byte()?)

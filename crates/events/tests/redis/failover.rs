@@ -6,7 +6,7 @@ use events::{Located, Reader, RedisOptions, ResetReason, Start};
 
 use super::server::Server;
 use super::suite::{data, draft, once, topic};
-use super::{node, publish_at_last, reach, read_after, redis_options, settle};
+use super::{node, publish_at_last, reach, read_after, redis_options, settle, told_of_loss};
 
 struct Pair {
     master: Server,
@@ -84,8 +84,7 @@ async fn a_lost_tail_is_taken_back_and_told_of() {
         let reset = read_after(node, "b", phantoms[3]).unwrap_err();
         assert_eq!((reset.reason, reset.at), (ResetReason::Epoch, first));
         // Acknowledged and lost: whoever reads the topic is told, even one that has seen none of it.
-        let reset = read_after(node, "a", first).unwrap_err();
-        assert_eq!(reset.reason, ResetReason::Expired);
+        assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
         assert!(read_after(node, "quiet", first).unwrap().is_empty(), "nothing of it was lost");
     }
     let limit = || events::Limit { events: 100, bytes: 1 << 20 };
@@ -154,7 +153,7 @@ async fn with_wait_nothing_is_acknowledged_that_a_replica_lacks() {
     }
     settle(&node).await;
     // This node has seen what was never acknowledged, and cannot know that nobody else was told it is there.
-    assert!(read_after(&node, "a", first).is_err());
+    told_of_loss(&node, "a", first).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,7 +193,7 @@ async fn two_failovers_the_second_to_a_server_that_saw_nothing_of_the_first() {
     servers[1].kill();
     servers[2].cli(&["REPLICAOF", "NO", "ONE"]);
     let last = publish_at_last(&node, draft(&["b"], 3)).await.cursor;
-    reach_past(&node, last).await;
+    reach(&node, last).await;
     for phantom in [lost, lost_too] {
         let located = node.log.locate(phantom);
         assert_eq!(located, Located::Phantom { end: first }, "{phantom}");
@@ -204,17 +203,7 @@ async fn two_failovers_the_second_to_a_server_that_saw_nothing_of_the_first() {
         [3]
     );
     settle(&node).await;
-    assert_eq!(read_after(&node, "a", first).unwrap_err().reason, ResetReason::Expired);
-}
-
-async fn reach_past(node: &super::Subject, cursor: events::Cursor) {
-    for _ in 0..500 {
-        if node.log.locate(cursor) == Located::Here(cursor) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("at {}, not at {cursor}", node.log.tail_cursor());
+    assert_eq!(told_of_loss(&node, "a", first).await.reason, ResetReason::Expired);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,15 +223,15 @@ async fn back_from_a_master_that_never_had_what_the_next_one_has() {
     servers[0].kill();
     servers[1].cli(&["REPLICAOF", "NO", "ONE"]);
     let phantom = publish_at_last(&node, draft(&["c"], 2)).await.cursor;
-    reach_past(&node, phantom).await;
+    reach(&node, phantom).await;
     assert_eq!(node.log.locate(second), Located::Phantom { end: first });
     servers[1].kill();
     servers[2].cli(&["REPLICAOF", "NO", "ONE"]);
     let last = publish_at_last(&node, draft(&["d"], 3)).await.cursor;
-    reach_past(&node, last).await;
+    reach(&node, last).await;
     assert_eq!(node.log.locate(second), Located::Here(second), "it is history again");
     assert_eq!(node.log.locate(phantom), Located::Phantom { end: first }, "where its branch began");
     assert_eq!(data(&read_after(&node, "d", second).unwrap()[0]), 3);
     settle(&node).await;
-    assert_eq!(read_after(&node, "c", second).unwrap_err().reason, ResetReason::Expired);
+    assert_eq!(told_of_loss(&node, "c", second).await.reason, ResetReason::Expired);
 }

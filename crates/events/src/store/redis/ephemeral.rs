@@ -6,45 +6,56 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use redis::Client;
 
-use super::Keys;
+use super::servers::Servers;
+use super::{Keys, Status};
 use crate::log::Fact;
 use crate::store::codec::Fields;
 use crate::{Log, Sequenced};
 
 pub(super) struct Ephemeral {
     pub(super) log: Arc<Log>,
-    pub(super) clients: Arc<[Client]>,
+    pub(super) servers: Arc<Servers>,
     pub(super) keys: Arc<Keys>,
+    pub(super) status: Arc<Status>,
 }
 
-const CONNECT: Duration = Duration::from_secs(2);
-
-/// After so long without a message the connection is made anew: one that died without a word looks the same.
-const SILENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Ephemeral {
-    /// Listens for ever, to each server in turn: a replica hears what its master is told.
+    /// Listens for ever. Whether the server is still there is what following the log finds out.
     pub(super) async fn run(self) {
         let mut failures = 0;
         loop {
-            for client in self.clients.iter() {
-                let listen = async {
-                    let mut listening = client.get_async_pubsub().await.ok()?;
-                    listening.subscribe(&self.keys.ephemeral).await.ok().map(|()| listening)
-                };
-                let Ok(Some(listening)) = tokio::time::timeout(CONNECT, listen).await else { continue };
-                failures = 0;
-                let mut messages = listening.into_on_message();
-                while let Ok(Some(message)) = tokio::time::timeout(SILENCE, messages.next()).await {
-                    if let Some((time_ms, draft)) = Fields(message.get_payload_bytes()).draft()
+            for client in self.servers.masters(PATIENCE).await.unwrap_or_default() {
+                if self.listen(&client).await.is_some() {
+                    failures = 0;
+                }
+            }
+            failures += 1;
+            tokio::time::sleep(super::backoff(failures)).await;
+        }
+    }
+
+    /// Listens until the connection ends or the log is lost. `None`: there was nothing to listen to.
+    async fn listen(&self, client: &Client) -> Option<()> {
+        let subscribe = async {
+            let mut listening = client.get_async_pubsub().await.ok()?;
+            listening.subscribe(&self.keys.ephemeral).await.ok().map(|()| listening)
+        };
+        let mut messages = tokio::time::timeout(PATIENCE, subscribe).await.ok()??.into_on_message();
+        let mut state = self.status.state();
+        state.mark_unchanged();
+        loop {
+            tokio::select! {
+                message = messages.next() => {
+                    if let Some((time_ms, draft)) = Fields(message?.get_payload_bytes()).draft()
                         && draft.ephemeral
                     {
                         self.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
                     }
                 }
+                _ = state.changed() => if state.borrow_and_update().is_err() { return Some(()) },
             }
-            failures += 1;
-            tokio::time::sleep(super::backoff(failures)).await;
         }
     }
 }

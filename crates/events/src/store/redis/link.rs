@@ -1,13 +1,14 @@
 //! A connection to the server that is the master now, with the log's scripts loaded.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, ServerErrorKind, Value, cmd};
+use redis::{Client, Cmd, ErrorKind, ServerErrorKind, Value, cmd};
 
 use super::Keys;
 use super::id::Id;
+use super::servers::{Servers, connect};
 use crate::Seq;
 
 /// Why a command had no result.
@@ -37,10 +38,14 @@ pub(super) struct Look {
     pub(super) is_master: bool,
     /// Whether the log was opened by the server as it is now: since then no restart, no promotion.
     pub(super) is_open: bool,
-    /// The last id of the stream; `None`: there is no stream.
+    /// The last id that was given; `None`: there is no stream.
     pub(super) last: Option<Id>,
+    /// The oldest entry that is kept; `None`: there is none.
+    pub(super) first: Option<Id>,
+    /// The newest entry that is kept.
+    pub(super) newest: Option<Id>,
     /// Where each earlier generation ended.
-    pub(super) ends: HashMap<u64, Seq>,
+    pub(super) ends: BTreeMap<u64, Seq>,
 }
 
 impl Look {
@@ -59,15 +64,12 @@ pub(super) struct Link {
     look: String,
 }
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(1);
-
 impl Link {
-    /// Connects to the first of the servers that is a master.
-    pub(super) async fn to_master(clients: &[Client], patience: Duration) -> Result<Self, LinkError> {
+    /// Connects to the master.
+    pub(super) async fn to_master(servers: &Servers, patience: Duration) -> Result<Self, LinkError> {
         let mut why = LinkError::Broken("no server is configured".to_owned());
-        for client in clients {
-            match Self::connect(client, patience).await {
+        for client in servers.masters(patience).await? {
+            match Self::open(&client, patience).await {
                 Ok(link) => return Ok(link),
                 Err(error) => why = error,
             }
@@ -75,14 +77,8 @@ impl Link {
         Err(why)
     }
 
-    async fn connect(client: &Client, patience: Duration) -> Result<Self, LinkError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(patience));
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connecting = tokio::time::timeout(CONNECT + patience, connecting).await;
-        let mut connection =
-            connecting.map_err(|_| LinkError::Broken("connecting took too long".to_owned()))??;
+    async fn open(client: &Client, patience: Duration) -> Result<Self, LinkError> {
+        let mut connection = connect(client, patience).await?;
         let role: Value = cmd("ROLE").query_async(&mut connection).await?;
         let is_master =
             matches!(&role, Value::Array(parts) if parts.first().and_then(text) == Some("master"));
@@ -114,16 +110,22 @@ impl Link {
         let answer = self.call(&call).await?;
         let look = || {
             let Value::Array(parts) = &answer else { return None };
-            let [role, identity, last, Value::Array(fields)] = &parts[..] else { return None };
-            let last = match text(last)? {
-                "" => None,
-                last => Some(last.parse().ok()?),
+            let [role, identity, last, first, newest, Value::Array(fields)] = &parts[..] else { return None };
+            let id = |value: &Value| match text(value)? {
+                "" => Some(None),
+                id => id.parse().ok().map(Some),
             };
-            let mut look =
-                Look { is_master: text(role)? == "master", is_open: false, last, ends: HashMap::new() };
+            let mut look = Look {
+                is_master: text(role)? == "master",
+                is_open: false,
+                last: id(last)?,
+                first: id(first)?,
+                newest: id(newest)?,
+                ends: BTreeMap::new(),
+            };
             for pair in fields.chunks_exact(2) {
                 match (text(&pair[0])?, text(&pair[1])?) {
-                    ("id", held) => look.is_open = held == text(identity)? && last.is_some(),
+                    ("id", held) => look.is_open = held == text(identity)? && look.last.is_some(),
                     ("gen", _) => {}
                     (generation, end) => {
                         look.ends.insert(generation.parse().ok()?, Seq::new(end.parse().ok()?)?);

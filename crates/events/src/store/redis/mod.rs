@@ -5,21 +5,28 @@
 //! is not the one of before: a marker in the stream says where the old one ended. So a node that follows the stream
 //! (`tailer`) knows at each generation what of its own was history and what a dead master took along.
 //!
-//! * `link`: a connection to the master; `publisher`: drafts into the stream; `tailer`: the stream into the log;
-//!   `recent`: what to name as lost; `ephemeral`: events without a seq, by pub/sub; `id`: `GEN-N`.
+//! * `servers`: which one is the master; `link`: a connection to it;
+//! * `publisher`: drafts into the stream, by the call in `script`;
+//! * `tailer`: the stream into the log; `entry`: what stands there; `id`: `GEN-N`;
+//! * `recent`: what to name as lost; `notice`: how all nodes are told of it;
+//! * `ephemeral`: events without a seq, by pub/sub; `status`: how things stand.
 //!
 //! Measured with `examples/redis_figures.rs` (two cores under heavy load by others, 300 bytes of data): 8,400
 //! acknowledged a second from one publisher, 18,800 from 64, 21,400 from 1,024; published on one node and there on
 //! another after 0.29 ms (p50) and 12.7 ms (p99); 100,000 events read at the start in 0.35 s.
 //!
-//! Not there yet: TLS, Sentinel and Cluster (several URLs are tried in turn for the master instead), going on alone
-//! while Redis is away, presence.
+//! Not there yet: going on alone while Redis is away, presence.
 
+mod entry;
 mod ephemeral;
 mod id;
 mod link;
+mod notice;
 mod publisher;
 mod recent;
+mod script;
+mod servers;
+mod status;
 mod tailer;
 
 use std::collections::hash_map::RandomState;
@@ -28,24 +35,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephemeral::Ephemeral;
-use parking_lot::Mutex;
+use notice::{Herald, Owed};
 use publisher::{Job, Publisher};
 use recent::Recent;
-use redis::Client;
 use ring::rand::SecureRandom as _;
+use servers::Servers;
+use status::Status;
 use tailer::Tailer;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{Appended, BoxFuture, Rejection, Store, Unavailable};
+use super::{Appended, BoxFuture, Rejection, Standing, Store, Unavailable};
 use crate::{Cursor, Draft, Log, Topic};
 
 /// Which Redis, and which log in it.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// URLs of the servers, `redis://[user:password@]host:port[/db]`, separated by commas: whichever is the master.
+    /// Servers, `redis://[user:password@]host:port[/db]`, several separated by commas: whichever is the master. Or
+    /// `redis-sentinel://host:port,host:port/name`, or `redis-cluster://host:port,host:port`. With `rediss` by TLS.
     pub url: String,
+    /// Certificates that are believed where TLS is used, in PEM; `None`: those of the system.
+    pub authorities: Option<Vec<u8>>,
     /// The log's name, part of each of its keys.
     pub log_name: String,
     /// How many replicas must have an event before its publisher is answered.
@@ -71,9 +82,6 @@ impl Redis {
     const QUEUE_MAX: usize = 1024;
     /// How long an append waits for a place in the queue.
     const QUEUE_PATIENCE: Duration = Duration::from_secs(4);
-    /// How many notices of loss wait at most.
-    const NOTICES_MAX: usize = 64;
-
     /// Starts to follow the log. It needs not be there yet: until it is, the store is not ready.
     ///
     /// # Errors
@@ -82,16 +90,13 @@ impl Redis {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open(log: Arc<Log>, options: &RedisOptions) -> Result<Arc<Self>, RedisError> {
-        let clients = options.url.split(',').map(|url| Client::open(url.trim()));
-        let clients: Result<Vec<Client>, _> = clients.collect();
-        let clients: Arc<[Client]> = clients.map_err(|_| RedisError("not a Redis URL"))?.into();
         let keys = Arc::new(Keys::new(&options.log_name));
+        let servers = Arc::new(Servers::parse(&options.url, &keys.stream, options.authorities.clone())?);
         let status = Arc::new(Status::new());
-        let recent = Arc::new(Recent::default());
+        let (recent, owed) = (Arc::new(Recent::default()), Arc::new(Owed::default()));
         let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
-        let (notices, told) = mpsc::channel(Self::NOTICES_MAX);
         let publisher = Publisher {
-            clients: Arc::clone(&clients),
+            servers: Arc::clone(&servers),
             keys: Arc::clone(&keys),
             status: Arc::clone(&status),
             recent: Arc::clone(&recent),
@@ -101,21 +106,24 @@ impl Redis {
             failures: 0,
             closed_until: Instant::now(),
         };
-        let ephemeral =
-            Ephemeral { log: Arc::clone(&log), clients: Arc::clone(&clients), keys: Arc::clone(&keys) };
-        let tailer = Tailer {
-            log,
-            clients,
-            keys,
+        let ephemeral = Ephemeral {
+            log: Arc::clone(&log),
+            servers: Arc::clone(&servers),
+            keys: Arc::clone(&keys),
             status: Arc::clone(&status),
-            recent,
-            notices,
-            followed: Vec::new(),
-            certain: false,
         };
+        let herald = Herald {
+            servers: Arc::clone(&servers),
+            keys: Arc::clone(&keys),
+            status: Arc::clone(&status),
+            owed: Arc::clone(&owed),
+            events_max: options.events_max,
+        };
+        let tailer = Tailer::new(log, servers, keys, Arc::clone(&status), recent, owed);
         let tasks = vec![
-            tokio::spawn(publisher.run(queue, told)).abort_handle(),
+            tokio::spawn(publisher.run(queue)).abort_handle(),
             tokio::spawn(tailer.run()).abort_handle(),
+            tokio::spawn(herald.run()).abort_handle(),
             tokio::spawn(ephemeral.run()).abort_handle(),
         ];
         Ok(Arc::new(Self { jobs, status, tasks }))
@@ -123,7 +131,7 @@ impl Redis {
 
     /// Ready once this node has followed the log to its end for the first time.
     pub async fn followed(&self) {
-        let mut state = self.status.state.subscribe();
+        let mut state = self.status.state();
         // The sender lives as long as `self`.
         let _ = state.wait_for(Result::is_ok).await;
     }
@@ -131,7 +139,7 @@ impl Redis {
     /// What went wrong last, for a log line. Holds no password.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        self.status.error.lock().clone()
+        self.status.standing().error
     }
 
     async fn append_queued(&self, drafts: Vec<Draft>) -> Vec<Result<Appended, Rejection>> {
@@ -168,51 +176,21 @@ impl Store for Redis {
     }
 
     fn ready(&self) -> Result<(), Unavailable> {
-        *self.status.state.borrow()
+        self.status.ready()
+    }
+
+    fn loaded(&self) -> Result<(), Unavailable> {
+        if self.status.is_loaded() { Ok(()) } else { Err(Unavailable("the log has not been read yet")) }
+    }
+
+    fn standing(&self) -> Standing {
+        self.status.standing()
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
-    }
-}
-
-/// How things stand, as the tailer and the publisher find them.
-struct Status {
-    state: watch::Sender<Result<(), Unavailable>>,
-    error: Mutex<Option<String>>,
-}
-
-impl Status {
-    fn new() -> Self {
-        let state = watch::Sender::new(Err(Unavailable("the log has not been read yet")));
-        Self { state, error: Mutex::default() }
-    }
-
-    fn set_followed(&self) {
-        self.state.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err());
-    }
-
-    fn is_followed(&self) -> bool {
-        self.state.borrow().is_ok()
-    }
-
-    fn set_lost(&self, error: &link::LinkError) {
-        *self.error.lock() = Some(error.to_string());
-        let _before = self.state.send_replace(Err(Unavailable("Redis cannot be reached")));
-    }
-
-    fn set_refused(&self, error: &str) {
-        *self.error.lock() = Some(error.to_owned());
-    }
-
-    fn set_published(&self) {
-        *self.error.lock() = None;
-    }
-
-    fn set_notice_dropped(&self) {
-        *self.error.lock() = Some("too many notices of loss at once".to_owned());
     }
 }
 

@@ -2,7 +2,7 @@
 -- KEYS: the stream, the fence, then for each draft in turn: its token's key if it has one, and its topics' keys.
 -- ARGV: a random number below 1024, the most entries, for how many ms a topic's last is kept, the channel of ephemeral
 -- events, the number of drafts, then for each: for how many ms its token is kept (0: none), its number of topics, what
--- it expects ('' nothing), what it is (e event, x ephemeral, l notice of loss), its bytes.
+-- it expects ('' nothing), what it is (e event, a event that is kept apart, x ephemeral, l notice of loss), its bytes.
 -- Answers the generation, then for each draft a letter and an id: o appended, d repeated, x sent, c conflict.
 local stream, fence = KEYS[1], KEYS[2]
 local random, length, keep = tonumber(ARGV[1]), ARGV[2], ARGV[3]
@@ -91,12 +91,14 @@ for draft = 1, tonumber(ARGV[5]) do
     else
       local id
       if sort == 'l' then
-        id = redis.call('XADD', stream, 'MAXLEN', '~', length, generation .. '-*', 'k', 'lost', 'topics', bytes)
+        id = redis.call('XADD', stream, 'MAXLEN', '~', length, generation .. '-*', 'k', 'lost', 'd', bytes)
       else
         id = redis.call('XADD', stream, 'MAXLEN', '~', length, generation .. '-*', 'd', bytes)
       end
       answer = 'o' .. id
-      for i = first_topic, key - 1 do redis.call('SET', KEYS[i], id, 'PX', keep) end
+      if sort == 'e' then
+        for i = first_topic, key - 1 do redis.call('SET', KEYS[i], id, 'PX', keep) end
+      end
     end
     if token then redis.call('SET', token, answer, 'PX', token_ms) end
   end
