@@ -100,3 +100,30 @@ impl<'a> Fields<'a> {
         Some((time_ms, draft))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_key_is_comes_along() {
+        let draft = |key: Option<Key>| Draft {
+            topics: Topics::one("a".parse().unwrap()),
+            kind: "t".parse().unwrap(),
+            data: Data::from_value(&1).unwrap(),
+            key,
+            id: Some("id".parse().unwrap()),
+            once: None,
+            ttl_ms: None,
+            ephemeral: true,
+            expect: None,
+        };
+        let key: Key = "k".parse().unwrap();
+        for key in [None, Some(key.clone()), Some(key.owned_by("alice"))] {
+            let mut bytes = Vec::new();
+            put_draft(&mut bytes, 7, &draft(key.clone()));
+            let (time_ms, read) = Fields(&bytes).draft().unwrap();
+            assert_eq!((time_ms, read.key, read.id), (7, key, draft(None).id));
+        }
+    }
+}
