@@ -42,6 +42,7 @@ pub mod secret;
 mod send;
 mod server;
 mod sessions;
+mod store;
 pub mod telemetry;
 mod time;
 mod upgrade;
