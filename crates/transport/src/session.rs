@@ -196,6 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        // Once a wake-up: what is done in one takes no time that a deadline could tell.
+        let mut now = Instant::now();
         loop {
             let blocked = match self.poll_flush(cx) {
                 Poll::Ready(Ok(())) => false,
@@ -205,10 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Poll::Ready(ended) = self.poll_receive(cx) {
                 return Poll::Ready(self.ended().unwrap_or(ended));
             }
-            for change in self.handle.take(cx) {
+            for change in self.handle.take() {
                 self.make(change);
             }
-            let now = Instant::now();
             let progressed = match self.phase {
                 Phase::Closing(ended) => {
                     let flushed = self.out.is_empty();
@@ -237,8 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Phase::Opening | Phase::Open => self.out.is_empty() && self.step(cx, now),
             };
-            if !progressed {
+            if !progressed && self.handle.poll_pending(cx).is_pending() {
                 ready!(self.poll_timer(cx, now));
+                now = Instant::now();
             }
         }
     }
