@@ -41,7 +41,7 @@ pub use draft::{Data, Draft, DraftError, EventId, Key, Kind, Topics};
 pub use event::{Event, Sequenced};
 pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
-pub use log::{Evictions, Fact, Log, Options, Stats, unix_ms};
+pub use log::{Evictions, Fact, Found, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{

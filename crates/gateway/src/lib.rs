@@ -8,7 +8,8 @@
 //!   session asks of the gateway; `commands`: what a client asks.
 //! * `publish`: drafts on their way into the store.
 //! * `presence`: who is in a topic, and what its sessions are told of it.
-//! * `sessions`: who is connected; `limits`: how much one user may; `pacing`: who may come back when.
+//! * `explain`: why a user did or did not get an event.
+//! * `sessions`: who is connected, `scope`: what each may see and was sent; `limits`: how much one user may; `pacing`: who may come back when.
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
 //! * [`origin`]: which web pages may connect, and the CORS headers; [`address`]: the client's address behind proxies.
 //! * [`metrics`]: every name on a dashboard; [`telemetry`]: log lines; `problem`: errors as clients see them.
@@ -28,6 +29,7 @@ mod commands;
 pub mod config;
 mod connect;
 mod early;
+mod explain;
 mod limits;
 pub mod metrics;
 pub mod origin;
@@ -38,6 +40,7 @@ mod problem;
 mod publish;
 pub mod redact;
 mod routes;
+mod scope;
 pub mod secret;
 mod send;
 mod server;

@@ -15,6 +15,7 @@ use crate::auth::Grant;
 use crate::commands;
 use crate::pacing;
 use crate::presence::{Presence, Status};
+use crate::scope::Scope;
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -76,6 +77,8 @@ struct Entry {
     unnamed: bool,
     /// When the last connection went; it is forgotten some time later.
     lapsed_at: Option<Instant>,
+    /// The scope of that connection.
+    last_scope: Option<Arc<Scope>>,
 }
 
 #[derive(Debug)]
@@ -84,32 +87,6 @@ struct Connection {
     transport: Transport,
     handle: Handle,
     scope: Arc<Scope>,
-}
-
-/// What a connection may see and sees. The grant is locked before the topics.
-#[derive(Debug)]
-pub(crate) struct Scope {
-    /// What the client's commands may do.
-    pub grant: Mutex<Arc<Grant>>,
-    /// What it is subscribed to.
-    pub topics: Mutex<Vec<Topic>>,
-}
-
-impl Scope {
-    /// A grant, and topics that it allows.
-    #[must_use]
-    pub(crate) fn new(grant: Arc<Grant>, topics: Vec<Topic>) -> Self {
-        Self { grant: Mutex::new(grant), topics: Mutex::new(topics) }
-    }
-
-    /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.
-    pub(crate) fn renew(&self, grant: &Arc<Grant>) -> Vec<Topic> {
-        *self.grant.lock() = Arc::clone(grant);
-        let mut topics = self.topics.lock();
-        let (kept, dropped) = topics.drain(..).partition(|topic| grant.may_subscribe(topic));
-        *topics = kept;
-        dropped
-    }
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +125,18 @@ pub(crate) struct Link {
     pub handle: Handle,
 }
 
+/// One session of a user.
+pub(crate) struct Standing {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The transport of its connection, or of the last that it had.
+    pub transport: Transport,
+    /// Whether it has a connection; between two polls it has none.
+    pub is_connected: bool,
+    /// What the connection may see and was sent.
+    pub scope: Arc<Scope>,
+}
+
 /// What `GET /v1/stats` says about connections.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -174,6 +163,8 @@ pub(crate) struct Registration {
     pub handle: Handle,
     /// What it may see and sees.
     pub scope: Arc<Scope>,
+    /// The scope of the connection that the session had before, until this one begins.
+    pub before: Option<Arc<Scope>>,
 }
 
 impl Registration {
@@ -264,6 +255,7 @@ impl Sessions {
             last_transport: transport,
             unnamed: who == Who::Unnamed,
             lapsed_at: None,
+            last_scope: None,
         });
         if !continued {
             entry.address = address;
@@ -271,6 +263,8 @@ impl Sessions {
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
+        let newest = entry.connections.last().map(|newest| Arc::clone(&newest.scope));
+        let before = newest.or_else(|| entry.last_scope.take());
         let connection = Connection { number, transport, handle: handle.clone(), scope: Arc::clone(&scope) };
         entry.connections.push(connection);
         self.presence.connect(&key, true);
@@ -288,7 +282,16 @@ impl Sessions {
             });
         }
         let switched_from = (last_transport != transport).then_some(last_transport);
-        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, scope })
+        Ok(Registration {
+            sessions: Arc::clone(self),
+            key,
+            number,
+            is_new,
+            switched_from,
+            handle,
+            scope,
+            before,
+        })
     }
 
     /// Ends every session of a user. Returns how many.
@@ -329,6 +332,26 @@ impl Sessions {
         let (key, entry) = table.sessions.get_key_value(&Key { user: user.into(), id: id.into() })?;
         let handle = entry.connections.last().map(|connection| connection.handle.clone());
         Some(Link { key: key.clone(), handle: handle.unwrap_or_default() })
+    }
+
+    /// Up to `max` sessions of a user, each with its newest connection or the last that it had.
+    #[must_use]
+    pub(crate) fn of_user(&self, user: &str, max: usize) -> Vec<Standing> {
+        let table = self.table.lock();
+        let ids = table.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        let key = |id: &Arc<str>| Key { user: user.into(), id: Arc::clone(id) };
+        let standing = |id: &Arc<str>| {
+            let entry = table.sessions.get(&key(id))?;
+            let newest = entry.connections.last();
+            let scope = newest.map(|newest| &newest.scope).or(entry.last_scope.as_ref())?;
+            Some(Standing {
+                id: Arc::clone(id),
+                transport: entry.last_transport,
+                is_connected: newest.is_some(),
+                scope: Arc::clone(scope),
+            })
+        };
+        ids.iter().filter_map(standing).take(max).collect()
     }
 
     /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
@@ -405,9 +428,13 @@ impl Sessions {
     fn leave(&self, key: &Key, number: u64) {
         let mut table = self.table.lock();
         let Some(entry) = table.sessions.get_mut(key) else { return };
-        entry.connections.retain(|connection| connection.number != number);
+        let Some(at) = entry.connections.iter().position(|connection| connection.number == number) else {
+            return;
+        };
+        let connection = entry.connections.remove(at);
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
+            entry.last_scope = Some(connection.scope);
             self.presence.connect(key, false);
             let address = entry.address;
             if let Some(count) = table.addresses.get_mut(&address) {

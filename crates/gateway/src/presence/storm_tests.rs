@@ -11,7 +11,8 @@ use transport::Transport;
 
 use super::{Memory, Presence, Status};
 use crate::auth::Grant;
-use crate::sessions::{Caps, Registration, Scope, Sessions, Who};
+use crate::scope::Scope;
+use crate::sessions::{Caps, Registration, Sessions, Who};
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -51,7 +52,7 @@ impl World {
     fn guest(&self, user: usize, room: &str) -> Guest {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
-        let scope = Scope::new(grant, Vec::new());
+        let scope = Scope::new(grant, Vec::new(), None);
         let registered = self.sessions.register(scope, Who::New, address, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
         Guest {
