@@ -6,7 +6,7 @@ mod memory;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use disk::{Disk, DiskError, DiskOptions, Fsync, Recovered};
+pub use disk::{Disk, DiskError, DiskOptions, Fsync, KeptValue, Recovered};
 pub use memory::Memory;
 use ring::rand::SecureRandom as _;
 

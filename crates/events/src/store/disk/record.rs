@@ -161,6 +161,20 @@ pub(super) fn unseal_token(bytes: &[u8]) -> Option<(&str, Appended, u64)> {
     Some((fields.text()?, Appended { cursor, seq, duplicate: false }, time_ms))
 }
 
+/// A value that is kept beside the log.
+pub(super) fn seal_kept(name: &str, value: &[u8]) -> Vec<u8> {
+    frame::seal(Sort::Kept, |body| {
+        put(body, name.as_bytes());
+        put(body, value);
+    })
+}
+
+/// Name and value.
+pub(super) fn unseal_kept(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let mut fields = Fields(frame::unseal(Sort::Kept, bytes)?);
+    Some((fields.text()?, fields.bytes()?))
+}
+
 fn put(body: &mut Vec<u8>, bytes: &[u8]) {
     body.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     body.extend_from_slice(bytes);
