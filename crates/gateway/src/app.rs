@@ -17,7 +17,7 @@ use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
-use crate::presence::{self, Presence};
+use crate::presence::{Keep, OnDisk, Presence, TellOnly};
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
 use crate::sessions::{Caps, Sessions};
@@ -100,9 +100,15 @@ impl App {
             log_bytes_max,
             ..Options::default()
         });
-        let store: Arc<dyn Store> = match &config.store {
-            StoreConfig::Memory => events::Memory::open(Arc::clone(&log)),
-            StoreConfig::Disk { data_dir, fsync } => open_disk(&log, data_dir, *fsync, limits)?,
+        let (store, keep): (Arc<dyn Store>, Arc<dyn Keep>) = match &config.store {
+            StoreConfig::Memory => {
+                let store = events::Memory::open(Arc::clone(&log));
+                (Arc::clone(&store) as _, Arc::new(TellOnly(store)))
+            }
+            StoreConfig::Disk { data_dir, fsync } => {
+                let store = open_disk(&log, data_dir, *fsync, limits)?;
+                (Arc::clone(&store) as _, Arc::new(OnDisk(store)))
+            }
             StoreConfig::Redis { .. } => {
                 return Err(ConfigError::new(
                     "--store redis: this build has --store memory and --store disk",
@@ -116,7 +122,7 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
-        let presence = Arc::new(Presence::new(limits.presence_ttl, Arc::new(presence::Memory)));
+        let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
             origins: OriginPolicy::of(&config),
@@ -213,9 +219,14 @@ impl App {
         }
     }
 
+    /// Takes in the members of before this process, and their sessions.
+    pub(crate) async fn restore_presence(&self) {
+        self.sessions.restore(self.presence.restore().await);
+    }
+
     /// Puts who comes and goes into the log, for ever.
     pub(crate) async fn tell_presence(self: Arc<Self>) {
-        self.presence.tell(&*self.store).await;
+        self.presence.tell().await;
     }
 
     /// The metrics as text, with those that are only sampled brought up to date.

@@ -80,6 +80,7 @@ pub async fn run(
     let (listen, admin_listen, patience) = (config.listen, config.admin_listen, config.streams.drain);
     server::allow_files(config.limits.connections_max);
     let app = App::open(config)?;
+    app.restore_presence().await;
     let open = Arc::new(Open::default());
     let listener = |address: SocketAddr| {
         let listener = server::bind(address);
@@ -114,5 +115,6 @@ pub async fn run(
     if tokio::time::timeout(patience, gone).await.is_err() {
         tracing::warn!(connections = open.count(), "some connections outlived the drain and are cut");
     }
+    app.presence.end().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Who is connected: every session of this gateway, its connections, and how to reach them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use transport::{Bye, ByeReason, Change, Handle, Transport};
 use crate::auth::Grant;
 use crate::commands;
 use crate::pacing;
-use crate::presence::{Presence, Status};
+use crate::presence::{Presence, Shown, Status};
 use crate::scope::Scope;
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
@@ -75,6 +75,8 @@ struct Entry {
     last_transport: Transport,
     /// No client knows its id.
     unnamed: bool,
+    /// Of before this process, and without a connection in it yet.
+    is_restored: bool,
     /// When the last connection went; it is forgotten some time later.
     lapsed_at: Option<Instant>,
     /// The scope of that connection.
@@ -188,6 +190,24 @@ impl Sessions {
         Self { table: Mutex::default(), presence }
     }
 
+    /// Remembers sessions of before this process as if they had just lost their connections. `true`: one that polls.
+    pub(crate) fn restore(&self, sessions: Vec<(Key, bool)>) {
+        let mut table = self.table.lock();
+        for (key, polls) in sessions {
+            table.users.entry(Arc::clone(&key.user)).or_default().push(Arc::clone(&key.id));
+            let entry = Entry {
+                connections: Vec::new(),
+                address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                last_transport: if polls { Transport::Poll } else { Transport::Ws },
+                unnamed: false,
+                is_restored: true,
+                lapsed_at: Some(Instant::now()),
+                last_scope: None,
+            };
+            table.sessions.insert(key, entry);
+        }
+    }
+
     /// Makes the session's user a member of a topic, as long as the session is remembered; `offline` leaves.
     ///
     /// # Errors
@@ -201,10 +221,9 @@ impl Sessions {
         topics_max: usize,
     ) -> Result<(), NoMember> {
         let table = self.table.lock();
-        if !table.sessions.contains_key(key) {
-            return Err(NoMember::Gone);
-        }
-        if self.presence.set(key, topic, status, info, topics_max) { Ok(()) } else { Err(NoMember::Full) }
+        let entry = table.sessions.get(key).ok_or(NoMember::Gone)?;
+        let shown = Shown { status, info, polls: entry.last_transport == Transport::Poll };
+        if self.presence.set(key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
     }
 
     /// Takes in a connection. One that names a session of the same user continues it: it is not counted a second
@@ -254,6 +273,7 @@ impl Sessions {
             address,
             last_transport: transport,
             unnamed: who == Who::Unnamed,
+            is_restored: false,
             lapsed_at: None,
             last_scope: None,
         });
@@ -261,13 +281,14 @@ impl Sessions {
             entry.address = address;
         }
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
+        let is_new = is_new || std::mem::take(&mut entry.is_restored);
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
         let newest = entry.connections.last().map(|newest| Arc::clone(&newest.scope));
         let before = newest.or_else(|| entry.last_scope.take());
         let connection = Connection { number, transport, handle: handle.clone(), scope: Arc::clone(&scope) };
         entry.connections.push(connection);
-        self.presence.connect(&key, true);
+        self.presence.connect(&key, Some(transport == Transport::Poll));
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
         let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
         entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
@@ -281,7 +302,7 @@ impl Sessions {
                 older.iter().for_each(|handle| handle.end(replaced));
             });
         }
-        let switched_from = (last_transport != transport).then_some(last_transport);
+        let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
         Ok(Registration {
             sessions: Arc::clone(self),
             key,
@@ -435,7 +456,7 @@ impl Sessions {
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
             entry.last_scope = Some(connection.scope);
-            self.presence.connect(key, false);
+            self.presence.connect(key, None);
             let address = entry.address;
             if let Some(count) = table.addresses.get_mut(&address) {
                 *count -= 1;
@@ -494,7 +515,8 @@ impl Table {
 
     fn forget(&mut self, key: &Key) {
         let gone = self.sessions.remove(key);
-        self.pollers_gone += u64::from(gone.is_some_and(|entry| entry.last_transport == Transport::Poll));
+        let is_poller = |entry: Entry| entry.last_transport == Transport::Poll && !entry.is_restored;
+        self.pollers_gone += u64::from(gone.is_some_and(is_poller));
         if let Some(ids) = self.users.get_mut(&key.user) {
             ids.retain(|id| *id != key.id);
             if ids.is_empty() {
