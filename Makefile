@@ -76,7 +76,7 @@ load-peers: ## The same scenarios against what else there is: nchan, Centrifugo,
 	target/release/loadtest run fan-out per-user publish storm idle latency --targets gateway,floor,nchan,centrifugo,mercure,socketio,uws --skip-missing --report loadtest/peers
 
 setup:
-	@.ci/need cargo cc node npm chromium nginx
+	@.ci/need cargo cc node npm chromium nginx redis-server
 
 fmt: ## Format everything
 	$(CARGO) fmt --all

@@ -1,26 +1,26 @@
 //! What every request and session of a gateway shares.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Disk, DiskOptions, Evictions, Lens, Log, Options, Store};
+use events::{Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::{HttpLimits, Transport};
 
 use crate::audit::{self, Deed};
 use crate::auth::{Authenticator, Grant};
-use crate::config::{Config, ConfigError, Fsync, Limits, StoreConfig};
+use crate::config::{Config, ConfigError};
 use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
-use crate::presence::{Keep, OnDisk, Presence, TellOnly};
+use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
 use crate::sessions::{Caps, Sessions};
+use crate::store;
 
 /// A running gateway, apart from its sockets.
 pub(crate) struct App {
@@ -55,36 +55,6 @@ pub(crate) struct App {
 const SWEEP_TOPICS: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
-/// What the log can replay decides what is kept on disk.
-fn open_disk(
-    log: &Arc<Log>,
-    data_dir: &Path,
-    fsync: Fsync,
-    limits: &Limits,
-) -> Result<Arc<Disk>, ConfigError> {
-    /// The least that an event takes of the log's memory.
-    const EVENT_BYTES_MIN: u64 = 256;
-    let options = DiskOptions {
-        dir: data_dir.to_owned(),
-        fsync: match fsync {
-            Fsync::Always => events::Fsync::Always,
-            Fsync::Interval => events::Fsync::Interval,
-            Fsync::Never => events::Fsync::Never,
-        },
-        events_max: limits.log_bytes / EVENT_BYTES_MIN,
-        bytes_max: limits.log_bytes,
-        age_max: limits.ring_age,
-        topic_idle_max: Options::default().topic_idle_max,
-    };
-    let opened = Disk::open(Arc::clone(log), options);
-    let (disk, recovered) = opened.map_err(|error| ConfigError::new(format!("--data-dir {error}")))?;
-    if let Some(damage) = &recovered.damage {
-        tracing::error!(epoch_changed = recovered.epoch_changed, "{damage}");
-    }
-    tracing::info!(events = recovered.events, cursor = %log.tail_cursor(), "the log on disk is open");
-    Ok(disk)
-}
-
 impl App {
     /// Opens the store and reads the keys.
     ///
@@ -100,21 +70,7 @@ impl App {
             log_bytes_max,
             ..Options::default()
         });
-        let (store, keep): (Arc<dyn Store>, Arc<dyn Keep>) = match &config.store {
-            StoreConfig::Memory => {
-                let store = events::Memory::open(Arc::clone(&log));
-                (Arc::clone(&store) as _, Arc::new(TellOnly(store)))
-            }
-            StoreConfig::Disk { data_dir, fsync } => {
-                let store = open_disk(&log, data_dir, *fsync, limits)?;
-                (Arc::clone(&store) as _, Arc::new(OnDisk(store)))
-            }
-            StoreConfig::Redis { .. } => {
-                return Err(ConfigError::new(
-                    "--store redis: this build has --store memory and --store disk",
-                ));
-            }
-        };
+        let (store, keep) = store::open(&config.store, &log, limits)?;
         if config.database_url.is_some() {
             tracing::warn!(
                 "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
@@ -205,10 +161,11 @@ impl App {
         let _ = draining.wait_for(|draining| *draining).await;
     }
 
-    /// Keeps the log and the table of sessions within their bounds, for ever.
+    /// Keeps the log and the table of sessions within their bounds and watches the store, for ever.
     pub(crate) async fn tidy(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut watch = store::Watch::new(&*self.store);
         loop {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);
@@ -216,6 +173,7 @@ impl App {
                 self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
             }
             self.presence.sweep();
+            watch.look(&*self.store, &self.log, &self.metrics);
         }
     }
 

@@ -130,6 +130,7 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     if app.is_draining() {
         return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
     }
+    app.store.loaded()?;
     let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max);
     let topics = topics.inspect_err(|problem| {
         if problem.code == Code::Forbidden {
@@ -431,6 +432,7 @@ pub(crate) async fn history_reader(
     after: After,
     grant: Option<&Grant>,
 ) -> Result<Reader, Problem> {
+    app.store.loaded()?;
     let start = start_at(app, after).await?;
     let mut reader = Reader::of_rings(&app.log, &[topic], start);
     reader.look_through(grant.and_then(|grant| app.lens(grant)));

@@ -45,6 +45,7 @@ pub mod secret;
 mod send;
 mod server;
 mod sessions;
+mod store;
 pub mod telemetry;
 mod time;
 mod upgrade;

@@ -130,6 +130,9 @@ pub(super) struct StoreArgs {
     /// Redis server, Sentinel or Cluster; REDIS_URL is read too
     #[arg(long, env = "GATEWAY_REDIS_URL", value_name = "URL")]
     pub(super) redis_url: Option<Secret>,
+    /// PEM file with the certificates that are believed at rediss:// [default: the system's]
+    #[arg(long, env = "GATEWAY_REDIS_CA", value_name = "FILE")]
+    pub(super) redis_ca: Option<PathBuf>,
     /// Name of the log in Redis [default: throughline]
     #[arg(long, env = "GATEWAY_LOG_NAME", value_name = "NAME")]
     pub(super) log_name: Option<String>,

@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::args::{
     AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, StoreArgs, StoreKind, StreamArgs, TokenArgs,
 };
-use super::{Config, ConfigError, Limits, Logs, StoreConfig, Streams};
+use super::{Config, ConfigError, Limits, Logs, RedisConfig, StoreConfig, Streams};
 use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
 use crate::redact::Rule;
@@ -111,6 +111,7 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
     only_for(
         StoreKind::Redis,
         &[
+            ("--redis-ca", typed.redis_ca.is_some()),
             ("--log-name", typed.log_name.is_some()),
             ("--redis-wait", typed.redis_wait.is_some()),
             ("--redis-down", typed.redis_down.is_some()),
@@ -135,12 +136,13 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
                 ));
             }
             let log_name = typed.log_name.unwrap_or_else(|| "throughline".to_owned());
-            Ok(StoreConfig::Redis {
+            Ok(StoreConfig::Redis(RedisConfig {
                 url,
+                ca: typed.redis_ca.filter(|path| !path.as_os_str().is_empty()),
                 log_name: name("--log-name", log_name)?,
                 wait_replicas: typed.redis_wait.unwrap_or(0),
                 when_down: typed.redis_down.unwrap_or_default(),
-            })
+            }))
         }
     }
 }

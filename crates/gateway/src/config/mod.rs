@@ -105,16 +105,22 @@ pub enum StoreConfig {
         fsync: Fsync,
     },
     /// In Redis.
-    Redis {
-        /// Server, Sentinel or Cluster.
-        url: Secret,
-        /// Which log: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
-        log_name: String,
-        /// Replicas that must have an event before its publisher is answered.
-        wait_replicas: u32,
-        /// What becomes of publishes while Redis cannot be reached.
-        when_down: RedisDown,
-    },
+    Redis(RedisConfig),
+}
+
+/// Which log, in which Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// Server, Sentinel or Cluster.
+    pub url: Secret,
+    /// File with the certificates that are believed where TLS is used; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Which log: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
+    pub log_name: String,
+    /// Replicas that must have an event before its publisher is answered.
+    pub wait_replicas: u32,
+    /// What becomes of publishes while Redis cannot be reached.
+    pub when_down: RedisDown,
 }
 
 /// When an acknowledged event is on disk.

@@ -486,6 +486,16 @@ impl Ws {
         }
     }
 
+    /// The next batch with an event.
+    pub async fn events(&mut self) -> Value {
+        loop {
+            let batch = self.batch().await;
+            if !batch["events"].as_array().unwrap().is_empty() {
+                return batch;
+            }
+        }
+    }
+
     /// The next reply. Batches are skipped.
     pub async fn reply(&mut self) -> Value {
         loop {

@@ -1,0 +1,234 @@
+//! A master that dies and a replica that lacks its last writes.
+
+use std::time::Duration;
+
+use events::{Located, Reader, RedisOptions, ResetReason, Start};
+
+use super::server::Server;
+use super::suite::{data, draft, once, topic};
+use super::{node, publish_at_last, reach, read_after, redis_options, settle, told_of_loss};
+
+struct Pair {
+    master: Server,
+    replica: Server,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let master = Server::start(&[]).await;
+        let replica = Server::replica_of(&master, &[]).await;
+        Self { master, replica }
+    }
+
+    fn options(&self) -> RedisOptions {
+        redis_options(&format!("{},{}", self.master.url(), self.replica.url()))
+    }
+
+    /// From now on the replica gets nothing more, though it believes to be one.
+    fn part(&self) {
+        self.replica.cli(&["CONFIG", "SET", "masterauth", "x"]);
+        self.master.cli(&["CLIENT", "KILL", "TYPE", "replica"]);
+        self.master.cli(&["CONFIG", "SET", "requirepass", "secret"]);
+    }
+}
+
+/// Waits until a server has so many entries.
+async fn has(server: &Server, entries: usize) {
+    for _ in 0..200 {
+        if server.cli(&["XLEN", "{log}:s"]) == entries.to_string() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} entries, not {entries}", server.cli(&["XLEN", "{log}:s"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_tail_is_taken_back_and_told_of() {
+    let mut pair = Pair::start().await;
+    let [here, other] = [node(&pair.options()).await, node(&pair.options()).await];
+    let first = here.publish(draft(&["a", "b", "quiet"], 0)).await.cursor;
+    reach(&other, first).await;
+    has(&pair.replica, 2).await;
+    // Clients that stay below, of a topic that loses something and of one that does not.
+    let mut below = [
+        Reader::new(&other.log, &[topic("a")], None, Start::After(first)),
+        Reader::new(&other.log, &[topic("quiet")], None, Start::After(first)),
+    ];
+    pair.part();
+    let mut phantoms = Vec::new();
+    for n in 1..=50 {
+        phantoms.push(here.publish(draft(&["a"], n)).await.cursor);
+    }
+    reach(&other, phantoms[49]).await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+
+    let mut new = Vec::new();
+    for n in 100..120 {
+        let appended = publish_at_last(&here, once(&format!("id {n}"), draft(&["b"], n))).await;
+        assert!(!appended.duplicate);
+        new.push(appended.cursor);
+    }
+    assert_ne!(new[0].epoch, first.epoch);
+    let end = settle(&here).await;
+    reach(&other, end).await;
+    let late = node(&pair.options()).await;
+    reach(&late, end).await;
+    for node in [&here, &other, &late] {
+        let read = read_after(node, "b", first).unwrap();
+        assert_eq!(read.iter().map(data).collect::<Vec<_>>(), (100..120).collect::<Vec<_>>());
+        for phantom in &phantoms {
+            assert_eq!(node.log.locate(*phantom), Located::Phantom { end: first });
+        }
+        let reset = read_after(node, "b", phantoms[3]).unwrap_err();
+        assert_eq!((reset.reason, reset.at), (ResetReason::Epoch, first));
+        // Acknowledged and lost: whoever reads the topic is told, even one that has seen none of it.
+        assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
+        assert!(read_after(node, "quiet", first).unwrap().is_empty(), "nothing of it was lost");
+    }
+    let limit = || events::Limit { events: 100, bytes: 1 << 20 };
+    assert!(below[0].read(limit(), &mut Vec::new()).is_err());
+    assert!(below[1].read(limit(), &mut Vec::new()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_that_lost_nothing_resets_nobody() {
+    let mut pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    let first = node.publish(once("x", draft(&["a"], 0))).await;
+    has(&pair.replica, 2).await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    // The same draft again, to another server: one entry.
+    let again = publish_at_last(&node, once("x", draft(&["a"], 0))).await;
+    assert_eq!((again.seq, again.duplicate), (first.seq, true));
+    let next = publish_at_last(&node, draft(&["a"], 1)).await.cursor;
+    reach(&node, next).await;
+    assert_eq!(data(&read_after(&node, "a", first.cursor).unwrap()[0]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_is_demoted_is_left() {
+    let pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    has(&pair.replica, 2).await;
+    let port = pair.replica.port().to_string();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    pair.master.cli(&["REPLICAOF", "127.0.0.1", &port]);
+    let next = publish_at_last(&node, draft(&["a"], 1)).await.cursor;
+    reach(&node, next).await;
+    assert_eq!(read_after(&node, "a", first).unwrap().len(), 1);
+    // And back again, without a publish in between: the place of the node is still known.
+    let port = pair.master.port().to_string();
+    has(&pair.master, 4).await;
+    pair.master.cli(&["REPLICAOF", "NO", "ONE"]);
+    pair.replica.cli(&["REPLICAOF", "127.0.0.1", &port]);
+    let last = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
+    reach(&node, last).await;
+    let read = read_after(&node, "a", first).unwrap();
+    assert_eq!(read.iter().map(data).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_wait_nothing_is_acknowledged_that_a_replica_lacks() {
+    let mut pair = Pair::start().await;
+    let node = node(&RedisOptions { wait_replicas: 1, ..pair.options() }).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    pair.part();
+    for n in 1..4 {
+        assert!(node.append_one(once(&format!("id {n}"), draft(&["a"], n))).await.is_err());
+    }
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let second = Server::replica_of(&pair.replica, &[]).await;
+    for n in 1..4 {
+        let appended = publish_at_last(&node, once(&format!("id {n}"), draft(&["a"], n))).await;
+        assert!(!appended.duplicate);
+        let id = format!("{}-{}", appended.cursor.epoch.number(), appended.cursor.seq);
+        for server in [&pair.replica, &second] {
+            assert!(server.cli(&["XRANGE", "{log}:s", &id, &id]).contains(&id));
+        }
+    }
+    settle(&node).await;
+    // This node has seen what was never acknowledged, and cannot know that nobody else was told it is there.
+    told_of_loss(&node, "a", first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_attaches_resets_nobody() {
+    let master = Server::start(&[]).await;
+    let node = node(&redis_options(&master.url())).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    let _replica = Server::replica_of(&master, &[]).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let next = node.publish(draft(&["a"], 1)).await.cursor;
+    reach(&node, next).await;
+    assert_eq!(node.log.locate(first), Located::Here(first));
+    assert_eq!(read_after(&node, "a", first).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_failovers_the_second_to_a_server_that_saw_nothing_of_the_first() {
+    let mut servers = vec![Server::start(&[]).await];
+    for _ in 0..2 {
+        servers.push(Server::replica_of(&servers[0], &[]).await);
+    }
+    let urls: Vec<String> = servers.iter().map(Server::url).collect();
+    let node = node(&redis_options(&urls.join(","))).await;
+    let first = node.publish(draft(&["a", "b"], 0)).await.cursor;
+    reach(&node, first).await;
+    has(&servers[1], 2).await;
+    has(&servers[2], 2).await;
+    // The third server stands still from here on.
+    servers[2].cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let lost = node.publish(draft(&["a"], 1)).await.cursor;
+    has(&servers[1], 3).await;
+    servers[0].kill();
+    servers[1].cli(&["REPLICAOF", "NO", "ONE"]);
+    let lost_too = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
+    assert_ne!(lost_too.epoch, lost.epoch);
+    reach(&node, lost_too).await;
+    servers[1].kill();
+    servers[2].cli(&["REPLICAOF", "NO", "ONE"]);
+    let last = publish_at_last(&node, draft(&["b"], 3)).await.cursor;
+    reach(&node, last).await;
+    for phantom in [lost, lost_too] {
+        let located = node.log.locate(phantom);
+        assert_eq!(located, Located::Phantom { end: first }, "{phantom}");
+    }
+    assert_eq!(read_after(&node, "b", first).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
+    settle(&node).await;
+    assert_eq!(told_of_loss(&node, "a", first).await.reason, ResetReason::Expired);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn back_from_a_master_that_never_had_what_the_next_one_has() {
+    let mut servers = vec![Server::start(&[]).await];
+    for _ in 0..2 {
+        servers.push(Server::replica_of(&servers[0], &[]).await);
+    }
+    let urls: Vec<String> = servers.iter().map(Server::url).collect();
+    let node = node(&redis_options(&urls.join(","))).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    has(&servers[1], 2).await;
+    servers[1].cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let second = node.publish(draft(&["b"], 1)).await.cursor;
+    reach(&node, second).await;
+    has(&servers[2], 3).await;
+    servers[0].kill();
+    servers[1].cli(&["REPLICAOF", "NO", "ONE"]);
+    let phantom = publish_at_last(&node, draft(&["c"], 2)).await.cursor;
+    reach(&node, phantom).await;
+    assert_eq!(node.log.locate(second), Located::Phantom { end: first });
+    servers[1].kill();
+    servers[2].cli(&["REPLICAOF", "NO", "ONE"]);
+    let last = publish_at_last(&node, draft(&["d"], 3)).await.cursor;
+    reach(&node, last).await;
+    assert_eq!(node.log.locate(second), Located::Here(second), "it is history again");
+    assert_eq!(node.log.locate(phantom), Located::Phantom { end: first }, "where its branch began");
+    assert_eq!(data(&read_after(&node, "d", second).unwrap()[0]), 3);
+    settle(&node).await;
+    assert_eq!(told_of_loss(&node, "c", second).await.reason, ResetReason::Expired);
+}
