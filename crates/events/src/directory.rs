@@ -1,6 +1,7 @@
 //! Every topic of the log, what each costs, and the mark that a topic leaves when it is collected.
 
 use std::hash::BuildHasher as _;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -36,6 +37,8 @@ pub(crate) struct Directory {
 #[derive(Debug)]
 struct Slot {
     topic: Arc<TopicState>,
+    /// The topic's own, here too: a lookup that compares it need not wait for the topic.
+    name: Topic,
     /// What its ring is charged.
     cost: usize,
     standing: Standing,
@@ -91,7 +94,7 @@ impl Directory {
     }
 
     fn find_slot(&self, name: &Topic, hash: u64) -> Option<SlotId> {
-        self.by_name.find(hash, |&id| self.topic(id).name() == name).copied()
+        self.by_name.find(hash, |&id| self.slots[id as usize].name == *name).copied()
     }
 
     /// The topic of this name, made now if there is none.
@@ -104,11 +107,18 @@ impl Directory {
         let id = entry.key() as SlotId;
         let topic = Arc::new(TopicState::new(name.clone(), self.marks[mark_of(hash)]));
         let standing = self.budget.enter(id, Self::TOPIC_BYTES);
-        entry.insert(Slot { topic, cost: 0, standing, active_us: now_us });
+        entry.insert(Slot { topic, name: name.clone(), cost: 0, standing, active_us: now_us });
         let (slots, hasher) = (&self.slots, &self.hasher);
-        let rehash = |&id: &SlotId| hasher.hash_one(slots[id as usize].topic.name().as_str());
+        let rehash = |&id: &SlotId| hasher.hash_one(slots[id as usize].name.as_str());
         self.by_name.insert_unique(hash, id, rehash);
         id
+    }
+
+    /// Starts to fetch what [`Directory::push`] will change, without waiting for it.
+    pub(crate) fn foresee(&self, id: SlotId) {
+        let topic = self.topic(id);
+        black_box(Arc::strong_count(topic));
+        topic.foresee();
     }
 
     pub(crate) fn topic(&self, id: SlotId) -> &Arc<TopicState> {
@@ -118,7 +128,7 @@ impl Directory {
     /// Appends an event to a topic's ring.
     pub(crate) fn push(&mut self, id: SlotId, event: Event, bounds: &Bounds) {
         self.slots[id as usize].active_us = event.applied_us();
-        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(Arc::new(event), bounds));
+        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(event, bounds));
         self.evictions.count += count;
         self.evictions.bytes += bytes;
         self.evictions.age += age;
@@ -228,11 +238,11 @@ impl Directory {
             return false;
         }
         self.change(id, |ring| while ring.give_way(now_us) {});
-        let Slot { topic, cost, standing, .. } = self.slots.remove(id as usize);
+        let Slot { topic, name, cost, standing, .. } = self.slots.remove(id as usize);
         let slots = &mut self.slots;
         self.budget
             .leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
-        let hash = self.hash(topic.name());
+        let hash = self.hash(&name);
         if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == id) {
             entry.remove();
         }

@@ -135,11 +135,16 @@ struct Writer {
     stamp: Stamp,
     /// The topics of the events that are being applied, kept for its room.
     entered: Vec<Option<SlotId>>,
+    /// Where the JSON of an event is written first, kept for its room.
+    json: Vec<u8>,
 }
 
 impl Log {
     /// The log's clock starts here, so that events from before this process have a time on it too.
     const ORIGIN_US: u64 = 1 << 50;
+
+    /// The room that stays for the next event's JSON; few are longer.
+    const JSON_ROOM_MAX: usize = 64 * 1024;
 
     /// An empty log. A store gives it an epoch before anything else.
     #[must_use]
@@ -162,6 +167,7 @@ impl Log {
                 directory: Directory::new(options.log_bytes_max),
                 stamp: Stamp::new(0),
                 entered: Vec::new(),
+                json: Vec::new(),
             }),
         })
     }
@@ -229,7 +235,7 @@ impl Log {
     fn apply_events(&self, events: &[Sequenced]) {
         let mut touched: Vec<Arc<TopicState>> = Vec::with_capacity(events.len());
         let mut writer = self.writer.lock();
-        let Writer { directory, stamp, entered } = &mut *writer;
+        let Writer { directory, stamp, entered, json } = &mut *writer;
         let now_us = self.now_us();
         let now_ms = unix_ms();
         let (mut tail, mut ephemeral_tail) =
@@ -246,6 +252,7 @@ impl Log {
                 });
             }
         }
+        entered.iter().flatten().for_each(|id| directory.foresee(*id));
         let mut entered = entered.iter();
         for Sequenced { seq, time_ms, draft } in events {
             stamp.set(*time_ms);
@@ -263,7 +270,7 @@ impl Log {
             };
             for (topic, id) in draft.topics.iter().zip(&mut entered) {
                 let Some(id) = *id else { continue };
-                let event = Event::encode(draft, topic, number, stamp, applied_us);
+                let event = Event::encode(draft, topic, number, stamp, applied_us, json);
                 if draft.ephemeral {
                     directory.push_ephemeral(id, event);
                 } else {
@@ -275,6 +282,7 @@ impl Log {
                 }
             }
         }
+        json.shrink_to(Self::JSON_ROOM_MAX);
         directory.enforce_budget(now_us);
         self.tail.store(tail, Ordering::Release);
         self.ephemeral_tail.store(ephemeral_tail, Ordering::Release);

@@ -103,7 +103,7 @@ pub struct Reader {
 /// What a reader sees of an event.
 pub trait Lens: std::fmt::Debug + Send + Sync + 'static {
     /// The event as this reader may see it: the same, or another of the same number.
-    fn see(&self, event: &Arc<Event>) -> Arc<Event>;
+    fn see(&self, event: &Event) -> Event;
 }
 
 #[derive(Debug)]
@@ -241,7 +241,7 @@ impl Reader {
     ///
     /// # Errors
     /// A [`Reset`] when events may be missing; `out` is untouched, and the next read goes on from [`Reset::at`].
-    pub fn read(&mut self, limit: Limit, out: &mut Vec<Arc<Event>>) -> Result<Span, Reset> {
+    pub fn read(&mut self, limit: Limit, out: &mut Vec<Event>) -> Result<Span, Reset> {
         let limit = Limit { events: limit.events.max(1), ..limit };
         let start = out.len();
         self.signal.lower();
@@ -303,7 +303,7 @@ impl Reader {
         tail: Seq,
         now_us: u64,
         events_max: usize,
-        out: &mut Vec<Arc<Event>>,
+        out: &mut Vec<Event>,
     ) -> Result<bool, Reset> {
         let cursor = self.cursor.seq;
         let since = self.log.since();
@@ -322,7 +322,7 @@ impl Reader {
                     view.excused = floor;
                     lost.push(view.topic.name().clone());
                 }
-                let wanted = |event: &&Arc<Event>| {
+                let wanted = |event: &&Event| {
                     types.is_none_or(|types| types.wants(event))
                         && !(event.can_expire() && event.is_expired(now_us))
                 };
@@ -344,12 +344,12 @@ impl Reader {
         }
     }
 
-    fn collect_ephemeral(&mut self, ephemeral_tail: u64, now_us: u64, out: &mut Vec<Arc<Event>>) {
+    fn collect_ephemeral(&mut self, ephemeral_tail: u64, now_us: u64, out: &mut Vec<Event>) {
         let start = out.len();
         for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
             view.topic.read(|ring| {
                 let events = ring.ephemeral(self.ephemeral, ephemeral_tail);
-                let wanted = |event: &&Arc<Event>| {
+                let wanted = |event: &&Event| {
                     self.types.as_ref().is_none_or(|types| types.wants(event)) && !event.is_expired(now_us)
                 };
                 out.extend(events.filter(wanted).cloned());
@@ -383,7 +383,7 @@ impl Drop for Reader {
 /// Puts `out[start..]` in order, each event once, and cuts it to the limit. Says whether anything was cut.
 ///
 /// Each topic gave its first `limit.events` events, so the first `limit.events` of their union are all here.
-fn merge(out: &mut Vec<Arc<Event>>, start: usize, limit: Limit) -> bool {
+fn merge(out: &mut Vec<Event>, start: usize, limit: Limit) -> bool {
     order(out, start);
     let mut kept = 0;
     let mut bytes = 0;
@@ -401,7 +401,7 @@ fn merge(out: &mut Vec<Arc<Event>>, start: usize, limit: Limit) -> bool {
 
 /// Sorts by number. An event in several topics stays once, as the first of the reader's topics has it: the sort is
 /// stable, and the topics were read in order.
-fn order(out: &mut Vec<Arc<Event>>, start: usize) {
+fn order(out: &mut Vec<Event>, start: usize) {
     let new = &mut out[start..];
     if new.is_sorted_by(|a, b| a.number() < b.number()) {
         return;
@@ -416,7 +416,7 @@ fn order(out: &mut Vec<Arc<Event>>, start: usize) {
 }
 
 /// Of the events in `out[start..]` that replace one another, leaves the latest.
-fn conflate(out: &mut Vec<Arc<Event>>, start: usize) {
+fn conflate(out: &mut Vec<Event>, start: usize) {
     if out[start..].iter().filter(|event| event.identity().is_some()).nth(1).is_none() {
         return;
     }

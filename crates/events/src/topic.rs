@@ -1,5 +1,6 @@
 //! A topic as the log keeps it: its ring, and who waits for it. The lock and the wake-up live here and nowhere else.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +51,11 @@ impl TopicState {
         &self.name
     }
 
+    /// Brings the locks, and with them what they guard, into the cache. Plain loads overlap, where taking a lock waits.
+    pub(crate) fn foresee(&self) {
+        black_box(self.ring.is_locked() | self.waiters.is_locked());
+    }
+
     /// Whether a reader that has everything up to `seq` could miss something here.
     pub(crate) fn reaches_past(&self, seq: Seq) -> bool {
         self.reach.load(Ordering::Acquire) > seq.number()
@@ -75,7 +81,7 @@ impl TopicState {
     /// Keeps an ephemeral event for the readers that are attached.
     pub(crate) fn push_ephemeral(&self, event: Event) {
         let number = event.number();
-        self.write(|ring| ring.push_ephemeral(Arc::new(event)));
+        self.write(|ring| ring.push_ephemeral(event));
         self.ephemeral_reach.store(number, Ordering::Release);
     }
 

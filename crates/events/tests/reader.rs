@@ -43,7 +43,7 @@ fn read(reader: &mut Reader) -> Result<(Span, Vec<u64>), Reset> {
     Ok((span, seqs(&out)))
 }
 
-fn seqs(events: &[Arc<Event>]) -> Vec<u64> {
+fn seqs(events: &[Event]) -> Vec<u64> {
     events.iter().map(|event| event.seq().map_or(0, Seq::number)).collect()
 }
 

@@ -88,8 +88,8 @@ pub(crate) struct Redaction {
 
 #[derive(Clone)]
 struct Seen {
-    _whole: Arc<Event>,
-    part: Arc<Event>,
+    _whole: Event,
+    part: Event,
 }
 
 impl Redaction {
@@ -166,15 +166,15 @@ impl fmt::Debug for View {
 }
 
 impl Lens for View {
-    fn see(&self, event: &Arc<Event>) -> Arc<Event> {
+    fn see(&self, event: &Event) -> Event {
         let mask = self.mask(event.topic());
         if mask == 0 {
-            return Arc::clone(event);
+            return event.clone();
         }
         let redaction = &self.redaction;
-        let seen = redaction.seen.get_with((Arc::as_ptr(event).addr(), mask), || {
+        let seen = redaction.seen.get_with((event.json().as_ptr().addr(), mask), || {
             let data = redaction.strip(mask, event.data());
-            Seen { _whole: Arc::clone(event), part: Arc::new(event.with_data(&data)) }
+            Seen { _whole: event.clone(), part: event.with_data(&data) }
         });
         seen.part
     }

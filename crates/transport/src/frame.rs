@@ -1,7 +1,6 @@
 //! Every byte that is sent: the batch as JSON, and the thin frame that each transport puts around it.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use events::{Cursor, Event, ResetReason, Topic};
@@ -66,13 +65,13 @@ pub struct Batch<'a> {
     /// When the token ends, RFC 3339.
     pub expiring: Option<&'a str>,
     /// The events with a seq in (`after`, `cursor`], then ephemeral ones.
-    pub events: &'a [Arc<Event>],
+    pub events: &'a [Event],
 }
 
 impl<'a> Batch<'a> {
     /// A batch with nothing but its events.
     #[must_use]
-    pub fn new(after: Cursor, cursor: Cursor, events: &'a [Arc<Event>]) -> Self {
+    pub fn new(after: Cursor, cursor: Cursor, events: &'a [Event]) -> Self {
         Self {
             after,
             cursor,

@@ -116,7 +116,7 @@ enum Phase {
 
 thread_local! {
     /// Where a read puts its events; kept by the worker so that an idle session owns no such buffer.
-    static EVENTS: RefCell<Vec<Arc<Event>>> = const { RefCell::new(Vec::new()) };
+    static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
     /// Where frames are made before they are written.
     static FRAMES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// Where a socket is read into.

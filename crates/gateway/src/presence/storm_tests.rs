@@ -97,7 +97,7 @@ impl World {
 impl Guest {
     fn read(&mut self) {
         loop {
-            let mut events: Vec<Arc<Event>> = Vec::new();
+            let mut events: Vec<Event> = Vec::new();
             let span = self.reader.read(LIMIT, &mut events).expect("nobody falls behind");
             for event in &events {
                 assert!(event.json().len() < 256, "what a join tells does not grow with the room");
