@@ -78,7 +78,7 @@ async fn settle(node: &Subject) -> Cursor {
 }
 
 /// Reads what there is now for a topic after a cursor.
-fn read_after(node: &Subject, name: &str, cursor: Cursor) -> Result<Vec<Arc<Event>>, Reset> {
+fn read_after(node: &Subject, name: &str, cursor: Cursor) -> Result<Vec<Event>, Reset> {
     let mut reader = Reader::new(&node.log, &[topic(name)], None, Start::After(cursor));
     let mut out = Vec::new();
     while reader.read(Limit { events: 1000, bytes: 1 << 20 }, &mut out)?.more {}

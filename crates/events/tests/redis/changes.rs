@@ -78,7 +78,7 @@ async fn lost_scripts_killed_clients_and_a_full_memory_pass() {
     }
     settle(&node).await;
     let read = read_after(&node, "a", start).unwrap();
-    assert_eq!(read.iter().map(|event| data(event)).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    assert_eq!(read.iter().map(data).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +96,7 @@ async fn two_nodes_are_one_log() {
     reach(&nodes[1], end).await;
     let reads = nodes.each_ref().map(|node| {
         let read = read_after(node, "a", start).unwrap();
-        read.iter().map(|event| json(event)).collect::<Vec<_>>()
+        read.iter().map(json).collect::<Vec<_>>()
     });
     assert_eq!(reads[0].len(), 400);
     assert_eq!(reads[0], reads[1]);

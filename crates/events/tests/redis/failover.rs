@@ -77,7 +77,7 @@ async fn a_lost_tail_is_taken_back_and_told_of() {
     reach(&late, end).await;
     for node in [&here, &other, &late] {
         let read = read_after(node, "b", first).unwrap();
-        assert_eq!(read.iter().map(|event| data(event)).collect::<Vec<_>>(), (100..120).collect::<Vec<_>>());
+        assert_eq!(read.iter().map(data).collect::<Vec<_>>(), (100..120).collect::<Vec<_>>());
         for phantom in &phantoms {
             assert_eq!(node.log.locate(*phantom), Located::Phantom { end: first });
         }
@@ -128,7 +128,7 @@ async fn a_master_that_is_demoted_is_left() {
     let last = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
     reach(&node, last).await;
     let read = read_after(&node, "a", first).unwrap();
-    assert_eq!(read.iter().map(|event| data(event)).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(read.iter().map(data).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,10 +198,7 @@ async fn two_failovers_the_second_to_a_server_that_saw_nothing_of_the_first() {
         let located = node.log.locate(phantom);
         assert_eq!(located, Located::Phantom { end: first }, "{phantom}");
     }
-    assert_eq!(
-        read_after(&node, "b", first).unwrap().iter().map(|event| data(event)).collect::<Vec<_>>(),
-        [3]
-    );
+    assert_eq!(read_after(&node, "b", first).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
     settle(&node).await;
     assert_eq!(told_of_loss(&node, "a", first).await.reason, ResetReason::Expired);
 }

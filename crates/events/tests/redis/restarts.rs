@@ -44,7 +44,7 @@ async fn a_restart_that_lost_nothing_resets_nobody() {
         for (at, cursor) in cursors.iter().enumerate() {
             assert_eq!(node.log.locate(*cursor), Located::Here(*cursor));
             let read = read_after(node, "a", *cursor).unwrap();
-            let read: Vec<u64> = read.iter().map(|event| data(event)).collect();
+            let read: Vec<u64> = read.iter().map(data).collect();
             assert_eq!(read, (at as u64 + 1..=100).collect::<Vec<_>>());
         }
     }
@@ -74,7 +74,7 @@ async fn a_server_that_hangs_is_waited_for_and_nothing_comes_twice() {
     let end = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
     reach(&node, end).await;
     let read = read_after(&node, "a", start).unwrap();
-    assert_eq!(read.iter().map(|event| data(event)).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(read.iter().map(data).collect::<Vec<_>>(), [1, 2]);
     settle(&node).await;
 }
 
@@ -100,7 +100,7 @@ async fn a_server_that_is_gone_is_told_of_and_comes_back_without_a_gap() {
     let end = publish_at_last(&node, draft(&["a"], 1)).await.cursor;
     reach(&node, end).await;
     let read = read_after(&node, "a", start).unwrap();
-    assert_eq!(read.iter().map(|event| data(event)).collect::<Vec<_>>(), [1]);
+    assert_eq!(read.iter().map(data).collect::<Vec<_>>(), [1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
