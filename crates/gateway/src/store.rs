@@ -12,15 +12,14 @@ use crate::presence::{Keep, OnDisk, TellOnly};
 /// The least that an event takes of the log's memory.
 const EVENT_BYTES_MIN: u64 = 256;
 
-/// Opens the store, and what keeps members beside it.
+/// The store, and what keeps members beside it.
+pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Keep>);
+
+/// Opens the store and the keep.
 ///
 /// # Errors
 /// When it cannot be had, as one line.
-pub(crate) fn open(
-    config: &StoreConfig,
-    log: &Arc<Log>,
-    limits: &Limits,
-) -> Result<(Arc<dyn Store>, Arc<dyn Keep>), ConfigError> {
+pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Result<Opened, ConfigError> {
     let store: Arc<dyn Store> = match config {
         StoreConfig::Memory => Memory::open(Arc::clone(log)),
         StoreConfig::Disk { data_dir, fsync } => {
