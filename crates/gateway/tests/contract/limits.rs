@@ -71,6 +71,9 @@ async fn connections_of_the_process() {
     let mut turned_away = Http::open(gateway.address).await;
     let answer = turned_away.answer().await;
     assert_eq!(answer.status, 503);
+    let problem = json!({"type": "urn:throughline:problem:unavailable", "title": answer.json()["title"], "status": 503,
+                         "detail": "this gateway has too many connections", "code": "unavailable"});
+    assert_eq!((answer.json(), answer.header("content-type")), (problem, Some("application/problem+json")));
     assert!(
         answer.header("retry-after").is_some() && answer.header("connection") == Some("close"),
         "{}",
