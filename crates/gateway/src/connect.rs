@@ -24,7 +24,7 @@ use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
-use crate::early::Early;
+use crate::early::{Early, NoText};
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
 use crate::replays::Replay;
@@ -311,11 +311,13 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
     let grant = loop {
         let text = match early.next_text().await {
             Ok(text) => text,
-            Err((code, reason)) => {
-                if code == CloseCode::UNAUTHENTICATED {
-                    app.metrics.auth_failed(Refusal::Missing.into());
-                }
-                early.refuse(code, reason).await;
+            Err(NoText::None) => {
+                app.metrics.auth_failed(Refusal::Missing.into());
+                early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
+                return None;
+            }
+            Err(NoText::Closed) => {
+                early.close().await;
                 return None;
             }
         };
