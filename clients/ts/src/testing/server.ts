@@ -16,6 +16,8 @@ export type Path =
   | 'silent'
   /** Every message is held until the next one comes. */
   | 'one-behind'
+  /** Bytes are let go in blocks of 4 KiB. */
+  | 'blocks'
   /** Cut this many milliseconds after it opened. */
   | number
 
@@ -32,6 +34,7 @@ interface Stream {
 }
 
 const SECOND_BATCH_MS = 300
+const BURST_MS = 250
 
 /**
  * A gateway in memory for tests: one log, three transports, a fake clock, and a path that may misbehave.
@@ -233,7 +236,13 @@ export class FakeServer {
 
   private flush(stream: Stream): void {
     const events = this.log.between(stream.position, this.log.seq, stream.topics)
-    if (events.length > 0) this.write(stream, { events })
+    if (events.length === 0) return
+    this.write(stream, { events })
+    // What ends a burst (PROTOCOL.md, T12).
+    const last = stream.cursor
+    this.later(stream, BURST_MS, () => {
+      if (stream.cursor === last) this.write(stream, { events: [] })
+    })
   }
 
   private write(stream: Stream, batch: Omit<Batch, 'after' | 'cursor'>, cursor = this.log.tail): void {

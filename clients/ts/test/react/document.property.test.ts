@@ -20,7 +20,7 @@ class Log {
   publish(type: string, data: unknown, { expect, eventId }: { expect?: number; eventId?: string }): { seq: number } {
     const last = this.events.length
     if (expect !== undefined && expect !== last)
-      throw new CommandError('conflict', 'somebody was faster', undefined, last)
+      throw new CommandError({ code: 'conflict', message: 'somebody was faster', seq: last })
     const event = { seq: last + 1, topic: 'room:1', type, time: '', data, id: eventId }
     this.events.push(event)
     return { seq: last + 1 }
