@@ -25,7 +25,7 @@ export function mangle() {
     name: 'mangle',
     renderChunk(code: string, chunk: { fileName: string }) {
       const [, name] =
-        /^(index|tabs|requests|react|components|query|document)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ?? []
+        /^(index|tabs|requests|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ?? []
       if (!name) return null
       const core = ['index', 'tabs', 'requests'].includes(name)
       // One word for all declarations compresses better than two.
