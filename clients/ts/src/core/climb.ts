@@ -1,4 +1,4 @@
-import { type LinkState, POLL, type Rung } from './ladder-types.js'
+import { type LinkState, POLL } from './ladder-types.js'
 import { REGAIN_MS, SWITCH_WINDOW_MS, type Timing, UPGRADE_LIFE_MS } from './timing.js'
 
 const SWITCHES_MAX = 3
@@ -34,11 +34,12 @@ export function createClimb(timing: Timing, random: () => number) {
       climb.heartbeatMs = Math.max(HEARTBEAT_MIN, Math.min(climb.heartbeatMs, 0.7 * silence))
     },
     /**
-     * Sets the time of the next probe while the writer is below the best that is allowed.
-     * @param hopeful whether the best has worked on this network, or its failures say little.
+     * Sets the time of the next probe.
+     * @param below whether there is something better to try.
+     * @param hopeful whether some of it has worked on this network, or its failures say little.
      */
-    plan(now: number, writer: LinkState, top: Rung, hopeful: boolean): void {
-      if (writer.rung >= top) {
+    plan(now: number, writer: LinkState, below: boolean, hopeful: boolean): void {
+      if (!below) {
         climb.nextAt = Infinity
         if ((writer.provenAt as number) + UPGRADE_LIFE_MS <= now) restart()
       } else if (climb.nextAt === Infinity) {

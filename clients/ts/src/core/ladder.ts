@@ -279,14 +279,21 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
   function settle(): void {
     const rated = (link: LinkState): number => score(link) + (link === writer ? 0.5 : 0)
     const [first] = links.filter(({ firstAt }) => firstAt).sort((a, b) => rated(b) - rated(a))
-    if (first && first !== writer) first.closeAt = 0
+    if (first && first !== writer) {
+      first.closeAt = 0
+      // The others have less time beside it.
+      dirty = true
+    }
     writer = first ?? null
     if (writer?.provenAt) settled(writer)
     const waiting = links.some(flying)
     if (!race?.rungs.length && !waiting) race = null
-    const top = rungs().find((rung) => due(standing(rung).blockedUntil))
-    if (writer?.provenAt && top !== undefined)
-      climb.plan(now, writer, top, standing(top).proven || now - busyAt < BUFFERED_MS)
+    if (writer?.provenAt) {
+      const { rung } = writer
+      const above = rungs().filter((other) => other > rung && due(standing(other).blockedUntil))
+      const hopeful = now - busyAt < BUFFERED_MS || above.some((other) => standing(other).proven)
+      climb.plan(now, writer, above.length > 0, hopeful)
+    }
     if (race || waiting || retryAt || away || (writer && !writer.leaving)) return
     const most = roundStable ? RETRY_PROVEN_MS : Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** retryCount)
     retryAt = now + roundWaitMs + random() * (roundWaitMs ? RETRY_PROVEN_MS : most)
@@ -302,6 +309,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     if (from !== rung) {
       const upgrade = from >= 0 && rung > from
       if (upgrade && writer.climbing) climb.upgraded(now)
+      // What has just been lost may be back sooner than what never worked.
+      if (from > rung) climb.nextAt = Infinity
       settledOn = rung
       effects.report({
         type: 'transport',
