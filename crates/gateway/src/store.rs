@@ -7,24 +7,28 @@ use events::{Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Stand
 
 use crate::config::{ConfigError, Fsync, Limits, RedisConfig, RedisDown, StoreConfig};
 use crate::metrics::Metrics;
+use crate::presence::{Keep, OnDisk, TellOnly};
 
 /// The least that an event takes of the log's memory.
 const EVENT_BYTES_MIN: u64 = 256;
 
-/// Opens the store.
+/// The store, and what keeps members beside it.
+pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Keep>);
+
+/// Opens the store and the keep.
 ///
 /// # Errors
 /// When it cannot be had, as one line.
-pub(crate) fn open(
-    config: &StoreConfig,
-    log: &Arc<Log>,
-    limits: &Limits,
-) -> Result<Arc<dyn Store>, ConfigError> {
-    Ok(match config {
+pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Result<Opened, ConfigError> {
+    let store: Arc<dyn Store> = match config {
         StoreConfig::Memory => Memory::open(Arc::clone(log)),
-        StoreConfig::Disk { data_dir, fsync } => open_disk(log, data_dir, *fsync, limits)?,
+        StoreConfig::Disk { data_dir, fsync } => {
+            let disk = open_disk(log, data_dir, *fsync, limits)?;
+            return Ok((Arc::clone(&disk) as _, Arc::new(OnDisk(disk))));
+        }
         StoreConfig::Redis(config) => open_redis(log, config, limits)?,
-    })
+    };
+    Ok((Arc::clone(&store), Arc::new(TellOnly(store))))
 }
 
 /// What the log can replay decides what is kept on disk.

@@ -196,6 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        // Once a wake-up: what is done in one takes no time that a deadline could tell.
+        let mut now = Instant::now();
         loop {
             let blocked = match self.poll_flush(cx) {
                 Poll::Ready(Ok(())) => false,
@@ -205,10 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Poll::Ready(ended) = self.poll_receive(cx) {
                 return Poll::Ready(self.ended().unwrap_or(ended));
             }
-            for change in self.handle.take(cx) {
+            for change in self.handle.take() {
                 self.make(change);
             }
-            let now = Instant::now();
             let progressed = match self.phase {
                 Phase::Closing(ended) => {
                     let flushed = self.out.is_empty();
@@ -237,8 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Phase::Opening | Phase::Open => self.out.is_empty() && self.step(cx, now),
             };
-            if !progressed {
+            if !progressed && self.handle.poll_pending(cx).is_pending() {
                 ready!(self.poll_timer(cx, now));
+                now = Instant::now();
             }
         }
     }
@@ -329,7 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn notice(&self, reset: Reset) -> ResetNotice {
-        self.host.reset(reset.reason);
+        self.host.reset(&reset);
         ResetNotice::new(reset.reason, reset.topics, self.host.refetch_after(reset.reason))
     }
 
@@ -375,7 +377,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     let oldest = events.first().filter(|_| was_live);
                     let latency_us =
                         oldest.map(|event| self.reader.log().now_us().saturating_sub(event.applied_us()));
-                    self.host.sent(Sent { events: events.len(), bytes, latency_us, lag });
+                    let cursor = self.sent_up_to;
+                    self.host.sent(Sent { events: events.len(), bytes, cursor, latency_us, lag });
                 }
             }
             Err(reset) => self.hello(now, Some(reset)),
@@ -460,6 +463,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.send_batch(Instant::now(), true);
                 }
                 self.reader.subscribe(&topics);
+                self.host.subscribed(&topics, self.reader.cursor());
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
             Change::Lens(lens) => self.reader.look_through(lens),
