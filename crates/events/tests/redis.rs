@@ -14,10 +14,10 @@ mod chaos;
 mod cluster;
 #[path = "redis/failover.rs"]
 mod failover;
-#[path = "redis/partition.rs"]
-mod partition;
 #[path = "redis/refusals.rs"]
 mod refusals;
+#[path = "redis/regressions.rs"]
+mod regressions;
 #[path = "redis/restarts.rs"]
 mod restarts;
 #[path = "redis/sentinel.rs"]
