@@ -14,6 +14,8 @@ mod chaos;
 mod cluster;
 #[path = "redis/failover.rs"]
 mod failover;
+#[path = "redis/given.rs"]
+mod given;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/regressions.rs"]

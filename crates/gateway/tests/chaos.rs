@@ -7,6 +7,8 @@
 
 #[path = "chaos/client.rs"]
 mod client;
+#[path = "../../events/tests/redis/given.rs"]
+mod given;
 #[path = "chaos/process.rs"]
 mod process;
 #[path = "../../events/tests/redis/server.rs"]
@@ -199,7 +201,7 @@ impl Run {
         for client in self.clients {
             let client = client.await.unwrap();
             for ((given, last), topic) in client.given.iter().zip(published).zip(TOPICS) {
-                match client::check(given, last) {
+                match given::check(given, last) {
                     Ok(number) => resets += number,
                     Err(error) => {
                         let gateways = self.house.gateways.read().await;

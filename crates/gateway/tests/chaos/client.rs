@@ -9,12 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// What a client was given of one topic, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Given {
-    Event(u64),
-    Reset,
-}
+use super::given::Given;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way {
@@ -175,35 +170,4 @@ async fn frame(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Value>> {
             _ => {}
         }
     }
-}
-
-/// What is wrong with what a client was given of a topic whose events were numbered from 1 to `published`, each
-/// published after the one before was acknowledged. A gap is excused by a reset that comes after what lies before the
-/// gap; a step back by one right before.
-pub(crate) fn check(given: &[Given], published: u64) -> Result<usize, String> {
-    let (mut last, mut resets) = (0, 0);
-    let mut owed: Option<String> = None;
-    for (at, one) in given.iter().enumerate() {
-        let near = || format!("{:?}", &given[at.saturating_sub(8)..(at + 8).min(given.len())]);
-        match one {
-            Given::Reset => {
-                resets += 1;
-                owed = None;
-            }
-            Given::Event(n) => {
-                let is_after_reset = at > 0 && given[at - 1] == Given::Reset;
-                if *n <= last && !is_after_reset {
-                    return Err(format!("{n} after {last}: {}", near()));
-                }
-                if *n > last + 1 && !is_after_reset {
-                    owed.get_or_insert_with(|| format!("{n} after {last} and no reset: {}", near()));
-                }
-                last = *n;
-            }
-        }
-    }
-    if last != published && given.last() != Some(&Given::Reset) {
-        owed.get_or_insert(format!("ends with {last} of {published}"));
-    }
-    owed.map_or(Ok(resets), Err)
 }
