@@ -60,9 +60,6 @@ fn open_disk(
 }
 
 fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<Arc<Redis>, ConfigError> {
-    if config.when_down == RedisDown::Local {
-        return Err(ConfigError::new("--redis-down local: this build only refuses"));
-    }
     let authorities = config.ca.as_ref().map(|path| {
         std::fs::read(path)
             .map_err(|error| ConfigError::new(format!("--redis-ca {}: {error}", path.display())))
@@ -73,6 +70,7 @@ fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<A
         log_name: config.log_name.clone(),
         wait_replicas: config.wait_replicas,
         events_max: limits.log_bytes / EVENT_BYTES_MIN,
+        alone_when_down: config.when_down == RedisDown::Local,
     };
     let opened = Redis::open(Arc::clone(log), &options);
     opened.map_err(|error| ConfigError::new(format!("--redis-url: {error}")))
@@ -98,6 +96,13 @@ impl Watch {
         metrics.store_counted(now.failures - self.said.failures, now.epochs - self.said.epochs);
         if now.epochs != self.said.epochs {
             tracing::info!(cursor = %log.tail_cursor(), "the log is in a new epoch");
+        }
+        if now.alone && !self.said.alone {
+            let error = now.error.as_deref().unwrap_or("not known");
+            tracing::warn!(
+                error,
+                "Redis cannot be reached: this gateway goes on alone, in an epoch of its own"
+            );
         }
         match (self.ready, ready) {
             (_, Err(why)) if self.ready != ready || now.error != self.said.error => {
