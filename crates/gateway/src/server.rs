@@ -79,9 +79,10 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door, ope
         };
         // A socket that does not know the option is slower, not wrong.
         let _ = socket.set_nodelay(true);
-        // A peer that vanished without a word is gone when it has not acknowledged anything for as long as a reader
-        // may block; the kernel alone would try for a quarter of an hour.
-        let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(app.config.streams.write_timeout));
+        // A peer that vanished without a word is gone soon after it should have acknowledged something; the kernel alone
+        // would try for a quarter of an hour. A reader that is merely slow is for its session to let go, with last words.
+        let vanished_after = app.config.streams.write_timeout + Duration::from_secs(5);
+        let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(vanished_after));
         if door != Door::Backends && open.count() >= app.config.limits.connections_max {
             app.metrics.rate_limited(RateLimit::ConnectionsTotal);
             tokio::spawn(turn_away(socket));
