@@ -52,8 +52,11 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// About how many users and addresses it is known what was written of them.
 const RATIONS_MAX: u64 = 10_000;
 
-/// What was written of one kind of deed by one user at one address. For the process, as the log is.
-static RATIONS: LazyLock<Cache<(Deed, Box<str>, IpAddr), Arc<Mutex<Ration>>>> = LazyLock::new(|| {
+/// By the deed, its user and the address.
+type Rations = Cache<(Deed, Box<str>, IpAddr), Arc<Mutex<Ration>>>;
+
+/// What was written. For the process, as the log is.
+static RATIONS: LazyLock<Rations> = LazyLock::new(|| {
     Cache::builder().max_capacity(RATIONS_MAX).time_to_idle(Duration::from_secs(60)).build()
 });
 
