@@ -201,7 +201,7 @@ export function createConnection(
 
   function end({ carrier }: LinkState): void {
     carrier?.link.close()
-    for (const settle of carrier?.waiting.values() ?? []) settle({ error: unheard('connection lost') })
+    for (const settle of carrier?.waiting.values() ?? []) settle({ error: unheard('lost') })
   }
 
   function message(state: LinkState, text: string, closed: (close: Close) => void): boolean {
