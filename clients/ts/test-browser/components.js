@@ -75,6 +75,17 @@ async function keyboard(tab) {
   expect(!(await tab.evaluate(() => document.querySelector('details').open)), 'Enter does not fold the debug panel')
 }
 
+/** A bar without a name says a number of nothing. */
+async function named(tab) {
+  await tab.evaluate(() => window.show('panel full'))
+  for (const name of ['Sync', 'Generation']) {
+    const bars = await tab.getByRole('progressbar', { name, exact: true }).count()
+    expect(bars === 1, `${bars} progress bars are called ${name}`)
+  }
+  const step = await tab.locator('[aria-current=step]').textContent()
+  expect(step === 'syncing', `the current step is ${step}`)
+}
+
 /** What is read out has to be in a live region that was there before. */
 async function announced(tab) {
   await tab.evaluate(() => window.show('panel quiet'))
@@ -123,6 +134,7 @@ for (const { name, ...look } of LOOKS) {
   if (name === 'light') {
     await keyboard(tab)
     await announced(tab)
+    await named(tab)
   }
   await context.close()
 }

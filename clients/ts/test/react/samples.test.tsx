@@ -294,9 +294,11 @@ describe('the analysis app', () => {
 })
 
 describe('without a provider', () => {
-  it('shows the state of the client that there is', async () => {
+  it('shows the state of the client that there is, and closes it with the last component', async () => {
     vi.useFakeTimers()
+    vi.stubGlobal('fetch', () => new Promise(() => {}))
     const sockets: string[] = []
+    let closed = 0
     vi.stubGlobal(
       'WebSocket',
       class {
@@ -304,7 +306,9 @@ describe('without a provider', () => {
         constructor(_: string, protocols: string[]) {
           sockets.push(protocols.join())
         }
-        close() {}
+        close() {
+          closed += 1
+        }
       },
     )
     const { render } = await import('@testing-library/react')
@@ -312,7 +316,7 @@ describe('without a provider', () => {
       useWebSocket({ url: 'http://localhost:3003', roomId: 'song-1', token, autoJoinRoom: true })
       return <ConnectionStatusIndicator />
     }
-    render(
+    const { unmount } = render(
       <StrictMode>
         <Editor token="secret" />
       </StrictMode>,
@@ -320,6 +324,10 @@ describe('without a provider', () => {
     await vi.advanceTimersByTimeAsync(1000)
     expect(sockets).toEqual(['throughline.v1,bearer.secret'])
     expect(screen.getByText('Connecting')).toBeTruthy()
+    expect(closed).toBe(0)
+    unmount()
+    await vi.advanceTimersByTimeAsync(1500)
+    expect(closed).toBe(1)
   })
 
   it('makes one client for the page and shares it', async () => {
