@@ -92,7 +92,7 @@ impl Publisher {
 }
 
 /// Reads all, and sleeps.
-fn settle(reader: &mut Reader, out: &mut Vec<Arc<Event>>) {
+fn settle(reader: &mut Reader, out: &mut Vec<Event>) {
     out.clear();
     while reader.read(LIMIT, out).map_or(true, |span| span.more) {}
     let _ = reader.poll_ready(&mut Context::from_waker(Waker::noop()));

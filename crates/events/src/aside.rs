@@ -1,7 +1,6 @@
 //! What a topic keeps beside its ring: events of which only the latest of each key matters.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use crate::ring::Bounds;
 use crate::{Event, Seq};
@@ -12,7 +11,7 @@ use crate::{Event, Seq};
 /// is too much of it, or because it is too old, raises the floor.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {
-    events: BTreeMap<Seq, Arc<Event>>,
+    events: BTreeMap<Seq, Event>,
     /// Where the latest event of a key stands.
     latest: HashMap<Box<[u8]>, Seq>,
     floor: Seq,
@@ -41,7 +40,7 @@ impl Aside {
     }
 
     /// Appends an event in the place of the one with its key. Returns how many others had to leave.
-    pub(crate) fn push(&mut self, event: Arc<Event>, bounds: &Bounds) -> u64 {
+    pub(crate) fn push(&mut self, event: Event, bounds: &Bounds) -> u64 {
         let seq = event.seq().unwrap_or_default();
         self.last = seq;
         self.cost_bytes += Self::cost_of(&event);
@@ -98,7 +97,7 @@ impl Aside {
     }
 
     /// The events with a seq in (`after`, `up_to`], oldest first.
-    pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Arc<Event>> {
+    pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
         // With `up_to` below `after`, as a mere check asks, the range is empty.
         self.events
             .range(after.next()..)
@@ -125,7 +124,7 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { events_max: 2, bytes_max: 1 << 30, age_us_max: 100 };
 
-    fn event(seq: u64, kind: &str, key: &str) -> Arc<Event> {
+    fn event(seq: u64, kind: &str, key: &str) -> Event {
         let draft = Draft {
             topics: Topics::one("room:1".parse().unwrap()),
             kind: kind.parse().unwrap(),
@@ -137,7 +136,7 @@ mod tests {
             ephemeral: false,
             expect: None,
         };
-        Arc::new(Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Stamp::new(0), seq, &mut Vec::new()))
+        Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Stamp::new(0), seq, &mut Vec::new())
     }
 
     fn seqs(aside: &Aside, after: u64) -> Vec<u64> {

@@ -128,7 +128,7 @@ impl Directory {
     /// Appends an event to a topic's ring.
     pub(crate) fn push(&mut self, id: SlotId, event: Event, bounds: &Bounds) {
         self.slots[id as usize].active_us = event.applied_us();
-        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(Arc::new(event), bounds));
+        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(event, bounds));
         self.evictions.count += count;
         self.evictions.bytes += bytes;
         self.evictions.age += age;
@@ -187,6 +187,13 @@ impl Directory {
     /// Every topic.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<TopicState>> {
         self.slots.iter().map(|(_, slot)| &slot.topic)
+    }
+
+    /// Up to `slots_max` places for topics from the slot `from` on, and where the next ones begin; `None`: nowhere.
+    pub(crate) fn some(&self, from: usize, slots_max: usize) -> (Vec<Arc<TopicState>>, Option<usize>) {
+        let end = from.saturating_add(slots_max).min(self.slots.capacity());
+        let topics = (from..end).filter_map(|id| self.slots.get(id)).map(|slot| Arc::clone(&slot.topic));
+        (topics.collect(), (end < self.slots.capacity()).then_some(end))
     }
 
     /// Makes room until the budget holds: topics go that are empty and that nobody reads, and the heaviest rings

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::ops::Range;
 
+use triomphe::ThinArc;
+
 use crate::stamp::Stamp;
 use crate::{Data, Draft, Seq, Topic};
 
@@ -17,9 +19,15 @@ pub struct Sequenced {
     pub draft: Draft,
 }
 
-/// One event of one topic. Immutable and shared: its JSON is made once, whoever reads it.
-#[derive(Debug)]
-pub struct Event {
+/// One event of one topic. Immutable and shared: its JSON is made once, whoever reads it, and a clone is a count.
+///
+/// Head and JSON are one allocation: an event of a rarely used topic is hardly ever in the cache.
+#[derive(Clone, Debug)]
+pub struct Event(ThinArc<Head, u8>);
+
+/// What is known of an event's JSON.
+#[derive(Clone, Debug)]
+struct Head {
     /// The seq, or for an ephemeral event its number among the ephemeral ones.
     number: u64,
     ephemeral: bool,
@@ -28,22 +36,21 @@ pub struct Event {
     applied_us: u64,
     /// On the log's own clock; `u64::MAX`: never.
     expires_us: u64,
-    /// Where the topic starts in `json`.
+    /// Where the topic starts in the JSON.
     topic_start: u32,
-    /// Where the type stands in `json`, quotes excluded.
+    /// Where the type stands in the JSON, quotes excluded.
     kind: Range<u32>,
-    /// Where the key ends in `json`; 0: no key.
+    /// Where the key ends in the JSON; 0: no key.
     key_end: u32,
-    /// Where the data starts in `json`; it ends before the last brace.
+    /// Where the data starts in the JSON; it ends before the last brace.
     data_start: u32,
-    /// Where the JSON ends in `json`; behind it stands whose the key is.
+    /// Where the JSON ends; behind it stands whose the key is.
     json_end: u32,
-    json: Box<[u8]>,
 }
 
 impl Event {
-    /// What an event costs beside its JSON: this struct, its reference counts and its place in a ring.
-    pub(crate) const OVERHEAD_BYTES: usize = size_of::<Self>() + 2 * size_of::<usize>() + size_of::<usize>();
+    /// What an event costs beside its JSON: its head, count and length, and its place in a ring.
+    pub(crate) const OVERHEAD_BYTES: usize = size_of::<Head>() + 2 * size_of::<usize>() + size_of::<usize>();
 
     /// Writes the JSON of `draft` as `topic` sees it:
     /// `{"seq":…,"topic":…,"type":…,"key":…,"id":…,"time":…,"data":…}`.
@@ -92,7 +99,7 @@ impl Event {
             None => u64::MAX,
             Some(ttl_ms) => applied_us.saturating_add(ttl_ms.saturating_mul(1000)),
         };
-        Self {
+        let head = Head {
             number,
             ephemeral: draft.ephemeral,
             aside: draft.is_aside(),
@@ -103,94 +110,109 @@ impl Event {
             key_end,
             data_start,
             json_end,
-            json: json.as_slice().into(),
-        }
+        };
+        Self(ThinArc::from_header_and_slice(head, json))
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    /// The JSON, and behind it whose the key is.
+    fn bytes(&self) -> &[u8] {
+        &self.0.slice
     }
 
     /// Its number in the log; `None` for an ephemeral event.
     #[must_use]
     pub fn seq(&self) -> Option<Seq> {
-        if self.ephemeral { None } else { Seq::new(self.number) }
+        let head = self.head();
+        if head.ephemeral { None } else { Seq::new(head.number) }
     }
 
     /// The event as JSON, on one line.
     #[must_use]
     pub fn json(&self) -> &[u8] {
-        &self.json[..self.json_end as usize]
+        &self.bytes()[..self.head().json_end as usize]
     }
 
     /// When this node applied it, in microseconds on the log's own clock ([`crate::Log::now_us`]).
     #[must_use]
     pub fn applied_us(&self) -> u64 {
-        self.applied_us
+        self.head().applied_us
     }
 
     /// The topic by which it is seen.
     #[must_use]
     pub fn topic(&self) -> &str {
         // Ends where `","type":"` begins; a topic has no quote in it.
-        let end = self.kind.start as usize - b"\",\"type\":\"".len();
-        str::from_utf8(&self.json[self.topic_start as usize..end]).unwrap_or_default()
+        let head = self.head();
+        let end = head.kind.start as usize - b"\",\"type\":\"".len();
+        str::from_utf8(&self.bytes()[head.topic_start as usize..end]).unwrap_or_default()
     }
 
     /// The data, as JSON.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        &self.json[self.data_start as usize..self.json_end as usize - 1]
+        let head = self.head();
+        &self.bytes()[head.data_start as usize..head.json_end as usize - 1]
     }
 
     /// The same event with other data, for readers who may not see all of it.
     #[must_use]
     pub fn with_data(&self, data: &Data) -> Self {
-        let data = data.as_bytes();
-        let owner = &self.json[self.json_end as usize..];
-        let json = [&self.json[..self.data_start as usize], data, b"}", owner].concat();
+        let head = self.head();
+        let (json, owner) = self.bytes().split_at(head.json_end as usize);
+        let json = [&json[..head.data_start as usize], data.as_bytes(), b"}", owner].concat();
         let json_end = position(json.len() - owner.len());
-        Self { json_end, json: json.into(), kind: self.kind.clone(), ..*self }
+        Self(ThinArc::from_header_and_slice(Head { json_end, ..head.clone() }, &json))
     }
 
     /// The seq, or the number among the ephemeral events.
     pub(crate) fn number(&self) -> u64 {
-        self.number
+        self.head().number
     }
 
     /// The type, JSON-escaped.
     pub(crate) fn kind(&self) -> &[u8] {
-        &self.json[self.kind.start as usize..self.kind.end as usize]
+        let Range { start, end } = self.head().kind;
+        &self.bytes()[start as usize..end as usize]
     }
 
     /// Whether it is kept apart from its topic's ring.
     pub(crate) fn is_aside(&self) -> bool {
-        self.aside
+        self.head().aside
     }
 
     /// The key, JSON-escaped; empty without one.
     pub(crate) fn key(&self) -> &[u8] {
-        let start = self.kind.end as usize + b"\",\"key\":\"".len();
-        self.json.get(start..self.key_end as usize).unwrap_or_default()
+        let head = self.head();
+        let start = head.kind.end as usize + b"\",\"key\":\"".len();
+        self.bytes().get(start..head.key_end as usize).unwrap_or_default()
     }
 
     /// Events in which this is equal replace one another. `None` without a key.
     pub(crate) fn identity(&self) -> Option<Identity<'_>> {
-        (self.key_end != 0).then(|| Identity {
-            label: &self.json[self.topic_start as usize..self.key_end as usize],
-            owner: &self.json[self.json_end as usize..],
+        let head = self.head();
+        (head.key_end != 0).then(|| Identity {
+            label: &self.bytes()[head.topic_start as usize..head.key_end as usize],
+            owner: &self.bytes()[head.json_end as usize..],
         })
     }
 
     /// Whether its time to live is over.
     pub(crate) fn is_expired(&self, now_us: u64) -> bool {
-        self.expires_us <= now_us
+        self.head().expires_us <= now_us
     }
 
     /// Whether it has a time to live at all.
     pub(crate) fn can_expire(&self) -> bool {
-        self.expires_us != u64::MAX
+        self.head().expires_us != u64::MAX
     }
 
     /// What the log's budget is charged for it.
     pub(crate) fn cost_bytes(&self) -> usize {
-        self.json.len() + Self::OVERHEAD_BYTES
+        self.bytes().len() + Self::OVERHEAD_BYTES
     }
 }
 
@@ -254,7 +276,14 @@ mod tests {
     }
 
     fn encode(draft: &Draft) -> Event {
-        Event::encode(draft, &draft.topics.as_slice()[0], 1042, &Stamp::new(1_763_609_412_123), 5, &mut Vec::new())
+        Event::encode(
+            draft,
+            &draft.topics.as_slice()[0],
+            1042,
+            &Stamp::new(1_763_609_412_123),
+            5,
+            &mut Vec::new(),
+        )
     }
 
     #[test]

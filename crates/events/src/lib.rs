@@ -18,7 +18,7 @@
 //! * `directory`: all topics; `budget`: who gives way when memory is used up.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
 //! * `reader`: [`Reader`], one cursor over many topics; `filter`: [`TypeFilter`].
-//! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`].
+//! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`], [`Redis`].
 
 mod aside;
 mod budget;
@@ -41,11 +41,11 @@ pub use draft::{Data, Draft, DraftError, EventId, Key, Kind, Topics};
 pub use event::{Event, Sequenced};
 pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
-pub use log::{Evictions, Fact, Log, Options, Stats, unix_ms};
+pub use log::{Evictions, Fact, Found, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
-    Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, Memory, Recovered, Rejection, Store,
-    Unavailable,
+    Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue, Memory, Recovered, Redis,
+    RedisError, RedisOptions, Rejection, Standing, Store, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

@@ -1,5 +1,6 @@
 //! One cursor over many topics. Replay and live delivery are the same read.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -103,7 +104,7 @@ pub struct Reader {
 /// What a reader sees of an event.
 pub trait Lens: std::fmt::Debug + Send + Sync + 'static {
     /// The event as this reader may see it: the same, or another of the same number.
-    fn see(&self, event: &Arc<Event>) -> Arc<Event>;
+    fn see(&self, event: &Event) -> Event;
 }
 
 #[derive(Debug)]
@@ -233,7 +234,7 @@ impl Reader {
     pub fn check(&mut self) -> Result<(), Reset> {
         self.check_history()?;
         let nothing = Seq::ZERO;
-        self.collect(nothing, 0, 0, &mut Vec::new()).map(|_| ())
+        self.collect(nothing, 0, &mut Vec::new()).map(|_| ())
     }
 
     /// Appends to `out` what comes next and moves the cursor over it: the events with a seq in order, then the
@@ -241,15 +242,14 @@ impl Reader {
     ///
     /// # Errors
     /// A [`Reset`] when events may be missing; `out` is untouched, and the next read goes on from [`Reset::at`].
-    pub fn read(&mut self, limit: Limit, out: &mut Vec<Arc<Event>>) -> Result<Span, Reset> {
+    pub fn read(&mut self, limit: Limit, out: &mut Vec<Event>) -> Result<Span, Reset> {
         let limit = Limit { events: limit.events.max(1), ..limit };
         let start = out.len();
         self.signal.lower();
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
         let ephemeral_tail = self.log.ephemeral_tail();
         let tail = self.check_history()?;
-        let now_us = self.log.now_us();
-        let full = match self.collect(tail, now_us, limit.events, out) {
+        let full = match self.collect(tail, limit.events, out) {
             Ok(full) => full,
             Err(reset) => {
                 out.truncate(start);
@@ -266,7 +266,7 @@ impl Reader {
         let last = out[start..].last().and_then(|event| event.seq());
         let end = last.filter(|_| cut).unwrap_or(tail);
         if end == tail && !self.holds_ephemeral {
-            self.collect_ephemeral(ephemeral_tail, now_us, out);
+            self.collect_ephemeral(ephemeral_tail, out);
         }
         conflate(out, start);
         if let Some(lens) = &self.lens {
@@ -298,16 +298,10 @@ impl Reader {
     }
 
     /// Appends up to `events_max` events of each topic in (cursor, `tail`]. Says whether some topic had more.
-    fn collect(
-        &mut self,
-        tail: Seq,
-        now_us: u64,
-        events_max: usize,
-        out: &mut Vec<Arc<Event>>,
-    ) -> Result<bool, Reset> {
+    fn collect(&mut self, tail: Seq, events_max: usize, out: &mut Vec<Event>) -> Result<bool, Reset> {
         let cursor = self.cursor.seq;
         let since = self.log.since();
-        let types = self.types.as_ref();
+        let wants = Wants::new(&self.log, self.types.as_ref());
         let aside = self.aside;
         let mut lost = Vec::new();
         let mut full = false;
@@ -322,16 +316,12 @@ impl Reader {
                     view.excused = floor;
                     lost.push(view.topic.name().clone());
                 }
-                let wanted = |event: &&Arc<Event>| {
-                    types.is_none_or(|types| types.wants(event))
-                        && !(event.can_expire() && event.is_expired(now_us))
-                };
-                let mut events = ring.range(cursor, tail).filter(wanted);
+                let mut events = ring.range(cursor, tail).filter(|event| wants.event(event));
                 out.extend(events.by_ref().take(events_max).cloned());
                 full |= events.next().is_some();
                 if aside {
                     // Either line gives its first, so the first of both are here.
-                    let mut events = ring.aside(cursor, tail).filter(wanted);
+                    let mut events = ring.aside(cursor, tail).filter(|event| wants.event(event));
                     out.extend(events.by_ref().take(events_max).cloned());
                     full |= events.next().is_some();
                 }
@@ -344,19 +334,36 @@ impl Reader {
         }
     }
 
-    fn collect_ephemeral(&mut self, ephemeral_tail: u64, now_us: u64, out: &mut Vec<Arc<Event>>) {
+    fn collect_ephemeral(&mut self, ephemeral_tail: u64, out: &mut Vec<Event>) {
         let start = out.len();
+        let wants = Wants::new(&self.log, self.types.as_ref());
         for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
             view.topic.read(|ring| {
                 let events = ring.ephemeral(self.ephemeral, ephemeral_tail);
-                let wanted = |event: &&Arc<Event>| {
-                    self.types.as_ref().is_none_or(|types| types.wants(event)) && !event.is_expired(now_us)
-                };
-                out.extend(events.filter(wanted).cloned());
+                out.extend(events.filter(|event| wants.event(event)).cloned());
             });
         }
         order(out, start);
         self.ephemeral = ephemeral_tail;
+    }
+}
+
+/// What one read takes with it.
+struct Wants<'a> {
+    types: Option<&'a TypeFilter>,
+    log: &'a Log,
+    /// Read for the first event that can expire: most reads meet none.
+    now_us: OnceCell<u64>,
+}
+
+impl<'a> Wants<'a> {
+    fn new(log: &'a Log, types: Option<&'a TypeFilter>) -> Self {
+        Self { types, log, now_us: OnceCell::new() }
+    }
+
+    fn event(&self, event: &Event) -> bool {
+        let is_expired = || event.is_expired(*self.now_us.get_or_init(|| self.log.now_us()));
+        self.types.is_none_or(|types| types.wants(event)) && !(event.can_expire() && is_expired())
     }
 }
 
@@ -383,7 +390,7 @@ impl Drop for Reader {
 /// Puts `out[start..]` in order, each event once, and cuts it to the limit. Says whether anything was cut.
 ///
 /// Each topic gave its first `limit.events` events, so the first `limit.events` of their union are all here.
-fn merge(out: &mut Vec<Arc<Event>>, start: usize, limit: Limit) -> bool {
+fn merge(out: &mut Vec<Event>, start: usize, limit: Limit) -> bool {
     order(out, start);
     let mut kept = 0;
     let mut bytes = 0;
@@ -401,7 +408,7 @@ fn merge(out: &mut Vec<Arc<Event>>, start: usize, limit: Limit) -> bool {
 
 /// Sorts by number. An event in several topics stays once, as the first of the reader's topics has it: the sort is
 /// stable, and the topics were read in order.
-fn order(out: &mut Vec<Arc<Event>>, start: usize) {
+fn order(out: &mut Vec<Event>, start: usize) {
     let new = &mut out[start..];
     if new.is_sorted_by(|a, b| a.number() < b.number()) {
         return;
@@ -416,7 +423,7 @@ fn order(out: &mut Vec<Arc<Event>>, start: usize) {
 }
 
 /// Of the events in `out[start..]` that replace one another, leaves the latest.
-fn conflate(out: &mut Vec<Arc<Event>>, start: usize) {
+fn conflate(out: &mut Vec<Event>, start: usize) {
     if out[start..].iter().filter(|event| event.identity().is_some()).nth(1).is_none() {
         return;
     }

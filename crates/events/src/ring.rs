@@ -1,7 +1,6 @@
 //! The bounded replay buffer of one topic: pure, synchronous, and honest about what it no longer has.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::aside::Aside;
 use crate::{Event, Seq};
@@ -27,10 +26,10 @@ pub(crate) struct Evicted {
 /// Its floor is the oldest seq after which it can vouch for every event.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Event>,
     /// Rare, so that a topic without ephemeral events pays one pointer.
     #[expect(clippy::box_collection, reason = "a quarter of a VecDeque in every ring")]
-    ephemeral: Option<Box<VecDeque<Arc<Event>>>>,
+    ephemeral: Option<Box<VecDeque<Event>>>,
     /// Events that are kept apart ([`crate::Draft::is_aside`]), so that none of them evicts one of the others. As rare.
     aside: Option<Box<Aside>>,
     floor: Seq,
@@ -87,7 +86,7 @@ impl Ring {
     }
 
     /// Appends an event; its seq is above every other.
-    pub(crate) fn push(&mut self, event: Arc<Event>, bounds: &Bounds) -> Evicted {
+    pub(crate) fn push(&mut self, event: Event, bounds: &Bounds) -> Evicted {
         let now_us = event.applied_us();
         if event.is_aside() {
             let count = self.aside.get_or_insert_default().push(event, bounds);
@@ -180,7 +179,7 @@ impl Ring {
     }
 
     /// The events with a seq in (`after`, `up_to`], oldest first.
-    pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Arc<Event>> {
+    pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
         // Most reads want the newest one or two events: look from the back before searching.
         let newest = self.events.iter().rev().take(4).take_while(|event| event.seq() > Some(after)).count();
         let start = if newest < 4 {
@@ -191,13 +190,28 @@ impl Ring {
         self.events.range(start..).take_while(move |event| event.seq() <= Some(up_to))
     }
 
+    /// Bytes of JSON above `after`, of either line.
+    pub(crate) fn bytes_after(&self, after: Seq) -> usize {
+        let events = self.range(after, Seq::MAX).chain(self.aside(after, Seq::MAX));
+        events.map(|event| event.json().len()).sum()
+    }
+
     /// The same of the events that are kept apart.
-    pub(crate) fn aside(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Arc<Event>> {
+    pub(crate) fn aside(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
         self.aside.iter().flat_map(move |aside| aside.range(after, up_to))
     }
 
+    /// The event with this seq, and the seq of the first behind it with the same key, if any.
+    pub(crate) fn find(&self, seq: Seq) -> Option<(&Event, Option<Seq>)> {
+        let before = Seq::new(seq.number().checked_sub(1)?)?;
+        let event = self.range(before, seq).next().or_else(|| self.aside(before, seq).next())?;
+        let mut behind = self.range(seq, Seq::MAX);
+        let replaces = |later: &&Event| event.identity().is_some() && later.identity() == event.identity();
+        Some((event, behind.find(replaces).and_then(|later| later.seq())))
+    }
+
     /// Keeps an ephemeral event for readers that are attached. The latest of a type and key replaces the one before it.
-    pub(crate) fn push_ephemeral(&mut self, event: Arc<Event>) {
+    pub(crate) fn push_ephemeral(&mut self, event: Event) {
         let waiting = self.ephemeral.get_or_insert_default();
         if event.identity().is_some()
             && let Some(at) = waiting.iter().position(|old| old.identity() == event.identity())
@@ -225,16 +239,15 @@ impl Ring {
     }
 
     /// The ephemeral events with a number in (`after`, `up_to`], oldest first.
-    pub(crate) fn ephemeral(&self, after: u64, up_to: u64) -> impl Iterator<Item = &Arc<Event>> {
-        let wanted = move |event: &&Arc<Event>| event.number() > after && event.number() <= up_to;
+    pub(crate) fn ephemeral(&self, after: u64, up_to: u64) -> impl Iterator<Item = &Event> {
+        let wanted = move |event: &&Event| event.number() > after && event.number() <= up_to;
         self.ephemeral.iter().flat_map(|waiting| waiting.iter()).filter(wanted)
     }
 
     /// Drops the ephemeral events applied before `oldest_us`: whoever was there has seen them.
     pub(crate) fn drop_ephemeral(&mut self, oldest_us: u64) {
-        let is_old = |waiting: &VecDeque<Arc<Event>>| {
-            waiting.front().is_some_and(|event| event.applied_us() < oldest_us)
-        };
+        let is_old =
+            |waiting: &VecDeque<Event>| waiting.front().is_some_and(|event| event.applied_us() < oldest_us);
         while self.ephemeral.as_deref().is_some_and(is_old) {
             self.drop_oldest_ephemeral();
         }

@@ -81,7 +81,7 @@ impl TopicState {
     /// Keeps an ephemeral event for the readers that are attached.
     pub(crate) fn push_ephemeral(&self, event: Event) {
         let number = event.number();
-        self.write(|ring| ring.push_ephemeral(Arc::new(event)));
+        self.write(|ring| ring.push_ephemeral(event));
         self.ephemeral_reach.store(number, Ordering::Release);
     }
 

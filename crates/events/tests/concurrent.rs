@@ -154,7 +154,7 @@ fn follow(log: &Arc<Log>, seed: u64, over: &AtomicBool) -> Vec<Step> {
                     steps.push(Step::Reset { reason: reset.reason, topics: reset.topics, at: reset.at });
                 }
                 Ok(span) => {
-                    steps.push(Step::Batch { span, got: out.iter().map(|event| parse(event)).collect() });
+                    steps.push(Step::Batch { span, got: out.iter().map(parse).collect() });
                     if span.more {
                         continue;
                     }

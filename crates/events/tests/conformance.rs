@@ -51,7 +51,7 @@ async fn what_was_refused_is_not_there() {
     let end = subject.publish(once("x", draft(&["a"], 3))).await;
     assert_eq!((end.duplicate, end.seq), (false, Some(seq(1))));
     let read = subject.read_to(&mut reader, end.cursor).await.unwrap();
-    assert_eq!(read.iter().map(|event| data(event)).collect::<Vec<_>>(), [3]);
+    assert_eq!(read.iter().map(data).collect::<Vec<_>>(), [3]);
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ mod suite;
 mod damage;
 #[path = "disk/full.rs"]
 mod full;
+#[path = "disk/kept.rs"]
+mod kept;
 #[path = "disk/kill.rs"]
 mod kill;
 #[path = "disk/restart.rs"]
@@ -69,7 +71,7 @@ async fn open_new(options: &Options) -> Subject {
 }
 
 /// Reads all that there is for these topics.
-fn read_all(log: &Arc<Log>, topics: &[&str], start: Start) -> Result<(Vec<Arc<Event>>, Cursor), Reset> {
+fn read_all(log: &Arc<Log>, topics: &[&str], start: Start) -> Result<(Vec<Event>, Cursor), Reset> {
     let topics: Vec<_> = topics.iter().map(|name| topic(name)).collect();
     let mut reader = Reader::new(log, &topics, None, start);
     let mut out = Vec::new();

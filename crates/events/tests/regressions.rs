@@ -58,7 +58,7 @@ fn push(log: &Log, names: &[&str]) {
 }
 
 fn read(reader: &mut Reader) -> Result<Vec<u64>, Reset> {
-    let mut out: Vec<Arc<Event>> = Vec::new();
+    let mut out: Vec<Event> = Vec::new();
     reader.read(ALL, &mut out)?;
     Ok(out.iter().map(|event| event.seq().map_or(0, Seq::number)).collect())
 }

@@ -1,26 +1,27 @@
 //! What every request and session of a gateway shares.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Disk, DiskOptions, Evictions, Lens, Log, Options, Store};
+use events::{Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::{HttpLimits, Transport};
 
 use crate::audit::{self, Deed};
 use crate::auth::{Authenticator, Grant};
-use crate::config::{Config, ConfigError, Fsync, Limits, StoreConfig};
+use crate::config::{Config, ConfigError};
 use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
-use crate::presence::{self, Presence};
+use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
+use crate::replays::Replays;
 use crate::sessions::{Caps, Sessions};
+use crate::store;
 
 /// A running gateway, apart from its sockets.
 pub(crate) struct App {
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub presence: Arc<Presence>,
     /// How fast each user may send commands and publish.
     pub limiters: Limiters,
+    /// How much history is on its way.
+    pub replays: Arc<Replays>,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
     draining: watch::Sender<bool>,
@@ -54,36 +57,6 @@ pub(crate) struct App {
 /// How many topics one sweep visits, so that it never holds up publishers for long.
 const SWEEP_TOPICS: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
-
-/// What the log can replay decides what is kept on disk.
-fn open_disk(
-    log: &Arc<Log>,
-    data_dir: &Path,
-    fsync: Fsync,
-    limits: &Limits,
-) -> Result<Arc<Disk>, ConfigError> {
-    /// The least that an event takes of the log's memory.
-    const EVENT_BYTES_MIN: u64 = 256;
-    let options = DiskOptions {
-        dir: data_dir.to_owned(),
-        fsync: match fsync {
-            Fsync::Always => events::Fsync::Always,
-            Fsync::Interval => events::Fsync::Interval,
-            Fsync::Never => events::Fsync::Never,
-        },
-        events_max: limits.log_bytes / EVENT_BYTES_MIN,
-        bytes_max: limits.log_bytes,
-        age_max: limits.ring_age,
-        topic_idle_max: Options::default().topic_idle_max,
-    };
-    let opened = Disk::open(Arc::clone(log), options);
-    let (disk, recovered) = opened.map_err(|error| ConfigError::new(format!("--data-dir {error}")))?;
-    if let Some(damage) = &recovered.damage {
-        tracing::error!(epoch_changed = recovered.epoch_changed, "{damage}");
-    }
-    tracing::info!(events = recovered.events, cursor = %log.tail_cursor(), "the log on disk is open");
-    Ok(disk)
-}
 
 impl App {
     /// Opens the store and reads the keys.
@@ -100,15 +73,7 @@ impl App {
             log_bytes_max,
             ..Options::default()
         });
-        let store: Arc<dyn Store> = match &config.store {
-            StoreConfig::Memory => events::Memory::open(Arc::clone(&log)),
-            StoreConfig::Disk { data_dir, fsync } => open_disk(&log, data_dir, *fsync, limits)?,
-            StoreConfig::Redis { .. } => {
-                return Err(ConfigError::new(
-                    "--store redis: this build has --store memory and --store disk",
-                ));
-            }
-        };
+        let (store, keep) = store::open(&config.store, &log, limits)?;
         if config.database_url.is_some() {
             tracing::warn!(
                 "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
@@ -116,7 +81,7 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
-        let presence = Arc::new(Presence::new(limits.presence_ttl, Arc::new(presence::Memory)));
+        let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
             origins: OriginPolicy::of(&config),
@@ -125,6 +90,7 @@ impl App {
             presence,
             redaction: Redaction::new(&config.redact),
             limiters: Limiters::new(limits),
+            replays: Replays::new(limits.replay_bytes),
             deployment: config.deployment.as_str().into(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),
@@ -188,7 +154,7 @@ impl App {
     /// Sends everyone away, each in an own slot, and takes no new stream.
     pub(crate) fn drain(&self) {
         self.draining.send_replace(true);
-        let told = self.sessions.drain();
+        let told = self.sessions.drain(self.config.streams.reconnects_per_second);
         tracing::info!(connections = told, "draining");
     }
 
@@ -199,10 +165,11 @@ impl App {
         let _ = draining.wait_for(|draining| *draining).await;
     }
 
-    /// Keeps the log and the table of sessions within their bounds, for ever.
+    /// Keeps the log and the table of sessions within their bounds and watches the store, for ever.
     pub(crate) async fn tidy(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut watch = store::Watch::new(&*self.store);
         loop {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);
@@ -210,12 +177,18 @@ impl App {
                 self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
             }
             self.presence.sweep();
+            watch.look(&*self.store, &self.log, &self.metrics);
         }
+    }
+
+    /// Takes in the members of before this process, and their sessions.
+    pub(crate) async fn restore_presence(&self) {
+        self.sessions.restore(self.presence.restore().await);
     }
 
     /// Puts who comes and goes into the log, for ever.
     pub(crate) async fn tell_presence(self: Arc<Self>) {
-        self.presence.tell(&*self.store).await;
+        self.presence.tell().await;
     }
 
     /// The metrics as text, with those that are only sampled brought up to date.

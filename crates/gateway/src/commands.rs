@@ -21,7 +21,8 @@ use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
-use crate::sessions::{Key, NoMember, Scope};
+use crate::scope::Scope;
+use crate::sessions::{Key, NoMember};
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -154,7 +155,7 @@ impl Sender {
         let mut refusals = self.refusals.lock();
         *refusals += 1;
         let mut changes = Vec::new();
-        if *refusals > REFUSALS_MAX {
+        if *refusals == REFUSALS_MAX + 1 {
             audit::record(Deed::Abuse, &self.user, self.address, what.too_many());
             changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }

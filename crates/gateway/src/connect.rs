@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use events::ResetReason as Reset;
-use events::{Cursor, Limit, Located, Reader, Start, Topic};
+use events::{Cursor, Limit, Located, Reader, Seq, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -24,10 +24,12 @@ use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
-use crate::early::Early;
+use crate::early::{Early, NoText};
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
-use crate::sessions::{Full, Registration, Scope, Who};
+use crate::replays::Replay;
+use crate::scope::Scope;
+use crate::sessions::{Full, Registration, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -60,6 +62,8 @@ pub(crate) struct Admitted {
     grant: Arc<Grant>,
     registration: Registration,
     start: Start,
+    /// Until the client has caught up.
+    replay: Option<Replay>,
 }
 
 /// What becomes of a connection that leaves HTTP.
@@ -129,17 +133,30 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     if app.is_draining() {
         return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
     }
+    app.store.loaded()?;
     let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max);
     let topics = topics.inspect_err(|problem| {
         if problem.code == Code::Forbidden {
             audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
         }
     })?;
-    let registration = register(app, &asked, Scope::new(Arc::clone(&grant), topics))?;
+    let scope = Scope::new(Arc::clone(&grant), topics.clone(), asked.request.types.clone());
+    let registration = register(app, &asked, scope)?;
     // A session that is continued may come with a smaller grant.
     app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
-    Ok(Admitted { asked, grant, registration, start })
+    let replay = match start {
+        Start::Latest | Start::Broken(..) => None,
+        Start::Earliest => replay(app, &topics, Seq::ZERO).await?,
+        Start::After(cursor) => replay(app, &topics, cursor.seq).await?,
+    };
+    Ok(Admitted { asked, grant, registration, start, replay })
+}
+
+/// Waits for its turn to be sent what the log has above `after`.
+async fn replay(app: &App, topics: &[Topic], after: Seq) -> Result<Option<Replay>, Problem> {
+    let bytes = app.log.bytes_after(topics, after);
+    app.replays.admit(bytes).await.inspect_err(|_| app.metrics.rate_limited(RateLimit::ReplayBytes))
 }
 
 fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
@@ -294,11 +311,13 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
     let grant = loop {
         let text = match early.next_text().await {
             Ok(text) => text,
-            Err((code, reason)) => {
-                if code == CloseCode::UNAUTHENTICATED {
-                    app.metrics.auth_failed(Refusal::Missing.into());
-                }
-                early.refuse(code, reason).await;
+            Err(NoText::None) => {
+                app.metrics.auth_failed(Refusal::Missing.into());
+                early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
+                return None;
+            }
+            Err(NoText::Closed) => {
+                early.close().await;
                 return None;
             }
         };
@@ -337,7 +356,7 @@ pub(crate) struct Running {
 
 impl Running {
     fn new(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
-        let Admitted { asked, grant, registration, start } = admitted;
+        let Admitted { asked, grant, mut registration, start, replay } = admitted;
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
@@ -357,6 +376,8 @@ impl Running {
         let topics = registration.scope.topics.lock().clone();
         let mut reader = Reader::new(&app.log, &topics, request.types, start);
         reader.look_through(app.lens(&grant));
+        let before = registration.before.take();
+        registration.scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
         let identity = Arc::new(Identity {
             session: registration.id().into(),
             user: grant.user.as_str().into(),
@@ -394,7 +415,10 @@ impl Running {
         let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
         metrics.connection_opened(transport);
         let session = Session::new(socket, line, reader, identity, client, handle, terms);
-        let session = session.space_ephemeral(app.ephemeral_spacing());
+        let mut session = session.space_ephemeral(app.ephemeral_spacing());
+        if let Some(replay) = replay {
+            session = session.hold_until_caught_up(Box::new(replay));
+        }
         Self { session: Some(session), app, started: Instant::now() }
     }
 
@@ -427,6 +451,7 @@ pub(crate) async fn history_reader(
     after: After,
     grant: Option<&Grant>,
 ) -> Result<Reader, Problem> {
+    app.store.loaded()?;
     let start = start_at(app, after).await?;
     let mut reader = Reader::of_rings(&app.log, &[topic], start);
     reader.look_through(grant.and_then(|grant| app.lens(grant)));

@@ -11,7 +11,7 @@ mod families;
 pub mod labels;
 mod process;
 
-use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use families::{By, CountersByPair, Families};
 use labels::{
@@ -71,6 +71,10 @@ pub struct Metrics {
     collected_topics: IntCounter,
     appends: By<AppendOutcome, IntCounter>,
     append_duration: Histogram,
+    store_ready: IntGauge,
+    store_lag: Gauge,
+    store_failures: IntCounter,
+    store_epochs: IntCounter,
 
     draining: IntGauge,
     drain_sessions: IntGauge,
@@ -224,6 +228,22 @@ impl Metrics {
                 "throughline_store_append_seconds",
                 "Seconds that the store took to answer an append of one or more drafts.",
                 &LATENCY_BUCKETS,
+            )?,
+            store_ready: families.gauge(
+                "throughline_store_ready",
+                "1 while appends can be expected to succeed and the log follows the store, else 0.",
+            )?,
+            store_lag: families.gauge_of_seconds(
+                "throughline_store_lag_seconds",
+                "Seconds since the log was last seen to be where the store is; 0 while it follows it.",
+            )?,
+            store_failures: families.counter(
+                "throughline_store_failures_total",
+                "Connections to the store, reads and writes that failed.",
+            )?,
+            store_epochs: families.counter(
+                "throughline_store_epochs_total",
+                "Epochs that began while this gateway ran: restarts and failovers of the store.",
             )?,
             draining: families.gauge("throughline_draining", "1 while the gateway drains, else 0.")?,
             drain_sessions: families.gauge(
@@ -381,6 +401,18 @@ impl Metrics {
     /// How long the store took to answer one append, in seconds, whatever the answer.
     pub fn append_took(&self, seconds: f64) {
         self.append_duration.observe(seconds);
+    }
+
+    /// Whether the store is ready, and for how many seconds the log has not been seen to be where the store is.
+    pub fn set_store(&self, ready: bool, lag_seconds: f64) {
+        self.store_ready.set(i64::from(ready));
+        self.store_lag.set(lag_seconds);
+    }
+
+    /// Failures of the store and epochs, since this was called last.
+    pub fn store_counted(&self, failures: u64, epochs: u64) {
+        self.store_failures.inc_by(failures);
+        self.store_epochs.inc_by(epochs);
     }
 
     /// Whether the gateway drains, and how many sessions that has still to end.

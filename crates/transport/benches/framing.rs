@@ -40,7 +40,7 @@ fn measure(name: &str, count: usize, out: &mut Vec<u8>, write: impl Fn(&mut Vec<
 }
 
 /// Events with 200 bytes of data, as a log has them.
-async fn events(count: usize) -> (Vec<Arc<Event>>, events::Cursor, events::Cursor) {
+async fn events(count: usize) -> (Vec<Event>, events::Cursor, events::Cursor) {
     let log = Log::new(&Options::default());
     let store = Memory::open(Arc::clone(&log));
     let mut reader = Reader::new(&log, &[Topic::all()], None, Start::Latest);

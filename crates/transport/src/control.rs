@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use events::{BoxFuture, Lens, ResetReason, Topic};
+use events::{BoxFuture, Cursor, Lens, Reset, ResetReason, Topic};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -65,6 +65,8 @@ pub struct Sent {
     pub events: usize,
     /// Bytes, framing included.
     pub bytes: usize,
+    /// The cursor that the client has with it.
+    pub cursor: Cursor,
     /// For a session that has caught up: how long its oldest event was under way in this process, in microseconds.
     pub latency_us: Option<u64>,
     /// How many events of the log lay between the session's cursor and the tail.
@@ -89,7 +91,10 @@ pub trait Host: Send + Sync + 'static {
     fn sent(&self, sent: Sent);
 
     /// The session was told to refetch.
-    fn reset(&self, reason: ResetReason);
+    fn reset(&self, reset: &Reset);
+
+    /// The session has these topics too, and gets their events after `at`.
+    fn subscribed(&self, topics: &[Topic], at: Cursor);
 }
 
 /// The end of a session that the application holds.
@@ -117,13 +122,18 @@ impl Handle {
         self.change(Change::Bye(bye));
     }
 
-    /// Takes what is to be changed, or leaves the task's waker for the next change.
-    pub(crate) fn take(&self, cx: &mut Context<'_>) -> Vec<Change> {
-        self.0.waker.register(cx.waker());
-        if self.0.pending.swap(false, Ordering::AcqRel) {
+    /// Takes what is to be changed.
+    pub(crate) fn take(&self) -> Vec<Change> {
+        if self.0.pending.load(Ordering::Acquire) && self.0.pending.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *self.0.changes.lock())
         } else {
             Vec::new()
         }
+    }
+
+    /// Ready when there is something to take; otherwise the task is woken once there is.
+    pub(crate) fn poll_pending(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.waker.register(cx.waker());
+        if self.0.pending.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -1,7 +1,6 @@
 //! Every byte that is sent: the batch as JSON, and the thin frame that each transport puts around it.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use events::{Cursor, Event, ResetReason, Topic};
@@ -66,13 +65,13 @@ pub struct Batch<'a> {
     /// When the token ends, RFC 3339.
     pub expiring: Option<&'a str>,
     /// The events with a seq in (`after`, `cursor`], then ephemeral ones.
-    pub events: &'a [Arc<Event>],
+    pub events: &'a [Event],
 }
 
 impl<'a> Batch<'a> {
     /// A batch with nothing but its events.
     #[must_use]
-    pub fn new(after: Cursor, cursor: Cursor, events: &'a [Arc<Event>]) -> Self {
+    pub fn new(after: Cursor, cursor: Cursor, events: &'a [Event]) -> Self {
         Self {
             after,
             cursor,
@@ -88,10 +87,14 @@ impl<'a> Batch<'a> {
 
     /// Everything before the first event.
     fn write_head(&self, out: &mut Vec<u8>) {
-        // Writing into memory cannot fail.
-        let _ = write!(out, r#"{{"after":"{}","cursor":"{}""#, self.after, self.cursor);
+        out.extend_from_slice(br#"{"after":""#);
+        self.after.write(out);
+        out.extend_from_slice(br#"","cursor":""#);
+        self.cursor.write(out);
+        out.push(b'"');
         if let Some(hello) = self.hello {
             out.extend_from_slice(br#","hello":"#);
+            // Writing into memory cannot fail.
             let _ = serde_json::to_writer(&mut *out, hello);
         }
         if self.live {
@@ -148,7 +151,9 @@ impl<'a> Batch<'a> {
     /// The batch as one server-sent event whose id is the cursor; as one HTTP/1.1 chunk where `chunked`.
     pub fn write_sse(&self, chunked: bool, out: &mut Vec<u8>) {
         let start = out.len();
-        let _ = write!(out, "id: {}\ndata: ", self.cursor);
+        out.extend_from_slice(b"id: ");
+        self.cursor.write(out);
+        out.extend_from_slice(b"\ndata: ");
         self.write_head(out);
         if chunked {
             let len = out.len() - start + self.events_len() + b"\n\n".len();

@@ -99,6 +99,8 @@ pub struct Session<S> {
     live_due: bool,
     /// The last read left something behind.
     more: bool,
+    /// Dropped once the client has been sent what it missed. Rare, so that a session without pays one thin pointer.
+    held: Option<Box<Box<dyn Send + Sync>>>,
     /// Control frames, and messages that are no commands, since `controls_since`, to notice a flood.
     controls: u32,
     controls_since: Instant,
@@ -116,7 +118,7 @@ enum Phase {
 
 thread_local! {
     /// Where a read puts its events; kept by the worker so that an idle session owns no such buffer.
-    static EVENTS: RefCell<Vec<Arc<Event>>> = const { RefCell::new(Vec::new()) };
+    static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
     /// Where frames are made before they are written.
     static FRAMES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// Where a socket is read into.
@@ -173,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             out_at: 0,
             command: None,
             more: false,
+            held: None,
             controls: 0,
             controls_since: now,
             phase: Phase::Opening,
@@ -186,6 +189,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self
     }
 
+    /// Drops `held` when the client has been sent what it missed, or when the session ends.
+    #[must_use]
+    pub fn hold_until_caught_up(mut self, held: Box<dyn Send + Sync>) -> Self {
+        self.held = Some(Box::new(held));
+        self
+    }
+
     /// The transport.
     pub fn transport(&self) -> Transport {
         match self.line {
@@ -196,6 +206,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        // Once a wake-up: what is done in one takes no time that a deadline could tell.
+        let mut now = Instant::now();
         loop {
             let blocked = match self.poll_flush(cx) {
                 Poll::Ready(Ok(())) => false,
@@ -205,10 +217,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Poll::Ready(ended) = self.poll_receive(cx) {
                 return Poll::Ready(self.ended().unwrap_or(ended));
             }
-            for change in self.handle.take(cx) {
+            for change in self.handle.take() {
                 self.make(change);
             }
-            let now = Instant::now();
             let progressed = match self.phase {
                 Phase::Closing(ended) => {
                     let flushed = self.out.is_empty();
@@ -237,8 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Phase::Opening | Phase::Open => self.out.is_empty() && self.step(cx, now),
             };
-            if !progressed {
+            if !progressed && self.handle.poll_pending(cx).is_pending() {
                 ready!(self.poll_timer(cx, now));
+                now = Instant::now();
             }
         }
     }
@@ -329,7 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn notice(&self, reset: Reset) -> ResetNotice {
-        self.host.reset(reset.reason);
+        self.host.reset(&reset);
         ResetNotice::new(reset.reason, reset.topics, self.host.refetch_after(reset.reason))
     }
 
@@ -375,7 +387,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     let oldest = events.first().filter(|_| was_live);
                     let latency_us =
                         oldest.map(|event| self.reader.log().now_us().saturating_sub(event.applied_us()));
-                    self.host.sent(Sent { events: events.len(), bytes, latency_us, lag });
+                    let cursor = self.sent_up_to;
+                    self.host.sent(Sent { events: events.len(), bytes, cursor, latency_us, lag });
                 }
             }
             Err(reset) => self.hello(now, Some(reset)),
@@ -460,6 +473,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.send_batch(Instant::now(), true);
                 }
                 self.reader.subscribe(&topics);
+                self.host.subscribed(&topics, self.reader.cursor());
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
             Change::Lens(lens) => self.reader.look_through(lens),
@@ -547,6 +561,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.out_at > 0 {
             give_back(std::mem::take(&mut self.out));
             self.out_at = 0;
+            if !self.live_due && !self.more {
+                self.held = None;
+            }
         }
         // Whoever has said its last words closes its half, so that the client sees the end at once. Only on a WebSocket
         // is there an answer to wait for first, unless the client cannot be understood any more.

@@ -1,13 +1,17 @@
 //! Where the log lives: a [`Store`] orders what is published and reports it as facts.
 
+mod codec;
 mod disk;
 mod memory;
+mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
-pub use disk::{Disk, DiskError, DiskOptions, Fsync, Recovered};
+pub use disk::{Disk, DiskError, DiskOptions, Fsync, KeptValue, Recovered};
 pub use memory::Memory;
+pub use redis::{Redis, RedisError, RedisOptions};
 use ring::rand::SecureRandom as _;
 
 use crate::log::unix_ms;
@@ -33,6 +37,34 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Says why not.
     fn ready(&self) -> Result<(), Unavailable>;
+
+    /// Whether the log has once been brought to where the store is: before that it is no place for a reader to begin.
+    ///
+    /// # Errors
+    /// Says why not.
+    fn loaded(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    /// How it stands, for operators.
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
+}
+
+/// How a store stands. One that lives in this process has nothing to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// For how long the log has not been seen to be where the store is; zero while it is followed.
+    pub lag: Duration,
+    /// Connections, reads and writes that failed.
+    pub failures: u64,
+    /// Epochs that began.
+    pub epochs: u64,
+    /// It goes on in an epoch of its own, because what it shares with others cannot be reached.
+    pub alone: bool,
+    /// What went wrong last, until it is well again. Holds no secret.
+    pub error: Option<String>,
 }
 
 /// Where a draft ended up.

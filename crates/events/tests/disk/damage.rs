@@ -38,7 +38,7 @@ impl Original {
             fs::copy(live.0.join(name), directory.0.join(name)).unwrap();
         }
         let (events, _) = read_all(&subject.log, &["a"], Start::Earliest).unwrap();
-        Self { directory, cursors, events: events.iter().map(|event| json(event)).collect() }
+        Self { directory, cursors, events: events.iter().map(json).collect() }
     }
 
     /// Opens a copy that was damaged, and checks what every reader is owed. Says how many events are left.
@@ -50,7 +50,7 @@ impl Original {
         damage(&copy.0);
         let (subject, recovered) = open(options(&copy.0, Fsync::Never));
         let (left, _) = read_all(&subject.log, &["a"], Start::Earliest).unwrap();
-        let left: Vec<_> = left.iter().map(|event| json(event)).collect();
+        let left: Vec<_> = left.iter().map(json).collect();
         let mut originals = self.events.iter();
         assert!(
             left.iter().all(|event| originals.any(|original| original == event)),

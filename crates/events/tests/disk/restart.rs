@@ -26,7 +26,7 @@ async fn a_restart_keeps_epoch_events_cursors_tokens_and_expectations() {
         assert_eq!((recovered.events, recovered.epoch_changed, recovered.damage), (2, false, None));
         assert_eq!(subject.store.tail().await, Ok(second.cursor));
         let after = read_all(&subject.log, &["a", "b"], Start::Earliest).unwrap();
-        let text = |events: &[Arc<events::Event>]| events.iter().map(|event| json(event)).collect::<Vec<_>>();
+        let text = |events: &[events::Event]| events.iter().map(json).collect::<Vec<_>>();
         assert_eq!(text(&after.0), text(&before.0));
         let (events, cursor) = read_all(&subject.log, &["a", "b"], Start::After(first.cursor)).unwrap();
         assert_eq!((events.len(), cursor), (1, second.cursor));
@@ -54,7 +54,7 @@ async fn events_keep_their_age() {
     let log = Log::new(&Options { ring_age_max: Duration::from_millis(350), ..Options::default() });
     let _store = Disk::open(Arc::clone(&log), options(&directory.0, Fsync::Never)).unwrap();
     let (events, _) = read_all(&log, &["a"], Start::Earliest).unwrap();
-    assert_eq!(events.iter().map(|event| data(event)).collect::<Vec<_>>(), [1], "its time to live is over");
+    assert_eq!(events.iter().map(data).collect::<Vec<_>>(), [1], "its time to live is over");
     log.sweep(1000);
     assert_eq!(read_all(&log, &["a"], Start::Earliest).unwrap().0.len(), 0, "too old for the ring");
 }

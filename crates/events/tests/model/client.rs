@@ -237,7 +237,7 @@ impl Client {
         now_us: u64,
         limit: Limit,
         more: bool,
-        events: &[Arc<Event>],
+        events: &[Event],
     ) -> Step {
         let within = |item: &&Item| item.seq > after && item.seq <= end;
         let wanted = |item: &&Item| self.wants(item) && item.expires_us > now_us;
@@ -278,13 +278,7 @@ impl Client {
         Ok(())
     }
 
-    fn check_ephemerals(
-        &mut self,
-        history: &History,
-        now_us: u64,
-        more: bool,
-        events: &[Arc<Event>],
-    ) -> Step {
+    fn check_ephemerals(&mut self, history: &History, now_us: u64, more: bool, events: &[Event]) -> Step {
         if more {
             ensure!(events.is_empty(), "an ephemeral event before the tail");
             return Ok(());
@@ -315,7 +309,7 @@ impl Client {
     }
 
     /// Reads what was delivered and finds each in what may be.
-    fn parse<'a>(&self, events: &[Arc<Event>], owed: &[&'a Item]) -> Result<Vec<Got<'a>>, String> {
+    fn parse<'a>(&self, events: &[Event], owed: &[&'a Item]) -> Result<Vec<Got<'a>>, String> {
         let mut got = Vec::new();
         for event in events {
             let json: serde_json::Value = serde_json::from_slice(event.json()).map_err(|e| e.to_string())?;
@@ -349,7 +343,7 @@ fn retained(log: &Arc<Log>, t: usize) -> Vec<u64> {
     let mut reader = Reader::new(log, &[topic(t)], None, Start::Earliest);
     let mut out = Vec::new();
     while reader.read(Limit { events: 1, bytes: 1 }, &mut out).is_ok_and(|span| span.more) {}
-    let id = |event: &Arc<Event>| {
+    let id = |event: &Event| {
         let json: serde_json::Value = serde_json::from_slice(event.json()).ok()?;
         json["data"]["n"].as_u64()
     };

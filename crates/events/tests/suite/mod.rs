@@ -107,11 +107,7 @@ impl Subject {
     }
 
     /// Reads until the reader is at `cursor`, sleeping when it has to.
-    pub(crate) async fn read_to(
-        &self,
-        reader: &mut Reader,
-        cursor: Cursor,
-    ) -> Result<Vec<Arc<Event>>, Reset> {
+    pub(crate) async fn read_to(&self, reader: &mut Reader, cursor: Cursor) -> Result<Vec<Event>, Reset> {
         let mut out = Vec::new();
         loop {
             let span = reader.read(Limit { events: 100, bytes: 1 << 20 }, &mut out)?;

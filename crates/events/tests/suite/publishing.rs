@@ -51,7 +51,7 @@ pub(crate) async fn bad_drafts_spoil_no_others(open: impl AsyncFn(&Options) -> S
     assert_eq!(refused, [true, false, true, false, true, false]);
     assert_eq!(answers[2], Err(Rejection::Conflict { last: answers[1].unwrap().seq.unwrap() }));
     let end = answers[5].unwrap().cursor;
-    let read: Vec<u64> = subject.read_to(&mut reader, end).await.unwrap().iter().map(|e| data(e)).collect();
+    let read: Vec<u64> = subject.read_to(&mut reader, end).await.unwrap().iter().map(data).collect();
     assert_eq!(read, [1, 2, 3]);
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn a_token_appends_once(open: impl AsyncFn(&Options) -> Subject
     assert_eq!(repeat, Appended { duplicate: true, ..answers[0] });
     assert_eq!(answers.iter().map(|answer| answer.duplicate).collect::<Vec<_>>(), [false, false, true]);
     let end = subject.publish(draft(&["a"], 5)).await.cursor;
-    let read: Vec<u64> = subject.read_to(&mut reader, end).await.unwrap().iter().map(|e| data(e)).collect();
+    let read: Vec<u64> = subject.read_to(&mut reader, end).await.unwrap().iter().map(data).collect();
     assert_eq!(read, [1, 2, 5]);
 }
 
@@ -115,15 +115,15 @@ pub(crate) async fn what_is_kept_apart_is_in_order_and_not_expected(open: impl A
     subject.publish(told("leave", "u12", 20)).await;
     let expecting = Draft { expect: Some(first), ..draft(&["a"], 2) };
     let second = subject.append_one(expecting).await.unwrap();
-    assert_eq!(subject.log.last(&topic("a")), second.seq.unwrap());
     let end = subject.publish(told("join", "u12", 21)).await.cursor;
     let read = subject.read_to(&mut reader, end).await.expect("a ring of four lost nothing");
-    let read: Vec<u64> = read.iter().map(|event| data(event)).collect();
+    assert_eq!(subject.log.last(&topic("a")), second.seq.unwrap());
+    let read: Vec<u64> = read.iter().map(data).collect();
     // Whoever read in between may have met u12 earlier too.
     let latest: Vec<u64> = read.iter().copied().filter(|n| ![12, 20].contains(n)).collect();
     assert_eq!(latest, [1, 10, 11, 13, 14, 15, 16, 17, 18, 19, 2, 21]);
     let mut history = Reader::of_rings(&subject.log, &[topic("a")], Start::Earliest);
-    let ring: Vec<u64> = subject.read_to(&mut history, end).await.unwrap().iter().map(|e| data(e)).collect();
+    let ring: Vec<u64> = subject.read_to(&mut history, end).await.unwrap().iter().map(data).collect();
     assert_eq!(ring, [1, 2]);
 }
 

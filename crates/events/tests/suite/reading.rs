@@ -78,13 +78,12 @@ pub(crate) async fn ephemeral_events_take_no_seq_and_are_not_replayed(
 
     let mut read: Vec<u64> = Vec::new();
     while read.len() < 3 {
-        read.extend(subject.read_to(&mut there, after.cursor).await.unwrap().iter().map(|event| data(event)));
+        read.extend(subject.read_to(&mut there, after.cursor).await.unwrap().iter().map(data));
     }
     read.sort_unstable();
     assert_eq!(read, [1, 2, 3]);
     let mut late = Reader::new(&subject.log, &[topic("a")], None, Start::Earliest);
-    let read: Vec<u64> =
-        subject.read_to(&mut late, after.cursor).await.unwrap().iter().map(|event| data(event)).collect();
+    let read: Vec<u64> = subject.read_to(&mut late, after.cursor).await.unwrap().iter().map(data).collect();
     assert_eq!(read, [1, 3]);
 }
 
@@ -98,8 +97,7 @@ pub(crate) async fn what_outlived_its_time_is_not_replayed(open: impl AsyncFn(&O
     let mut reader = Reader::new(&subject.log, &[topic("a")], None, Start::Latest);
     subject.read_to(&mut reader, end).await.unwrap();
     let mut reader = Reader::new(&subject.log, &[topic("a")], None, Start::After(start));
-    let read: Vec<u64> =
-        subject.read_to(&mut reader, end).await.unwrap().iter().map(|event| data(event)).collect();
+    let read: Vec<u64> = subject.read_to(&mut reader, end).await.unwrap().iter().map(data).collect();
     assert_eq!(read, [2, 3]);
 }
 

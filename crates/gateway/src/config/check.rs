@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::args::{
     AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, StoreArgs, StoreKind, StreamArgs, TokenArgs,
 };
-use super::{Config, ConfigError, Limits, Logs, StoreConfig, Streams};
+use super::{Config, ConfigError, Limits, Logs, RedisConfig, StoreConfig, Streams};
 use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
 use crate::redact::Rule;
@@ -111,6 +111,7 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
     only_for(
         StoreKind::Redis,
         &[
+            ("--redis-ca", typed.redis_ca.is_some()),
             ("--log-name", typed.log_name.is_some()),
             ("--redis-wait", typed.redis_wait.is_some()),
             ("--redis-down", typed.redis_down.is_some()),
@@ -135,12 +136,13 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
                 ));
             }
             let log_name = typed.log_name.unwrap_or_else(|| "throughline".to_owned());
-            Ok(StoreConfig::Redis {
+            Ok(StoreConfig::Redis(RedisConfig {
                 url,
+                ca: typed.redis_ca.filter(|path| !path.as_os_str().is_empty()),
                 log_name: name("--log-name", log_name)?,
                 wait_replicas: typed.redis_wait.unwrap_or(0),
                 when_down: typed.redis_down.unwrap_or_default(),
-            })
+            }))
         }
     }
 }
@@ -211,6 +213,7 @@ fn limits(typed: &LimitArgs) -> Limits {
         data_bytes_max: count(typed.max_data_bytes),
         command_bytes_max: count(typed.max_command_bytes),
         body_bytes_max: count(typed.max_body_bytes),
+        replay_bytes: usize::try_from(typed.replay_bytes).unwrap_or(usize::MAX),
         topics_per_session_max: count(typed.max_topics_per_session),
         connections_max: count(typed.max_connections),
         connections_per_user_max: limit(typed.max_connections_per_user),
@@ -231,6 +234,7 @@ fn streams(typed: &StreamArgs) -> Streams {
     Streams {
         write_timeout: Duration::from_secs(typed.write_timeout_seconds),
         drain: Duration::from_secs(typed.drain_seconds),
+        reconnects_per_second: typed.reconnects_per_second,
         sse_age_max: age(typed.max_stream_seconds.unwrap_or(300)),
         websocket_age_max: age(typed.max_stream_seconds.unwrap_or(0)),
     }

@@ -9,6 +9,7 @@ mod check;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,16 +106,22 @@ pub enum StoreConfig {
         fsync: Fsync,
     },
     /// In Redis.
-    Redis {
-        /// Server, Sentinel or Cluster.
-        url: Secret,
-        /// Which log: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
-        log_name: String,
-        /// Replicas that must have an event before its publisher is answered.
-        wait_replicas: u32,
-        /// What becomes of publishes while Redis cannot be reached.
-        when_down: RedisDown,
-    },
+    Redis(RedisConfig),
+}
+
+/// Which log, in which Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// Server, Sentinel or Cluster.
+    pub url: Secret,
+    /// File with the certificates that are believed where TLS is used; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Which log: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
+    pub log_name: String,
+    /// Replicas that must have an event before its publisher is answered.
+    pub wait_replicas: u32,
+    /// What becomes of publishes while Redis cannot be reached.
+    pub when_down: RedisDown,
 }
 
 /// When an acknowledged event is on disk.
@@ -164,6 +171,8 @@ pub struct Limits {
     pub command_bytes_max: usize,
     /// Bytes of one request body.
     pub body_bytes_max: usize,
+    /// Bytes of history that are on their way at once to clients that have come back.
+    pub replay_bytes: usize,
     /// Topics of one session, the automatic two included.
     pub topics_per_session_max: usize,
     /// Open connections of this process.
@@ -193,6 +202,8 @@ pub struct Streams {
     pub write_timeout: Duration,
     /// How long connections are given to leave when the gateway stops; all are told at once.
     pub drain: Duration,
+    /// How many of them may come back elsewhere in a second.
+    pub reconnects_per_second: NonZeroU32,
     /// After which an SSE stream ends by itself; `None`: never.
     pub sse_age_max: Option<Duration>,
     /// After which a WebSocket ends by itself; `None`: never.

@@ -45,6 +45,7 @@ fn defaults_are_those_of_the_protocol() {
             data_bytes_max: 10 * 1024,
             command_bytes_max: 16 * 1024,
             body_bytes_max: 1 << 20,
+            replay_bytes: 64 << 20,
             topics_per_session_max: 64,
             connections_max: 16_000,
             connections_per_user_max: Some(20),
@@ -62,6 +63,7 @@ fn defaults_are_those_of_the_protocol() {
         Streams {
             write_timeout: Duration::from_secs(15),
             drain: Duration::from_secs(30),
+            reconnects_per_second: NonZeroU32::new(1000).unwrap(),
             sse_age_max: Some(Duration::from_secs(300)),
             websocket_age_max: None,
         }
@@ -99,6 +101,7 @@ fn every_option_has_its_variable_and_its_place_in_the_help() {
         "--store",
         "--data-dir",
         "--redis-url",
+        "--redis-ca",
         "--log-name",
         "--jwt-secret",
         "--jwt-secret-file",
@@ -201,6 +204,7 @@ fn options_that_cannot_work_together_are_refused() {
         ("--fsync never", "--fsync needs --store disk"),
         ("--store disk --data-dir d --redis-wait 1", "--redis-wait needs --store redis"),
         ("--log-name x", "--log-name needs --store redis"),
+        ("--redis-ca x", "--redis-ca needs --store redis"),
         ("--redis-down local", "--redis-down needs --store redis"),
         ("--jwt-secret a --jwt-secret-file b", "cannot both"),
         ("--jwt-issuer i", "--jwt-issuer"),
@@ -224,12 +228,13 @@ fn stores_are_typed() {
     );
     assert_eq!(
         store("--store redis --redis-url rediss://u:p@redis:6380/0 --redis-wait 1 --redis-down local"),
-        StoreConfig::Redis {
+        StoreConfig::Redis(RedisConfig {
             url: Secret::new("rediss://u:p@redis:6380/0"),
+            ca: None,
             log_name: "throughline".to_owned(),
             wait_replicas: 1,
             when_down: RedisDown::Local,
-        }
+        })
     );
 }
 

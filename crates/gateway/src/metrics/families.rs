@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    Result,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, Result,
 };
 
 use super::labels::Label;
@@ -78,6 +78,11 @@ impl Families<'_> {
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
         self.add(IntGauge::new(name, help)?)
+    }
+
+    /// A gauge that holds parts of a second too.
+    pub(super) fn gauge_of_seconds(&self, name: &str, help: &str) -> Result<Gauge> {
+        self.add(Gauge::new(name, help)?)
     }
 
     pub(super) fn gauges<L: Label>(&self, name: &str, help: &str, label: &str) -> Result<By<L, IntGauge>> {

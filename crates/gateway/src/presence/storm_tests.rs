@@ -1,141 +1,13 @@
 //! Storms: many join, leave and vanish at once, and every reader ends with what is true.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use events::{Data, Draft, Event, Limit, Log, Options, Reader, Start, Store, Topic, Topics};
-use serde_json::Value;
-use transport::Transport;
+use parking_lot::Mutex;
 
-use super::{Memory, Presence, Status};
-use crate::auth::Grant;
-use crate::sessions::{Caps, Registration, Scope, Sessions, Who};
-
-const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
-const CAPS: Caps = Caps { per_user: None, per_address: None };
-
-struct World {
-    log: Arc<Log>,
-    store: Arc<dyn Store>,
-    presence: Arc<Presence>,
-    sessions: Arc<Sessions>,
-}
-
-/// A session and what its client knows.
-struct Guest {
-    registration: Option<Registration>,
-    topic: Topic,
-    reader: Reader,
-    /// Who is there, by what was told.
-    known: BTreeMap<String, String>,
-    count: u64,
-    messages: u64,
-    last_seq: u64,
-}
-
-impl World {
-    fn new() -> Self {
-        let log = Log::new(&Options { ring_events_max: 64, ..Options::default() });
-        let store: Arc<dyn Store> = events::Memory::open(Arc::clone(&log));
-        let presence = Arc::new(Presence::new(Duration::from_secs(1800), Arc::new(Memory)));
-        tokio::spawn({
-            let (presence, store) = (Arc::clone(&presence), Arc::clone(&store));
-            async move { presence.tell(&*store).await }
-        });
-        let sessions = Arc::new(Sessions::new(Arc::clone(&presence)));
-        Self { log, store, presence, sessions }
-    }
-
-    fn guest(&self, user: usize, room: &str) -> Guest {
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
-        let scope = Scope::new(grant, Vec::new());
-        let registered = self.sessions.register(scope, Who::New, address, Transport::Ws, CAPS).unwrap();
-        let topic: Topic = room.parse().unwrap();
-        Guest {
-            registration: Some(registered),
-            reader: Reader::new(&self.log, std::slice::from_ref(&topic), None, Start::Latest),
-            topic,
-            known: BTreeMap::new(),
-            count: 0,
-            messages: 0,
-            last_seq: 0,
-        }
-    }
-
-    fn set(&self, guest: &Guest, status: Status) {
-        let key = guest.registration.as_ref().unwrap().key();
-        self.sessions.set_presence(key, &guest.topic, status, Data::null(), 64).unwrap();
-    }
-
-    async fn say(&self, room: &str) {
-        let draft = Draft {
-            topics: Topics::one(room.parse().unwrap()),
-            kind: "room_message".parse().unwrap(),
-            data: Data::null(),
-            key: None,
-            id: None,
-            once: None,
-            ttl_ms: None,
-            ephemeral: false,
-            expect: None,
-        };
-        assert!(self.store.append(vec![draft]).await[0].is_ok());
-    }
-
-    /// Lets the telling task run until it has nothing more to tell.
-    async fn settle(&self) {
-        while self.presence.rosters.lock().has_news() {
-            tokio::task::yield_now().await;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-impl Guest {
-    fn read(&mut self) {
-        loop {
-            let mut events: Vec<Arc<Event>> = Vec::new();
-            let span = self.reader.read(LIMIT, &mut events).expect("nobody falls behind");
-            for event in &events {
-                assert!(event.json().len() < 256, "what a join tells does not grow with the room");
-                let event: Value = serde_json::from_slice(event.json()).unwrap();
-                let seq = event["seq"].as_u64().unwrap();
-                assert!(seq > self.last_seq, "in the log's order");
-                self.last_seq = seq;
-                let data = &event["data"];
-                match event["type"].as_str().unwrap() {
-                    "room_message" => self.messages += 1,
-                    "presence.leave" => {
-                        self.known.remove(data["user"].as_str().unwrap());
-                        self.count = data["count"].as_u64().unwrap();
-                    }
-                    _ => {
-                        let status = data["status"].as_str().unwrap().to_owned();
-                        self.known.insert(data["user"].as_str().unwrap().to_owned(), status);
-                        self.count = data["count"].as_u64().unwrap();
-                    }
-                }
-            }
-            if !span.more {
-                return;
-            }
-        }
-    }
-
-    fn knows(&mut self, world: &World, messages: u64) {
-        self.read();
-        assert_eq!(self.messages, messages);
-        let listing = world.presence.list(&self.topic, usize::MAX);
-        let there = listing.members.iter().filter(|member| member.status != Status::Offline);
-        let there: BTreeMap<String, String> =
-            there.map(|member| (member.user.to_string(), member.status.as_str().to_owned())).collect();
-        assert_eq!(self.known, there);
-        assert_eq!((self.count, listing.count), (there.len() as u64, there.len()));
-    }
-}
+use super::Status;
+use super::world::{Guest, Slow, World};
 
 #[tokio::test(start_paused = true)]
 async fn a_room_of_5000() {
@@ -205,6 +77,7 @@ async fn a_room_of_5000() {
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.presence.sweep();
+    world.settle().await;
     assert!(world.presence.rosters.lock().is_empty());
 }
 
@@ -241,5 +114,58 @@ async fn a_thousand_rooms_of_5() {
     world.settle().await;
     tokio::time::sleep(Duration::from_secs(1800)).await;
     world.presence.sweep();
+    world.settle().await;
     assert!(world.presence.rosters.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_takes_few_commits_and_nothing_is_told_that_is_not_kept() {
+    const GUESTS: usize = 2000;
+    for fails in [|_| false, |commit| commit % 3 != 2] as [fn(usize) -> bool; 2] {
+        let mut slow = None;
+        let world = World::with(|store| {
+            let keep = Slow { store, commits: AtomicUsize::new(0), fails, kept: Mutex::default() };
+            Arc::clone(slow.insert(Arc::new(keep))) as _
+        });
+        let slow = slow.unwrap();
+        let room = "room:1".parse().unwrap();
+        let agrees = || {
+            let listing = world.presence.list(&room, usize::MAX);
+            let kept = slow.kept.lock();
+            assert_eq!(kept.len(), listing.members.len());
+            for member in listing.members {
+                let kept = &kept[&("room:1".to_owned(), member.user.to_string())];
+                assert_eq!((kept.sessions.len(), kept.since_ms), (member.sessions, member.since_ms));
+                let status = kept.sessions.iter().map(|session| session.status).max();
+                assert_eq!(status.unwrap_or(Status::Offline), member.status);
+            }
+        };
+        let mut guests: Vec<Guest> = (0..GUESTS).map(|user| world.guest(user, "room:1")).collect();
+        for some in guests.chunks(20) {
+            some.iter().for_each(|guest| world.set(guest, Status::Online));
+            // They come while commits are under way.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        world.settle().await;
+        guests[0].knows(&world, 0);
+        assert_eq!(guests[0].known.len(), GUESTS);
+        agrees();
+        let commits = slow.commits.load(Ordering::Relaxed);
+        assert!(commits < 60, "{commits} commits for {GUESTS} joins");
+
+        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registration.take()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        world.sessions.sweep();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        guests[0].knows(&world, 0);
+        assert_eq!((guests[0].known.len(), guests[0].count), (1, 1));
+        agrees();
+        assert_eq!(slow.kept.lock().len(), GUESTS);
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        world.presence.sweep();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        agrees();
+        assert_eq!(slow.kept.lock().len(), 1, "what is forgotten is kept no longer");
+    }
 }

@@ -1,9 +1,8 @@
 //! What the frames of the file say.
 
-use bytes::Bytes;
-
 use super::frame::{self, Sort};
-use crate::{Appended, Cursor, Data, Draft, Epoch, Seq, Sequenced, Topics};
+use crate::store::codec::{Fields, put, put_draft};
+use crate::{Appended, Cursor, Draft, Epoch, Seq, Sequenced};
 
 /// An event as it is kept.
 #[derive(Debug)]
@@ -16,37 +15,14 @@ pub(super) struct Entry {
     pub(super) event: Sequenced,
 }
 
-const TTL: u8 = 1;
-const KEY: u8 = 2;
-const ID: u8 = 4;
-const ONCE: u8 = 8;
-
 impl Entry {
     /// The frame of an event.
     pub(super) fn seal(stamp: u64, epoch: Epoch, seq: Seq, time_ms: u64, draft: &Draft) -> Vec<u8> {
         frame::seal(Sort::Entry, |body| {
-            for number in [seq.number(), stamp, epoch.number(), time_ms] {
+            for number in [seq.number(), stamp, epoch.number()] {
                 body.extend_from_slice(&number.to_le_bytes());
             }
-            let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-            body.push(
-                flag(draft.ttl_ms.is_some(), TTL)
-                    | flag(draft.key.is_some(), KEY)
-                    | flag(draft.id.is_some(), ID)
-                    | flag(draft.once.is_some(), ONCE),
-            );
-            body.extend(draft.ttl_ms.iter().flat_map(|ttl_ms| ttl_ms.to_le_bytes()));
-            for text in [
-                draft.key.as_ref().map(|key| key.as_str()),
-                draft.id.as_ref().map(|id| id.as_str()),
-                draft.once.as_deref(),
-            ] {
-                text.into_iter().for_each(|text| put(body, text.as_bytes()));
-            }
-            body.push(u8::try_from(draft.topics.as_slice().len()).unwrap_or(u8::MAX));
-            draft.topics.iter().for_each(|topic| put(body, topic.as_str().as_bytes()));
-            put(body, draft.kind.as_str().as_bytes());
-            put(body, draft.data.as_bytes());
+            put_draft(body, time_ms, draft);
         })
     }
 
@@ -54,27 +30,8 @@ impl Entry {
     pub(super) fn unseal(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(frame::unseal(Sort::Entry, bytes)?);
         let seq = Seq::new(fields.number()?)?;
-        let (stamp, epoch, time_ms) = (fields.number()?, Epoch::new(fields.number()?), fields.number()?);
-        let flags = fields.byte()?;
-        let is = |flag: u8| flags & flag != 0;
-        let ttl_ms = if is(TTL) { Some(fields.number()?) } else { None };
-        let key = if is(KEY) { Some(fields.text()?.parse().ok()?) } else { None };
-        let id = if is(ID) { Some(fields.text()?.parse().ok()?) } else { None };
-        let once = if is(ONCE) { Some(fields.text()?.into()) } else { None };
-        let topics = (0..fields.byte()?)
-            .map(|_| fields.text().and_then(|text| text.parse().ok()))
-            .collect::<Option<Vec<_>>>()?;
-        let draft = Draft {
-            topics: Topics::new(topics).ok()?,
-            kind: fields.text()?.parse().ok()?,
-            data: Data::from_store(Bytes::copy_from_slice(fields.bytes()?)),
-            key,
-            id,
-            once,
-            ttl_ms,
-            ephemeral: false,
-            expect: None,
-        };
+        let (stamp, epoch) = (fields.number()?, Epoch::new(fields.number()?));
+        let (time_ms, draft) = fields.draft()?;
         Some(Self { stamp, epoch, event: Sequenced { seq: Some(seq), time_ms, draft } })
     }
 }
@@ -161,42 +118,24 @@ pub(super) fn unseal_token(bytes: &[u8]) -> Option<(&str, Appended, u64)> {
     Some((fields.text()?, Appended { cursor, seq, duplicate: false }, time_ms))
 }
 
-fn put(body: &mut Vec<u8>, bytes: &[u8]) {
-    body.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-    body.extend_from_slice(bytes);
+/// A value that is kept beside the log.
+pub(super) fn seal_kept(name: &str, value: &[u8]) -> Vec<u8> {
+    frame::seal(Sort::Kept, |body| {
+        put(body, name.as_bytes());
+        put(body, value);
+    })
 }
 
-/// What is left to read of a body.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.take(4)?.try_into().ok().map(u32::from_le_bytes)?;
-        self.take(length as usize)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        str::from_utf8(self.bytes()?).ok()
-    }
+/// Name and value.
+pub(super) fn unseal_kept(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let mut fields = Fields(frame::unseal(Sort::Kept, bytes)?);
+    Some((fields.text()?, fields.bytes()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Data, Topics};
 
     #[test]
     fn every_part_of_an_event_comes_back() {

@@ -1,0 +1,61 @@
+//! Events without a seq, between nodes by pub/sub: for whoever is there now, so nothing is made up for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use redis::Client;
+
+use super::servers::Servers;
+use super::{Keys, Status};
+use crate::log::Fact;
+use crate::store::codec::Fields;
+use crate::{Log, Sequenced};
+
+pub(super) struct Ephemeral {
+    pub(super) log: Arc<Log>,
+    pub(super) servers: Arc<Servers>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) status: Arc<Status>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Ephemeral {
+    /// Listens for ever. Whether the server is still there is what following the log finds out.
+    pub(super) async fn run(self) {
+        let mut failures = 0;
+        loop {
+            for client in self.servers.masters(PATIENCE).await.unwrap_or_default() {
+                if self.listen(&client).await.is_some() {
+                    failures = 0;
+                }
+            }
+            failures += 1;
+            tokio::time::sleep(super::backoff(failures)).await;
+        }
+    }
+
+    /// Listens until the connection ends or the log is lost. `None`: there was nothing to listen to.
+    async fn listen(&self, client: &Client) -> Option<()> {
+        let subscribe = async {
+            let mut listening = client.get_async_pubsub().await.ok()?;
+            listening.subscribe(&self.keys.ephemeral).await.ok().map(|()| listening)
+        };
+        let mut messages = tokio::time::timeout(PATIENCE, subscribe).await.ok()??.into_on_message();
+        let mut state = self.status.state();
+        state.mark_unchanged();
+        loop {
+            tokio::select! {
+                message = messages.next() => {
+                    if let Some((time_ms, draft)) = Fields(message?.get_payload_bytes()).draft()
+                        && draft.ephemeral
+                    {
+                        self.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
+                    }
+                }
+                _ = state.changed() => if state.borrow_and_update().is_err() { return Some(()) },
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The store in Redis: one log for many gateways.
+//!
+//! One stream is the log. Its ids are `GEN-N`: GEN is the epoch, N the seq. The script `publish.lua` appends; it looks
+//! at the server's `master_replid`, which changes with every restart and promotion, and opens a new generation when it
+//! is not the one of before: a marker in the stream says where the old one ended. So a node that follows the stream
+//! (`tailer`) knows at each generation what of its own was history and what a dead master took along.
+//!
+//! * `servers`: which one is the master; `link`: a connection to it;
+//! * `publisher`: drafts into the stream, by the call in `script`;
+//! * `tailer`: the stream into the log; `entry`: what stands there; `id`: `GEN-N`;
+//! * `recent`: what to name as lost; `notice`: how all nodes are told of it;
+//! * `alone`: what a node does without Redis, if it is told to;
+//! * `ephemeral`: events without a seq, by pub/sub; `status`: how things stand.
+//!
+//! Measured with `examples/redis_figures.rs` (two cores under heavy load by others, 300 bytes of data): 8,400
+//! acknowledged a second from one publisher, 18,800 from 64, 21,400 from 1,024; published on one node and there on
+//! another after 0.29 ms (p50) and 12.7 ms (p99); 100,000 events read at the start in 0.35 s.
+//!
+//! Not there yet: presence.
+
+mod alone;
+mod entry;
+mod ephemeral;
+mod id;
+mod link;
+mod notice;
+mod publisher;
+mod recent;
+mod script;
+mod servers;
+mod status;
+mod tailer;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alone::Alone;
+use ephemeral::Ephemeral;
+use notice::{Herald, Owed};
+use publisher::{Job, Publisher};
+use recent::Recent;
+use ring::rand::SecureRandom as _;
+use servers::Servers;
+use status::Status;
+use tailer::Tailer;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::{Appended, BoxFuture, Rejection, Standing, Store, Unavailable};
+use crate::{Cursor, Draft, Log, Topic};
+
+/// Which Redis, and which log in it.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// Servers, `redis://[user:password@]host:port[/db]`, several separated by commas: whichever is the master. Or
+    /// `redis-sentinel://host:port,host:port/name`, or `redis-cluster://host:port,host:port`. With `rediss` by TLS.
+    pub url: String,
+    /// Certificates that are believed where TLS is used, in PEM; `None`: those of the system.
+    pub authorities: Option<Vec<u8>>,
+    /// The log's name, part of each of its keys.
+    pub log_name: String,
+    /// How many replicas must have an event before its publisher is answered.
+    pub wait_replicas: u32,
+    /// About how many events the stream keeps.
+    pub events_max: u64,
+    /// Whether this node goes on alone while Redis cannot be reached: what is published to it then never happened once
+    /// Redis is back.
+    pub alone_when_down: bool,
+}
+
+/// The configuration cannot work, in one line. Holds no password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RedisError(&'static str);
+
+/// The store in Redis.
+pub struct Redis {
+    jobs: mpsc::Sender<Job>,
+    status: Arc<Status>,
+    alone: Arc<Alone>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Redis {
+    /// How many appends wait at most.
+    const QUEUE_MAX: usize = 1024;
+    /// How long an append waits for a place in the queue.
+    const QUEUE_PATIENCE: Duration = Duration::from_secs(4);
+    /// Starts to follow the log. It needs not be there yet: until it is, the store is not ready.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open(log: Arc<Log>, options: &RedisOptions) -> Result<Arc<Self>, RedisError> {
+        let keys = Arc::new(Keys::new(&options.log_name));
+        let servers = Arc::new(Servers::parse(&options.url, &keys.stream, options.authorities.clone())?);
+        let status = Arc::new(Status::new());
+        let (recent, owed) = (Arc::new(Recent::default()), Arc::new(Owed::default()));
+        let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
+        let alone = Arc::new(Alone::new(Arc::clone(&log), options.alone_when_down));
+        let publisher = Publisher {
+            servers: Arc::clone(&servers),
+            keys: Arc::clone(&keys),
+            status: Arc::clone(&status),
+            recent: Arc::clone(&recent),
+            alone: Arc::clone(&alone),
+            events_max: options.events_max,
+            wait_replicas: options.wait_replicas,
+            link: None,
+            failures: 0,
+            closed_until: Instant::now(),
+        };
+        let ephemeral = Ephemeral {
+            log: Arc::clone(&log),
+            servers: Arc::clone(&servers),
+            keys: Arc::clone(&keys),
+            status: Arc::clone(&status),
+        };
+        let herald = Herald {
+            servers: Arc::clone(&servers),
+            keys: Arc::clone(&keys),
+            status: Arc::clone(&status),
+            owed: Arc::clone(&owed),
+            events_max: options.events_max,
+        };
+        let tailer = Tailer::new(log, servers, keys, Arc::clone(&status), recent, owed, Arc::clone(&alone));
+        let tasks = vec![
+            tokio::spawn(publisher.run(queue)).abort_handle(),
+            tokio::spawn(tailer.run(options.alone_when_down)).abort_handle(),
+            tokio::spawn(herald.run()).abort_handle(),
+            tokio::spawn(ephemeral.run()).abort_handle(),
+        ];
+        Ok(Arc::new(Self { jobs, status, alone, tasks }))
+    }
+
+    /// Ready once this node has followed the log to its end for the first time.
+    pub async fn followed(&self) {
+        let mut state = self.status.state();
+        // The sender lives as long as `self`.
+        let _ = state.wait_for(Result::is_ok).await;
+    }
+
+    /// What went wrong last, for a log line. Holds no password.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.status.standing().error
+    }
+
+    async fn append_queued(&self, drafts: Vec<Draft>) -> Vec<Result<Appended, Rejection>> {
+        let number = drafts.len();
+        if number == 0 {
+            return Vec::new();
+        }
+        let refused = |why| vec![Err(Unavailable(why).into()); number];
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Append { drafts, answer };
+        match tokio::time::timeout(Self::QUEUE_PATIENCE, self.jobs.send(job)).await {
+            Err(_) => refused("Redis does not keep up"),
+            Ok(Err(_)) => refused("the store is closed"),
+            Ok(Ok(())) => answered.await.unwrap_or_else(|_| refused("the store is closed")),
+        }
+    }
+
+    async fn ask_tail(&self) -> Result<Cursor, Unavailable> {
+        let closed = |_| Unavailable("the store is closed");
+        let (answer, answered) = oneshot::channel();
+        let asking = self.jobs.send_timeout(Job::Tail { answer }, Self::QUEUE_PATIENCE);
+        asking.await.map_err(|_| Unavailable("Redis does not keep up"))?;
+        answered.await.map_err(closed)?
+    }
+}
+
+impl Store for Redis {
+    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
+        Box::pin(self.append_queued(drafts))
+    }
+
+    fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {
+        Box::pin(self.ask_tail())
+    }
+
+    fn ready(&self) -> Result<(), Unavailable> {
+        if self.alone.has_begun() { Ok(()) } else { self.status.ready() }
+    }
+
+    fn loaded(&self) -> Result<(), Unavailable> {
+        if self.status.is_loaded() || self.alone.has_begun() {
+            Ok(())
+        } else {
+            Err(Unavailable("the log has not been read yet"))
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing { alone: self.alone.has_begun(), ..self.status.standing() }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// The names of the log's keys: all in one slot.
+struct Keys {
+    tag: String,
+    stream: String,
+    fence: String,
+    ephemeral: String,
+}
+
+impl Keys {
+    fn new(log_name: &str) -> Self {
+        let tag = format!("{{{log_name}}}");
+        Self { stream: format!("{tag}:s"), fence: format!("{tag}:f"), ephemeral: format!("{tag}:e"), tag }
+    }
+
+    fn token(&self, token: &str) -> String {
+        format!("{}:i:{token}", self.tag)
+    }
+
+    fn last(&self, topic: &Topic) -> String {
+        format!("{}:t:{topic}", self.tag)
+    }
+}
+
+/// How long to wait before trying again: longer each time, and not at the same moment as everyone else.
+fn backoff(failures: u32) -> Duration {
+    let most_ms = (20 << failures.min(6)).min(1000);
+    Duration::from_millis(most_ms / 2 + u64::from(random()) * most_ms / 2048)
+}
+
+/// A number below 1024.
+fn random() -> u32 {
+    nonce() as u32 % 1024
+}
+
+/// A number that nobody else has.
+fn nonce() -> u64 {
+    let mut bytes = [0; 8];
+    match ring::rand::SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        // Keyed anew in each place, so still no two alike.
+        Err(_) => RandomState::new().hash_one(std::process::id()),
+    }
+}
+
+/// What tells these bytes from others.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}

@@ -1,0 +1,196 @@
+//! Notices of loss: acknowledged events died with an old master, and every node has to reset who reads their topics.
+//!
+//! Who never saw them would miss them without a word: nothing in the log that survived tells of them. So a node that
+//! knows of some puts a notice into the log. It is owed until it stands there, and told by a task with a connection of
+//! its own, so that no publisher waits for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::id::Id;
+use super::link::{Link, LinkError};
+use super::script::{self, Item};
+use super::{Keys, Servers, Status};
+use crate::Topic;
+
+/// The topics of what was lost. As text `TOPIC,TOPIC`, or `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    Topics(BTreeSet<Topic>),
+    /// Nobody knows which, or they are too many to name.
+    Everything,
+}
+
+/// What was lost behind the end of a generation. As text `GEN-N TOPICS`.
+#[derive(Clone, Debug)]
+pub(super) struct Notice {
+    pub(super) of: Id,
+    pub(super) lost: Lost,
+}
+
+impl Default for Lost {
+    fn default() -> Self {
+        Self::Topics(BTreeSet::new())
+    }
+}
+
+impl Lost {
+    /// How many topics a notice names.
+    const TOPICS_MAX: usize = 4096;
+
+    pub(super) fn add<'a>(&mut self, more: impl IntoIterator<Item = &'a Topic>) {
+        if let Self::Topics(topics) = self {
+            topics.extend(more.into_iter().cloned());
+            if topics.len() > Self::TOPICS_MAX {
+                *self = Self::Everything;
+            }
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        match other {
+            Self::Topics(topics) => self.add(topics),
+            Self::Everything => *self = Self::Everything,
+        }
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Topics(topics) if topics.is_empty())
+    }
+
+    /// What is left to tell once `told` has been told.
+    fn remove(&mut self, told: &Self) {
+        match (&mut *self, told) {
+            (_, Self::Everything) => *self = Self::default(),
+            (Self::Topics(topics), Self::Topics(told)) => topics.retain(|topic| !told.contains(topic)),
+            (Self::Everything, Self::Topics(_)) => {}
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Topics(topics) = self else { return f.write_str("*") };
+        for (at, topic) in topics.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{topic}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The text is no notice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoNotice;
+
+impl FromStr for Notice {
+    type Err = NoNotice;
+
+    fn from_str(text: &str) -> Result<Self, NoNotice> {
+        let (of, topics) = text.split_once(' ').ok_or(NoNotice)?;
+        let lost = match topics {
+            "*" => Lost::Everything,
+            topics => Lost::Topics(
+                topics
+                    .split(',')
+                    .map(|topic| topic.parse().map_err(|_| NoNotice))
+                    .collect::<Result<_, _>>()?,
+            ),
+        };
+        Ok(Self { of: of.parse().map_err(|_| NoNotice)?, lost })
+    }
+}
+
+/// What this node still has to tell.
+#[derive(Default)]
+pub(super) struct Owed {
+    notices: Mutex<BTreeMap<Id, Lost>>,
+    news: Notify,
+}
+
+impl Owed {
+    /// How many generations are told of apart.
+    const NOTICES_MAX: usize = 64;
+
+    pub(super) fn add(&self, Notice { of, lost }: Notice) {
+        if lost.is_nothing() {
+            return;
+        }
+        let mut notices = self.notices.lock();
+        if notices.len() == Self::NOTICES_MAX && !notices.contains_key(&of) {
+            // One word for all that is known of all of them.
+            let newest = notices.keys().next_back().copied().unwrap_or(of).max(of);
+            *notices = BTreeMap::from([(newest, Lost::Everything)]);
+        } else {
+            notices.entry(of).or_default().merge(&lost);
+        }
+        self.news.notify_one();
+    }
+
+    /// It stands in the log, whoever told it.
+    pub(super) fn told(&self, Notice { of, lost }: &Notice) {
+        let mut notices = self.notices.lock();
+        if let Some(owed) = notices.get_mut(of) {
+            owed.remove(lost);
+        }
+        notices.retain(|_, owed| !owed.is_nothing());
+    }
+
+    fn first(&self) -> Option<Notice> {
+        self.notices.lock().first_key_value().map(|(of, lost)| Notice { of: *of, lost: lost.clone() })
+    }
+}
+
+/// Tells what is owed.
+pub(super) struct Herald {
+    pub(super) servers: Arc<Servers>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) status: Arc<Status>,
+    pub(super) owed: Arc<Owed>,
+    pub(super) events_max: u64,
+}
+
+/// How long the server may take.
+const RESPONSE: Duration = Duration::from_secs(2);
+
+/// How long others are given to tell the same first, at most: told twice, everybody is reset twice.
+const LEAD_MS: u64 = 50;
+
+impl Herald {
+    pub(super) async fn run(self) {
+        let mut failures = 0;
+        loop {
+            self.owed.news.notified().await;
+            tokio::time::sleep(Duration::from_millis(u64::from(super::random()) * LEAD_MS / 1024)).await;
+            while let Some(notice) = self.owed.first() {
+                match self.tell(&notice).await {
+                    Ok(()) => {
+                        failures = 0;
+                        self.owed.told(&notice);
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        self.status.set_failed(&error);
+                        tokio::time::sleep(super::backoff(failures)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, notice: &Notice) -> Result<(), LinkError> {
+        let mut link = Link::to_master(&self.servers, RESPONSE).await?;
+        let item = Item::notice(notice);
+        let answers = script::run(&mut link, &self.keys, self.events_max, &[&item]).await?;
+        match answers.first() {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(LinkError::Broken("a notice of loss was not taken".to_owned())),
+        }
+    }
+}

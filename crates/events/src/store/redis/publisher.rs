@@ -1,0 +1,213 @@
+//! The one path by which this node's drafts reach the stream: in order, each once, whatever happens to the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Value, cmd};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::alone::Alone;
+use super::id::Id;
+use super::link::{Link, LinkError};
+use super::recent::{Recent, Touched};
+use super::script::{self, Answers, Item};
+use super::servers::Servers;
+use super::{Keys, Status};
+use crate::{Appended, Cursor, Draft, Unavailable};
+
+pub(super) enum Job {
+    Append { drafts: Vec<Draft>, answer: oneshot::Sender<Answers> },
+    Tail { answer: oneshot::Sender<Result<Cursor, Unavailable>> },
+}
+
+pub(super) struct Publisher {
+    pub(super) servers: Arc<Servers>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) status: Arc<Status>,
+    pub(super) recent: Arc<Recent>,
+    pub(super) alone: Arc<Alone>,
+    pub(super) events_max: u64,
+    pub(super) wait_replicas: u32,
+    pub(super) link: Option<Link>,
+    pub(super) failures: u32,
+    /// Not before this moment is connecting tried again.
+    pub(super) closed_until: Instant,
+}
+
+/// How long drafts are tried before their publisher is told to come again.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long the server may take for one script.
+const RESPONSE: Duration = Duration::from_secs(2);
+/// After so many failures publishers are refused at once until connecting is due again.
+const OPEN_AFTER: u32 = 3;
+/// How long replicas may take.
+const WAIT_MS: u64 = 1000;
+const SCRIPT_DRAFTS: usize = 128;
+const SCRIPT_BYTES: usize = 256 << 10;
+const BATCH_DRAFTS: usize = 4096;
+
+impl Publisher {
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(job) = jobs.recv().await {
+            self.turn(job, &mut jobs).await;
+        }
+    }
+
+    async fn turn(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) {
+        let mut items: Vec<Item> = Vec::new();
+        let mut answers = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Append { drafts, answer } => {
+                    answers.push((drafts.len(), answer));
+                    items.extend(drafts.into_iter().map(Item::new));
+                }
+                Job::Tail { answer } => {
+                    // What was queued before is appended before.
+                    self.append(&mut items).await;
+                    let _ = answer.send(self.tail().await);
+                }
+            }
+            next = if items.len() >= BATCH_DRAFTS { None } else { jobs.try_recv().ok() };
+        }
+        self.append(&mut items).await;
+        let mut results = items.into_iter().map(|item| item.answer.unwrap_or(Err(UNKNOWN.into())));
+        for (number, answer) in answers {
+            let _ = answer.send(results.by_ref().take(number).collect());
+        }
+    }
+
+    /// Tries until every item has an answer or patience is over; then goes on alone, if that is wanted.
+    async fn append(&mut self, items: &mut [Item]) {
+        if !self.alone.has_begun() {
+            self.append_together(items).await;
+        }
+        let mut rest: Vec<&mut Item> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
+        let drafts: Vec<Draft> = rest.iter().filter_map(|item| item.draft.clone()).collect();
+        if !drafts.is_empty()
+            && let Some(answers) = self.alone.append(drafts)
+        {
+            rest.iter_mut().zip(answers).for_each(|(item, answer)| item.answer = Some(answer));
+        }
+    }
+
+    async fn append_together(&mut self, items: &mut [Item]) {
+        let until = Instant::now() + PATIENCE;
+        while items.iter().any(|item| item.answer.is_none()) && Instant::now() < until {
+            if self.is_hopeless() {
+                break;
+            }
+            let result = self.try_append(items).await;
+            match result {
+                Ok(()) => {}
+                Err(LinkError::Refused(error)) => {
+                    self.status.set_refused(&error);
+                    let refused = Err(Unavailable("Redis refuses to write").into());
+                    for item in items.iter_mut().filter(|item| item.answer.is_none()) {
+                        item.answer = Some(refused);
+                    }
+                }
+                Err(error @ LinkError::Broken(_)) => {
+                    self.status.set_failed(&error);
+                    self.link = None;
+                }
+            }
+        }
+        if items.iter().any(|item| item.answer.is_none()) {
+            self.status.set_stuck();
+        }
+    }
+
+    async fn try_append(&mut self, items: &mut [Item]) -> Result<(), LinkError> {
+        self.connect().await?;
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let mut rest: Vec<&mut Item> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
+        let mut results = Vec::with_capacity(rest.len());
+        let mut from = 0;
+        while from < rest.len() {
+            let mut bytes = 0;
+            let run = rest[from..].iter().take(SCRIPT_DRAFTS).take_while(|item| {
+                bytes += item.bytes.len();
+                bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
+            });
+            let run: Vec<&Item> = run.map(|item| &**item).collect();
+            results.extend(script::run(link, &self.keys, self.events_max, &run).await?);
+            from += run.len();
+        }
+        if self.wait_replicas > 0 {
+            let mut wait = cmd("WAIT");
+            wait.arg(self.wait_replicas).arg(WAIT_MS);
+            match link.call(&wait).await? {
+                Value::Int(replicas) if replicas >= i64::from(self.wait_replicas) => {}
+                _ => {
+                    let few = Err(Unavailable("too few replicas have it").into());
+                    rest.iter_mut().for_each(|item| item.answer = Some(few));
+                    return Ok(());
+                }
+            }
+        }
+        self.status.set_published();
+        for (item, result) in rest.iter_mut().zip(results) {
+            if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
+                let id = Id { generation: cursor.epoch.number(), seq: *seq };
+                if !self.recent.add(id, Touched::Event(draft.topics.clone())) {
+                    // Its master is gone and took it along: once more. If it is not gone, the other one is in doubt.
+                    self.status.set_doubt();
+                    return Err(LinkError::Broken("acknowledged by a master that is gone".to_owned()));
+                }
+            }
+            item.answer =
+                Some(result.map(|appended| Appended {
+                    duplicate: appended.duplicate && item.is_own_token,
+                    ..appended
+                }));
+        }
+        Ok(())
+    }
+
+    /// It was tried a moment ago, and again and again before: nobody needs to wait for that.
+    fn is_hopeless(&self) -> bool {
+        self.link.is_none() && self.failures >= OPEN_AFTER && Instant::now() < self.closed_until
+    }
+
+    async fn connect(&mut self) -> Result<(), LinkError> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        tokio::time::sleep_until(self.closed_until.min(Instant::now() + PATIENCE)).await;
+        match Link::to_master(&self.servers, RESPONSE).await {
+            Ok(link) => {
+                self.failures = 0;
+                self.link = Some(link);
+                Ok(())
+            }
+            Err(error) => {
+                self.failures += 1;
+                self.closed_until = Instant::now() + super::backoff(self.failures);
+                Err(error)
+            }
+        }
+    }
+
+    async fn tail(&mut self) -> Result<Cursor, Unavailable> {
+        if let Some(tail) = self.alone.tail() {
+            return Ok(tail);
+        }
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until && !self.is_hopeless() {
+            if self.connect().await.is_ok()
+                && let Some(link) = &mut self.link
+            {
+                match link.look_open(&self.keys).await {
+                    Ok(look) => return look.last.map(Id::cursor).ok_or(UNKNOWN),
+                    Err(_) => self.link = None,
+                }
+            }
+        }
+        Err(UNKNOWN)
+    }
+}
+
+const UNKNOWN: Unavailable = Unavailable("Redis cannot be reached");

@@ -1,0 +1,144 @@
+//! The call of `publish.lua`: drafts become its arguments, and its answers become theirs.
+
+use super::Keys;
+use super::id::Id;
+use super::link::{Link, LinkError, text};
+use super::notice::Notice;
+use crate::log::unix_ms;
+use crate::store::codec::put_draft;
+use crate::{Appended, Draft, Rejection, Seq, Topic};
+
+pub(super) type Answers = Vec<Result<Appended, Rejection>>;
+
+/// A draft on its way, or a notice.
+pub(super) struct Item {
+    pub(super) bytes: Vec<u8>,
+    /// `None`: it is a notice.
+    pub(super) draft: Option<Draft>,
+    token: String,
+    token_ms: u64,
+    /// The publisher gave the token; else it only makes repeats after a lost answer harmless.
+    pub(super) is_own_token: bool,
+    sort: Sort,
+    pub(super) answer: Option<Result<Appended, Rejection>>,
+}
+
+/// What becomes of an item, as the script is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// An event, the last of its topics from now on.
+    Event,
+    /// An event that is kept apart: `expect` does not see it.
+    Aside,
+    /// Passed on to whoever is there, not kept.
+    Ephemeral,
+    /// A notice of loss.
+    Lost,
+}
+
+/// For how long a repeat is recognised.
+const ONCE_MS: u64 = 300_000;
+/// Likewise for a repeat of this node's own making.
+const RETRY_MS: u64 = 30_000;
+/// For how long a topic's last seq is kept after its last event.
+const LAST_MS: u64 = 3_600_000;
+
+impl Item {
+    pub(super) fn new(draft: Draft) -> Self {
+        let mut bytes = Vec::with_capacity(64 + draft.data.as_bytes().len());
+        put_draft(&mut bytes, unix_ms(), &draft);
+        let sort = match &draft {
+            draft if draft.ephemeral => Sort::Ephemeral,
+            draft if draft.is_aside() => Sort::Aside,
+            _ => Sort::Event,
+        };
+        let is_own_token = draft.once.is_some();
+        let token = draft.once.as_ref();
+        let token = token.map_or_else(|| format!("n:{}", super::nonce()), |token| format!("p:{token}"));
+        Self {
+            bytes,
+            draft: Some(draft),
+            token,
+            token_ms: if is_own_token { ONCE_MS } else { RETRY_MS },
+            is_own_token,
+            sort,
+            answer: None,
+        }
+    }
+
+    /// The same notice, whoever tells it, is one.
+    pub(super) fn notice(Notice { of, lost }: &Notice) -> Self {
+        let bytes = format!("{of} {lost}").into_bytes();
+        Self {
+            token: format!("lost:{of}:{}", super::fingerprint(&bytes)),
+            bytes,
+            draft: None,
+            token_ms: ONCE_MS,
+            is_own_token: true,
+            sort: Sort::Lost,
+            answer: None,
+        }
+    }
+
+    fn expect(&self) -> Option<Seq> {
+        self.draft.as_ref().and_then(|draft| draft.expect)
+    }
+
+    /// The topics whose last event the script reads or writes.
+    fn lasting(&self) -> &[Topic] {
+        match &self.draft {
+            Some(draft) if draft.expect.is_some() || self.sort == Sort::Event => draft.topics.as_slice(),
+            _ => &[],
+        }
+    }
+}
+
+/// Runs the publishing script on some items. Its answers, in their order.
+pub(super) async fn run(
+    link: &mut Link,
+    keys: &Keys,
+    events_max: u64,
+    run: &[&Item],
+) -> Result<Answers, LinkError> {
+    let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
+    let mut call = link.publishing(2 + count);
+    call.arg(&keys.stream).arg(&keys.fence);
+    for item in run {
+        call.arg(keys.token(&item.token));
+        for topic in item.lasting() {
+            call.arg(keys.last(topic));
+        }
+    }
+    call.arg(super::random()).arg(events_max).arg(LAST_MS).arg(&keys.ephemeral).arg(run.len());
+    for item in run {
+        let sort = match item.sort {
+            Sort::Event => "e",
+            Sort::Aside => "a",
+            Sort::Ephemeral => "x",
+            Sort::Lost => "l",
+        };
+        call.arg(item.token_ms).arg(item.lasting().len());
+        call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string())).arg(sort).arg(&item.bytes);
+    }
+    let answer = link.call(&call).await?;
+    let unknown = || LinkError::Broken("the script answered something else".to_owned());
+    let redis::Value::Array(answers) = &answer else { return Err(unknown()) };
+    let results: Option<Answers> =
+        answers.iter().skip(1).map(|answer| text(answer).and_then(result)).collect();
+    results.filter(|results| results.len() == run.len()).ok_or_else(unknown)
+}
+
+/// `o` appended, `x` sent, `c` conflict, `d` repeated and then what it was at first.
+fn result(answer: &str) -> Option<Result<Appended, Rejection>> {
+    let (duplicate, first) = match answer.strip_prefix('d') {
+        Some(first) => (true, first),
+        None => (false, answer),
+    };
+    let (sort, rest) = first.split_at_checked(1)?;
+    if sort == "c" {
+        return Some(Err(Rejection::Conflict { last: Seq::new(rest.parse().ok()?)? }));
+    }
+    let id: Id = rest.parse().ok()?;
+    let seq = (sort == "o").then_some(id.seq);
+    Some(Ok(Appended { cursor: id.cursor(), seq, duplicate }))
+}

@@ -1,0 +1,253 @@
+//! Which server is the master now: the one that answers so of those in the URL, or the one that Sentinel or the Cluster
+//! names. Asked anew for each connection, because it changes.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo,
+    TlsCertificates, Value, cmd,
+};
+
+use super::RedisError;
+use super::link::{LinkError, text};
+
+/// The servers of a URL.
+pub(super) struct Servers {
+    sort: Sort,
+    /// Those in the URL: servers, Sentinels or members of the Cluster.
+    seeds: Vec<Client>,
+    /// How to talk to a server that Sentinel or the Cluster names.
+    settings: RedisConnectionInfo,
+    is_tls: bool,
+    /// Certificates that are believed, in PEM; `None`: those of the system.
+    authorities: Option<Vec<u8>>,
+}
+
+enum Sort {
+    Plain,
+    /// Sentinels, which know a master by this name.
+    Sentinel(String),
+    /// A Cluster, in which the master of this key's slot is meant.
+    Cluster(String),
+}
+
+/// How long connecting may take.
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
+
+impl Servers {
+    /// Reads a URL:
+    ///
+    /// * `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, several separated by commas: the first that is a master;
+    /// * `redis-sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]/NAME[?db=N&sentinel_user=U&sentinel_password=P]`;
+    /// * `redis-cluster://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]`;
+    ///
+    /// with `rediss` for TLS, `valkey` for `redis`, and `+` as good as `-`.
+    pub(super) fn parse(url: &str, key: &str, authorities: Option<Vec<u8>>) -> Result<Self, RedisError> {
+        let (scheme, rest) = url.split_once("://").ok_or(NO_URL)?;
+        let scheme = scheme.replace('+', "-").replace("valkeys", "rediss").replace("valkey", "redis");
+        let (scheme, sort) = scheme.split_once('-').unwrap_or((&scheme, ""));
+        if scheme == "rediss" {
+            // The same for the whole process; who was first has chosen.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let mut servers = Self {
+            sort: Sort::Plain,
+            seeds: Vec::new(),
+            settings: RedisConnectionInfo::default(),
+            is_tls: scheme == "rediss",
+            authorities,
+        };
+        if sort == "unix" || scheme == "unix" || sort.is_empty() {
+            servers.seeds = url.split(',').map(|url| servers.client(url.trim())).collect::<Result<_, _>>()?;
+            return Ok(servers);
+        }
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (credentials, hosts) = match authority.rsplit_once('@') {
+            Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
+            None => (String::new(), authority),
+        };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut database = "0";
+        let (mut user, mut password) = ("", None);
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            match name {
+                "db" => database = value,
+                "sentinel_user" => user = value,
+                "sentinel_password" => password = Some(value),
+                _ => {
+                    return Err(RedisError(
+                        "it has a parameter other than db, sentinel_user, sentinel_password",
+                    ));
+                }
+            }
+        }
+        let (seed_credentials, port) = match sort {
+            "sentinel" if path.is_empty() => {
+                return Err(RedisError("it lacks the name of the master behind the /"));
+            }
+            "sentinel" => {
+                servers.sort = Sort::Sentinel(path.to_owned());
+                (password.map_or_else(String::new, |password| format!("{user}:{password}@")), 26379)
+            }
+            "cluster" => {
+                servers.sort = Sort::Cluster(key.to_owned());
+                (credentials.clone(), 6379)
+            }
+            _ => return Err(NO_URL),
+        };
+        let any = format!("{scheme}://{credentials}localhost/{database}")
+            .into_connection_info()
+            .map_err(|_| NO_URL)?;
+        servers.settings = any.redis_settings().clone();
+        servers.seeds = hosts
+            .split(',')
+            .map(|host| {
+                let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+                let port = if has_port { String::new() } else { format!(":{port}") };
+                servers.client(&format!("{scheme}://{seed_credentials}{}{port}", host.trim()))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(servers)
+    }
+
+    fn client(&self, url: &str) -> Result<Client, RedisError> {
+        let info = url.into_connection_info().map_err(|_| NO_URL)?;
+        self.client_of(info).map_err(|_| RedisError("its certificates cannot be used"))
+    }
+
+    fn client_of(&self, info: redis::ConnectionInfo) -> redis::RedisResult<Client> {
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        match (&self.authorities, info.addr()) {
+            (Some(pem), ConnectionAddr::TcpTls { .. }) => {
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
+                Client::build_with_tls(info, certificates)
+            }
+            _ => Client::open(info),
+        }
+    }
+
+    /// Where the master may be, the likeliest first.
+    pub(super) async fn masters(&self, patience: Duration) -> Result<Vec<Client>, LinkError> {
+        if let Sort::Plain = self.sort {
+            return Ok(self.seeds.clone());
+        }
+        let mut why = LinkError::Broken("no server is configured".to_owned());
+        for seed in &self.seeds {
+            match self.ask(seed, patience).await {
+                Ok((host, port)) => {
+                    let addr = match self.is_tls {
+                        true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+                        false => ConnectionAddr::Tcp(host, port),
+                    };
+                    let info = addr.into_connection_info()?.set_redis_settings(self.settings.clone());
+                    return Ok(vec![self.client_of(info)?]);
+                }
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    /// The address of the master, by one that should know.
+    async fn ask(&self, seed: &Client, patience: Duration) -> Result<(String, u16), LinkError> {
+        let mut connection = connect(seed, patience).await?;
+        let unknown = || LinkError::Broken("nobody knows the master".to_owned());
+        match &self.sort {
+            Sort::Plain => Err(unknown()),
+            Sort::Sentinel(name) => {
+                let mut which = cmd("SENTINEL");
+                which.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+                let address: Option<(String, u16)> = which.query_async(&mut connection).await?;
+                address.ok_or_else(unknown)
+            }
+            Sort::Cluster(key) => {
+                let slot = cmd("CLUSTER").arg("KEYSLOT").arg(key).query_async(&mut connection).await?;
+                let slots: Value = cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+                let (host, port) = owner(&slots, slot).ok_or_else(unknown)?;
+                // Empty: the one that was asked.
+                let host = match (host.is_empty(), seed.get_connection_info().addr()) {
+                    (true, ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => {
+                        host.clone()
+                    }
+                    _ => host,
+                };
+                Ok((host, port))
+            }
+        }
+    }
+}
+
+/// `[[first slot, last slot, [host, port, …], …], …]`.
+fn owner(slots: &Value, slot: i64) -> Option<(String, u16)> {
+    let Value::Array(ranges) = slots else { return None };
+    ranges.iter().find_map(|range| {
+        let Value::Array(parts) = range else { return None };
+        let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &parts[..] else { return None };
+        let [host, Value::Int(port), ..] = &master[..] else { return None };
+        let owned = (*first..=*last).contains(&slot);
+        owned.then(|| Some((text(host).unwrap_or_default().to_owned(), u16::try_from(*port).ok()?)))?
+    })
+}
+
+/// A connection on which each answer may take `patience`.
+pub(super) async fn connect(client: &Client, patience: Duration) -> Result<MultiplexedConnection, LinkError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT))
+        .set_response_timeout(Some(patience));
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    let connecting = tokio::time::timeout(CONNECT + patience, connecting).await;
+    Ok(connecting.map_err(|_| LinkError::Broken("connecting took too long".to_owned()))??)
+}
+
+const NO_URL: RedisError = RedisError("not a URL of Redis");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Servers, RedisError> {
+        Servers::parse(url, "{log}:s", None)
+    }
+
+    fn seeds(servers: &Servers) -> Vec<String> {
+        servers.seeds.iter().map(|seed| seed.get_connection_info().addr().to_string()).collect()
+    }
+
+    #[test]
+    fn urls_of_servers() {
+        let servers = parse("redis://a,redis://:secret@b:6380/2").unwrap();
+        assert_eq!(seeds(&servers), ["a:6379", "b:6380"]);
+        let second = servers.seeds[1].get_connection_info().redis_settings();
+        assert_eq!((second.password(), second.db()), (Some("secret"), 2));
+        assert_eq!(seeds(&parse("valkey://a").unwrap()), ["a:6379"]);
+        assert!(parse("rediss://a").unwrap().is_tls);
+        for wrong in ["a", "http://a", "redis-x://a", "redis://a:b", "redis://"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn urls_of_sentinels() {
+        let servers =
+            parse("rediss-sentinel://app:pw@a,b:5000/main?db=3&sentinel_user=s&sentinel_password=t").unwrap();
+        assert_eq!(seeds(&servers), ["a:26379", "b:5000"]);
+        assert!(matches!(&servers.sort, Sort::Sentinel(name) if name == "main"));
+        assert!(servers.is_tls);
+        let master = &servers.settings;
+        assert_eq!((master.username(), master.password(), master.db()), (Some("app"), Some("pw"), 3));
+        let sentinel = servers.seeds[0].get_connection_info().redis_settings();
+        assert_eq!((sentinel.username(), sentinel.password(), sentinel.db()), (Some("s"), Some("t"), 0));
+        assert!(parse("redis-sentinel://a").is_err(), "whose master?");
+        assert!(parse("redis-sentinel://a/main?databse=1").is_err());
+    }
+
+    #[test]
+    fn urls_of_clusters() {
+        let servers = parse("redis+cluster://:pw@[::1]:7000,b").unwrap();
+        assert_eq!(seeds(&servers), ["::1:7000", "b:6379"]);
+        assert_eq!(servers.seeds[1].get_connection_info().redis_settings().password(), Some("pw"));
+        assert!(matches!(servers.sort, Sort::Cluster(_)));
+    }
+}

@@ -1,0 +1,126 @@
+//! How things stand, as those find them who follow, publish and tell.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::link::LinkError;
+use crate::{Standing, Unavailable};
+
+pub(super) struct Status {
+    /// Whether the log is being followed.
+    state: watch::Sender<Result<(), Unavailable>>,
+    /// Whether it has once been followed to its end.
+    loaded: AtomicBool,
+    /// When this node was last seen to be where the log ends.
+    at_end: Mutex<Instant>,
+    error: Mutex<Option<String>>,
+    /// When a write was refused, since when none was taken.
+    refused_at: Mutex<Option<Instant>>,
+    /// Whether who publishes has found another master than who follows.
+    doubt: AtomicBool,
+    failures: AtomicU64,
+    epochs: AtomicU64,
+}
+
+/// For how long a refused write speaks against the next: who looks whether this node is ready must let it try again.
+const REFUSED: Duration = Duration::from_secs(3);
+
+/// How often a node that has nothing to read finds itself at the end.
+const IDLE: Duration = Duration::from_secs(1);
+
+impl Status {
+    pub(super) fn new() -> Self {
+        Self {
+            state: watch::Sender::new(Err(Unavailable("the log has not been read yet"))),
+            loaded: AtomicBool::new(false),
+            at_end: Mutex::new(Instant::now()),
+            error: Mutex::default(),
+            refused_at: Mutex::default(),
+            doubt: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+            epochs: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<Result<(), Unavailable>> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn is_followed(&self) -> bool {
+        self.state.borrow().is_ok()
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    pub(super) fn ready(&self) -> Result<(), Unavailable> {
+        let refused = self.refused_at.lock().is_some_and(|at| at.elapsed() < REFUSED);
+        if refused { Err(Unavailable("Redis takes no writes")) } else { *self.state.borrow() }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let behind = self.at_end.lock().elapsed();
+        Standing {
+            lag: if behind <= IDLE && self.is_followed() { Duration::ZERO } else { behind },
+            failures: self.failures.load(Ordering::Relaxed),
+            epochs: self.epochs.load(Ordering::Relaxed),
+            alone: false,
+            error: self.error.lock().clone(),
+        }
+    }
+
+    /// This node has read up to the end of the log.
+    pub(super) fn set_at_end(&self) {
+        *self.at_end.lock() = Instant::now();
+        self.loaded.store(true, Ordering::Release);
+        let was_lost = self.state.send_if_modified(|state| std::mem::replace(state, Ok(())).is_err());
+        if was_lost && self.refused_at.lock().is_none() {
+            *self.error.lock() = None;
+        }
+    }
+
+    pub(super) fn set_lost(&self, error: &LinkError) {
+        self.set_failed(error);
+        let _before = self.state.send_replace(Err(Unavailable("Redis cannot be reached")));
+    }
+
+    /// A connection or a command failed; whether the log can be followed is for others to say.
+    pub(super) fn set_failed(&self, error: &LinkError) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        *self.error.lock() = Some(error.to_string());
+    }
+
+    pub(super) fn set_refused(&self, error: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        *self.error.lock() = Some(error.to_owned());
+        *self.refused_at.lock() = Some(Instant::now());
+    }
+
+    /// Writes were tried in vain for as long as anyone waits.
+    pub(super) fn set_stuck(&self) {
+        *self.refused_at.lock() = Some(Instant::now());
+    }
+
+    pub(super) fn set_published(&self) {
+        if self.refused_at.lock().take().is_some() {
+            *self.error.lock() = None;
+        }
+    }
+
+    pub(super) fn set_doubt(&self) {
+        self.doubt.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_doubt(&self) -> bool {
+        self.doubt.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn add_epoch(&self) {
+        self.epochs.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,335 @@
+//! The one path by which events reach this node's log: reads the stream from where the log is, for ever.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Value, cmd};
+
+use super::alone::Alone;
+use super::entry::{Entry, parse};
+use super::id::Id;
+use super::link::{Link, LinkError, Look};
+use super::notice::{Lost, Notice, Owed};
+use super::recent::{Recent, Touched};
+use super::servers::Servers;
+use super::{Keys, Status};
+use crate::log::Fact;
+use crate::{Epoch, Log, Seq, Sequenced};
+
+/// How long one read waits for something new: so often is looked whether the server still is what it was.
+const BLOCK: Duration = Duration::from_millis(500);
+
+/// How many entries are read at once.
+const COUNT: usize = 512;
+
+/// How many generations this node remembers.
+const GENERATIONS_MAX: usize = 256;
+
+pub(super) struct Tailer {
+    log: Arc<Log>,
+    servers: Arc<Servers>,
+    keys: Arc<Keys>,
+    status: Arc<Status>,
+    recent: Arc<Recent>,
+    owed: Arc<Owed>,
+    alone: Arc<Alone>,
+    /// How far this node has followed each generation, oldest first. The last is where it is; empty: nowhere yet.
+    followed: Vec<Id>,
+    /// Where each generation ended, by the last look.
+    ends: BTreeMap<u64, Seq>,
+    /// Whether the place where this node is was just found to be part of the surviving log.
+    certain: bool,
+}
+
+/// Why reading stopped.
+enum Stop {
+    Link(LinkError),
+    /// What was read does not follow from where this node is.
+    Astray,
+}
+
+impl<E: Into<LinkError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Link(error.into())
+    }
+}
+
+impl Tailer {
+    pub(super) fn new(
+        log: Arc<Log>,
+        servers: Arc<Servers>,
+        keys: Arc<Keys>,
+        status: Arc<Status>,
+        recent: Arc<Recent>,
+        owed: Arc<Owed>,
+        alone: Arc<Alone>,
+    ) -> Self {
+        let (followed, ends) = (Vec::new(), BTreeMap::new());
+        Self { log, servers, keys, status, recent, owed, alone, followed, ends, certain: false }
+    }
+
+    pub(super) async fn run(mut self, may_go_alone: bool) {
+        let mut failures = 0;
+        loop {
+            match Link::to_master(&self.servers, BLOCK + Duration::from_secs(2)).await {
+                Ok(mut link) => {
+                    let error = self.follow(&mut link).await;
+                    failures = if self.status.is_followed() { 0 } else { failures + 1 };
+                    self.status.set_lost(&error);
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.status.set_lost(&error);
+                }
+            }
+            if may_go_alone {
+                self.alone.allow();
+            }
+            tokio::time::sleep(super::backoff(failures)).await;
+        }
+    }
+
+    async fn follow(&mut self, link: &mut Link) -> LinkError {
+        loop {
+            match self.follow_until_astray(link).await {
+                Err(Stop::Link(error)) => return error,
+                // Looks again: it knows then where it is, or starts over.
+                Ok(()) | Err(Stop::Astray) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    async fn follow_until_astray(&mut self, link: &mut Link) -> Result<(), Stop> {
+        let look = link.look_open(&self.keys).await?;
+        if look.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
+            // A generation never goes back: somebody put another stream in its place.
+            link.unseal(&self.keys).await?;
+            return Err(Stop::Astray);
+        }
+        let was_alone = self.alone.end();
+        self.resync(&look, was_alone);
+        self.skip_trimmed(&look);
+        loop {
+            let entries = self.read(link).await?;
+            if self.status.take_doubt() {
+                return Err(LinkError::Broken("another server is a master too".to_owned()).into());
+            }
+            if entries.is_empty() {
+                // The only way to notice that the stream was deleted, or is another one with lower ids.
+                let look = link.look(&self.keys).await?;
+                if !look.is_master || !look.is_open || look.last != self.followed.last().copied() {
+                    return Ok(());
+                }
+                self.status.set_at_end();
+                continue;
+            }
+            let full = entries.len() == COUNT;
+            self.take_in(entries)?;
+            if !full {
+                self.status.set_at_end();
+            }
+        }
+    }
+
+    async fn read(&mut self, link: &mut Link) -> Result<Vec<(Id, Entry)>, Stop> {
+        let mut call = cmd("XREAD");
+        call.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        call.arg("STREAMS").arg(&self.keys.stream).arg(self.at().to_string());
+        let answer = link.call(&call).await?;
+        let unknown = || LinkError::Broken("XREAD answered something else".to_owned());
+        match answer {
+            Value::Nil => Ok(Vec::new()),
+            answer => Ok(parse(answer).ok_or_else(unknown)?),
+        }
+    }
+
+    /// Where this node is.
+    fn at(&self) -> Id {
+        self.followed.last().copied().unwrap_or_default()
+    }
+
+    /// Finds the newest point that this node and the surviving log share, and forgets what it has above.
+    fn resync(&mut self, look: &Look, was_alone: bool) {
+        let at = self.at();
+        let current = look.last.map_or(0, |last| last.generation);
+        let mut lost = Lost::default();
+        for id in &self.followed {
+            if id.generation != current {
+                // Of a generation that nobody knows any more, nothing survives.
+                let end = look.end_of(id.generation).unwrap_or_default();
+                lost.merge(&self.recent.end(id.generation, end));
+            }
+        }
+        self.recent.go_on(current);
+        let shared = self.followed.iter().rposition(|id| look.end_of(id.generation).is_some());
+        self.followed.truncate(shared.map_or(0, |index| index + 1));
+        if let Some(id) = self.followed.last_mut() {
+            id.seq = id.seq.min(look.end_of(id.generation).unwrap_or_default());
+        }
+        let now = self.at();
+        self.ends.clone_from(&look.ends);
+        self.certain = true;
+        if self.followed.is_empty() {
+            let before = look.first.or(look.last).unwrap_or_default();
+            self.recall(before.generation);
+            // In a log that is all new there is nobody left to tell: no cursor is known there.
+            if let Some(last) = look.last.filter(|_| !look.ends.is_empty()) {
+                self.owed.add(Notice { of: last, lost });
+            }
+        } else {
+            if now != at || was_alone {
+                // The generation goes on from there: perhaps with entries that a master in between never had.
+                let epoch = Epoch::new(now.generation);
+                self.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
+            }
+            self.owed.add(Notice { of: now, lost });
+        }
+    }
+
+    /// Where everything that is kept was trimmed or deleted that comes after where this node is, goes to the end.
+    fn skip_trimmed(&mut self, look: &Look) {
+        let (at, newest) = (self.at(), look.newest.unwrap_or_default());
+        if let Some(last) = look.last
+            && last > at
+            && newest <= at
+        {
+            if last.generation != at.generation {
+                self.recall(last.generation);
+                self.enter(Id { seq: last.seq, ..last });
+            }
+            self.log.apply(Fact::Trimmed { through: last.seq });
+            self.move_to(last);
+        }
+    }
+
+    /// Passes through the generations between where this node is and another, of which no entry is kept.
+    fn recall(&mut self, generation: u64) {
+        let at = self.at();
+        if let Some(end) = self.ends.get(&at.generation).copied().filter(|end| *end > at.seq) {
+            self.log.apply(Fact::Trimmed { through: end });
+            self.move_to(Id { seq: end, ..at });
+        }
+        let between: Vec<(u64, Seq)> = self
+            .ends
+            .range(at.generation + 1..generation)
+            .map(|(generation, end)| (*generation, *end))
+            .collect();
+        for (generation, end) in between {
+            let start = self.at().seq;
+            self.enter(Id { generation, seq: start });
+            self.log.apply(Fact::Trimmed { through: end });
+            self.move_to(Id { generation, seq: end });
+        }
+    }
+
+    /// A generation begins after `start`, and the one where this node is has ended there.
+    fn enter(&mut self, start: Id) {
+        let end = self.followed.last().map(|at| at.seq);
+        self.log.apply(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
+        self.status.add_epoch();
+        if self.followed.len() == GENERATIONS_MAX {
+            self.followed.remove(0);
+        }
+        self.followed.push(start);
+    }
+
+    fn move_to(&mut self, id: Id) {
+        if let Some(at) = self.followed.last_mut() {
+            *at = id;
+        }
+    }
+
+    /// Takes in entries that follow where this node is.
+    fn take_in(&mut self, entries: Vec<(Id, Entry)>) -> Result<(), Stop> {
+        let mut events = Vec::with_capacity(entries.len());
+        for (id, entry) in entries {
+            let at = self.at();
+            if id.generation != at.generation || id.seq != at.seq.next() {
+                self.flush(&mut events);
+                self.leap(id, &entry)?;
+            }
+            self.certain = false;
+            match entry {
+                Entry::Event(event) => {
+                    self.recent.add(id, Touched::Event(event.draft.topics.clone()));
+                    events.push(Sequenced { seq: Some(id.seq), ..event });
+                }
+                Entry::Lost(notice) => {
+                    self.flush(&mut events);
+                    self.lose(&notice, id);
+                }
+                Entry::Generation { .. } => {}
+                Entry::Other => {
+                    self.flush(&mut events);
+                    self.log.apply(Fact::Trimmed { through: id.seq });
+                }
+            }
+            self.move_to(id);
+        }
+        self.flush(&mut events);
+        Ok(())
+    }
+
+    /// From where this node is to an entry that is not the next of its generation.
+    fn leap(&mut self, id: Id, entry: &Entry) -> Result<(), Stop> {
+        let at = self.at();
+        if self.followed.is_empty() {
+            self.enter(start_of(id, entry));
+        } else if id.generation == at.generation && id.seq > at.seq {
+            self.log.apply(Fact::Trimmed { through: before(id.seq) });
+        } else {
+            let continues = |previous: &Id| previous.generation == at.generation && previous.seq >= at.seq;
+            match entry {
+                Entry::Generation { previous } if continues(previous) => {
+                    let lost = self.recent.end(at.generation, previous.seq);
+                    if previous.seq > at.seq {
+                        self.log.apply(Fact::Trimmed { through: previous.seq });
+                        self.move_to(*previous);
+                    }
+                    self.enter(start_of(id, entry));
+                    self.owed.add(Notice { of: *previous, lost });
+                }
+                // What lay between was trimmed, the marker perhaps with it.
+                _ if self.certain && self.ends.contains_key(&at.generation) => {
+                    self.recall(id.generation);
+                    let follows = matches!(entry, Entry::Generation { previous } if *previous == self.at());
+                    let start = start_of(id, entry);
+                    self.enter(start);
+                    if !follows {
+                        self.log.apply(Fact::Trimmed { through: start.seq });
+                    }
+                }
+                _ => return Err(Stop::Astray),
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledged events were lost: resets who reads their topics.
+    fn lose(&self, notice: &Notice, id: Id) {
+        self.recent.add(id, Touched::Notice(notice.lost.clone()));
+        self.owed.told(notice);
+        let through = id.seq;
+        self.log.apply(match &notice.lost {
+            Lost::Topics(topics) => Fact::Lost { topics: topics.iter().cloned().collect(), through },
+            Lost::Everything => Fact::Trimmed { through },
+        });
+    }
+
+    fn flush(&self, events: &mut Vec<Sequenced>) {
+        if !events.is_empty() {
+            self.log.apply(Fact::Events(std::mem::take(events)));
+        }
+    }
+}
+
+/// After which the events of a generation come whose first entry is this one.
+fn start_of(id: Id, entry: &Entry) -> Id {
+    let seq = if matches!(entry, Entry::Generation { .. }) { id.seq } else { before(id.seq) };
+    Id { seq, ..id }
+}
+
+fn before(seq: Seq) -> Seq {
+    Seq::new(seq.number().saturating_sub(1)).unwrap_or_default()
+}

@@ -1,0 +1,448 @@
+//! A master that dies and a replica that lacks its last writes.
+
+use std::time::Duration;
+
+use events::{Located, Reader, RedisOptions, ResetReason, Start};
+
+use super::server::{Path, Server};
+use super::suite::{data, draft, once, topic};
+use super::{node, publish_at_last, reach, read_after, redis_options, settle, told_of_loss, until};
+
+struct Pair {
+    master: Server,
+    replica: Server,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let master = Server::start(&[]).await;
+        let replica = Server::replica_of(&master, &[]).await;
+        Self { master, replica }
+    }
+
+    fn options(&self) -> RedisOptions {
+        redis_options(&format!("{},{}", self.master.url(), self.replica.url()))
+    }
+
+    /// From now on the replica gets nothing more, though it believes to be one.
+    fn part(&self) {
+        self.replica.cli(&["CONFIG", "SET", "masterauth", "x"]);
+        self.master.cli(&["CLIENT", "KILL", "TYPE", "replica"]);
+        self.master.cli(&["CONFIG", "SET", "requirepass", "secret"]);
+    }
+}
+
+/// Waits until a server has so many entries.
+async fn has(server: &Server, entries: usize) {
+    for _ in 0..200 {
+        if server.cli(&["XLEN", "{log}:s"]) == entries.to_string() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} entries, not {entries}", server.cli(&["XLEN", "{log}:s"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_tail_is_taken_back_and_told_of() {
+    let mut pair = Pair::start().await;
+    let [here, other] = [node(&pair.options()).await, node(&pair.options()).await];
+    let first = here.publish(draft(&["a", "b", "quiet"], 0)).await.cursor;
+    reach(&other, first).await;
+    has(&pair.replica, 2).await;
+    // Clients that stay below, of a topic that loses something and of one that does not.
+    let mut below = [
+        Reader::new(&other.log, &[topic("a")], None, Start::After(first)),
+        Reader::new(&other.log, &[topic("quiet")], None, Start::After(first)),
+    ];
+    pair.part();
+    let mut phantoms = Vec::new();
+    for n in 1..=50 {
+        phantoms.push(here.publish(draft(&["a"], n)).await.cursor);
+    }
+    reach(&other, phantoms[49]).await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+
+    let mut new = Vec::new();
+    for n in 100..120 {
+        let appended = publish_at_last(&here, once(&format!("id {n}"), draft(&["b"], n))).await;
+        assert!(!appended.duplicate);
+        new.push(appended.cursor);
+    }
+    assert_ne!(new[0].epoch, first.epoch);
+    let end = settle(&here).await;
+    reach(&other, end).await;
+    let late = node(&pair.options()).await;
+    reach(&late, end).await;
+    for node in [&here, &other, &late] {
+        let read = read_after(node, "b", first).unwrap();
+        assert_eq!(read.iter().map(data).collect::<Vec<_>>(), (100..120).collect::<Vec<_>>());
+        for phantom in &phantoms {
+            assert_eq!(node.log.locate(*phantom), Located::Phantom { end: first });
+        }
+        let reset = read_after(node, "b", phantoms[3]).unwrap_err();
+        assert_eq!((reset.reason, reset.at), (ResetReason::Epoch, first));
+        // Acknowledged and lost: whoever reads the topic is told, even one that has seen none of it.
+        assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
+        assert!(read_after(node, "quiet", first).unwrap().is_empty(), "nothing of it was lost");
+    }
+    let limit = || events::Limit { events: 100, bytes: 1 << 20 };
+    assert!(below[0].read(limit(), &mut Vec::new()).is_err());
+    assert!(below[1].read(limit(), &mut Vec::new()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_that_lost_nothing_resets_nobody() {
+    let mut pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    let first = node.publish(once("x", draft(&["a"], 0))).await;
+    has(&pair.replica, 2).await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    // The same draft again, to another server: one entry.
+    let again = publish_at_last(&node, once("x", draft(&["a"], 0))).await;
+    assert_eq!((again.seq, again.duplicate), (first.seq, true));
+    let next = publish_at_last(&node, draft(&["a"], 1)).await.cursor;
+    reach(&node, next).await;
+    assert_eq!(data(&read_after(&node, "a", first.cursor).unwrap()[0]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_is_demoted_is_left() {
+    let pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    has(&pair.replica, 2).await;
+    let port = pair.replica.port().to_string();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    pair.master.cli(&["REPLICAOF", "127.0.0.1", &port]);
+    let next = publish_at_last(&node, draft(&["a"], 1)).await.cursor;
+    reach(&node, next).await;
+    assert_eq!(read_after(&node, "a", first).unwrap().len(), 1);
+    // And back again, without a publish in between: the place of the node is still known.
+    let port = pair.master.port().to_string();
+    has(&pair.master, 4).await;
+    pair.master.cli(&["REPLICAOF", "NO", "ONE"]);
+    pair.replica.cli(&["REPLICAOF", "127.0.0.1", &port]);
+    let last = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
+    reach(&node, last).await;
+    let read = read_after(&node, "a", first).unwrap();
+    assert_eq!(read.iter().map(data).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_wait_nothing_is_acknowledged_that_a_replica_lacks() {
+    let mut pair = Pair::start().await;
+    let node = node(&RedisOptions { wait_replicas: 1, ..pair.options() }).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    pair.part();
+    for n in 1..4 {
+        assert!(node.append_one(once(&format!("id {n}"), draft(&["a"], n))).await.is_err());
+    }
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let second = Server::replica_of(&pair.replica, &[]).await;
+    for n in 1..4 {
+        let appended = publish_at_last(&node, once(&format!("id {n}"), draft(&["a"], n))).await;
+        assert!(!appended.duplicate);
+        let id = format!("{}-{}", appended.cursor.epoch.number(), appended.cursor.seq);
+        for server in [&pair.replica, &second] {
+            assert!(server.cli(&["XRANGE", "{log}:s", &id, &id]).contains(&id));
+        }
+    }
+    settle(&node).await;
+    // This node has seen what was never acknowledged, and cannot know that nobody else was told it is there.
+    told_of_loss(&node, "a", first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_attaches_resets_nobody() {
+    let master = Server::start(&[]).await;
+    let node = node(&redis_options(&master.url())).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    let _replica = Server::replica_of(&master, &[]).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let next = node.publish(draft(&["a"], 1)).await.cursor;
+    reach(&node, next).await;
+    assert_eq!(node.log.locate(first), Located::Here(first));
+    assert_eq!(read_after(&node, "a", first).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_failovers_the_second_to_a_server_that_saw_nothing_of_the_first() {
+    let mut servers = vec![Server::start(&[]).await];
+    for _ in 0..2 {
+        servers.push(Server::replica_of(&servers[0], &[]).await);
+    }
+    let urls: Vec<String> = servers.iter().map(Server::url).collect();
+    let node = node(&redis_options(&urls.join(","))).await;
+    let first = node.publish(draft(&["a", "b"], 0)).await.cursor;
+    reach(&node, first).await;
+    has(&servers[1], 2).await;
+    has(&servers[2], 2).await;
+    // The third server stands still from here on.
+    servers[2].cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let lost = node.publish(draft(&["a"], 1)).await.cursor;
+    has(&servers[1], 3).await;
+    servers[0].kill();
+    servers[1].cli(&["REPLICAOF", "NO", "ONE"]);
+    let lost_too = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
+    assert_ne!(lost_too.epoch, lost.epoch);
+    reach(&node, lost_too).await;
+    servers[1].kill();
+    servers[2].cli(&["REPLICAOF", "NO", "ONE"]);
+    let last = publish_at_last(&node, draft(&["b"], 3)).await.cursor;
+    reach(&node, last).await;
+    for phantom in [lost, lost_too] {
+        let located = node.log.locate(phantom);
+        assert_eq!(located, Located::Phantom { end: first }, "{phantom}");
+    }
+    assert_eq!(read_after(&node, "b", first).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
+    settle(&node).await;
+    assert_eq!(told_of_loss(&node, "a", first).await.reason, ResetReason::Expired);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn back_from_a_master_that_never_had_what_the_next_one_has() {
+    let mut servers = vec![Server::start(&[]).await];
+    for _ in 0..2 {
+        servers.push(Server::replica_of(&servers[0], &[]).await);
+    }
+    let urls: Vec<String> = servers.iter().map(Server::url).collect();
+    let node = node(&redis_options(&urls.join(","))).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    has(&servers[1], 2).await;
+    servers[1].cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let second = node.publish(draft(&["b"], 1)).await.cursor;
+    reach(&node, second).await;
+    has(&servers[2], 3).await;
+    servers[0].kill();
+    servers[1].cli(&["REPLICAOF", "NO", "ONE"]);
+    let phantom = publish_at_last(&node, draft(&["c"], 2)).await.cursor;
+    reach(&node, phantom).await;
+    assert_eq!(node.log.locate(second), Located::Phantom { end: first });
+    servers[1].kill();
+    servers[2].cli(&["REPLICAOF", "NO", "ONE"]);
+    let last = publish_at_last(&node, draft(&["d"], 3)).await.cursor;
+    reach(&node, last).await;
+    assert_eq!(node.log.locate(second), Located::Here(second), "it is history again");
+    assert_eq!(node.log.locate(phantom), Located::Phantom { end: first }, "where its branch began");
+    assert_eq!(data(&read_after(&node, "d", second).unwrap()[0]), 3);
+    settle(&node).await;
+    assert_eq!(told_of_loss(&node, "c", second).await.reason, ResetReason::Expired);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_whose_clock_is_far_behind() {
+    let mut pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    has(&pair.replica, 2).await;
+    pair.part();
+    // The master believes to live 100 years later, and opens a generation there.
+    let future = (first.epoch.number() + 3_000_000_000_000_000).to_string();
+    pair.master.cli(&["-a", "secret", "HSET", "{log}:f", "gen", &future, "id", "another"]);
+    let ahead = publish_at_last(&node, draft(&["a"], 1)).await.cursor;
+    assert!(ahead.epoch.number() > first.epoch.number() + 2_000_000_000_000_000);
+    reach(&node, ahead).await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let last = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
+    assert!(last.epoch.number() < ahead.epoch.number(), "the new generation is lower");
+    reach(&node, last).await;
+    assert_eq!(node.log.locate(ahead), Located::Phantom { end: first });
+    let mut read = Reader::new(&node.log, &[topic("a")], None, Start::After(first));
+    let mut out = Vec::new();
+    while read.read(events::Limit { events: 9, bytes: 999 }, &mut out).is_err() {}
+    settle(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_and_back_without_a_restart_and_without_a_publish_there() {
+    let pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    has(&pair.replica, 2).await;
+    for (new, old) in [(&pair.replica, &pair.master), (&pair.master, &pair.replica)] {
+        new.cli(&["REPLICAOF", "NO", "ONE"]);
+        old.cli(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+        until("in step", || old.cli(&["INFO", "replication"]).contains("master_link_status:up")).await;
+    }
+    let next = publish_at_last(&node, draft(&["a"], 1)).await.cursor;
+    assert_ne!(next.epoch, first.epoch);
+    reach(&node, next).await;
+    assert_eq!(read_after(&node, "a", first).unwrap().iter().map(data).collect::<Vec<_>>(), [1]);
+}
+
+/// Publishes for a while at some nodes, one draft after another, each to a topic of the node's own. What was
+/// acknowledged.
+async fn publish_for(nodes: &[&super::Subject], time: Duration, from: u64) -> Vec<Vec<u64>> {
+    let until = std::time::Instant::now() + time;
+    let publishing = nodes.iter().enumerate().map(async |(at, node)| {
+        let mut acknowledged = Vec::new();
+        for n in from.. {
+            let draft = once(&format!("{at} {n}"), draft(&[["a", "b"][at]], n));
+            if node.store.append(vec![draft]).await[0].is_ok() {
+                acknowledged.push(n);
+            } else {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if std::time::Instant::now() > until {
+                break;
+            }
+        }
+        acknowledged
+    });
+    futures_util::future::join_all(publishing).await
+}
+
+/// Every event that was acknowledged is in the log, or whoever reads its topic is told.
+async fn nothing_is_lost_unsaid(
+    node: &super::Subject,
+    server: &Server,
+    start: events::Cursor,
+    acknowledged: &[Vec<u64>],
+    may_lose: bool,
+) {
+    for (at, acknowledged) in acknowledged.iter().enumerate() {
+        let name = ["a", "b"][at];
+        let keys: Vec<String> = acknowledged.iter().map(|n| format!("{{log}}:i:p:{at} {n}")).collect();
+        let kept = keys.chunks(500).map(|keys| {
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            server.cli(&[&["EXISTS"][..], &keys].concat()).parse::<usize>().unwrap()
+        });
+        let lost = keys.len() - kept.sum::<usize>();
+        if lost > 0 {
+            assert!(may_lose, "{name} lost {lost} of {}", acknowledged.len());
+            told_of_loss(node, name, start).await;
+        } else if let Ok(read) = read_after(node, name, start) {
+            let read: Vec<u64> = read.iter().map(data).collect();
+            assert!(read.is_sorted_by(|a, b| a < b), "{name}: {read:?}");
+            assert!(acknowledged.iter().all(|n| read.contains(n)), "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_masters_at_once() {
+    // With a WAIT nothing that was acknowledged is lost, without it nothing unsaid.
+    for (wait_replicas, min_replicas) in [(0, "0"), (0, "1"), (1, "0")] {
+        let mut pair = Pair::start().await;
+        let urls = [pair.master.url(), pair.replica.url()];
+        let [one, two] = [(0, 1), (1, 0)].map(|(first, second)| RedisOptions {
+            wait_replicas,
+            ..redis_options(&format!("{},{}", urls[first], urls[second]))
+        });
+        let nodes = [node(&one).await, node(&two).await];
+        let both = [&nodes[0], &nodes[1]];
+        let start = publish_at_last(&nodes[0], draft(&["a", "b"], 0)).await.cursor;
+        reach(&nodes[1], start).await;
+        for server in [&pair.master, &pair.replica] {
+            server.cli(&["CONFIG", "SET", "min-replicas-to-write", min_replicas]);
+            server.cli(&["CONFIG", "SET", "min-replicas-max-lag", "1"]);
+        }
+        let mut acknowledged = publish_for(&both, Duration::from_millis(300), 1).await;
+        pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+        pair.master.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let more = publish_for(&both, Duration::from_millis(2500), 10_000).await;
+        // The split is over: the old master is told that it is none.
+        pair.master.cli(&["REPLICAOF", "127.0.0.1", &pair.replica.port().to_string()]);
+        pair.master.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        until("in step", || pair.master.cli(&["INFO", "replication"]).contains("link_status:up")).await;
+        let last = publish_for(&both, Duration::from_millis(1500), 20_000).await;
+        for (all, more) in acknowledged.iter_mut().zip(more.into_iter().zip(last)) {
+            all.extend(more.0);
+            all.extend(more.1);
+        }
+        assert!(acknowledged.iter().all(|all| all.last() >= Some(&20_000)), "both publish again");
+        pair.replica.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let end = settle(&nodes[0]).await;
+        reach(&nodes[1], end).await;
+        for node in &nodes {
+            nothing_is_lost_unsaid(node, &pair.replica, start, &acknowledged, wait_replicas == 0).await;
+        }
+        pair.master.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_master_is_back_as_a_master_for_a_while() {
+    let mut pair = Pair::start().await;
+    let options = pair.options();
+    let nodes = [node(&options).await, node(&options).await];
+    let both = [&nodes[0], &nodes[1]];
+    let start = nodes[0].publish(draft(&["a", "b"], 0)).await.cursor;
+    reach(&nodes[1], start).await;
+    has(&pair.replica, 2).await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let mut acknowledged = publish_for(&both, Duration::from_millis(500), 1).await;
+    // It comes back empty and takes itself for the master; it stands first in the list.
+    pair.master.start_again().await;
+    pair.replica.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let more = publish_for(&both, Duration::from_secs(3), 10_000).await;
+    pair.master.cli(&["REPLICAOF", "127.0.0.1", &pair.replica.port().to_string()]);
+    let last = publish_for(&both, Duration::from_millis(1500), 20_000).await;
+    for (all, more) in acknowledged.iter_mut().zip(more.into_iter().zip(last)) {
+        all.extend(more.0);
+        all.extend(more.1);
+    }
+    assert!(acknowledged.iter().all(|all| all.last() >= Some(&20_000)), "both publish again");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let end = settle(&nodes[0]).await;
+    reach(&nodes[1], end).await;
+    for node in &nodes {
+        nothing_is_lost_unsaid(node, &pair.replica, start, &acknowledged, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_moved_without_a_word() {
+    let pair = Pair::start().await;
+    let path = Path::to(&pair.master).await;
+    let moved = node(&redis_options(&path.url())).await;
+    let first = moved.publish(draft(&["a"], 0)).await.cursor;
+    has(&pair.replica, 2).await;
+    let lost = moved.publish(draft(&["a"], 1)).await.cursor;
+    reach(&moved, lost).await;
+    has(&pair.replica, 3).await;
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    // It has the scripts already, so that nothing but the server itself is different.
+    let there = node(&redis_options(&pair.replica.url())).await;
+    path.lead_to(&pair.replica);
+    let next = publish_at_last(&moved, draft(&["a"], 2)).await.cursor;
+    assert_ne!(next.epoch, first.epoch);
+    for node in [&moved, &there] {
+        reach(node, next).await;
+        assert_eq!(read_after(node, "a", first).unwrap().iter().map(data).collect::<Vec<_>>(), [1, 2]);
+    }
+    // And back to a server that was never told: what it does not know never happened.
+    path.lead_to(&pair.master);
+    let back = publish_at_last(&moved, draft(&["b"], 3)).await.cursor;
+    reach(&moved, back).await;
+    assert!(matches!(moved.log.locate(next), Located::Phantom { .. }));
+    assert_eq!(read_after(&moved, "b", lost).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_lacks_the_last_events() {
+    let mut server = Server::start(&[]).await;
+    let [here, other] =
+        [node(&redis_options(&server.url())).await, node(&redis_options(&server.url())).await];
+    let start = here.publish(draft(&["a", "b"], 0)).await.cursor;
+    let saved = here.publish(draft(&["a"], 1)).await.cursor;
+    assert_eq!(server.cli(&["SAVE"]), "OK");
+    let lost = here.publish(draft(&["a"], 2)).await.cursor;
+    reach(&other, lost).await;
+    server.kill();
+    server.start_again().await;
+    let next = publish_at_last(&other, draft(&["b"], 3)).await.cursor;
+    for node in [&here, &other] {
+        reach(node, next).await;
+        assert_eq!(node.log.locate(lost), Located::Phantom { end: saved });
+        assert_eq!(read_after(node, "b", start).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
+        told_of_loss(node, "a", start).await;
+    }
+}

@@ -1,0 +1,120 @@
+//! Opens the store that was configured, and says in the log and in the metrics how it stands.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use events::{Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Standing, Store, Unavailable};
+
+use crate::config::{ConfigError, Fsync, Limits, RedisConfig, RedisDown, StoreConfig};
+use crate::metrics::Metrics;
+use crate::presence::{Keep, OnDisk, TellOnly};
+
+/// The least that an event takes of the log's memory.
+const EVENT_BYTES_MIN: u64 = 256;
+
+/// The store, and what keeps members beside it.
+pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Keep>);
+
+/// Opens the store and the keep.
+///
+/// # Errors
+/// When it cannot be had, as one line.
+pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Result<Opened, ConfigError> {
+    let store: Arc<dyn Store> = match config {
+        StoreConfig::Memory => Memory::open(Arc::clone(log)),
+        StoreConfig::Disk { data_dir, fsync } => {
+            let disk = open_disk(log, data_dir, *fsync, limits)?;
+            return Ok((Arc::clone(&disk) as _, Arc::new(OnDisk(disk))));
+        }
+        StoreConfig::Redis(config) => open_redis(log, config, limits)?,
+    };
+    Ok((Arc::clone(&store), Arc::new(TellOnly(store))))
+}
+
+/// What the log can replay decides what is kept on disk.
+fn open_disk(
+    log: &Arc<Log>,
+    data_dir: &Path,
+    fsync: Fsync,
+    limits: &Limits,
+) -> Result<Arc<Disk>, ConfigError> {
+    let options = DiskOptions {
+        dir: data_dir.to_owned(),
+        fsync: match fsync {
+            Fsync::Always => events::Fsync::Always,
+            Fsync::Interval => events::Fsync::Interval,
+            Fsync::Never => events::Fsync::Never,
+        },
+        events_max: limits.log_bytes / EVENT_BYTES_MIN,
+        bytes_max: limits.log_bytes,
+        age_max: limits.ring_age,
+        topic_idle_max: Options::default().topic_idle_max,
+    };
+    let opened = Disk::open(Arc::clone(log), options);
+    let (disk, recovered) = opened.map_err(|error| ConfigError::new(format!("--data-dir {error}")))?;
+    if let Some(damage) = &recovered.damage {
+        tracing::error!(epoch_changed = recovered.epoch_changed, "{damage}");
+    }
+    tracing::info!(events = recovered.events, cursor = %log.tail_cursor(), "the log on disk is open");
+    Ok(disk)
+}
+
+fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<Arc<Redis>, ConfigError> {
+    let authorities = config.ca.as_ref().map(|path| {
+        std::fs::read(path)
+            .map_err(|error| ConfigError::new(format!("--redis-ca {}: {error}", path.display())))
+    });
+    let options = RedisOptions {
+        url: config.url.expose().to_owned(),
+        authorities: authorities.transpose()?,
+        log_name: config.log_name.clone(),
+        wait_replicas: config.wait_replicas,
+        events_max: limits.log_bytes / EVENT_BYTES_MIN,
+        alone_when_down: config.when_down == RedisDown::Local,
+    };
+    let opened = Redis::open(Arc::clone(log), &options);
+    opened.map_err(|error| ConfigError::new(format!("--redis-url: {error}")))
+}
+
+/// What was last said about the store.
+pub(crate) struct Watch {
+    ready: Result<(), Unavailable>,
+    said: Standing,
+}
+
+impl Watch {
+    /// A store that was just opened. That it is not ready yet goes without saying.
+    #[must_use]
+    pub(crate) fn new(store: &dyn Store) -> Self {
+        Self { ready: store.ready(), said: Standing::default() }
+    }
+
+    /// Counts, and says what has changed.
+    pub(crate) fn look(&mut self, store: &dyn Store, log: &Log, metrics: &Metrics) {
+        let (ready, now) = (store.ready(), store.standing());
+        metrics.set_store(ready.is_ok(), now.lag.as_secs_f64());
+        metrics.store_counted(now.failures - self.said.failures, now.epochs - self.said.epochs);
+        if now.epochs != self.said.epochs {
+            tracing::info!(cursor = %log.tail_cursor(), "the log is in a new epoch");
+        }
+        if now.alone && !self.said.alone {
+            let error = now.error.as_deref().unwrap_or("not known");
+            tracing::warn!(
+                error,
+                "Redis cannot be reached: this gateway goes on alone, in an epoch of its own"
+            );
+        }
+        match (self.ready, ready) {
+            (_, Err(why)) if self.ready != ready || now.error != self.said.error => {
+                let error = now.error.as_deref().unwrap_or("not known");
+                tracing::warn!(error, lag_seconds = now.lag.as_secs(), "{why}");
+            }
+            (Err(_), Ok(())) => {
+                tracing::info!(cursor = %log.tail_cursor(), "the store is ready");
+            }
+            _ => {}
+        }
+        self.ready = ready;
+        self.said = now;
+    }
+}
