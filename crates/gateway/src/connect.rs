@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use events::ResetReason as Reset;
-use events::{Cursor, Limit, Located, Reader, Start, Topic};
+use events::{Cursor, Limit, Located, Reader, Seq, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -27,6 +27,7 @@ use crate::commands::{self, Sender};
 use crate::early::Early;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
+use crate::replays::Replay;
 use crate::scope::Scope;
 use crate::sessions::{Full, Registration, Who};
 
@@ -61,6 +62,8 @@ pub(crate) struct Admitted {
     grant: Arc<Grant>,
     registration: Registration,
     start: Start,
+    /// Until the client has caught up.
+    replay: Option<Replay>,
 }
 
 /// What becomes of a connection that leaves HTTP.
@@ -137,12 +140,23 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
             audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
         }
     })?;
-    let registration =
-        register(app, &asked, Scope::new(Arc::clone(&grant), topics, asked.request.types.clone()))?;
+    let scope = Scope::new(Arc::clone(&grant), topics.clone(), asked.request.types.clone());
+    let registration = register(app, &asked, scope)?;
     // A session that is continued may come with a smaller grant.
     app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
-    Ok(Admitted { asked, grant, registration, start })
+    let replay = match start {
+        Start::Latest | Start::Broken(..) => None,
+        Start::Earliest => replay(app, &topics, Seq::ZERO).await?,
+        Start::After(cursor) => replay(app, &topics, cursor.seq).await?,
+    };
+    Ok(Admitted { asked, grant, registration, start, replay })
+}
+
+/// Waits for its turn to be sent what the log has above `after`.
+async fn replay(app: &App, topics: &[Topic], after: Seq) -> Result<Option<Replay>, Problem> {
+    let bytes = app.log.bytes_after(topics, after);
+    app.replays.admit(bytes).await.inspect_err(|_| app.metrics.rate_limited(RateLimit::ReplayBytes))
 }
 
 fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
@@ -340,7 +354,7 @@ pub(crate) struct Running {
 
 impl Running {
     fn new(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
-        let Admitted { asked, grant, mut registration, start } = admitted;
+        let Admitted { asked, grant, mut registration, start, replay } = admitted;
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
@@ -399,7 +413,10 @@ impl Running {
         let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
         metrics.connection_opened(transport);
         let session = Session::new(socket, line, reader, identity, client, handle, terms);
-        let session = session.space_ephemeral(app.ephemeral_spacing());
+        let mut session = session.space_ephemeral(app.ephemeral_spacing());
+        if let Some(replay) = replay {
+            session = session.hold_until_caught_up(Box::new(replay));
+        }
         Self { session: Some(session), app, started: Instant::now() }
     }
 

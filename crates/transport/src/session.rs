@@ -99,6 +99,8 @@ pub struct Session<S> {
     live_due: bool,
     /// The last read left something behind.
     more: bool,
+    /// Dropped once the client has been sent what it missed. Rare, so that a session without pays one thin pointer.
+    held: Option<Box<Box<dyn Send + Sync>>>,
     /// Control frames, and messages that are no commands, since `controls_since`, to notice a flood.
     controls: u32,
     controls_since: Instant,
@@ -173,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             out_at: 0,
             command: None,
             more: false,
+            held: None,
             controls: 0,
             controls_since: now,
             phase: Phase::Opening,
@@ -183,6 +186,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     #[must_use]
     pub fn space_ephemeral(mut self, spacing: Duration) -> Self {
         self.deadlines.space_ephemeral(spacing);
+        self
+    }
+
+    /// Drops `held` when the client has been sent what it missed, or when the session ends.
+    #[must_use]
+    pub fn hold_until_caught_up(mut self, held: Box<dyn Send + Sync>) -> Self {
+        self.held = Some(Box::new(held));
         self
     }
 
@@ -551,6 +561,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.out_at > 0 {
             give_back(std::mem::take(&mut self.out));
             self.out_at = 0;
+            if !self.live_due && !self.more {
+                self.held = None;
+            }
         }
         // Whoever has said its last words closes its half, so that the client sees the end at once. Only on a WebSocket
         // is there an answer to wait for first, unless the client cannot be understood any more.

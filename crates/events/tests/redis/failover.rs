@@ -135,7 +135,7 @@ async fn a_master_that_is_demoted_is_left() {
 async fn with_wait_nothing_is_acknowledged_that_a_replica_lacks() {
     let mut pair = Pair::start().await;
     let node = node(&RedisOptions { wait_replicas: 1, ..pair.options() }).await;
-    let first = node.publish(draft(&["a"], 0)).await.cursor;
+    let first = publish_at_last(&node, once("id 0", draft(&["a"], 0))).await.cursor;
     pair.part();
     for n in 1..4 {
         assert!(node.append_one(once(&format!("id {n}"), draft(&["a"], n))).await.is_err());
