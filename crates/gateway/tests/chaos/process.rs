@@ -65,8 +65,8 @@ impl Drop for Process {
 /// A network of its own, with a cable to this one.
 pub(crate) struct Namespace {
     name: String,
-    /// The second and the third byte of its addresses.
-    net: [u8; 2],
+    /// The third byte of its addresses.
+    net: u8,
 }
 
 fn ip(command: &str) -> Result<(), String> {
@@ -82,11 +82,12 @@ impl Namespace {
     /// A new one. `Err`: this user or this machine cannot have any.
     pub(crate) fn new() -> Result<Self, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let name = format!("tl{process}-{number}");
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let net = ((std::process::id() * 2 + number) % 250) as u8 + 1;
+        let name = format!("tl-{}-{number}", std::process::id());
         ip(&format!("netns add {name}"))?;
-        let namespace = Self { name, net: [200 + (number % 50) as u8, (process % 250) as u8] };
-        let (name, here) = (&namespace.name, &namespace.name);
+        let namespace = Self { name, net };
+        let (name, here) = (&namespace.name, format!("tl{net}"));
         ip(&format!("link add {here} type veth peer name inside netns {name}"))?;
         ip(&format!("addr add {}/24 dev {here}", namespace.redis()))?;
         ip(&format!("addr add {}/24 dev {here}", namespace.clients()))?;
@@ -97,24 +98,19 @@ impl Namespace {
         Ok(namespace)
     }
 
-    fn address(&self, host: u8) -> IpAddr {
-        let [second, third] = self.net;
-        [10, second, third, host].into()
-    }
-
     /// Where Redis is, seen from inside.
     pub(crate) fn redis(&self) -> IpAddr {
-        self.address(1)
+        [10, 213, self.net, 1].into()
     }
 
     /// Where clients come from.
     pub(crate) fn clients(&self) -> IpAddr {
-        self.address(2)
+        [10, 213, self.net, 2].into()
     }
 
     /// Where a gateway inside listens.
     pub(crate) fn inside(&self) -> IpAddr {
-        self.address(3)
+        [10, 213, self.net, 3].into()
     }
 
     /// From now on nothing from inside reaches Redis, without a word to anyone.
