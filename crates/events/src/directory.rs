@@ -189,6 +189,13 @@ impl Directory {
         self.slots.iter().map(|(_, slot)| &slot.topic)
     }
 
+    /// Up to `slots_max` places for topics from the slot `from` on, and where the next ones begin; `None`: nowhere.
+    pub(crate) fn some(&self, from: usize, slots_max: usize) -> (Vec<Arc<TopicState>>, Option<usize>) {
+        let end = from.saturating_add(slots_max).min(self.slots.capacity());
+        let topics = (from..end).filter_map(|id| self.slots.get(id)).map(|slot| Arc::clone(&slot.topic));
+        (topics.collect(), (end < self.slots.capacity()).then_some(end))
+    }
+
     /// Makes room until the budget holds: topics go that are empty and that nobody reads, and the heaviest rings
     /// give way. What is left above the budget then is the fixed cost of topics.
     pub(crate) fn enforce_budget(&mut self, now_us: u64) {

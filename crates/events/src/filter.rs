@@ -37,7 +37,9 @@ impl TypeFilter {
         if patterns.len() > Self::MAX { Err(FilterError) } else { Ok(Self(patterns)) }
     }
 
-    pub(crate) fn wants(&self, event: &Event) -> bool {
+    /// Whether the event's type is one of these.
+    #[must_use]
+    pub fn wants(&self, event: &Event) -> bool {
         let kind = event.kind();
         self.0.iter().any(|pattern| match pattern {
             Pattern::Exact(exact) => kind == &**exact,

@@ -41,11 +41,11 @@ pub use draft::{Data, Draft, DraftError, EventId, Key, Kind, Topics};
 pub use event::{Event, Sequenced};
 pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
-pub use log::{Evictions, Fact, Log, Options, Stats, unix_ms};
+pub use log::{Evictions, Fact, Found, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
-    Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, Memory, Recovered, Redis, RedisError,
-    RedisOptions, Rejection, Standing, Store, Unavailable,
+    Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue, Memory, Recovered, Redis,
+    RedisError, RedisOptions, Rejection, Standing, Store, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

@@ -100,6 +100,19 @@ pub struct Stats {
     pub evictions: Evictions,
 }
 
+/// An event as one topic retains it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The topic.
+    pub topic: Topic,
+    /// The event.
+    pub event: Event,
+    /// The first event behind it that takes its place in a batch that would carry both.
+    pub replaced_by: Option<Seq>,
+    /// Its time to live is over.
+    pub is_expired: bool,
+}
+
 /// One total order of events and a ring for each topic.
 #[derive(Debug)]
 pub struct Log {
@@ -197,6 +210,32 @@ impl Log {
     pub fn last(&self, topic: &Topic) -> Seq {
         let writer = self.writer.lock();
         writer.directory.find(topic).map_or(Seq::ZERO, |topic| topic.read(|ring| ring.last()))
+    }
+
+    /// An event in each topic that retains it. Looks into every topic, some at a time, so that publishers need not wait:
+    /// for an operator's question, not for a reader.
+    #[must_use]
+    pub fn find(&self, seq: Seq) -> Vec<Found> {
+        const TOPICS_AT_ONCE: usize = 4096;
+        let now_us = self.now_us();
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let (topics, next) = self.writer.lock().directory.some(first, TOPICS_AT_ONCE);
+            from = next;
+            found.extend(topics.iter().filter_map(|topic| {
+                topic.read(|ring| {
+                    let (event, replaced_by) = ring.find(seq)?;
+                    Some(Found {
+                        topic: topic.name().clone(),
+                        event: event.clone(),
+                        replaced_by,
+                        is_expired: event.is_expired(now_us),
+                    })
+                })
+            }));
+        }
+        found
     }
 
     /// Microseconds on the log's own clock, which never goes back.

@@ -195,6 +195,15 @@ impl Ring {
         self.aside.iter().flat_map(move |aside| aside.range(after, up_to))
     }
 
+    /// The event with this seq, and the seq of the first behind it with the same key, if any.
+    pub(crate) fn find(&self, seq: Seq) -> Option<(&Event, Option<Seq>)> {
+        let before = Seq::new(seq.number().checked_sub(1)?)?;
+        let event = self.range(before, seq).next().or_else(|| self.aside(before, seq).next())?;
+        let mut behind = self.range(seq, Seq::MAX);
+        let replaces = |later: &&Event| event.identity().is_some() && later.identity() == event.identity();
+        Some((event, behind.find(replaces).and_then(|later| later.seq())))
+    }
+
     /// Keeps an ephemeral event for readers that are attached. The latest of a type and key replaces the one before it.
     pub(crate) fn push_ephemeral(&mut self, event: Event) {
         let waiting = self.ephemeral.get_or_insert_default();

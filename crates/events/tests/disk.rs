@@ -8,6 +8,8 @@ mod suite;
 mod damage;
 #[path = "disk/full.rs"]
 mod full;
+#[path = "disk/kept.rs"]
+mod kept;
 #[path = "disk/kill.rs"]
 mod kill;
 #[path = "disk/restart.rs"]

@@ -160,3 +160,24 @@ async fn a_token_appends_once() {
     assert_eq!((answers[0].duplicate, answers[2].duplicate), (false, true));
     assert_eq!(log.tail().number(), 2);
 }
+
+#[tokio::test]
+async fn an_event_is_found_in_each_topic_that_retains_it() {
+    let (log, store) = log(&Options { ring_events_max: 2, ..Options::default() });
+    let found = |number| {
+        let found = log.find(Seq::new(number).unwrap()).into_iter();
+        let told = found.map(|found| (found.topic.to_string(), found.replaced_by.map(Seq::number)));
+        let mut told: Vec<_> = told.collect();
+        told.sort();
+        told
+    };
+    let keyed = |topics| Draft { key: Some("k".parse().unwrap()), ..draft(topics) };
+    publish(&store, keyed(&["a", "b"])).await;
+    publish(&store, draft(&["b"])).await;
+    assert_eq!(found(1), [("a".to_owned(), None), ("b".to_owned(), None)]);
+    assert_eq!(found(2), [("b".to_owned(), None)]);
+    assert_eq!(found(3), []);
+    publish(&store, keyed(&["a"])).await;
+    publish(&store, draft(&["b"])).await;
+    assert_eq!(found(1), [("a".to_owned(), Some(3))], "gone from one of its topics, replaced in the other");
+}

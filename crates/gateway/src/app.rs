@@ -16,7 +16,7 @@ use crate::limits::{Limiters, Use};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::origin::OriginPolicy;
-use crate::presence::{self, Presence};
+use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
 use crate::sessions::{Caps, Sessions};
@@ -70,7 +70,7 @@ impl App {
             log_bytes_max,
             ..Options::default()
         });
-        let store = store::open(&config.store, &log, limits)?;
+        let (store, keep) = store::open(&config.store, &log, limits)?;
         if config.database_url.is_some() {
             tracing::warn!(
                 "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
@@ -78,7 +78,7 @@ impl App {
         }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
-        let presence = Arc::new(Presence::new(limits.presence_ttl, Arc::new(presence::Memory)));
+        let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
             origins: OriginPolicy::of(&config),
@@ -177,9 +177,14 @@ impl App {
         }
     }
 
+    /// Takes in the members of before this process, and their sessions.
+    pub(crate) async fn restore_presence(&self) {
+        self.sessions.restore(self.presence.restore().await);
+    }
+
     /// Puts who comes and goes into the log, for ever.
     pub(crate) async fn tell_presence(self: Arc<Self>) {
-        self.presence.tell(&*self.store).await;
+        self.presence.tell().await;
     }
 
     /// The metrics as text, with those that are only sampled brought up to date.

@@ -46,11 +46,10 @@ pub(crate) async fn publish(
 
 /// `GET /v1/history`: the retained events of one topic.
 pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> {
-    let parameter = |wanted: &str| parameter(call, wanted);
     let topic = topic_of(call)?;
     let grant = may_read(call, &topic).await?;
-    let after = parse_after(parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
-    let limit = Request::parse(parameter("limit").map(|limit| ("limit", limit)))?.limit;
+    let after = parse_after(call.parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
+    let limit = Request::parse(call.parameter("limit").map(|limit| ("limit", limit)))?.limit;
     let mut reader = connect::history_reader(call.app, topic, after, grant.as_deref()).await?;
     let limit = Limit { events: limit, bytes: BATCH_BYTES };
     let mut events = Vec::new();
@@ -117,13 +116,8 @@ pub(crate) async fn presence(call: &Call<'_>) -> Result<Response<Body>, Problem>
     Ok(json(&Members { topic: &topic, count: listing.count, members: members.collect() }))
 }
 
-/// A parameter of the query; the last counts.
-fn parameter<'a>(call: &'a Call<'_>, wanted: &str) -> Option<&'a str> {
-    call.query.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
-}
-
 fn topic_of(call: &Call<'_>) -> Result<Topic, Problem> {
-    let topic = parameter(call, "topic").ok_or_else(|| Problem::bad_request("topic: is needed"))?;
+    let topic = call.parameter("topic").ok_or_else(|| Problem::bad_request("topic: is needed"))?;
     topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{BoxFuture, ResetReason};
+use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
 use transport::{ByeReason, Host, Outcome, Sent, Transport};
 
 use crate::commands::{self, Sender};
@@ -16,8 +16,8 @@ pub(crate) struct Client {
     transport: Transport,
     sender: Sender,
     metrics: Arc<Metrics>,
-    /// Held for its end: dropped with the session, it gives up the place in the table.
-    _registration: Registration,
+    /// Dropped with the session, it gives up the place in the table.
+    registration: Registration,
 }
 
 impl Client {
@@ -29,7 +29,7 @@ impl Client {
         metrics: Arc<Metrics>,
         registration: Registration,
     ) -> Arc<Self> {
-        Arc::new(Self { transport, sender, metrics, _registration: registration })
+        Arc::new(Self { transport, sender, metrics, registration })
     }
 }
 
@@ -51,6 +51,7 @@ impl Host for Client {
     }
 
     fn sent(&self, sent: Sent) {
+        self.registration.scope.sent_up_to(sent.cursor.seq);
         self.metrics.sent(self.transport, sent.events as u64, 1, sent.bytes as u64);
         if let Some(latency_us) = sent.latency_us {
             self.metrics.write_latency(self.transport, latency_us as f64 / 1e6);
@@ -58,7 +59,14 @@ impl Host for Client {
         }
     }
 
-    fn reset(&self, reason: ResetReason) {
-        self.metrics.reset(reason.into());
+    fn reset(&self, reset: &Reset) {
+        if reset.reason != ResetReason::Expired {
+            self.registration.scope.restarted(reset.at.seq);
+        }
+        self.metrics.reset(reset.reason.into());
+    }
+
+    fn subscribed(&self, topics: &[Topic], at: Cursor) {
+        self.registration.scope.subscribed(topics, at.seq);
     }
 }

@@ -21,7 +21,8 @@ use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
-use crate::sessions::{Key, NoMember, Scope};
+use crate::scope::Scope;
+use crate::sessions::{Key, NoMember};
 use crate::time;
 
 /// How many refused commands in a row are abuse.

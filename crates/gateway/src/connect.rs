@@ -27,7 +27,8 @@ use crate::commands::{self, Sender};
 use crate::early::Early;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
-use crate::sessions::{Full, Registration, Scope, Who};
+use crate::scope::Scope;
+use crate::sessions::{Full, Registration, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -136,7 +137,8 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
             audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
         }
     })?;
-    let registration = register(app, &asked, Scope::new(Arc::clone(&grant), topics))?;
+    let registration =
+        register(app, &asked, Scope::new(Arc::clone(&grant), topics, asked.request.types.clone()))?;
     // A session that is continued may come with a smaller grant.
     app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
@@ -338,7 +340,7 @@ pub(crate) struct Running {
 
 impl Running {
     fn new(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
-        let Admitted { asked, grant, registration, start } = admitted;
+        let Admitted { asked, grant, mut registration, start } = admitted;
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
@@ -358,6 +360,8 @@ impl Running {
         let topics = registration.scope.topics.lock().clone();
         let mut reader = Reader::new(&app.log, &topics, request.types, start);
         reader.look_through(app.lens(&grant));
+        let before = registration.before.take();
+        registration.scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
         let identity = Arc::new(Identity {
             session: registration.id().into(),
             user: grant.user.as_str().into(),

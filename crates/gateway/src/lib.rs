@@ -8,7 +8,8 @@
 //!   session asks of the gateway; `commands`: what a client asks.
 //! * `publish`: drafts on their way into the store.
 //! * `presence`: who is in a topic, and what its sessions are told of it.
-//! * `sessions`: who is connected; `limits`: how much one user may; `pacing`: who may come back when.
+//! * `explain`: why a user did or did not get an event.
+//! * `sessions`: who is connected, `scope`: what each may see and was sent; `limits`: how much one user may; `pacing`: who may come back when.
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
 //! * [`origin`]: which web pages may connect, and the CORS headers; [`address`]: the client's address behind proxies.
 //! * [`metrics`]: every name on a dashboard; [`telemetry`]: log lines; `problem`: errors as clients see them.
@@ -28,6 +29,7 @@ mod commands;
 pub mod config;
 mod connect;
 mod early;
+mod explain;
 mod limits;
 pub mod metrics;
 pub mod origin;
@@ -38,6 +40,7 @@ mod problem;
 mod publish;
 pub mod redact;
 mod routes;
+mod scope;
 pub mod secret;
 mod send;
 mod server;
@@ -78,6 +81,7 @@ pub async fn run(
     let (listen, admin_listen, patience) = (config.listen, config.admin_listen, config.streams.drain);
     server::allow_files(config.limits.connections_max);
     let app = App::open(config)?;
+    app.restore_presence().await;
     let open = Arc::new(Open::default());
     let listener = |address: SocketAddr| {
         let listener = server::bind(address);
@@ -112,5 +116,6 @@ pub async fn run(
     if tokio::time::timeout(patience, gone).await.is_err() {
         tracing::warn!(connections = open.count(), "some connections outlived the drain and are cut");
     }
+    app.presence.end().await;
     Ok(())
 }

@@ -34,6 +34,19 @@ pub struct RuleError;
 impl Rule {
     /// The most rules of a gateway.
     pub const MAX: usize = Mask::BITS as usize;
+
+    fn is_lacked_by(&self, grant: &Grant) -> bool {
+        self.scope.as_ref().is_none_or(|scope| !grant.scopes.contains(scope))
+    }
+
+    fn told(&self) -> String {
+        let pointer: String = self
+            .path
+            .iter()
+            .map(|token| format!("/{}", token.replace('~', "~0").replace('/', "~1")))
+            .collect();
+        self.scope.as_ref().map_or_else(|| pointer.clone(), |scope| format!("{pointer} (scope {scope})"))
+    }
 }
 
 impl FromStr for Rule {
@@ -114,8 +127,15 @@ impl Redaction {
     /// How the bearer of a grant sees events; `None`: whole.
     #[must_use]
     pub(crate) fn lens(self: &Arc<Self>, grant: &Grant) -> Option<Arc<View>> {
-        let lacks = self.mask(|rule| rule.scope.as_ref().is_none_or(|scope| !grant.scopes.contains(scope)));
+        let lacks = self.mask(|rule| rule.is_lacked_by(grant));
         (lacks != 0).then(|| Arc::new(View { redaction: Arc::clone(self), lacks }))
+    }
+
+    /// What of a topic's events the bearer of a grant does not see, and for want of which scope.
+    #[must_use]
+    pub(crate) fn hidden(&self, grant: &Grant, topic: &Topic) -> Vec<String> {
+        let rules = self.rules.iter().filter(|rule| rule.topics.matches(topic) && rule.is_lacked_by(grant));
+        rules.map(Rule::told).collect()
     }
 
     fn mask(&self, holds: impl Fn(&Rule) -> bool) -> Mask {

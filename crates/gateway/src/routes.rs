@@ -21,7 +21,7 @@ use crate::metrics::labels::{AuthFailure, RefuseReason, Route};
 use crate::problem::{Code, Problem};
 use crate::publish::Publisher;
 use crate::telemetry::RequestLine;
-use crate::{backend, origin, page, send, upgrade};
+use crate::{backend, explain, origin, page, send, upgrade};
 
 /// The body of every ordinary response.
 pub(crate) type Body = Full<Bytes>;
@@ -133,6 +133,7 @@ fn route_of(path: &str) -> Route {
         "/v1/publish" => Route::Publish,
         "/v1/disconnect" => Route::Disconnect,
         "/v1/stats" => Route::Stats,
+        "/v1/explain" => Route::Explain,
         "/health" => Route::Health,
         "/ready" => Route::Ready,
         "/metrics" => Route::Metrics,
@@ -144,7 +145,10 @@ fn route_of(path: &str) -> Route {
 impl Door {
     /// Whether the endpoint is behind this door.
     fn leads_to(self, route: Route) -> bool {
-        let backend = matches!(route, Route::Publish | Route::Disconnect | Route::Stats | Route::Metrics);
+        let backend = matches!(
+            route,
+            Route::Publish | Route::Disconnect | Route::Stats | Route::Explain | Route::Metrics
+        );
         match self {
             Self::Both => true,
             Self::Clients => !backend,
@@ -163,7 +167,8 @@ impl Call<'_> {
         }
         let method = match (&self.head.method, route) {
             // hyper leaves the body out. A stream has no length to tell, and a poll would wait for nothing.
-            (&Method::HEAD, Route::History | Route::Stats | Route::Health | Route::Ready) => &Method::GET,
+            (&Method::HEAD, Route::History | Route::Stats | Route::Explain) => &Method::GET,
+            (&Method::HEAD, Route::Health | Route::Ready) => &Method::GET,
             (&Method::HEAD, Route::Metrics | Route::Page) => &Method::GET,
             (method, _) => method,
         };
@@ -192,6 +197,10 @@ impl Call<'_> {
             (Route::Stats, &Method::GET) => {
                 self.operator().await?;
                 backend::stats(self).map(Answer::Response)
+            }
+            (Route::Explain, &Method::GET) => {
+                self.operator().await?;
+                explain::explain(self).map(Answer::Response)
             }
             (Route::Health, &Method::GET) => backend::health(self).map(Answer::Response),
             (Route::Ready, &Method::GET) => backend::ready(self).map(Answer::Response),
@@ -258,6 +267,11 @@ impl Call<'_> {
             Problem::new(Code::Unauthenticated, "neither a publish key nor a valid token")
         })?;
         Ok(Publisher::Grant(grant, self.address()))
+    }
+
+    /// A parameter of the query; the last counts.
+    pub(crate) fn parameter(&self, wanted: &str) -> Option<&str> {
+        self.query.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &**value)
     }
 
     /// The token in the `Authorization` header: backends have no cookies.

@@ -12,7 +12,8 @@ use crate::auth::Grant;
 use crate::commands::{self, Sender};
 use crate::problem::{Code, Problem};
 use crate::routes::{Body, Call, json_bytes};
-use crate::sessions::{Link, Scope};
+use crate::scope::Scope;
+use crate::sessions::Link;
 
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;
@@ -29,9 +30,9 @@ pub(crate) async fn send(
     grant: Arc<Grant>,
     body: &Bytes,
 ) -> Result<Response<Body>, Problem> {
-    let session = call.query.iter().rev().find(|(name, _)| name == "session").map(|(_, id)| id.to_string());
+    let session = call.parameter("session");
     let address = call.address();
-    let link = session.as_deref().and_then(|id| call.app.sessions.link(&grant.user, id));
+    let link = session.and_then(|id| call.app.sessions.link(&grant.user, id));
     if session.is_some() && link.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
@@ -40,7 +41,7 @@ pub(crate) async fn send(
         None => Default::default(),
     };
     // What these commands may do is what this request's token allows, whatever the session's own does.
-    let scope = Arc::new(Scope::new(grant, Vec::new()));
+    let scope = Arc::new(Scope::new(grant, Vec::new(), None));
     let sender = Sender::new(call.app, scope, address, key, false);
     let bytes_max = call.app.config.limits.command_bytes_max;
     let check = |command: &str| {

@@ -1,7 +1,7 @@
 //! Who is connected: every session of this gateway, its connections, and how to reach them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use transport::{Bye, ByeReason, Change, Handle, Transport};
 use crate::auth::Grant;
 use crate::commands;
 use crate::pacing;
-use crate::presence::{Presence, Status};
+use crate::presence::{Presence, Shown, Status};
+use crate::scope::Scope;
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -74,8 +75,12 @@ struct Entry {
     last_transport: Transport,
     /// No client knows its id.
     unnamed: bool,
+    /// Of before this process, and without a connection in it yet.
+    is_restored: bool,
     /// When the last connection went; it is forgotten some time later.
     lapsed_at: Option<Instant>,
+    /// The scope of that connection.
+    last_scope: Option<Arc<Scope>>,
 }
 
 #[derive(Debug)]
@@ -84,32 +89,6 @@ struct Connection {
     transport: Transport,
     handle: Handle,
     scope: Arc<Scope>,
-}
-
-/// What a connection may see and sees. The grant is locked before the topics.
-#[derive(Debug)]
-pub(crate) struct Scope {
-    /// What the client's commands may do.
-    pub grant: Mutex<Arc<Grant>>,
-    /// What it is subscribed to.
-    pub topics: Mutex<Vec<Topic>>,
-}
-
-impl Scope {
-    /// A grant, and topics that it allows.
-    #[must_use]
-    pub(crate) fn new(grant: Arc<Grant>, topics: Vec<Topic>) -> Self {
-        Self { grant: Mutex::new(grant), topics: Mutex::new(topics) }
-    }
-
-    /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.
-    pub(crate) fn renew(&self, grant: &Arc<Grant>) -> Vec<Topic> {
-        *self.grant.lock() = Arc::clone(grant);
-        let mut topics = self.topics.lock();
-        let (kept, dropped) = topics.drain(..).partition(|topic| grant.may_subscribe(topic));
-        *topics = kept;
-        dropped
-    }
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +127,18 @@ pub(crate) struct Link {
     pub handle: Handle,
 }
 
+/// One session of a user.
+pub(crate) struct Standing {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The transport of its connection, or of the last that it had.
+    pub transport: Transport,
+    /// Whether it has a connection; between two polls it has none.
+    pub is_connected: bool,
+    /// What the connection may see and was sent.
+    pub scope: Arc<Scope>,
+}
+
 /// What `GET /v1/stats` says about connections.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -174,6 +165,8 @@ pub(crate) struct Registration {
     pub handle: Handle,
     /// What it may see and sees.
     pub scope: Arc<Scope>,
+    /// The scope of the connection that the session had before, until this one begins.
+    pub before: Option<Arc<Scope>>,
 }
 
 impl Registration {
@@ -197,6 +190,24 @@ impl Sessions {
         Self { table: Mutex::default(), presence }
     }
 
+    /// Remembers sessions of before this process as if they had just lost their connections. `true`: one that polls.
+    pub(crate) fn restore(&self, sessions: Vec<(Key, bool)>) {
+        let mut table = self.table.lock();
+        for (key, polls) in sessions {
+            table.users.entry(Arc::clone(&key.user)).or_default().push(Arc::clone(&key.id));
+            let entry = Entry {
+                connections: Vec::new(),
+                address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                last_transport: if polls { Transport::Poll } else { Transport::Ws },
+                unnamed: false,
+                is_restored: true,
+                lapsed_at: Some(Instant::now()),
+                last_scope: None,
+            };
+            table.sessions.insert(key, entry);
+        }
+    }
+
     /// Makes the session's user a member of a topic, as long as the session is remembered; `offline` leaves.
     ///
     /// # Errors
@@ -210,10 +221,9 @@ impl Sessions {
         topics_max: usize,
     ) -> Result<(), NoMember> {
         let table = self.table.lock();
-        if !table.sessions.contains_key(key) {
-            return Err(NoMember::Gone);
-        }
-        if self.presence.set(key, topic, status, info, topics_max) { Ok(()) } else { Err(NoMember::Full) }
+        let entry = table.sessions.get(key).ok_or(NoMember::Gone)?;
+        let shown = Shown { status, info, polls: entry.last_transport == Transport::Poll };
+        if self.presence.set(key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
     }
 
     /// Takes in a connection. One that names a session of the same user continues it: it is not counted a second
@@ -263,17 +273,22 @@ impl Sessions {
             address,
             last_transport: transport,
             unnamed: who == Who::Unnamed,
+            is_restored: false,
             lapsed_at: None,
+            last_scope: None,
         });
         if !continued {
             entry.address = address;
         }
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
+        let is_new = is_new || std::mem::take(&mut entry.is_restored);
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
+        let newest = entry.connections.last().map(|newest| Arc::clone(&newest.scope));
+        let before = newest.or_else(|| entry.last_scope.take());
         let connection = Connection { number, transport, handle: handle.clone(), scope: Arc::clone(&scope) };
         entry.connections.push(connection);
-        self.presence.connect(&key, true);
+        self.presence.connect(&key, Some(transport == Transport::Poll));
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
         let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
         entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
@@ -287,8 +302,17 @@ impl Sessions {
                 older.iter().for_each(|handle| handle.end(replaced));
             });
         }
-        let switched_from = (last_transport != transport).then_some(last_transport);
-        Ok(Registration { sessions: Arc::clone(self), key, number, is_new, switched_from, handle, scope })
+        let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
+        Ok(Registration {
+            sessions: Arc::clone(self),
+            key,
+            number,
+            is_new,
+            switched_from,
+            handle,
+            scope,
+            before,
+        })
     }
 
     /// Ends every session of a user. Returns how many.
@@ -329,6 +353,26 @@ impl Sessions {
         let (key, entry) = table.sessions.get_key_value(&Key { user: user.into(), id: id.into() })?;
         let handle = entry.connections.last().map(|connection| connection.handle.clone());
         Some(Link { key: key.clone(), handle: handle.unwrap_or_default() })
+    }
+
+    /// Up to `max` sessions of a user, each with its newest connection or the last that it had.
+    #[must_use]
+    pub(crate) fn of_user(&self, user: &str, max: usize) -> Vec<Standing> {
+        let table = self.table.lock();
+        let ids = table.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        let key = |id: &Arc<str>| Key { user: user.into(), id: Arc::clone(id) };
+        let standing = |id: &Arc<str>| {
+            let entry = table.sessions.get(&key(id))?;
+            let newest = entry.connections.last();
+            let scope = newest.map(|newest| &newest.scope).or(entry.last_scope.as_ref())?;
+            Some(Standing {
+                id: Arc::clone(id),
+                transport: entry.last_transport,
+                is_connected: newest.is_some(),
+                scope: Arc::clone(scope),
+            })
+        };
+        ids.iter().filter_map(standing).take(max).collect()
     }
 
     /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
@@ -405,10 +449,14 @@ impl Sessions {
     fn leave(&self, key: &Key, number: u64) {
         let mut table = self.table.lock();
         let Some(entry) = table.sessions.get_mut(key) else { return };
-        entry.connections.retain(|connection| connection.number != number);
+        let Some(at) = entry.connections.iter().position(|connection| connection.number == number) else {
+            return;
+        };
+        let connection = entry.connections.remove(at);
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
-            self.presence.connect(key, false);
+            entry.last_scope = Some(connection.scope);
+            self.presence.connect(key, None);
             let address = entry.address;
             if let Some(count) = table.addresses.get_mut(&address) {
                 *count -= 1;
@@ -467,7 +515,8 @@ impl Table {
 
     fn forget(&mut self, key: &Key) {
         let gone = self.sessions.remove(key);
-        self.pollers_gone += u64::from(gone.is_some_and(|entry| entry.last_transport == Transport::Poll));
+        let is_poller = |entry: Entry| entry.last_transport == Transport::Poll && !entry.is_restored;
+        self.pollers_gone += u64::from(gone.is_some_and(is_poller));
         if let Some(ids) = self.users.get_mut(&key.user) {
             ids.retain(|id| *id != key.id);
             if ids.is_empty() {

@@ -7,11 +7,12 @@ use events::{Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Stand
 
 use crate::config::{ConfigError, Fsync, Limits, RedisConfig, RedisDown, StoreConfig};
 use crate::metrics::Metrics;
+use crate::presence::{Keep, OnDisk, TellOnly};
 
 /// The least that an event takes of the log's memory.
 const EVENT_BYTES_MIN: u64 = 256;
 
-/// Opens the store.
+/// Opens the store, and what keeps members beside it.
 ///
 /// # Errors
 /// When it cannot be had, as one line.
@@ -19,12 +20,16 @@ pub(crate) fn open(
     config: &StoreConfig,
     log: &Arc<Log>,
     limits: &Limits,
-) -> Result<Arc<dyn Store>, ConfigError> {
-    Ok(match config {
+) -> Result<(Arc<dyn Store>, Arc<dyn Keep>), ConfigError> {
+    let store: Arc<dyn Store> = match config {
         StoreConfig::Memory => Memory::open(Arc::clone(log)),
-        StoreConfig::Disk { data_dir, fsync } => open_disk(log, data_dir, *fsync, limits)?,
+        StoreConfig::Disk { data_dir, fsync } => {
+            let disk = open_disk(log, data_dir, *fsync, limits)?;
+            return Ok((Arc::clone(&disk) as _, Arc::new(OnDisk(disk))));
+        }
         StoreConfig::Redis(config) => open_redis(log, config, limits)?,
-    })
+    };
+    Ok((Arc::clone(&store), Arc::new(TellOnly(store))))
 }
 
 /// What the log can replay decides what is kept on disk.

@@ -6,7 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use events::{BoxFuture, Lens, ResetReason, Topic};
+use events::{BoxFuture, Cursor, Lens, Reset, ResetReason, Topic};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -65,6 +65,8 @@ pub struct Sent {
     pub events: usize,
     /// Bytes, framing included.
     pub bytes: usize,
+    /// The cursor that the client has with it.
+    pub cursor: Cursor,
     /// For a session that has caught up: how long its oldest event was under way in this process, in microseconds.
     pub latency_us: Option<u64>,
     /// How many events of the log lay between the session's cursor and the tail.
@@ -89,7 +91,10 @@ pub trait Host: Send + Sync + 'static {
     fn sent(&self, sent: Sent);
 
     /// The session was told to refetch.
-    fn reset(&self, reason: ResetReason);
+    fn reset(&self, reset: &Reset);
+
+    /// The session has these topics too, and gets their events after `at`.
+    fn subscribed(&self, topics: &[Topic], at: Cursor);
 }
 
 /// The end of a session that the application holds.

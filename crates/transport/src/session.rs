@@ -329,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn notice(&self, reset: Reset) -> ResetNotice {
-        self.host.reset(reset.reason);
+        self.host.reset(&reset);
         ResetNotice::new(reset.reason, reset.topics, self.host.refetch_after(reset.reason))
     }
 
@@ -375,7 +375,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     let oldest = events.first().filter(|_| was_live);
                     let latency_us =
                         oldest.map(|event| self.reader.log().now_us().saturating_sub(event.applied_us()));
-                    self.host.sent(Sent { events: events.len(), bytes, latency_us, lag });
+                    let cursor = self.sent_up_to;
+                    self.host.sent(Sent { events: events.len(), bytes, cursor, latency_us, lag });
                 }
             }
             Err(reset) => self.hello(now, Some(reset)),
@@ -460,6 +461,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.send_batch(Instant::now(), true);
                 }
                 self.reader.subscribe(&topics);
+                self.host.subscribed(&topics, self.reader.cursor());
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
             Change::Lens(lens) => self.reader.look_through(lens),

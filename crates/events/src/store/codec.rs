@@ -61,7 +61,7 @@ impl<'a> Fields<'a> {
         self.take(8)?.try_into().ok().map(u64::from_le_bytes)
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.take(4)?.try_into().ok().map(u32::from_le_bytes)?;
         self.take(length as usize)
     }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use disk::{Disk, DiskError, DiskOptions, Fsync, Recovered};
+pub use disk::{Disk, DiskError, DiskOptions, Fsync, KeptValue, Recovered};
 pub use memory::Memory;
 pub use redis::{Redis, RedisError, RedisOptions};
 use ring::rand::SecureRandom as _;

@@ -1,40 +1,42 @@
 //! Who is in a topic: members, what their topic's sessions are told of them, and who is listed.
 //!
-//! `roster`: the members of one topic; `rosters`: all topics, both pure. `keep`: what outlives this process. Here: the
-//! lock, the clock, and the task that puts what changed into the log.
+//! `roster`: the members of one topic; `rosters`: all topics, both pure. `keep`: what outlives this process; `on_disk`:
+//! beside the log on disk. Here: the lock, the clock, and the task that puts what changed into the log.
 //!
 //! A change marks its user and wakes the task; the task appends what differs from what was told last. So a user whose
 //! status flickers costs one event at a time, the count of an event fits its place in the log, and nothing piles up
 //! while the store cannot be reached.
 
 mod keep;
+mod on_disk;
 mod roster;
 mod rosters;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use events::{Data, Draft, Store, Topic, Topics};
+use events::{Data, Draft, Topic, Topics, Unavailable};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use keep::{Keep, Memory};
-pub(crate) use roster::Status;
+pub(crate) use keep::{Keep, TellOnly};
+pub(crate) use on_disk::OnDisk;
+pub(crate) use roster::{Shown, Status};
 pub(crate) use rosters::Listing;
 
-use keep::Kept;
+use keep::{Answers, Kept};
 use roster::{Kind, Told};
 use rosters::Rosters;
 
 use crate::sessions::Key;
 
-/// How long sessions are given to come back after a restart; as long as a poller may stay away.
-const HELD: Duration = Duration::from_secs(60);
 /// How many changes are told in one append.
 const TOLD_MAX: usize = 512;
+/// How often it is noted that this process lives, so that a later one knows until when its members were there.
+const ALIVE_EVERY: Duration = Duration::from_secs(60);
 /// How long to wait before a store that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -76,19 +78,12 @@ impl Presence {
 
     /// A session makes its user a member, or shows something else; `offline` leaves. `false`: the session is in
     /// `topics_max` topics already.
-    pub(crate) fn set(
-        &self,
-        key: &Key,
-        topic: &Topic,
-        status: Status,
-        info: Data,
-        topics_max: usize,
-    ) -> bool {
+    pub(crate) fn set(&self, key: &Key, topic: &Topic, shown: Shown, topics_max: usize) -> bool {
         let now_ms = self.now_ms();
         let mut rosters = self.rosters.lock();
-        if status == Status::Offline {
+        if shown.status == Status::Offline {
             rosters.retain(key, |other| other != topic, now_ms);
-        } else if !rosters.join(key, topic, status, info, topics_max, now_ms) {
+        } else if !rosters.join(key, topic, shown, topics_max, now_ms) {
             return false;
         }
         self.tell_if_news(&rosters);
@@ -102,9 +97,11 @@ impl Presence {
         self.tell_if_news(&rosters);
     }
 
-    /// A session has a connection, or none for now: its place is held.
-    pub(crate) fn connect(&self, key: &Key, is_connected: bool) {
-        self.rosters.lock().connect(key, is_connected, self.now_ms());
+    /// A session has a connection, over which it `polls` or not, or none for now: its place is held.
+    pub(crate) fn connect(&self, key: &Key, polls: Option<bool>) {
+        let mut rosters = self.rosters.lock();
+        rosters.connect(key, polls, self.now_ms());
+        self.tell_if_news(&rosters);
     }
 
     /// Forgets those who left too long ago.
@@ -132,42 +129,63 @@ impl Presence {
         }
     }
 
-    /// Puts what changes into the log, for ever. The only one to do so, so that it is told in order.
-    pub(crate) async fn tell(&self, store: &dyn Store) {
+    /// Takes in those who were here before this process. Gives their sessions, and which of them poll.
+    pub(crate) async fn restore(&self) -> Vec<(Key, bool)> {
         match self.keep.load().await {
-            Ok(kept) => {
-                let held_until_ms = self.now_ms() + HELD.as_millis() as u64;
-                self.rosters.lock().restore(kept, held_until_ms);
+            Ok(loaded) => self.rosters.lock().restore(loaded.kept, loaded.alive_ms, self.now_ms()),
+            Err(error) => {
+                tracing::warn!(%error, "members of before cannot be read");
+                Vec::new()
             }
-            Err(error) => tracing::warn!(%error, "members of before cannot be read"),
         }
+    }
+
+    /// Puts what changes into the log, for ever. The only one to do so, so that it is told in order.
+    pub(crate) async fn tell(&self) {
+        let mut is_said = true;
         loop {
-            let told = self.rosters.lock().tell(TOLD_MAX);
-            if told.is_empty() {
-                self.news.notified().await;
+            let (told, kept) = self.rosters.lock().tell(TOLD_MAX);
+            if kept.is_empty() && is_said {
+                is_said = tokio::time::timeout(ALIVE_EVERY, self.news.notified()).await.is_ok();
                 continue;
             }
+            is_said = true;
             let drafts = told.iter().filter_map(draft_of).collect();
-            let answers = store.append(drafts).await;
-            let failed: Vec<Told> = (told.iter().zip(&answers))
-                .filter(|(_, answer)| answer.is_err())
-                .map(|(told, _)| told.clone())
-                .collect();
-            if let Err(error) = self.keep.save(told.into_iter().map(Kept::from).collect()).await {
-                tracing::warn!(%error, "members cannot be kept");
-            }
-            if !failed.is_empty() {
-                self.rosters.lock().untell(&failed);
+            let answers = self.keep.tell(drafts, kept.clone()).await;
+            if self.take_back(&told, kept, answers) {
                 tokio::time::sleep(RETRY_AFTER).await;
             }
         }
     }
-}
 
-impl From<Told> for Kept {
-    fn from(told: Told) -> Self {
-        let Told { topic, user, status, info, since_ms, last_seen_ms, .. } = told;
-        Self { topic, user, status, info, since_ms, last_seen_ms }
+    /// Notes that this process has lived until now.
+    pub(crate) async fn end(&self) {
+        if let Err(error) = self.keep.tell(Vec::new(), Vec::new()).await {
+            tracing::warn!(%error, "until when members were there could not be noted");
+        }
+    }
+
+    /// Has what could not be told or kept tried again. Says whether there is such.
+    fn take_back(&self, told: &[Told], mut kept: Vec<Kept>, answers: Result<Answers, Unavailable>) -> bool {
+        let mut rosters = self.rosters.lock();
+        match answers {
+            Err(_) => rosters.untell(told.iter()),
+            Ok(answers) => {
+                let failed: Vec<&Told> = told
+                    .iter()
+                    .zip(&answers)
+                    .filter(|(_, answer)| answer.is_err())
+                    .map(|(told, _)| told)
+                    .collect();
+                kept.retain(|kept| {
+                    failed.iter().any(|told| told.topic == kept.topic && told.user == kept.user)
+                });
+                rosters.untell(failed.into_iter());
+            }
+        }
+        let has_failed = !kept.is_empty();
+        rosters.retry(kept);
+        has_failed
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use events::{Data, Topic};
 use serde::{Serialize, Serializer};
 
+use super::keep::{KeptMember, KeptSession};
+
 /// How present somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Status {
@@ -56,10 +58,6 @@ pub(crate) struct Told {
     pub info: Data,
     /// How many members there are now, those who are offline left out.
     pub count: usize,
-    /// When the user came, milliseconds since 1970.
-    pub since_ms: u64,
-    /// When the user was last there, milliseconds since 1970.
-    pub last_seen_ms: u64,
     /// What they were told before; for an undo.
     before: Option<(Status, u64)>,
 }
@@ -110,11 +108,9 @@ struct Member {
     last_seen_ms: u64,
     /// Counts what `info` has been.
     version: u64,
-    /// Of one who was here before this process: holds the place until the sessions had time to come back.
-    held: Option<Status>,
     /// What the topic's sessions have been told: the status, and which `info`. `None`: not there.
     told: Option<(Status, u64)>,
-    /// Waits to be told.
+    /// Waits to be told, or kept.
     is_changed: bool,
 }
 
@@ -122,22 +118,48 @@ struct Member {
 struct Session {
     id: Arc<str>,
     status: Status,
+    polls: bool,
     is_connected: bool,
+}
+
+/// What a session shows in a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// How present; not offline.
+    pub status: Status,
+    /// JSON.
+    pub info: Data,
+    /// The session polls.
+    pub polls: bool,
 }
 
 /// What a change of the roster leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effect {
-    /// Somebody has to be told, and was not waiting to be already.
+    /// There is something to tell or to keep of the user, who was not waiting for that already.
     pub changed: bool,
     /// The user's last session has left.
     pub left: bool,
 }
 
+/// Whether somebody who left is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forgetting {
+    /// Now.
+    Done,
+    /// Not this time: the user came back since, or is not known.
+    Needless,
+    /// Not before everyone has been told.
+    TooEarly,
+}
+
 impl Member {
     fn status(&self) -> Status {
-        let best = self.sessions.iter().map(|session| session.status).max();
-        best.or(self.held).unwrap_or(Status::Offline)
+        self.sessions.iter().map(|session| session.status).max().unwrap_or(Status::Offline)
+    }
+
+    fn is_connected(&self) -> bool {
+        self.sessions.iter().any(|session| session.is_connected)
     }
 
     fn new(info: Data, now_ms: u64) -> Self {
@@ -147,7 +169,6 @@ impl Member {
             since_ms: now_ms,
             last_seen_ms: now_ms,
             version: 0,
-            held: None,
             told: None,
             is_changed: false,
         }
@@ -167,70 +188,73 @@ impl Roster {
         self.members.is_empty()
     }
 
-    /// A session makes its user a member, or shows something else. `status` is not offline.
-    pub(crate) fn join(
-        &mut self,
-        user: &Arc<str>,
-        session: &Arc<str>,
-        status: Status,
-        info: Data,
-        now_ms: u64,
-    ) -> Effect {
+    /// A session makes its user a member, or shows something else.
+    pub(crate) fn join(&mut self, user: &Arc<str>, session: &Arc<str>, shown: Shown, now_ms: u64) -> Effect {
+        let Shown { status, info, polls } = shown;
         self.change(user, now_ms, Some(&info), |member| {
-            if member.info != info {
+            let is_other = member.info != info;
+            if is_other {
                 member.info = info.clone();
                 member.version += 1;
             }
-            match member.sessions.iter_mut().find(|known| known.id == *session) {
-                Some(known) => (known.status, known.is_connected) = (status, true),
-                None => member.sessions.push(Session { id: Arc::clone(session), status, is_connected: true }),
+            if let Some(known) = member.sessions.iter_mut().find(|known| known.id == *session) {
+                let is_same = (known.status, known.polls) == (status, polls);
+                *known = Session { id: Arc::clone(session), status, polls, is_connected: true };
+                return is_other || !is_same;
             }
+            member.sessions.push(Session { id: Arc::clone(session), status, polls, is_connected: true });
+            true
         })
     }
 
     /// A session is a member no more.
     pub(crate) fn leave(&mut self, user: &Arc<str>, session: &str, now_ms: u64) -> Effect {
-        self.change(user, now_ms, None, |member| member.sessions.retain(|known| &*known.id != session))
-    }
-
-    /// A session has a connection, or none for now.
-    pub(crate) fn connect(&mut self, user: &Arc<str>, session: &str, is_connected: bool, now_ms: u64) {
         self.change(user, now_ms, None, |member| {
-            let known = member.sessions.iter_mut().find(|known| &*known.id == session);
-            known.into_iter().for_each(|known| known.is_connected = is_connected);
-        });
+            let before = member.sessions.len();
+            member.sessions.retain(|known| &*known.id != session);
+            member.sessions.len() < before
+        })
     }
 
-    /// Somebody who was here before this process: present until [`Roster::release`], or listed as offline.
-    pub(crate) fn restore(
+    /// A session has a connection, over which it `polls` or not, or none for now.
+    pub(crate) fn connect(
         &mut self,
         user: &Arc<str>,
-        status: Status,
-        info: Data,
-        since_ms: u64,
-        last_seen_ms: u64,
-    ) {
-        let held = (status != Status::Offline).then_some(status);
-        let told = held.map(|status| (status, 0));
-        let member = Member { held, told, last_seen_ms, ..Member::new(info, since_ms) };
-        if self.members.insert(Arc::clone(user), member).is_none() && told.is_some() {
+        session: &str,
+        polls: Option<bool>,
+        now_ms: u64,
+    ) -> Effect {
+        self.change(user, now_ms, None, |member| {
+            let Some(known) = member.sessions.iter_mut().find(|known| &*known.id == session) else {
+                return false;
+            };
+            known.is_connected = polls.is_some();
+            polls.is_some_and(|polls| std::mem::replace(&mut known.polls, polls) != polls)
+        })
+    }
+
+    /// Somebody who was here before this process, and of whom the topic's sessions were told what is kept.
+    pub(crate) fn restore(&mut self, user: &Arc<str>, kept: KeptMember) {
+        let KeptMember { info, since_ms, last_seen_ms, sessions } = kept;
+        let session = |KeptSession { id, status, polls }| Session { id, status, polls, is_connected: false };
+        let sessions = sessions.into_iter().map(session).collect();
+        let mut member = Member { sessions, last_seen_ms, ..Member::new(info, since_ms) };
+        let status = member.status();
+        if status != Status::Offline {
+            member.told = Some((status, member.version));
             self.present += 1;
             self.told += 1;
         }
+        self.members.insert(Arc::clone(user), member);
     }
 
-    /// The place of one who was here before this process is held no longer.
-    pub(crate) fn release(&mut self, user: &Arc<str>) -> Effect {
-        let last_seen_ms = self.members.get(user).map_or(0, |member| member.last_seen_ms);
-        self.change(user, last_seen_ms, None, |member| member.held = None)
-    }
-
+    /// Changes a member by `change`, which says whether there is something new to keep.
     fn change(
         &mut self,
         user: &Arc<str>,
         now_ms: u64,
         joins_with: Option<&Data>,
-        change: impl FnOnce(&mut Member),
+        change: impl FnOnce(&mut Member) -> bool,
     ) -> Effect {
         if let Some(info) = joins_with
             && !self.members.contains_key(user)
@@ -238,15 +262,12 @@ impl Roster {
             self.members.insert(Arc::clone(user), Member::new(info.clone(), now_ms));
         }
         let Some(member) = self.members.get_mut(user) else { return Effect::default() };
-        let before = member.status();
-        let was_there = before != Status::Offline;
-        change(member);
-        if !member.sessions.is_empty() {
-            member.held = None;
-        }
+        let was_there = member.status() != Status::Offline;
+        let was_connected = member.is_connected();
+        let is_kept_anew = change(member);
         let after = member.status();
         let is_there = after != Status::Offline;
-        if is_there || was_there {
+        if was_connected || member.is_connected() {
             member.last_seen_ms = member.last_seen_ms.max(now_ms);
         }
         match (was_there, is_there) {
@@ -257,7 +278,7 @@ impl Roster {
             (true, false) => self.present -= 1,
             _ => {}
         }
-        let is_news = member.told != is_there.then_some((after, member.version));
+        let is_news = is_kept_anew || member.told != is_there.then_some((after, member.version));
         let changed = is_news && !member.is_changed;
         member.is_changed |= is_news;
         Effect { changed, left: was_there && !is_there }
@@ -288,37 +309,55 @@ impl Roster {
             status,
             info: member.info.clone(),
             count: self.told,
-            since_ms: member.since_ms,
-            last_seen_ms: member.last_seen_ms,
             before,
         })
     }
 
-    /// The topic's sessions could not be told. Says whether that has to be tried again.
-    pub(crate) fn untell(&mut self, told: &Told) -> bool {
-        let Some(member) = self.members.get_mut(&told.user) else { return false };
+    /// What is to be kept of a user; `None`: nothing.
+    #[must_use]
+    pub(crate) fn kept(&self, user: &Arc<str>) -> Option<KeptMember> {
+        let member = self.members.get(user)?;
+        let session = |session: &Session| KeptSession {
+            id: Arc::clone(&session.id),
+            status: session.status,
+            polls: session.polls,
+        };
+        Some(KeptMember {
+            info: member.info.clone(),
+            since_ms: member.since_ms,
+            last_seen_ms: member.last_seen_ms,
+            sessions: member.sessions.iter().map(session).collect(),
+        })
+    }
+
+    /// The topic's sessions could not be told.
+    pub(crate) fn untell(&mut self, told: &Told) {
+        let Some(member) = self.members.get_mut(&told.user) else { return };
         member.told = told.before;
         match told.kind {
             Kind::Join => self.told -= 1,
             Kind::Leave => self.told += 1,
             Kind::Update => {}
         }
-        !std::mem::replace(&mut member.is_changed, true)
+    }
+
+    /// What is told or kept of a user has to be tried again. `false`: the user is waiting for that already.
+    pub(crate) fn retry(&mut self, user: &Arc<str>) -> bool {
+        self.members.get_mut(user).is_none_or(|member| !std::mem::replace(&mut member.is_changed, true))
     }
 
     /// Forgets somebody who has been offline since before `left_before_ms` and of whom everyone has been told.
-    /// `false`: not yet.
-    pub(crate) fn forget(&mut self, user: &Arc<str>, left_before_ms: u64) -> bool {
-        let Some(member) = self.members.get(user) else { return true };
+    pub(crate) fn forget(&mut self, user: &Arc<str>, left_before_ms: u64) -> Forgetting {
+        let Some(member) = self.members.get(user) else { return Forgetting::Needless };
         if member.status() != Status::Offline || member.last_seen_ms > left_before_ms {
-            // Came back since; when that ends there will be another moment to forget.
-            return true;
+            // When that ends there will be another moment to forget.
+            return Forgetting::Needless;
         }
         if member.is_changed || member.told.is_some() {
-            return false;
+            return Forgetting::TooEarly;
         }
         self.members.remove(user);
-        true
+        Forgetting::Done
     }
 
     /// Everybody listed, in the order in which they came, as many as `members_max`.
@@ -332,11 +371,7 @@ impl Roster {
             status: member.status(),
             info: member.info.clone(),
             since_ms: member.since_ms,
-            last_seen_ms: if member.sessions.iter().any(|session| session.is_connected) {
-                now_ms
-            } else {
-                member.last_seen_ms
-            },
+            last_seen_ms: if member.is_connected() { now_ms } else { member.last_seen_ms },
             sessions: member.sessions.len(),
         };
         members.into_iter().map(listed).collect()
@@ -364,7 +399,8 @@ mod tests {
         }
 
         fn join(&mut self, user: &str, session: &str, status: Status, now_ms: u64) -> Effect {
-            self.roster.join(&user.into(), &session.into(), status, info(&json!({"of": user})), now_ms)
+            let shown = Shown { status, info: info(&json!({"of": user})), polls: false };
+            self.roster.join(&user.into(), &session.into(), shown, now_ms)
         }
 
         fn leave(&mut self, user: &str, session: &str, now_ms: u64) -> Effect {
@@ -390,8 +426,8 @@ mod tests {
         room.join("a", "2", Status::Online, 20);
         assert_eq!(room.tell("a"), Some((Kind::Update, Status::Online, 1)), "the best of both");
         assert_eq!(room.status("a"), Some((Status::Online, 2)));
-        assert_eq!(room.leave("a", "1", 30), Effect::default(), "the other is still there");
-        assert_eq!(room.tell("a"), None);
+        assert_eq!(room.leave("a", "1", 30), Effect { changed: true, left: false });
+        assert_eq!(room.tell("a"), None, "the other is still there");
         assert_eq!(room.leave("a", "2", 40), Effect { changed: true, left: true });
         assert_eq!(room.tell("a"), Some((Kind::Leave, Status::Offline, 0)));
         assert_eq!(room.roster.present(), 0);
@@ -417,7 +453,9 @@ mod tests {
         let mut room = Room::new();
         room.join("a", "s", Status::Online, 1);
         let told = room.roster.tell(&room.topic.clone(), &"a".into()).unwrap();
-        assert!(room.roster.untell(&told));
+        room.roster.untell(&told);
+        assert!(room.roster.retry(&"a".into()));
+        assert!(!room.roster.retry(&"a".into()), "once is enough");
         assert_eq!(room.leave("a", "s", 2), Effect { changed: false, left: true });
         assert_eq!(room.tell("a"), None, "nobody ever knew");
         room.join("a", "s", Status::Online, 3);
@@ -430,7 +468,8 @@ mod tests {
         room.join("a", "s", Status::Online, 1);
         room.tell("a");
         assert_eq!(room.join("a", "s", Status::Online, 2), Effect::default());
-        room.roster.join(&"a".into(), &"s".into(), Status::Online, info(&json!(2)), 3);
+        let shown = Shown { status: Status::Online, info: info(&json!(2)), polls: false };
+        room.roster.join(&"a".into(), &"s".into(), shown, 3);
         assert_eq!(room.tell("a"), Some((Kind::Update, Status::Online, 1)));
         assert_eq!(room.roster.list(1, 0)[0].info, info(&json!(2)));
     }
@@ -441,13 +480,13 @@ mod tests {
         let a: Arc<str> = "a".into();
         room.join("a", "s", Status::Online, 1);
         room.tell("a");
-        assert!(room.roster.forget(&a, 100), "who is there is another matter");
+        assert_eq!(room.roster.forget(&a, 100), Forgetting::Needless);
         room.leave("a", "s", 50);
-        assert!(!room.roster.forget(&a, 100), "somebody has to be told first");
+        assert_eq!(room.roster.forget(&a, 100), Forgetting::TooEarly, "somebody has to be told first");
         room.tell("a");
-        assert!(room.roster.forget(&a, 49));
+        assert_eq!(room.roster.forget(&a, 49), Forgetting::Needless);
         assert!(!room.roster.is_empty());
-        assert!(room.roster.forget(&a, 50));
+        assert_eq!(room.roster.forget(&a, 50), Forgetting::Done);
         assert!(room.roster.is_empty());
     }
 
@@ -456,26 +495,19 @@ mod tests {
         let mut room = Room::new();
         room.join("a", "s", Status::Online, 10);
         assert_eq!(room.roster.list(1, 70)[0].last_seen_ms, 70);
-        room.roster.connect(&"a".into(), "s", false, 80);
+        room.roster.connect(&"a".into(), "s", None, 80);
         assert_eq!(room.roster.list(1, 85)[0].last_seen_ms, 80);
         assert_eq!(room.status("a"), Some((Status::Online, 1)), "its place is held");
-        room.roster.connect(&"a".into(), "s", true, 88);
+        room.roster.connect(&"a".into(), "s", Some(false), 88);
         assert_eq!(room.roster.list(1, 95)[0].last_seen_ms, 95);
     }
 
     #[test]
-    fn a_restart_holds_the_places_for_a_while() {
+    fn last_seen_is_when_the_connection_went() {
         let mut room = Room::new();
-        for (user, status) in [("a", Status::Online), ("b", Status::Away), ("c", Status::Offline)] {
-            room.roster.restore(&user.into(), status, info(&json!(null)), 1, 5);
-        }
-        assert_eq!(room.roster.present(), 2);
-        room.roster.join(&"a".into(), &"s".into(), Status::Online, info(&json!(null)), 10);
-        assert_eq!(room.tell("a"), None, "was there, and is there");
-        assert_eq!(room.roster.release(&"a".into()), Effect::default());
-        assert_eq!(room.roster.release(&"b".into()), Effect { changed: true, left: true });
-        assert_eq!(room.tell("b"), Some((Kind::Leave, Status::Offline, 1)));
-        assert_eq!(room.status("c"), Some((Status::Offline, 0)));
-        assert_eq!(room.roster.list(10, 0)[0].since_ms, 1);
+        room.join("a", "s", Status::Online, 10);
+        room.roster.connect(&"a".into(), "s", None, 80);
+        room.leave("a", "s", 90);
+        assert_eq!(room.roster.list(1, 95)[0].last_seen_ms, 80, "not when the grace was over");
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use events::{Data, Topic};
+use events::Topic;
 
-use super::keep::Kept;
-use super::roster::{Effect, Listed, Roster, Status, Told};
+use super::keep::{Kept, KeptMember};
+use super::roster::{Effect, Forgetting, Listed, Roster, Shown, Told};
 use crate::sessions::Key;
 
 /// What is listed of a topic.
@@ -24,14 +24,10 @@ pub(crate) struct Rosters {
     topics: HashMap<Topic, Roster>,
     /// Of which topics a session makes its user a member.
     sessions: HashMap<Key, Vec<Topic>>,
-    /// Of whom a topic's sessions have to be told, each once.
+    /// Of whom there is something to tell or to keep, each once; some of them are forgotten.
     changed: VecDeque<(Topic, Arc<str>)>,
     /// Who left and when, the first first; some have come back since.
     left: VecDeque<(u64, Topic, Arc<str>)>,
-    /// Those whose places are held after a restart.
-    held: Vec<(Topic, Arc<str>)>,
-    /// Until when.
-    held_until_ms: u64,
     ttl_ms: u64,
 }
 
@@ -47,25 +43,35 @@ impl Rosters {
             sessions: HashMap::new(),
             changed: VecDeque::new(),
             left: VecDeque::new(),
-            held: Vec::new(),
-            held_until_ms: 0,
             ttl_ms,
         }
     }
 
-    /// Takes in those who were here before this process. Until `held_until_ms` their sessions may come back.
-    pub(crate) fn restore(&mut self, kept: Vec<Kept>, held_until_ms: u64) {
-        self.held_until_ms = held_until_ms;
-        for Kept { topic, user, status, info, since_ms, last_seen_ms } in kept {
+    /// Takes in those who were here before this process, which was last known to live at `alive_ms`. Gives their
+    /// sessions, and which of them poll: each has lost its connection.
+    pub(crate) fn restore(&mut self, kept: Vec<Kept>, alive_ms: u64, now_ms: u64) -> Vec<(Key, bool)> {
+        let mut sessions: HashMap<Key, bool> = HashMap::new();
+        for Kept { topic, user, member } in kept {
+            let Some(KeptMember { info, since_ms, last_seen_ms, sessions: present }) = member else {
+                continue;
+            };
+            let was_there = !present.is_empty();
+            let last_seen_ms = if was_there { last_seen_ms.max(alive_ms) } else { last_seen_ms };
+            // The clock may have been set back in the meantime.
+            let last_seen_ms = last_seen_ms.min(now_ms);
+            for session in &present {
+                let key = Key { user: Arc::clone(&user), id: Arc::clone(&session.id) };
+                self.sessions.entry(key.clone()).or_default().push(topic.clone());
+                *sessions.entry(key).or_default() |= session.polls;
+            }
             let roster = self.topics.entry(topic.clone()).or_default();
-            roster.restore(&user, status, info, since_ms, last_seen_ms);
-            if status == Status::Offline {
+            roster.restore(&user, KeptMember { info, since_ms, last_seen_ms, sessions: present });
+            if !was_there {
                 self.left.push_back((last_seen_ms, topic, user));
-            } else {
-                self.held.push((topic, user));
             }
         }
         self.left.make_contiguous().sort_unstable_by_key(|(left_ms, ..)| *left_ms);
+        sessions.into_iter().collect()
     }
 
     /// A session makes its user a member of a topic. `false`: it is in `topics_max` others already.
@@ -73,8 +79,7 @@ impl Rosters {
         &mut self,
         key: &Key,
         topic: &Topic,
-        status: Status,
-        info: Data,
+        shown: Shown,
         topics_max: usize,
         now_ms: u64,
     ) -> bool {
@@ -86,7 +91,7 @@ impl Rosters {
             topics.push(topic.clone());
         }
         let roster = self.topics.entry(topic.clone()).or_default();
-        let effect = roster.join(&key.user, &key.id, status, info, now_ms);
+        let effect = roster.join(&key.user, &key.id, shown, now_ms);
         self.note(topic, &key.user, effect, now_ms);
         true
     }
@@ -107,11 +112,12 @@ impl Rosters {
         }
     }
 
-    /// A session has a connection, or none for now.
-    pub(crate) fn connect(&mut self, key: &Key, is_connected: bool, now_ms: u64) {
+    /// A session has a connection, over which it `polls` or not, or none for now.
+    pub(crate) fn connect(&mut self, key: &Key, polls: Option<bool>, now_ms: u64) {
         for topic in self.sessions.get(key).into_iter().flatten() {
-            if let Some(roster) = self.topics.get_mut(topic) {
-                roster.connect(&key.user, &key.id, is_connected, now_ms);
+            let Some(roster) = self.topics.get_mut(topic) else { continue };
+            if roster.connect(&key.user, &key.id, polls, now_ms).changed {
+                self.changed.push_back((topic.clone(), Arc::clone(&key.user)));
             }
         }
     }
@@ -125,41 +131,45 @@ impl Rosters {
         }
     }
 
-    /// Whether somebody has to be told of something.
+    /// Whether there is something to tell or to keep.
     #[must_use]
     pub(crate) fn has_news(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// What has to be told, up to `max`, in order.
-    pub(crate) fn tell(&mut self, max: usize) -> Vec<Told> {
-        let mut told = Vec::new();
-        while told.len() < max
-            && let Some((topic, user)) = self.changed.pop_front()
-        {
-            told.extend(self.topics.get_mut(&topic).and_then(|roster| roster.tell(&topic, &user)));
+    /// What has to be told of up to `users_max` users, in order, and what is to be kept of each.
+    pub(crate) fn tell(&mut self, users_max: usize) -> (Vec<Told>, Vec<Kept>) {
+        let users = self.changed.len().min(users_max);
+        let (mut told, mut kept) = (Vec::with_capacity(users), Vec::with_capacity(users));
+        for (topic, user) in self.changed.drain(..users) {
+            let mut roster = self.topics.get_mut(&topic);
+            told.extend(roster.as_mut().and_then(|roster| roster.tell(&topic, &user)));
+            let member = roster.and_then(|roster| roster.kept(&user));
+            kept.push(Kept { topic, user, member });
         }
-        told
+        (told, kept)
     }
 
-    /// What could not be told, in the order in which it was given; it is tried again.
-    pub(crate) fn untell(&mut self, told: &[Told]) {
-        for told in told.iter().rev() {
-            if self.topics.get_mut(&told.topic).is_some_and(|roster| roster.untell(told)) {
-                self.changed.push_front((told.topic.clone(), Arc::clone(&told.user)));
+    /// These could not be told.
+    pub(crate) fn untell<'a>(&mut self, told: impl Iterator<Item = &'a Told>) {
+        for told in told {
+            if let Some(roster) = self.topics.get_mut(&told.topic) {
+                roster.untell(told);
             }
         }
     }
 
-    /// Forgets those who left too long ago, and gives up the places that were held after a restart.
+    /// These are tried again, in the order in which they were given.
+    pub(crate) fn retry(&mut self, kept: Vec<Kept>) {
+        for Kept { topic, user, .. } in kept.into_iter().rev() {
+            if self.topics.get_mut(&topic).is_none_or(|roster| roster.retry(&user)) {
+                self.changed.push_front((topic, user));
+            }
+        }
+    }
+
+    /// Forgets those who left too long ago.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
-        if !self.held.is_empty() && now_ms >= self.held_until_ms {
-            for (topic, user) in std::mem::take(&mut self.held) {
-                let Some(roster) = self.topics.get_mut(&topic) else { continue };
-                let effect = roster.release(&user);
-                self.note(&topic, &user, effect, now_ms);
-            }
-        }
         let left_before_ms = now_ms.saturating_sub(self.ttl_ms);
         while let Some((left_ms, topic, user)) = self.left.front() {
             let is_over = *left_ms <= left_before_ms;
@@ -170,14 +180,18 @@ impl Rosters {
                 self.left.pop_front();
                 continue;
             };
-            if !roster.forget(user, left_before_ms.max(*left_ms)) {
+            let forgetting = roster.forget(user, left_before_ms.max(*left_ms));
+            if forgetting == Forgetting::TooEarly {
                 return;
             }
-            if roster.is_empty() {
-                let topic = topic.clone();
+            let is_empty = roster.is_empty();
+            let Some((_, topic, user)) = self.left.pop_front() else { return };
+            if is_empty {
                 self.topics.remove(&topic);
             }
-            self.left.pop_front();
+            if forgetting == Forgetting::Done {
+                self.changed.push_back((topic, user));
+            }
         }
     }
 
@@ -204,7 +218,11 @@ impl Rosters {
 
 #[cfg(test)]
 mod tests {
+    use events::Data;
+
     use super::*;
+    use crate::presence::keep::KeptSession;
+    use crate::presence::roster::Status;
 
     fn key(user: &str, id: &str) -> Key {
         Key { user: user.into(), id: id.into() }
@@ -215,7 +233,19 @@ mod tests {
     }
 
     fn join(rosters: &mut Rosters, key: &Key, name: &str, now_ms: u64) -> bool {
-        rosters.join(key, &topic(name), Status::Online, Data::null(), 2, now_ms)
+        let shown = Shown { status: Status::Online, info: Data::null(), polls: false };
+        rosters.join(key, &topic(name), shown, 2, now_ms)
+    }
+
+    fn tell(rosters: &mut Rosters, users_max: usize) -> Vec<(String, usize)> {
+        rosters.tell(users_max).0.into_iter().map(|told| (told.user.to_string(), told.count)).collect()
+    }
+
+    /// How many of those who were to be forgotten are.
+    fn forgotten(rosters: &mut Rosters) -> usize {
+        let (told, kept) = rosters.tell(usize::MAX);
+        assert!(told.is_empty());
+        kept.iter().filter(|kept| kept.member.is_none()).count()
     }
 
     #[test]
@@ -227,16 +257,17 @@ mod tests {
             }
         }
         assert!(!join(&mut rosters, &key("u1", "s"), "room:3", 50), "a session is in so many topics at most");
-        assert_eq!(rosters.tell(usize::MAX).len(), 100);
+        assert_eq!(tell(&mut rosters, usize::MAX).len(), 100);
         for n in 0..50 {
             rosters.retain(&key(&format!("u{n}"), "s"), |_| false, 100 + n);
         }
-        assert_eq!(rosters.tell(usize::MAX).last().map(|told| told.count), Some(0));
+        assert_eq!(tell(&mut rosters, usize::MAX).last().map(|(_, count)| *count), Some(0));
         rosters.sweep(1099);
         assert_eq!(rosters.list(&topic("room:1"), 100, 0).members.len(), 50, "still listed");
         rosters.sweep(1120);
         assert_eq!(rosters.list(&topic("room:1"), 100, 0).members.len(), 29);
         rosters.sweep(1149);
+        assert_eq!(forgotten(&mut rosters), 100);
         assert!(rosters.is_empty(), "{rosters:?}");
     }
 
@@ -255,6 +286,7 @@ mod tests {
         rosters.sweep(2499);
         assert_eq!(rosters.list(&topic("room:1"), 10, 0).members.len(), 1);
         rosters.sweep(2500);
+        assert_eq!(forgotten(&mut rosters), 1);
         assert!(rosters.is_empty());
     }
 
@@ -264,38 +296,81 @@ mod tests {
         for user in ["a", "b", "c"] {
             join(&mut rosters, &key(user, "s"), "room:1", 1);
         }
-        let told = rosters.tell(2);
-        rosters.untell(&told);
-        let told: Vec<_> =
-            rosters.tell(9).into_iter().map(|told| (told.user.to_string(), told.count)).collect();
+        let (told, kept) = rosters.tell(2);
+        rosters.untell(told.iter());
+        rosters.retry(kept);
+        let told = tell(&mut rosters, 9);
         assert_eq!(told, [("a".to_owned(), 1), ("b".to_owned(), 2), ("c".to_owned(), 3)]);
         assert!(!rosters.has_news());
     }
 
     #[test]
-    fn places_are_held_after_a_restart() {
+    fn a_restart_is_the_loss_of_every_connection() {
         let mut rosters = Rosters::new(1000);
-        let kept = |user: &str, status| Kept {
+        let kept = |user: &str, sessions: &[&str], last_seen_ms| Kept {
             topic: topic("room:1"),
             user: user.into(),
-            status,
-            info: Data::null(),
-            since_ms: 1,
-            last_seen_ms: 5,
+            member: Some(KeptMember {
+                info: Data::null(),
+                since_ms: 1,
+                last_seen_ms,
+                sessions: (sessions.iter())
+                    .map(|id| KeptSession { id: (*id).into(), status: Status::Online, polls: *id == "p" })
+                    .collect(),
+            }),
         };
-        rosters.restore(
-            vec![kept("a", Status::Online), kept("b", Status::Online), kept("c", Status::Offline)],
-            60,
-        );
-        assert_eq!(rosters.present(&topic("room:1")), 2);
-        join(&mut rosters, &key("a", "s"), "room:1", 50);
-        rosters.sweep(60);
-        let told: Vec<_> =
-            rosters.tell(9).into_iter().map(|told| (told.user.to_string(), told.count)).collect();
-        assert_eq!(told, [("b".to_owned(), 1)], "only who did not come back is told of");
+        let of_before = vec![kept("a", &["s", "p"], 5), kept("b", &["s"], 900), kept("c", &[], 5)];
+        let mut sessions = rosters.restore(of_before, 40, 100);
+        sessions.sort_by_key(|(key, _)| (Arc::clone(&key.user), Arc::clone(&key.id)));
+        assert_eq!(sessions, [(key("a", "p"), true), (key("a", "s"), false), (key("b", "s"), false)]);
+        assert!(!rosters.has_news(), "everyone knows");
+        let listed: Vec<_> = (rosters.list(&topic("room:1"), 9, 100).members.iter())
+            .map(|listed| (listed.user.to_string(), listed.sessions, listed.last_seen_ms))
+            .collect();
+        let expected = [("a", 2, 40), ("b", 1, 100), ("c", 0, 5)];
+        assert_eq!(listed, expected.map(|(user, sessions, at)| (user.to_owned(), sessions, at)));
+
+        // Who comes back goes on as if nothing had been; of who does not, it is told.
+        rosters.connect(&key("a", "s"), Some(false), 110);
+        assert_eq!(tell(&mut rosters, 9), []);
+        for gone in [key("a", "p"), key("b", "s")] {
+            rosters.retain(&gone, |_| false, 120);
+        }
+        assert_eq!(tell(&mut rosters, 9), [("b".to_owned(), 1)]);
         rosters.sweep(1005);
         assert_eq!(rosters.list(&topic("room:1"), 9, 0).members.len(), 2, "c is forgotten");
-        rosters.sweep(1060);
+        rosters.sweep(1120);
         assert_eq!(rosters.list(&topic("room:1"), 9, 0).members.len(), 1);
+    }
+
+    #[test]
+    fn whatever_changes_is_kept() {
+        let mut rosters = Rosters::new(1000);
+        let mut kept = |change: &mut dyn FnMut(&mut Rosters)| {
+            change(&mut rosters);
+            let (_, kept) = rosters.tell(9);
+            assert!(kept.len() <= 1, "{kept:?}");
+            kept.into_iter().next().map(|kept| kept.member)
+        };
+        let (one, two) = (key("a", "1"), key("a", "2"));
+        let sessions = |member: Option<Option<KeptMember>>| -> Vec<(String, bool)> {
+            let sessions = member.flatten().expect("a member").sessions;
+            sessions.into_iter().map(|session| (session.id.to_string(), session.polls)).collect()
+        };
+        let first = ("1".to_owned(), false);
+        assert_eq!(
+            sessions(kept(&mut |r| assert!(join(r, &one, "room:1", 1)))),
+            std::slice::from_ref(&first)
+        );
+        assert_eq!(kept(&mut |r| assert!(join(r, &one, "room:1", 2))), None, "the same again");
+        let second = sessions(kept(&mut |r| assert!(join(r, &two, "room:1", 3))));
+        assert_eq!(second, [first.clone(), ("2".to_owned(), false)], "though nobody is told of a second tab");
+        assert_eq!(kept(&mut |r| r.connect(&two, None, 4)), None);
+        let polls = sessions(kept(&mut |r| r.connect(&two, Some(true), 5)));
+        assert_eq!(polls, [first.clone(), ("2".to_owned(), true)], "another transport");
+        assert_eq!(sessions(kept(&mut |r| r.retain(&two, |_| false, 6))), [first]);
+        assert_eq!(sessions(kept(&mut |r| r.retain(&one, |_| false, 7))), []);
+        assert_eq!(kept(&mut |r| r.sweep(1006)), None);
+        assert_eq!(kept(&mut |r| r.sweep(1007)), Some(None), "forgotten");
     }
 }

@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use events::{Data, Draft, Event, Limit, Log, Options, Reader, Start, Store, Topic, Topics};
+use events::{
+    BoxFuture, Data, Draft, Event, Limit, Log, Options, Reader, Start, Store, Topic, Topics, Unavailable,
+};
+use parking_lot::Mutex;
 use serde_json::Value;
 use transport::Transport;
 
-use super::{Memory, Presence, Status};
+use super::keep::{Answers, Keep, Kept, KeptMember, Loaded};
+use super::{Presence, Status, TellOnly};
 use crate::auth::Grant;
-use crate::sessions::{Caps, Registration, Scope, Sessions, Who};
+use crate::scope::Scope;
+use crate::sessions::{Caps, Registration, Sessions, Who};
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -35,14 +41,49 @@ struct Guest {
     last_seq: u64,
 }
 
+/// A disk in small: a commit takes its time, some fail, and it remembers what is kept.
+struct Slow {
+    store: Arc<dyn Store>,
+    commits: AtomicUsize,
+    fails: fn(usize) -> bool,
+    kept: Mutex<BTreeMap<(String, String), KeptMember>>,
+}
+
+impl Keep for Slow {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, Unavailable>> {
+        Box::pin(std::future::ready(Ok(Loaded::default())))
+    }
+
+    fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if (self.fails)(self.commits.fetch_add(1, Ordering::Relaxed)) {
+                return Err(Unavailable("the disk is full"));
+            }
+            for Kept { topic, user, member } in members {
+                let name = (topic.to_string(), user.to_string());
+                match member {
+                    Some(member) => self.kept.lock().insert(name, member),
+                    None => self.kept.lock().remove(&name),
+                };
+            }
+            Ok(self.store.append(drafts).await)
+        })
+    }
+}
+
 impl World {
     fn new() -> Self {
+        Self::with(|store| Arc::new(TellOnly(store)))
+    }
+
+    fn with(keep: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Keep>) -> Self {
         let log = Log::new(&Options { ring_events_max: 64, ..Options::default() });
         let store: Arc<dyn Store> = events::Memory::open(Arc::clone(&log));
-        let presence = Arc::new(Presence::new(Duration::from_secs(1800), Arc::new(Memory)));
+        let presence = Arc::new(Presence::new(Duration::from_secs(1800), keep(Arc::clone(&store))));
         tokio::spawn({
-            let (presence, store) = (Arc::clone(&presence), Arc::clone(&store));
-            async move { presence.tell(&*store).await }
+            let presence = Arc::clone(&presence);
+            async move { presence.tell().await }
         });
         let sessions = Arc::new(Sessions::new(Arc::clone(&presence)));
         Self { log, store, presence, sessions }
@@ -51,7 +92,7 @@ impl World {
     fn guest(&self, user: usize, room: &str) -> Guest {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
-        let scope = Scope::new(grant, Vec::new());
+        let scope = Scope::new(grant, Vec::new(), None);
         let registered = self.sessions.register(scope, Who::New, address, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
         Guest {
@@ -205,6 +246,7 @@ async fn a_room_of_5000() {
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.presence.sweep();
+    world.settle().await;
     assert!(world.presence.rosters.lock().is_empty());
 }
 
@@ -241,5 +283,58 @@ async fn a_thousand_rooms_of_5() {
     world.settle().await;
     tokio::time::sleep(Duration::from_secs(1800)).await;
     world.presence.sweep();
+    world.settle().await;
     assert!(world.presence.rosters.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_takes_few_commits_and_nothing_is_told_that_is_not_kept() {
+    const GUESTS: usize = 2000;
+    for fails in [|_| false, |commit| commit % 3 != 2] as [fn(usize) -> bool; 2] {
+        let mut slow = None;
+        let world = World::with(|store| {
+            let keep = Slow { store, commits: AtomicUsize::new(0), fails, kept: Mutex::default() };
+            Arc::clone(slow.insert(Arc::new(keep))) as _
+        });
+        let slow = slow.unwrap();
+        let room = "room:1".parse().unwrap();
+        let agrees = || {
+            let listing = world.presence.list(&room, usize::MAX);
+            let kept = slow.kept.lock();
+            assert_eq!(kept.len(), listing.members.len());
+            for member in listing.members {
+                let kept = &kept[&("room:1".to_owned(), member.user.to_string())];
+                assert_eq!((kept.sessions.len(), kept.since_ms), (member.sessions, member.since_ms));
+                let status = kept.sessions.iter().map(|session| session.status).max();
+                assert_eq!(status.unwrap_or(Status::Offline), member.status);
+            }
+        };
+        let mut guests: Vec<Guest> = (0..GUESTS).map(|user| world.guest(user, "room:1")).collect();
+        for some in guests.chunks(20) {
+            some.iter().for_each(|guest| world.set(guest, Status::Online));
+            // They come while commits are under way.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        world.settle().await;
+        guests[0].knows(&world, 0);
+        assert_eq!(guests[0].known.len(), GUESTS);
+        agrees();
+        let commits = slow.commits.load(Ordering::Relaxed);
+        assert!(commits < 60, "{commits} commits for {GUESTS} joins");
+
+        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registration.take()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        world.sessions.sweep();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        guests[0].knows(&world, 0);
+        assert_eq!((guests[0].known.len(), guests[0].count), (1, 1));
+        agrees();
+        assert_eq!(slow.kept.lock().len(), GUESTS);
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        world.presence.sweep();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        agrees();
+        assert_eq!(slow.kept.lock().len(), 1, "what is forgotten is kept no longer");
+    }
 }

@@ -8,6 +8,7 @@ mod auth;
 mod cli;
 mod cors;
 mod errors;
+mod explain;
 mod limits;
 mod poll;
 mod publish;

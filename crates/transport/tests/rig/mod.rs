@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{
-    BoxFuture, Data, Draft, Limit, Log, Memory, Options, Reader, ResetReason, Start, Store as _, Topic,
-    Topics, TypeFilter,
+    BoxFuture, Cursor, Data, Draft, Limit, Log, Memory, Options, Reader, Reset, ResetReason, Start,
+    Store as _, Topic, Topics, TypeFilter,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -25,6 +25,7 @@ pub struct Application {
     pub commands: Mutex<Vec<String>>,
     pub sent: Mutex<Vec<Sent>>,
     pub resets: Mutex<Vec<ResetReason>>,
+    pub subscribed: Mutex<Vec<(Topic, Cursor)>>,
     /// Changes that the next command makes.
     pub changes: Mutex<Vec<Change>>,
     /// How long a command takes.
@@ -62,8 +63,12 @@ impl Host for Application {
         self.sent.lock().push(sent);
     }
 
-    fn reset(&self, reason: ResetReason) {
-        self.resets.lock().push(reason);
+    fn reset(&self, reset: &Reset) {
+        self.resets.lock().push(reset.reason);
+    }
+
+    fn subscribed(&self, topics: &[Topic], at: Cursor) {
+        self.subscribed.lock().extend(topics.iter().map(|topic| (topic.clone(), at)));
     }
 }
 

@@ -65,6 +65,7 @@ async fn a_command_changes_the_session_before_its_reply() {
     client.text().await;
     client.send_frame(0x81, b"subscribe").await;
     while client.text().await != "reply to subscribe" {}
+    assert_eq!(*rig.application.subscribed.lock(), [(topic("room:1"), rig.log.tail_cursor())]);
     rig.publish("room:1", "x").await;
     assert_eq!(seqs(&client.text().await), [1]);
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use super::file::{Backend, DataFile};
-use super::record::{Entry, Meta, unseal_last, unseal_token};
+use super::record::{Entry, Meta, unseal_kept, unseal_last, unseal_token};
 use crate::{Appended, Seq};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const LASTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lasts");
 const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
+const KEPT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("kept");
 const META: TableDefinition<'_, (), &[u8]> = TableDefinition::new("meta");
 
 /// Why the engine could not do something: the file is damaged, full or gone.
@@ -54,6 +55,8 @@ pub(super) struct Change<'a> {
     pub(super) entries: &'a [(u64, Vec<u8>)],
     pub(super) tokens: Vec<(&'a str, Vec<u8>)>,
     pub(super) lasts: Vec<(&'a str, Vec<u8>)>,
+    /// `None` goes.
+    pub(super) kept: Vec<(&'a str, Option<Vec<u8>>)>,
     /// Entries up to this one go.
     pub(super) trim: Option<Seq>,
     /// Tokens and lasts older than these times, in milliseconds since 1970, go.
@@ -103,6 +106,15 @@ impl Engine {
                 let mut lasts = write.open_table(LASTS)?;
                 for (topic, frame) in &change.lasts {
                     lasts.insert(topic, &frame[..])?;
+                }
+                if !change.kept.is_empty() {
+                    let mut kept = write.open_table(KEPT)?;
+                    for (name, frame) in &change.kept {
+                        match frame {
+                            Some(frame) => kept.insert(name, &frame[..])?,
+                            None => kept.remove(name)?,
+                        };
+                    }
                 }
                 if let Some((tokens_ms, lasts_ms)) = change.prune {
                     tokens.retain(|_, frame| unseal_token(frame).is_some_and(|(.., ms)| ms >= tokens_ms))?;
@@ -180,6 +192,29 @@ impl Engine {
                 };
             }
             Ok(lasts)
+        })
+    }
+
+    /// What is kept beside the log, by name.
+    pub(super) fn kept(&self) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let Some(db) = &self.db else { return Err(closed()) };
+        guarded(|| {
+            let table = match db.begin_read()?.open_table(KEPT) {
+                // Made by a gateway that kept nothing.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let mut values = Vec::new();
+            for value in table.iter()? {
+                let (key, frame) = value?;
+                match unseal_kept(frame.value()) {
+                    Some((name, value)) if name == key.value() => {
+                        values.push((name.to_owned(), value.to_vec()));
+                    }
+                    _ => return Err(damaged("a value beside the log")),
+                }
+            }
+            Ok(values)
         })
     }
 

@@ -10,11 +10,14 @@ pub(super) enum Sort {
     Meta = 2,
     Last = 3,
     Token = 4,
+    Kept = 5,
 }
 
 impl Sort {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Entry, Self::Meta, Self::Last, Self::Token].into_iter().find(|sort| *sort as u8 == byte)
+        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Kept]
+            .into_iter()
+            .find(|sort| *sort as u8 == byte)
     }
 }
 

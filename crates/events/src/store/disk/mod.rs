@@ -28,7 +28,7 @@
 //! # Files of the directory
 //! * `lock`: held by the process that has the directory.
 //! * `log`: the database. `entries`: the retained events by seq. `lasts` and `tokens`: what `expect` and repeats still
-//!   need of events that were trimmed. `meta`: the epoch and how far the log was trimmed. Every value is a frame
+//!   need of events that were trimmed. `kept`: what the gateway keeps beside the log, such as who is in a topic. `meta`: the epoch and how far the log was trimmed. Every value is a frame
 //!   with a check of its own.
 //! * `mark`: how far publishers were answered. Without it a log that was cut would look like one that ended.
 //! * `log.damaged`: what `log` was before the last recovery that found it damaged.
@@ -52,7 +52,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use writer::{Job, Writer};
+use writer::{Append, Job, Writer};
 
 use super::{Appended, BoxFuture, Rejection, Store, Unavailable};
 use crate::{Cursor, Draft, Log};
@@ -115,7 +115,11 @@ pub struct Disk {
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     trouble: Arc<Trouble>,
+    kept: Mutex<Vec<(String, Vec<u8>)>>,
 }
+
+/// A value that is kept beside the log under a name; `None`: no longer.
+pub type KeptValue = (String, Option<Vec<u8>>);
 
 /// Why appends fail at the moment.
 type Trouble = Mutex<Option<Unavailable>>;
@@ -156,8 +160,9 @@ impl Disk {
             damaged: dir.join("log.damaged"),
             dir: dir.clone(),
         };
-        let opened = recover::open(&paths, options.fsync, &log)?;
+        let mut opened = recover::open(&paths, options.fsync, &log)?;
         let recovered = opened.recovered.clone();
+        let kept = Mutex::new(std::mem::take(&mut opened.kept));
         let trouble = Arc::<Trouble>::default();
         let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
         writer::keep(jobs.downgrade(), options.fsync, Arc::clone(&opened.file)).map_err(failed)?;
@@ -166,26 +171,44 @@ impl Disk {
             .name("disk-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(failed)?;
-        Ok((Arc::new(Self { log, jobs: Some(jobs), writer: Some(writer), trouble }), recovered))
+        Ok((Arc::new(Self { log, jobs: Some(jobs), writer: Some(writer), trouble, kept }), recovered))
     }
 
-    async fn append_queued(&self, drafts: Vec<Draft>) -> Vec<Result<Appended, Rejection>> {
-        let number = drafts.len();
-        let refused = |why| vec![Err(Unavailable(why).into()); number];
-        let Some(jobs) = &self.jobs else { return refused("the store is closed") };
+    /// Appends drafts as [`Store::append`] does and keeps values beside the log, by name, `None` to forget one. After
+    /// kill -9 both are there or neither. Whoever keeps bounds how much.
+    ///
+    /// # Errors
+    /// Nothing was appended or kept.
+    pub async fn append_and_keep(
+        &self,
+        drafts: Vec<Draft>,
+        values: Vec<KeptValue>,
+    ) -> Result<Vec<Result<Appended, Rejection>>, Unavailable> {
+        let stopped = Unavailable("the disk's writer has stopped");
+        let Some(jobs) = &self.jobs else { return Err(Unavailable("the store is closed")) };
         let (answer, answered) = oneshot::channel();
-        let job = Job::Append { drafts, answer };
+        let job = Job::Append(Append { drafts, values, answer });
         match tokio::time::timeout(Self::QUEUE_PATIENCE, jobs.send(job)).await {
-            Err(_) => refused("the disk does not keep up"),
-            Ok(Err(_)) => refused("the disk's writer has stopped"),
-            Ok(Ok(())) => answered.await.unwrap_or_else(|_| refused("the disk's writer has stopped")),
+            Err(_) => Err(Unavailable("the disk does not keep up")),
+            Ok(Err(_)) => Err(stopped),
+            Ok(Ok(())) => answered.await.unwrap_or(Err(stopped)),
         }
+    }
+
+    /// What had been kept when the directory was opened. Given once.
+    #[must_use]
+    pub fn take_kept(&self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut *self.kept.lock())
     }
 }
 
 impl Store for Disk {
     fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
-        Box::pin(self.append_queued(drafts))
+        Box::pin(async move {
+            let number = drafts.len();
+            let appended = self.append_and_keep(drafts, Vec::new()).await;
+            appended.unwrap_or_else(|unavailable| vec![Err(unavailable.into()); number])
+        })
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

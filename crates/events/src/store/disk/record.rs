@@ -118,6 +118,20 @@ pub(super) fn unseal_token(bytes: &[u8]) -> Option<(&str, Appended, u64)> {
     Some((fields.text()?, Appended { cursor, seq, duplicate: false }, time_ms))
 }
 
+/// A value that is kept beside the log.
+pub(super) fn seal_kept(name: &str, value: &[u8]) -> Vec<u8> {
+    frame::seal(Sort::Kept, |body| {
+        put(body, name.as_bytes());
+        put(body, value);
+    })
+}
+
+/// Name and value.
+pub(super) fn unseal_kept(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let mut fields = Fields(frame::unseal(Sort::Kept, bytes)?);
+    Some((fields.text()?, fields.bytes()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

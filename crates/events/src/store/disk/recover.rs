@@ -30,6 +30,8 @@ pub(super) struct Opened {
     pub(super) mark: Mark,
     pub(super) state: State,
     pub(super) recovered: Recovered,
+    /// What is kept beside the log.
+    pub(super) kept: Vec<(String, Vec<u8>)>,
 }
 
 /// Opens the files and feeds what they hold to the log.
@@ -93,13 +95,17 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
     mark.sync().map_err(io)?;
     sync_dir(&paths.dir).map_err(io)?;
     let state = replay(&engine, meta, last, log).map_err(engine_failed)?;
+    let kept = engine.kept().map_err(engine_failed)?;
     let damage = damage.map(|damage| {
         let outcome = match (broken, salvaged) {
             (false, _) => "nothing is lost",
             (true, _) => "acknowledged events may be lost, and a new epoch begins",
         };
         let kept = if salvaged.is_some() && existed {
-            format!("; the damaged file is kept as {}", paths.damaged.display())
+            format!(
+                "; values beside the log are forgotten; the damaged file is kept as {}",
+                paths.damaged.display()
+            )
         } else {
             String::new()
         };
@@ -107,7 +113,7 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
         format!("{}: {damage}; {entries} events are whole; {outcome}{kept}", paths.dir.display())
     });
     let recovered = Recovered { events: state.chunks.entries(), epoch_changed: broken, damage };
-    Ok(Opened { engine, file, mark, state, recovered })
+    Ok(Opened { engine, file, mark, state, recovered, kept })
 }
 
 /// Whether publishers were answered beyond what is here, or nobody knows how far.
@@ -154,6 +160,7 @@ fn read(path: &Path, fsync: Fsync) -> Result<Read, EngineError> {
     })?;
     engine.lasts()?;
     engine.tokens()?;
+    engine.kept()?;
     let last = last.max(meta.start);
     Ok((engine, file, Some(meta), last))
 }

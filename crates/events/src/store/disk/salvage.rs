@@ -81,6 +81,8 @@ impl Salvage {
                 let kept = self.lasts.entry(topic.to_owned()).or_default();
                 *kept = (*kept).max((seq, time_ms));
             }
+            // Of two values of one name nobody knows which is the later.
+            Sort::Kept => {}
             Sort::Token => {
                 let Some((token, appended, time_ms)) = unseal_token(frame) else { return };
                 let kept = self.tokens.entry(token.to_owned()).or_insert((appended, time_ms));

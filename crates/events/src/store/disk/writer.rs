@@ -12,23 +12,30 @@ use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
 use super::mark::Mark;
 use super::once::Once;
-use super::record::{Entry, seal_last, seal_token};
+use super::record::{Entry, seal_kept, seal_last, seal_token};
 use super::recover::Opened;
 use super::state::{Room, State};
-use super::{Disk, DiskOptions, Fsync, Trouble};
+use super::{Disk, DiskOptions, Fsync, KeptValue, Trouble};
 use crate::log::{Fact, unix_ms};
 use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Topic, Unavailable};
 
 type Answers = Vec<Result<Appended, Rejection>>;
 
+/// What is committed as one or not at all.
+pub(super) type Outcome = Result<Answers, Unavailable>;
+
 /// What the writer is asked to do.
 pub(super) enum Job {
-    Append {
-        drafts: Vec<Draft>,
-        answer: oneshot::Sender<Answers>,
-    },
+    Append(Append),
     /// Look whether anything is to be trimmed, and whether what was wrong still is.
     Tick,
+}
+
+/// Drafts to append and values to keep, in one commit.
+pub(super) struct Append {
+    pub(super) drafts: Vec<Draft>,
+    pub(super) values: Vec<KeptValue>,
+    pub(super) answer: oneshot::Sender<Outcome>,
 }
 
 pub(super) struct Writer {
@@ -55,6 +62,23 @@ struct Batch {
     once: HashMap<Box<str>, Appended>,
     /// Tokens of ephemeral events, which leave no entry.
     tokens: Vec<Box<str>>,
+    values: Vec<KeptValue>,
+}
+
+impl Append {
+    fn bytes(&self) -> usize {
+        let drafts = self.drafts.iter().map(|draft| draft.data.as_bytes().len());
+        drafts
+            .chain(self.values.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)))
+            .sum()
+    }
+}
+
+impl Batch {
+    /// Whether there is nothing to bring to disk.
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.tokens.is_empty() && self.values.is_empty()
+    }
 }
 
 impl Writer {
@@ -75,7 +99,7 @@ impl Writer {
         trouble: Arc<Trouble>,
         lock: File,
     ) -> Self {
-        let Opened { engine, file, mark, state, recovered: _ } = opened;
+        let Opened { engine, file, mark, state, recovered: _, kept: _ } = opened;
         Self { log, options, engine: Some(engine), file, mark, state, trouble, pruned_ms: 0, _lock: lock }
     }
 
@@ -86,10 +110,10 @@ impl Writer {
             let (mut drafts, mut bytes) = (0, 0);
             let mut next = Some(first);
             while let Some(job) = next {
-                if let Job::Append { drafts: new, answer } = job {
-                    drafts += new.len();
-                    bytes += new.iter().map(|draft| draft.data.as_bytes().len()).sum::<usize>();
-                    asked.push((new, answer));
+                if let Job::Append(append) = job {
+                    drafts += append.drafts.len();
+                    bytes += append.bytes();
+                    asked.push(append);
                 }
                 let full = drafts >= Self::BATCH_DRAFTS || bytes >= Self::BATCH_BYTES;
                 next = if full { None } else { jobs.try_recv().ok() };
@@ -99,7 +123,7 @@ impl Writer {
         self.close();
     }
 
-    fn turn(&mut self, asked: Vec<(Vec<Draft>, oneshot::Sender<Answers>)>) {
+    fn turn(&mut self, asked: Vec<Append>) {
         let mut batch = Batch {
             last: self.state.last,
             now_ms: unix_ms(),
@@ -108,13 +132,15 @@ impl Writer {
             lasts: HashMap::new(),
             once: HashMap::new(),
             tokens: Vec::new(),
+            values: Vec::new(),
         };
         self.state.stamp = (self.state.stamp + 1).max(batch.now_ms * 1000);
         let answers: Vec<_> = asked
             .into_iter()
-            .map(|(drafts, answer)| {
+            .map(|Append { drafts, values, answer }| {
                 let answers: Answers =
                     drafts.into_iter().map(|draft| self.place(draft, &mut batch)).collect();
+                batch.values.extend(values);
                 (answers, answer)
             })
             .collect();
@@ -123,13 +149,11 @@ impl Writer {
             Ok(()) => {
                 *self.trouble.lock() = None;
                 self.take_in(batch);
-                answers.into_iter().for_each(|(answers, answer)| drop(answer.send(answers)));
+                answers.into_iter().for_each(|(answers, answer)| drop(answer.send(Ok(answers))));
             }
             Err(unavailable) => {
                 *self.trouble.lock() = Some(unavailable);
-                for (answers, answer) in answers {
-                    let _ = answer.send(vec![Err(unavailable.into()); answers.len()]);
-                }
+                answers.into_iter().for_each(|(_, answer)| drop(answer.send(Err(unavailable))));
             }
         }
     }
@@ -180,7 +204,7 @@ impl Writer {
         }
         let due = self.state.chunks.due(&self.room(batch.now_ms));
         let in_trouble = self.trouble.lock().is_some();
-        if batch.frames.is_empty() && batch.tokens.is_empty() && due.is_none() && !in_trouble {
+        if batch.is_empty() && due.is_none() && !in_trouble {
             return Ok(());
         }
         let result = self.write(batch, due, in_trouble);
@@ -220,6 +244,8 @@ impl Writer {
         let is_new = probe || due.is_some();
         change.meta = is_new.then_some(&meta);
         change.tokens = tokens.iter().map(|(token, frame)| (&**token, frame.clone())).collect();
+        let sealed = |(name, value): &KeptValue| value.as_ref().map(|value| seal_kept(name, value));
+        change.kept = batch.values.iter().map(|kept| (&*kept.0, sealed(kept))).collect();
         change.lasts = lasts.iter().map(|(topic, frame)| (&**topic, frame.clone())).collect();
         engine.commit(&change)?;
         if change.prune.is_some() {
@@ -293,7 +319,7 @@ impl Writer {
 
     /// What is on disk becomes part of the state, and the log hears of it.
     fn take_in(&mut self, batch: Batch) {
-        let Batch { last, now_ms, events, frames, lasts, once, tokens: _ } = batch;
+        let Batch { last, now_ms, events, frames, lasts, once, tokens: _, values: _ } = batch;
         for (seq, frame) in &frames {
             self.state.chunks.push(*seq, frame.len(), now_ms);
         }

@@ -1,0 +1,198 @@
+//! `GET /v1/explain`: why a user did or did not get an event, as far as this gateway knows.
+
+use std::sync::Arc;
+
+use events::{Found, Seq, Topic};
+use http::Response;
+use serde::Serialize;
+use transport::Transport;
+
+use crate::app::App;
+use crate::auth::{Grant, TopicPattern};
+use crate::problem::Problem;
+use crate::routes::{Body, Call, json};
+use crate::sessions::Standing;
+
+/// What became of an event on its way to a session. The greatest of a user's sessions is the user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// The log has no such event.
+    Unknown,
+    /// Nobody is there who could have got it.
+    NotConnected,
+    /// The grant does not allow any of its topics.
+    NotAllowed,
+    /// The session has none of its topics, or had none then.
+    NotSubscribed,
+    /// It is too old.
+    Expired,
+    /// The session does not want its type.
+    Filtered,
+    /// It is on its way.
+    Pending,
+    /// A later event of the same key comes in its place.
+    Conflated,
+    /// It was sent.
+    Delivered,
+}
+
+#[derive(Serialize)]
+struct Explanation<'a> {
+    user: &'a str,
+    seq: u64,
+    verdict: Verdict,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sessions: Vec<OfSession>,
+}
+
+/// The same of one session.
+#[derive(Serialize)]
+struct OfSession {
+    session: String,
+    transport: &'static str,
+    verdict: Verdict,
+    detail: String,
+}
+
+/// The most sessions that are looked at.
+const SESSIONS_MAX: usize = 64;
+
+/// `GET /v1/explain`.
+pub(crate) fn explain(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    let user = call.parameter("user").ok_or_else(|| Problem::bad_request("user: is needed"))?;
+    let own = Topic::of_user(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
+    let seq = call.parameter("seq").ok_or_else(|| Problem::bad_request("seq: is needed"))?;
+    let seq = seq.parse().ok().and_then(Seq::new).filter(|seq| *seq > Seq::ZERO);
+    let seq = seq.ok_or_else(|| Problem::bad_request("seq: a number from 1 to 2^53 - 1"))?;
+    // The tail first: what is at or below it is in the rings, or was.
+    let tail = call.app.log.tail();
+    let found = call.app.log.find(seq);
+    let standing = call.app.sessions.of_user(user, SESSIONS_MAX);
+    let sessions: Vec<OfSession> = (standing.iter().filter(|_| !found.is_empty()))
+        .map(|standing| {
+            let (verdict, detail) = judge(call.app, &found, seq, tail, standing);
+            let (session, transport) = (standing.id.to_string(), standing.transport.as_str());
+            OfSession { session, transport, verdict, detail }
+        })
+        .collect();
+    let best = sessions.iter().max_by_key(|session| session.verdict);
+    let (verdict, detail) = match best {
+        Some(best) => (best.verdict, best.detail.clone()),
+        None if seq > tail => (Verdict::Unknown, format!("the log ends at {}", tail.number())),
+        None if found.is_empty() => (
+            Verdict::Expired,
+            "it is retained no longer: too old, too much in its topic, or replaced by later presence of the same user"
+                .to_owned(),
+        ),
+        None => (Verdict::NotConnected, not_connected(&found, &own)),
+    };
+    Ok(json(&Explanation { user, seq: seq.number(), verdict, detail, sessions }))
+}
+
+fn not_connected(found: &[Found], own: &Topic) -> String {
+    let is_given = found.iter().any(|found| found.topic == *own || found.topic == Topic::all());
+    if is_given {
+        return "the user has no session here; one that comes with an earlier cursor gets it".to_owned();
+    }
+    let topics = list(found.iter().map(|found| &found.topic));
+    format!(
+        "the user has no session here; one that comes with an earlier cursor and subscribes to {topics} gets it"
+    )
+}
+
+fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &Standing) -> (Verdict, String) {
+    let scope = &standing.scope;
+    let grant = Arc::clone(&scope.grant.lock());
+    let topics = scope.topics.lock().clone();
+    let all = || list(found.iter().map(|found| &found.topic));
+    // As the session sees it: by the first of its topics.
+    let Some(seen) = topics.iter().find_map(|topic| found.iter().find(|found| found.topic == *topic)) else {
+        return match found.iter().find(|found| grant.may_subscribe(&found.topic)) {
+            None => {
+                (Verdict::NotAllowed, format!("{} is beyond the grant, which {}", all(), granted(&grant)))
+            }
+            Some(_) => (Verdict::NotSubscribed, format!("the session has not subscribed to {}", all())),
+        };
+    };
+    let sent = scope.sent();
+    if seq <= scope.began() {
+        return if scope.has_resumed() {
+            (
+                Verdict::Delivered,
+                format!("the client came with a cursor at {}: it has it", scope.began().number()),
+            )
+        } else {
+            (Verdict::NotConnected, format!("the session began later, at {}", scope.began().number()))
+        };
+    }
+    let mine = found.iter().filter(|found| topics.contains(&found.topic));
+    let since = mine.map(|found| scope.late(&found.topic).unwrap_or(Seq::ZERO)).min().unwrap_or(Seq::ZERO);
+    if seq <= since {
+        let since = since.number();
+        return (
+            Verdict::NotSubscribed,
+            format!("the session subscribed to {} later, at {since}", seen.topic),
+        );
+    }
+    if scope.types.as_ref().is_some_and(|types| !types.wants(&seen.event)) {
+        return (Verdict::Filtered, "its type is none of the session's types".to_owned());
+    }
+    let hidden = match app.redaction.hidden(&grant, &seen.topic) {
+        hidden if hidden.is_empty() => String::new(),
+        hidden => format!(", without {}", hidden.join(", ")),
+    };
+    let replaced_by = seen.replaced_by.map(Seq::number);
+    if seq <= sent {
+        let sent = sent.number();
+        let detail = match replaced_by.filter(|later| *later <= sent) {
+            Some(later) => {
+                format!("it was sent, or only {later} of the same key where one batch had both{hidden}")
+            }
+            None if seen.is_expired => format!("it was sent, unless its ttl_ms was over by then{hidden}"),
+            None => format!("it was sent over {}{hidden}", standing.transport.as_str()),
+        };
+        return (Verdict::Delivered, detail);
+    }
+    if seen.is_expired {
+        return (Verdict::Expired, "its ttl_ms was over before it could be sent".to_owned());
+    }
+    if !standing.is_connected && standing.transport != Transport::Poll {
+        let detail = format!("the session has lost its connection, and gets it when it comes back{hidden}");
+        return (Verdict::NotConnected, detail);
+    }
+    if let Some(later) = replaced_by {
+        return (
+            Verdict::Conflated,
+            format!("{later}, of the same topic, type and key, comes in its place{hidden}"),
+        );
+    }
+    let behind = tail.number().saturating_sub(sent.number());
+    let detail = if standing.is_connected {
+        format!("the session was sent what lies up to {}, {behind} behind the log{hidden}", sent.number())
+    } else {
+        format!("the answer to the next poll has it{hidden}")
+    };
+    (Verdict::Pending, detail)
+}
+
+/// Names, as many as fit into a sentence.
+fn list<'a, T: ToString + 'a>(names: impl Iterator<Item = &'a T>) -> String {
+    const NAMED_MAX: usize = 8;
+    let mut names: Vec<String> = names.map(ToString::to_string).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    names.truncate(NAMED_MAX);
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    names.join(", ")
+}
+
+fn granted(grant: &Grant) -> String {
+    let patterns: &[TopicPattern] = &grant.subscribe;
+    if patterns.is_empty() {
+        return "lists no topics to subscribe to".to_owned();
+    }
+    format!("lists {}", list(patterns.iter()))
+}
