@@ -19,6 +19,7 @@ use crate::origin::OriginPolicy;
 use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
+use crate::server::Open;
 use crate::sessions::{Caps, Sessions};
 use crate::store;
 
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub limiters: Limiters,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
+    /// Every open connection.
+    pub open: Open,
     draining: watch::Sender<bool>,
     /// The evictions that the metrics have counted already.
     evictions_counted: Mutex<Evictions>,
@@ -88,6 +91,7 @@ impl App {
             redaction: Redaction::new(&config.redact),
             limiters: Limiters::new(limits),
             deployment: config.deployment.as_str().into(),
+            open: Open::default(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),
             config,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
-use transport::{ByeReason, Host, Outcome, Sent, Transport};
+use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 
 use crate::commands::{self, Sender};
 use crate::metrics::Metrics;
 use crate::pacing;
-use crate::sessions::Registration;
+use crate::sessions::{Key, Registration};
 
 /// A client of this gateway, as long as its connection lives.
 pub(crate) struct Client {
@@ -34,6 +34,15 @@ impl Client {
 }
 
 impl Host for Client {
+    fn identity(&self) -> Identity<'_> {
+        let Key { user, id } = self.registration.key();
+        Identity { session: id, user, deployment: self.sender.deployment() }
+    }
+
+    fn expires_at(&self) -> String {
+        self.registration.scope.expires_at()
+    }
+
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
         Box::pin(async move { self.sender.run(&text).await })
     }

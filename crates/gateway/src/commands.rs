@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use transport::{Change, CloseCode, Expiry, Outcome};
+use transport::{Change, CloseCode, Outcome};
 
 use crate::app::App;
 use crate::audit::{self, Deed};
@@ -128,6 +128,12 @@ impl Sender {
     ) -> Self {
         let user = scope.grant.lock().user.as_str().into();
         Self { app: Arc::clone(app), user, scope, address, session, is_websocket, refusals: Mutex::new(0) }
+    }
+
+    /// What `hello` says of the deployment.
+    #[must_use]
+    pub(crate) fn deployment(&self) -> &str {
+        &self.app.deployment
     }
 
     /// Runs one command.
@@ -296,12 +302,11 @@ impl Sender {
 
 /// When a grant ends, on the session's clock.
 #[must_use]
-pub(crate) fn expiry_of(grant: &Grant) -> Option<Expiry> {
-    let (ends_at, expires_at) = (grant.ends_at()?, grant.expires_at?);
-    let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
+pub(crate) fn expiry_of(grant: &Grant) -> Option<Instant> {
+    let left = grant.ends_at()?.duration_since(SystemTime::now()).unwrap_or_default();
     // Tokens that outlive a century need no timer.
     let left = left.min(Duration::from_secs(100 * 365 * 24 * 3600));
-    Some(Expiry { at: Instant::now() + left, text: time::rfc3339(expires_at).into() })
+    Some(Instant::now() + left)
 }
 
 impl JoiningBody {

@@ -13,10 +13,8 @@ use events::ResetReason as Reset;
 use events::{Cursor, Limit, Located, Reader, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use transport::{
-    After, Change, CloseCode, Closed, Ended, ExtraHeaders, Handle, Identity, Line, Request, Session, Terms,
-    Transport,
+    After, Change, CloseCode, Ended, ExtraHeaders, Handle, Line, Request, Session, Terms, Transport,
 };
 
 use crate::app::App;
@@ -246,7 +244,7 @@ async fn wait_for(app: &App, cursor: Cursor, tail: Cursor) -> Result<Start, Prob
 }
 
 /// Begins what was planned for a connection, on its bare socket. `None`: the connection ended before a session.
-pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, plan: Plan) -> Option<Running> {
+pub(crate) async fn begin(app: &Arc<App>, socket: TcpStream, received: Bytes, plan: Plan) -> Option<Running> {
     let admitted = match plan {
         Plan::Session(admitted) => *admitted,
         Plan::WebSocket { accept, then } => {
@@ -264,7 +262,7 @@ pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, pla
                     return None;
                 }
                 Err(Waiting::ForAuth(asked)) => {
-                    let admitted = authenticate(&app, &mut early, asked).await?;
+                    let admitted = authenticate(app, &mut early, asked).await?;
                     return begin_websocket(app, early, admitted).await;
                 }
             }
@@ -274,7 +272,7 @@ pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, pla
     let headers = asked.headers.clone();
     let line = match asked.transport {
         Transport::Poll => Line::Poll {
-            wait: asked.request.wait,
+            wait_ms: asked.request.wait.as_millis() as u32,
             hello: asked.request.after == After::Latest,
             keep_alive: asked.keep_alive && !app.is_draining(),
             headers,
@@ -287,7 +285,7 @@ pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, pla
     Some(Running::new(app, socket, line, admitted))
 }
 
-async fn begin_websocket(app: Arc<App>, early: Early, admitted: Admitted) -> Option<Running> {
+async fn begin_websocket(app: &Arc<App>, early: Early, admitted: Admitted) -> Option<Running> {
     let (socket, decoder) = early.into_session().await?;
     Some(Running::new(app, socket, Line::Ws(decoder), admitted))
 }
@@ -334,12 +332,10 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
 pub(crate) struct Running {
     /// Until it ends.
     session: Option<Session<TcpStream>>,
-    app: Arc<App>,
-    started: Instant,
 }
 
 impl Running {
-    fn new(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
+    fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
         let Admitted { asked, grant, mut registration, start } = admitted;
         let transport = asked.transport;
         let request = asked.request;
@@ -362,11 +358,6 @@ impl Running {
         reader.look_through(app.lens(&grant));
         let before = registration.before.take();
         registration.scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
-        let identity = Arc::new(Identity {
-            session: registration.id().into(),
-            user: grant.user.as_str().into(),
-            deployment: Arc::clone(&app.deployment),
-        });
         let handle: Handle = registration.handle.clone();
         if app.is_draining() {
             // The drain may have begun after this client was let in and before it could be told.
@@ -390,7 +381,7 @@ impl Running {
         }
         let is_websocket = transport == Transport::Ws;
         let sender = Sender::new(
-            &app,
+            app,
             Arc::clone(&registration.scope),
             asked.address,
             Some(registration.key().clone()),
@@ -398,25 +389,25 @@ impl Running {
         );
         let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
         metrics.connection_opened(transport);
-        let session = Session::new(socket, line, reader, identity, client, handle, terms);
+        let session = Session::new(socket, line, reader, client, handle, terms);
         let session = session.space_ephemeral(app.ephemeral_spacing());
-        Self { session: Some(session), app, started: Instant::now() }
+        Self { session: Some(session) }
     }
 
     /// Ready once, when the session has ended; gives the socket back if HTTP can go on with it.
-    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, Bytes)>> {
+    pub(crate) fn poll_end(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, Bytes)>> {
         let Some(session) = &mut self.session else { return Poll::Pending };
-        let Closed { ended, reuse } = ready!(Pin::new(&mut *session).poll(cx));
-        let transport = session.transport();
+        let ended = ready!(Pin::new(&mut *session).poll(cx));
+        let (transport, started) = (session.transport(), session.started());
         // Its place in the table is free before the connection goes on.
-        self.session = None;
-        let metrics = &self.app.metrics;
+        let reuse = self.session.take().and_then(|session| session.reuse(ended));
+        let metrics = &app.metrics;
         if transport != Transport::Poll {
             metrics.session_closed(transport, ended.into());
         }
         metrics.connection_closed(transport);
         if transport == Transport::Poll && ended != Ended::Client {
-            metrics.request(Route::Poll, 200, self.started.elapsed().as_secs_f64());
+            metrics.request(Route::Poll, 200, started.elapsed().as_secs_f64());
         }
         Poll::Ready(reuse.map(|(socket, received)| (socket, received.into())))
     }

@@ -7,6 +7,7 @@ use events::{Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
 
 use crate::auth::Grant;
+use crate::time;
 
 /// What a connection may see and sees. The grant is locked before the topics, and those before the rest.
 #[derive(Debug)]
@@ -40,6 +41,12 @@ impl Scope {
             sent: AtomicU64::new(0),
             late: Mutex::default(),
         }
+    }
+
+    /// When the grant ends, as the client reads it; empty if it does not.
+    #[must_use]
+    pub(crate) fn expires_at(&self) -> String {
+        self.grant.lock().expires_at.map(time::rfc3339).unwrap_or_default()
     }
 
     /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.

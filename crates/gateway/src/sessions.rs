@@ -170,12 +170,6 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// The session's id.
-    #[must_use]
-    pub(crate) fn id(&self) -> &str {
-        &self.key.id
-    }
-
     /// The session.
     #[must_use]
     pub(crate) fn key(&self) -> &Key {

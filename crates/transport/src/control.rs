@@ -13,23 +13,14 @@ use tokio::time::Instant;
 use crate::close::{Bye, ByeReason, CloseCode};
 
 /// Who a session belongs to, as `hello` says it.
-#[derive(Clone, Debug)]
-pub struct Identity {
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
     /// Names the session.
-    pub session: Box<str>,
+    pub session: &'a str,
     /// Whose it is.
-    pub user: Box<str>,
+    pub user: &'a str,
     /// This gateway release or process group.
-    pub deployment: Arc<str>,
-}
-
-/// When a token ends.
-#[derive(Clone, Debug)]
-pub struct Expiry {
-    /// On the session's clock.
-    pub at: Instant,
-    /// As RFC 3339 text.
-    pub text: Box<str>,
+    pub deployment: &'a str,
 }
 
 /// Something about a session that changes while it runs.
@@ -41,8 +32,8 @@ pub enum Change {
     Unsubscribe(Vec<Topic>),
     /// Events look different from now on.
     Lens(Option<Arc<dyn Lens>>),
-    /// The token was refreshed.
-    Expiry(Option<Expiry>),
+    /// The token was refreshed, and the new one ends then.
+    Expiry(Option<Instant>),
     /// End with a `bye`.
     Bye(Bye),
     /// End a WebSocket with this code alone; other streams just end.
@@ -75,6 +66,12 @@ pub struct Sent {
 
 /// What a session needs from the application around it. Called per batch, never per event.
 pub trait Host: Send + Sync + 'static {
+    /// Who it is.
+    fn identity(&self) -> Identity<'_>;
+
+    /// When the token of a session that expires does, as RFC 3339 text.
+    fn expires_at(&self) -> String;
+
     /// Runs one command that came over the session's own WebSocket.
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome>;
 
