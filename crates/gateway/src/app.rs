@@ -177,6 +177,7 @@ impl App {
                 self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
             }
             self.presence.sweep();
+            self.auth.sweep();
             watch.look(&*self.store, &self.log, &self.metrics);
         }
     }

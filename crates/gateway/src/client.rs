@@ -9,7 +9,8 @@ use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 use crate::commands::{self, Sender};
 use crate::metrics::Metrics;
 use crate::pacing;
-use crate::sessions::{Key, Registration};
+use crate::scope::Scope;
+use crate::sessions::Registration;
 
 /// A client of this gateway, as long as its connection lives.
 pub(crate) struct Client {
@@ -35,8 +36,8 @@ impl Client {
 
 impl Host for Client {
     fn identity(&self) -> Identity<'_> {
-        let Key { user, id } = self.registration.key();
-        Identity { session: id, user, deployment: self.sender.deployment() }
+        let Scope { user, id, .. } = &*self.registration.scope;
+        Identity { session: id.as_deref().unwrap_or_default(), user, deployment: self.sender.deployment() }
     }
 
     fn expires_at(&self) -> String {

@@ -1,7 +1,6 @@
 //! Commands and replies, the same on a WebSocket and on `POST /v1/send`.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +21,7 @@ use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
 use crate::scope::Scope;
-use crate::sessions::{Key, NoMember};
+use crate::sessions::NoMember;
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -31,12 +30,8 @@ const REFUSALS_MAX: u32 = 30;
 /// Whoever sends commands: the client of a WebSocket, or of a request to `POST /v1/send`.
 pub(crate) struct Sender {
     app: Arc<App>,
-    user: Arc<str>,
-    /// What the commands may do, and the topics that they change.
+    /// What the commands may do, and the session and the topics that they change.
     scope: Arc<Scope>,
-    address: IpAddr,
-    /// The session that the commands are for; `None`: the request names none.
-    session: Option<Key>,
     /// Whether the session's topics can be changed while it runs.
     is_websocket: bool,
     /// Commands refused by the rate limit since the last that was not.
@@ -119,15 +114,8 @@ enum Done {
 impl Sender {
     /// A sender with the scope of a WebSocket, or of a request to `POST /v1/send`.
     #[must_use]
-    pub(crate) fn new(
-        app: &Arc<App>,
-        scope: Arc<Scope>,
-        address: IpAddr,
-        session: Option<Key>,
-        is_websocket: bool,
-    ) -> Self {
-        let user = scope.grant.lock().user.as_str().into();
-        Self { app: Arc::clone(app), user, scope, address, session, is_websocket, refusals: Mutex::new(0) }
+    pub(crate) fn new(app: &Arc<App>, scope: Arc<Scope>, is_websocket: bool) -> Self {
+        Self { app: Arc::clone(app), scope, is_websocket, refusals: Mutex::new(0) }
     }
 
     /// What `hello` says of the deployment.
@@ -154,7 +142,7 @@ impl Sender {
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
     fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
-        let Err(problem) = self.app.take(what, &self.user, self.address) else {
+        let Err(problem) = self.app.take(what, &self.scope.user, self.scope.address) else {
             *self.refusals.lock() = 0;
             return Ok(());
         };
@@ -162,7 +150,7 @@ impl Sender {
         *refusals += 1;
         let mut changes = Vec::new();
         if *refusals > REFUSALS_MAX {
-            audit::record(Deed::Abuse, &self.user, self.address, what.too_many());
+            audit::record(Deed::Abuse, &self.scope.user, self.scope.address, what.too_many());
             changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }
         Err(Outcome { reply: reply(id, Err(problem)), changes })
@@ -189,16 +177,16 @@ impl Sender {
     async fn refresh(&self, token: &str) -> Result<Done, Problem> {
         let verified = self.app.auth.verify(token).await;
         let grant = verified.inspect_err(|refusal| self.app.metrics.auth_failed((*refusal).into()))?;
-        if *grant.user != *self.user {
+        if grant.user != self.scope.user {
             self.app.metrics.auth_failed(AuthFailure::Subject);
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
         *self.scope.grant.lock() = Arc::clone(&grant);
-        if let Some(session) = &self.session {
+        if let Some(session) = &self.scope.session() {
             self.app.sessions.renew(session, &grant, self.app.lens(&grant).as_ref());
         }
         let expires_at = grant.expires_at.map(time::rfc3339);
-        Ok(Done::Auth { user: self.user.as_ref().into(), expires_at })
+        Ok(Done::Auth { user: self.scope.user.to_string(), expires_at })
     }
 
     fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
@@ -245,7 +233,7 @@ impl Sender {
         let mut topics = self.scope.topics.lock();
         topics.retain(|topic| !unwanted.contains(topic));
         changes.push(Change::Unsubscribe(unwanted.clone()));
-        if let Some(session) = &self.session {
+        if let Some(session) = &self.scope.session() {
             self.app.presence.retain(session, |topic| !unwanted.contains(topic));
         }
         Ok(Done::Topics { topics: topics.clone() })
@@ -262,9 +250,9 @@ impl Sender {
     }
 
     fn join(&self, topic: &Topic, status: Status, info: Data) -> Result<(), Problem> {
-        let session = self.session.as_ref().ok_or_else(|| Problem::bad_request("session: is needed"))?;
+        let session = self.scope.session().ok_or_else(|| Problem::bad_request("session: is needed"))?;
         let topics_max = self.app.config.limits.topics_per_session_max;
-        let set = self.app.sessions.set_presence(session, topic, status, info, topics_max);
+        let set = self.app.sessions.set_presence(&session, topic, status, info, topics_max);
         set.map_err(|why| match why {
             NoMember::Gone => Problem::new(Code::NotFound, "session: this user has no such session here"),
             NoMember::Full => {
@@ -273,14 +261,14 @@ impl Sender {
         })?;
         // A grant that was renewed since it was looked at dropped what there was then.
         if !self.scope.grant.lock().may_subscribe(topic) {
-            self.app.presence.retain(session, |other| other != topic);
+            self.app.presence.retain(&session, |other| other != topic);
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
         Ok(())
     }
 
     fn forbidden(&self, detail: &str) -> Problem {
-        audit::record(Deed::TopicRefused, &self.user, self.address, detail);
+        audit::record(Deed::TopicRefused, &self.scope.user, self.scope.address, detail);
         Problem::new(Code::Forbidden, detail)
     }
 
@@ -292,7 +280,7 @@ impl Sender {
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher = Publisher::Grant(Arc::clone(&self.scope.grant.lock()), self.address);
+        let publisher = Publisher::Grant(Arc::clone(&self.scope.grant.lock()), self.scope.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
@@ -354,7 +342,7 @@ pub(crate) fn not_a_command() -> Vec<u8> {
 #[must_use]
 pub(crate) fn early_reply(text: &str, result: Result<&Grant, Problem>) -> Vec<u8> {
     let done = result.map(|grant| Done::Auth {
-        user: grant.user.clone(),
+        user: grant.user.to_string(),
         expires_at: grant.expires_at.map(time::rfc3339),
     });
     reply(id_of(text).as_deref(), done)

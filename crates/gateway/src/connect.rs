@@ -26,7 +26,7 @@ use crate::early::Early;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
 use crate::scope::Scope;
-use crate::sessions::{Full, Registration, Who};
+use crate::sessions::{Full, Registered, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -57,7 +57,7 @@ pub(crate) struct Asked {
 pub(crate) struct Admitted {
     asked: Asked,
     grant: Arc<Grant>,
-    registration: Registration,
+    registered: Registered,
     start: Start,
 }
 
@@ -135,12 +135,12 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
             audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
         }
     })?;
-    let registration =
-        register(app, &asked, Scope::new(Arc::clone(&grant), topics, asked.request.types.clone()))?;
+    let scope = Scope::new(Arc::clone(&grant), topics, asked.request.types.clone(), asked.address);
+    let registered = register(app, &asked, scope)?;
     // A session that is continued may come with a smaller grant.
-    app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
+    app.presence.retain(&registered.key, |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
-    Ok(Admitted { asked, grant, registration, start })
+    Ok(Admitted { asked, grant, registered, start })
 }
 
 fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
@@ -171,15 +171,15 @@ fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<T
     Ok(topics)
 }
 
-fn register(app: &App, asked: &Asked, scope: Scope) -> Result<Registration, Problem> {
-    let user = scope.grant.lock().user.clone();
+fn register(app: &App, asked: &Asked, scope: Scope) -> Result<Registered, Problem> {
+    let user = Arc::clone(&scope.user);
     let who = match asked.request.session.as_deref() {
         Some(id) => Who::Session(id),
         // Without a hello it is never told an id, so it cannot come back with one.
         None if asked.transport == Transport::Poll && asked.request.after != After::Latest => Who::Unnamed,
         None => Who::New,
     };
-    let registered = app.sessions.register(scope, who, asked.address, asked.transport, app.caps());
+    let registered = app.sessions.register(scope, who, asked.transport, app.caps());
     registered.map_err(|full| {
         let (kind, detail) = match full {
             Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
@@ -336,7 +336,9 @@ pub(crate) struct Running {
 
 impl Running {
     fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
-        let Admitted { asked, grant, mut registration, start } = admitted;
+        let Admitted { asked, grant, registered, start } = admitted;
+        let Registered { registration, is_new, switched_from, before, .. } = registered;
+        let scope = Arc::clone(&registration.scope);
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
@@ -353,12 +355,11 @@ impl Running {
             },
             write_timeout: streams.write_timeout,
         };
-        let topics = registration.scope.topics.lock().clone();
+        let topics = scope.topics.lock().clone();
         let mut reader = Reader::new(&app.log, &topics, request.types, start);
         reader.look_through(app.lens(&grant));
-        let before = registration.before.take();
-        registration.scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
-        let handle: Handle = registration.handle.clone();
+        scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
+        let handle: Handle = scope.handle.clone();
         if app.is_draining() {
             // The drain may have begun after this client was let in and before it could be told.
             handle.change(Change::Bye(transport::Bye {
@@ -367,7 +368,6 @@ impl Running {
             }));
         }
         let metrics = Arc::clone(&app.metrics);
-        let switched_from = registration.switched_from;
         if let Some(from) = switched_from {
             metrics.switched(from, transport);
         }
@@ -376,17 +376,11 @@ impl Running {
         }
         // A poller's session outlives its polls: it begins with the first and ends when no other comes.
         let is_stream = transport != Transport::Poll;
-        if is_stream || registration.is_new || switched_from.is_some() {
+        if is_stream || is_new || switched_from.is_some() {
             metrics.session_opened(transport);
         }
         let is_websocket = transport == Transport::Ws;
-        let sender = Sender::new(
-            app,
-            Arc::clone(&registration.scope),
-            asked.address,
-            Some(registration.key().clone()),
-            is_websocket,
-        );
+        let sender = Sender::new(app, scope, is_websocket);
         let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
         metrics.connection_opened(transport);
         let session = Session::new(socket, line, reader, client, handle, terms);

@@ -1,17 +1,29 @@
-//! What a connection may see, what it sees, and how far it has been sent that.
+//! Whose a connection is, what it may see, what it sees, and how far it has been sent that.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use events::{Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
+use transport::Handle;
 
 use crate::auth::Grant;
+use crate::sessions::Key;
 use crate::time;
 
-/// What a connection may see and sees. The grant is locked before the topics, and those before the rest.
+/// What is known of a connection, or of a request with commands: to the table, to its session and to its commands. The
+/// grant is locked before the topics, and those before the rest.
 #[derive(Debug)]
 pub(crate) struct Scope {
+    /// Whose it is.
+    pub user: Arc<str>,
+    /// The id of its session; `None`: it has none.
+    pub id: Option<Arc<str>>,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// By which its session is reached.
+    pub handle: Handle,
     /// What the client's commands may do.
     pub grant: Mutex<Arc<Grant>>,
     /// What it is subscribed to.
@@ -29,10 +41,19 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// A grant, topics that it allows, and the types that are wanted of them.
+    /// Of no session: a grant, topics that it allows, and the types that are wanted of them.
     #[must_use]
-    pub(crate) fn new(grant: Arc<Grant>, topics: Vec<Topic>, types: Option<TypeFilter>) -> Self {
+    pub(crate) fn new(
+        grant: Arc<Grant>,
+        topics: Vec<Topic>,
+        types: Option<TypeFilter>,
+        address: IpAddr,
+    ) -> Self {
         Self {
+            user: Arc::clone(&grant.user),
+            id: None,
+            address,
+            handle: Handle::default(),
             grant: Mutex::new(grant),
             topics: Mutex::new(topics),
             types,
@@ -41,6 +62,12 @@ impl Scope {
             sent: AtomicU64::new(0),
             late: Mutex::default(),
         }
+    }
+
+    /// Its session.
+    #[must_use]
+    pub(crate) fn session(&self) -> Option<Key> {
+        Some(Key { user: Arc::clone(&self.user), id: Arc::clone(self.id.as_ref()?) })
     }
 
     /// When the grant ends, as the client reads it; empty if it does not.

@@ -17,7 +17,7 @@ use super::keep::{Answers, Keep, Kept, KeptMember, Loaded};
 use super::{Presence, Status, TellOnly};
 use crate::auth::Grant;
 use crate::scope::Scope;
-use crate::sessions::{Caps, Registration, Sessions, Who};
+use crate::sessions::{Caps, Registered, Sessions, Who};
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -31,7 +31,7 @@ struct World {
 
 /// A session and what its client knows.
 struct Guest {
-    registration: Option<Registration>,
+    registered: Option<Registered>,
     topic: Topic,
     reader: Reader,
     /// Who is there, by what was told.
@@ -92,11 +92,11 @@ impl World {
     fn guest(&self, user: usize, room: &str) -> Guest {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
-        let scope = Scope::new(grant, Vec::new(), None);
-        let registered = self.sessions.register(scope, Who::New, address, Transport::Ws, CAPS).unwrap();
+        let scope = Scope::new(grant, Vec::new(), None, address);
+        let registered = self.sessions.register(scope, Who::New, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
         Guest {
-            registration: Some(registered),
+            registered: Some(registered),
             reader: Reader::new(&self.log, std::slice::from_ref(&topic), None, Start::Latest),
             topic,
             known: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl World {
     }
 
     fn set(&self, guest: &Guest, status: Status) {
-        let key = guest.registration.as_ref().unwrap().key();
+        let key = &guest.registered.as_ref().unwrap().key;
         self.sessions.set_presence(key, &guest.topic, status, Data::null(), 64).unwrap();
     }
 
@@ -217,7 +217,7 @@ async fn a_room_of_5000() {
 
     // All but the last hundred vanish. Before the grace is over nobody has left.
     let before = guests[GUESTS - 1].count;
-    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registration.take()));
+    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registered.take()));
     tokio::time::sleep(Duration::from_secs(9)).await;
     world.sessions.sweep();
     world.settle().await;
@@ -232,7 +232,7 @@ async fn a_room_of_5000() {
     assert_eq!(guests[GUESTS - 1].known.len(), 67);
 
     // In the end nothing is left behind.
-    guests.iter_mut().for_each(|guest| drop(guest.registration.take()));
+    guests.iter_mut().for_each(|guest| drop(guest.registered.take()));
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.sessions.sweep();
     world.settle().await;
@@ -268,7 +268,7 @@ async fn a_thousand_rooms_of_5() {
         assert_eq!(guest.count, 5);
     }
     for guest in guests.iter_mut().skip(4 * ROOMS) {
-        drop(guest.registration.take());
+        drop(guest.registered.take());
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.sessions.sweep();
@@ -323,7 +323,7 @@ async fn a_storm_takes_few_commits_and_nothing_is_told_that_is_not_kept() {
         let commits = slow.commits.load(Ordering::Relaxed);
         assert!(commits < 60, "{commits} commits for {GUESTS} joins");
 
-        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registration.take()));
+        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registered.take()));
         tokio::time::sleep(Duration::from_secs(10)).await;
         world.sessions.sweep();
         tokio::time::sleep(Duration::from_secs(20)).await;
