@@ -20,6 +20,7 @@ fn main() {
             log_name: "figures".to_owned(),
             wait_replicas: 0,
             events_max: 100_000,
+            alone_when_down: false,
         };
         let open = async || {
             let log = Log::new(&Options::default());

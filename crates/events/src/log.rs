@@ -238,6 +238,17 @@ impl Log {
         found
     }
 
+    /// Bytes of what the topics retain above `after`: what somebody who was away is going to read.
+    #[must_use]
+    pub fn bytes_after(&self, topics: &[Topic], after: Seq) -> usize {
+        let found: Vec<_> = {
+            let writer = self.writer.lock();
+            topics.iter().filter_map(|topic| writer.directory.find(topic).map(Arc::clone)).collect()
+        };
+        let behind = found.iter().filter(|topic| topic.reaches_past(after));
+        behind.map(|topic| topic.read(|ring| ring.bytes_after(after))).sum()
+    }
+
     /// Microseconds on the log's own clock, which never goes back.
     #[must_use]
     pub fn now_us(&self) -> u64 {

@@ -67,12 +67,10 @@ impl Epoch {
     pub const fn number(self) -> u64 {
         self.0
     }
-}
 
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Its text, at the end of `text`.
+    fn digits(self, text: &mut [u8; Self::TEXT_BYTES_MAX]) -> &[u8] {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        let mut text = [0; Self::TEXT_BYTES_MAX];
         let mut rest = self.0;
         let mut start = text.len();
         loop {
@@ -83,7 +81,14 @@ impl fmt::Display for Epoch {
                 break;
             }
         }
-        f.write_str(str::from_utf8(&text[start..]).unwrap_or_default())
+        &text[start..]
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; Self::TEXT_BYTES_MAX];
+        f.write_str(str::from_utf8(self.digits(&mut text)).unwrap_or_default())
     }
 }
 
@@ -117,6 +122,14 @@ pub struct Cursor {
 impl Cursor {
     /// The longest text of a cursor, in bytes.
     pub const TEXT_BYTES_MAX: usize = Epoch::TEXT_BYTES_MAX + 1 + 16;
+
+    /// Appends the text that [`Display`](fmt::Display) prints. It stands in every batch twice, and a formatter costs more
+    /// than the digits.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.epoch.digits(&mut [0; Epoch::TEXT_BYTES_MAX]));
+        out.push(b'.');
+        out.extend_from_slice(itoa::Buffer::new().format(self.seq.0).as_bytes());
+    }
 }
 
 impl fmt::Display for Cursor {
@@ -165,6 +178,9 @@ mod tests {
             let cursor = Cursor { epoch: Epoch::new(epoch), seq: Seq(seq) };
             let text = cursor.to_string();
             prop_assert!(text.len() <= Cursor::TEXT_BYTES_MAX);
+            let mut written = Vec::new();
+            cursor.write(&mut written);
+            prop_assert_eq!(&*written, text.as_bytes());
             prop_assert_eq!(text.parse(), Ok(cursor));
         }
 

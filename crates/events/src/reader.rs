@@ -1,5 +1,6 @@
 //! One cursor over many topics. Replay and live delivery are the same read.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -245,7 +246,7 @@ impl Reader {
     pub fn check(&mut self) -> Result<(), Reset> {
         self.check_history()?;
         let nothing = Seq::ZERO;
-        self.collect(nothing, 0, 0, &mut Vec::new()).map(|_| ())
+        self.collect(nothing, 0, &mut Vec::new()).map(|_| ())
     }
 
     /// Appends to `out` what comes next and moves the cursor over it: the events with a seq in order, then the
@@ -260,8 +261,7 @@ impl Reader {
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
         let ephemeral_tail = self.log.ephemeral_tail();
         let tail = self.check_history()?;
-        let now_us = self.log.now_us();
-        let full = match self.collect(tail, now_us, limit.events, out) {
+        let full = match self.collect(tail, limit.events, out) {
             Ok(full) => full,
             Err(reset) => {
                 out.truncate(start);
@@ -278,7 +278,7 @@ impl Reader {
         let last = out[start..].last().and_then(|event| event.seq());
         let end = last.filter(|_| cut).unwrap_or(tail);
         if end == tail && !self.holds_ephemeral {
-            self.collect_ephemeral(ephemeral_tail, now_us, out);
+            self.collect_ephemeral(ephemeral_tail, out);
         }
         conflate(out, start);
         if let Some(lens) = self.sight.as_ref().and_then(|sight| sight.lens.as_ref()) {
@@ -310,16 +310,10 @@ impl Reader {
     }
 
     /// Appends up to `events_max` events of each topic in (cursor, `tail`]. Says whether some topic had more.
-    fn collect(
-        &mut self,
-        tail: Seq,
-        now_us: u64,
-        events_max: usize,
-        out: &mut Vec<Event>,
-    ) -> Result<bool, Reset> {
+    fn collect(&mut self, tail: Seq, events_max: usize, out: &mut Vec<Event>) -> Result<bool, Reset> {
         let cursor = self.cursor.seq;
         let since = self.log.since();
-        let types = self.sight.as_ref().and_then(|sight| sight.types.as_ref());
+        let wants = Wants::new(&self.log, self.sight.as_deref());
         let aside = self.aside;
         let mut lost = Vec::new();
         let mut full = false;
@@ -334,16 +328,12 @@ impl Reader {
                     view.excused = floor;
                     lost.push(view.topic.name().clone());
                 }
-                let wanted = |event: &&Event| {
-                    types.is_none_or(|types| types.wants(event))
-                        && !(event.can_expire() && event.is_expired(now_us))
-                };
-                let mut events = ring.range(cursor, tail).filter(wanted);
+                let mut events = ring.range(cursor, tail).filter(|event| wants.event(event));
                 out.extend(events.by_ref().take(events_max).cloned());
                 full |= events.next().is_some();
                 if aside {
                     // Either line gives its first, so the first of both are here.
-                    let mut events = ring.aside(cursor, tail).filter(wanted);
+                    let mut events = ring.aside(cursor, tail).filter(|event| wants.event(event));
                     out.extend(events.by_ref().take(events_max).cloned());
                     full |= events.next().is_some();
                 }
@@ -356,20 +346,36 @@ impl Reader {
         }
     }
 
-    fn collect_ephemeral(&mut self, ephemeral_tail: u64, now_us: u64, out: &mut Vec<Event>) {
+    fn collect_ephemeral(&mut self, ephemeral_tail: u64, out: &mut Vec<Event>) {
         let start = out.len();
-        let types = self.sight.as_ref().and_then(|sight| sight.types.as_ref());
+        let wants = Wants::new(&self.log, self.sight.as_deref());
         for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
             view.topic.read(|ring| {
                 let events = ring.ephemeral(self.ephemeral, ephemeral_tail);
-                let wanted = |event: &&Event| {
-                    types.is_none_or(|types| types.wants(event)) && !event.is_expired(now_us)
-                };
-                out.extend(events.filter(wanted).cloned());
+                out.extend(events.filter(|event| wants.event(event)).cloned());
             });
         }
         order(out, start);
         self.ephemeral = ephemeral_tail;
+    }
+}
+
+/// What one read takes with it.
+struct Wants<'a> {
+    types: Option<&'a TypeFilter>,
+    log: &'a Log,
+    /// Read for the first event that can expire: most reads meet none.
+    now_us: OnceCell<u64>,
+}
+
+impl<'a> Wants<'a> {
+    fn new(log: &'a Log, sight: Option<&'a Sight>) -> Self {
+        Self { types: sight.and_then(|sight| sight.types.as_ref()), log, now_us: OnceCell::new() }
+    }
+
+    fn event(&self, event: &Event) -> bool {
+        let is_expired = || event.is_expired(*self.now_us.get_or_init(|| self.log.now_us()));
+        self.types.is_none_or(|types| types.wants(event)) && !(event.can_expire() && is_expired())
     }
 }
 

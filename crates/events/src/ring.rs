@@ -190,6 +190,12 @@ impl Ring {
         self.events.range(start..).take_while(move |event| event.seq() <= Some(up_to))
     }
 
+    /// Bytes of JSON above `after`, of either line.
+    pub(crate) fn bytes_after(&self, after: Seq) -> usize {
+        let events = self.range(after, Seq::MAX).chain(self.aside(after, Seq::MAX));
+        events.map(|event| event.json().len()).sum()
+    }
+
     /// The same of the events that are kept apart.
     pub(crate) fn aside(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
         self.aside.iter().flat_map(move |aside| aside.range(after, up_to))

@@ -4,14 +4,26 @@
 #[allow(dead_code, reason = "the suite serves other stores too")]
 mod suite;
 
+#[path = "redis/access.rs"]
+mod access;
 #[path = "redis/changes.rs"]
 mod changes;
 #[path = "redis/chaos.rs"]
 mod chaos;
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "redis/failover.rs"]
 mod failover;
+#[path = "redis/given.rs"]
+mod given;
+#[path = "redis/refusals.rs"]
+mod refusals;
+#[path = "redis/regressions.rs"]
+mod regressions;
 #[path = "redis/restarts.rs"]
 mod restarts;
+#[path = "redis/sentinel.rs"]
+mod sentinel;
 #[path = "redis/server.rs"]
 mod server;
 
@@ -30,6 +42,7 @@ fn redis_options(url: &str) -> RedisOptions {
         log_name: "log".to_owned(),
         wait_replicas: 0,
         events_max: 100_000,
+        alone_when_down: false,
     }
 }
 
@@ -96,15 +109,27 @@ async fn told_of_loss(node: &Subject, name: &str, cursor: Cursor) -> Reset {
     panic!("nobody was told of what {name} lost");
 }
 
+/// Waits until something holds.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not in time: {what}");
+}
+
 /// Publishes until it is taken.
 async fn publish_at_last(node: &Subject, draft: events::Draft) -> events::Appended {
-    for _ in 0..200 {
-        if let Ok(appended) = node.append_one(draft.clone()).await {
-            return appended;
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match node.append_one(draft.clone()).await {
+            Ok(appended) => return appended,
+            Err(rejection) => assert!(std::time::Instant::now() < until, "never taken: {rejection}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("never taken");
 }
 
 mod conformance {

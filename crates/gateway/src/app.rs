@@ -19,6 +19,7 @@ use crate::origin::OriginPolicy;
 use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
+use crate::replays::Replays;
 use crate::server::Open;
 use crate::sessions::{Caps, Sessions};
 use crate::store;
@@ -45,6 +46,8 @@ pub(crate) struct App {
     pub presence: Arc<Presence>,
     /// How fast each user may send commands and publish.
     pub limiters: Limiters,
+    /// How much history is on its way.
+    pub replays: Arc<Replays>,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
     /// Every open connection.
@@ -90,6 +93,7 @@ impl App {
             presence,
             redaction: Redaction::new(&config.redact),
             limiters: Limiters::new(limits),
+            replays: Replays::new(limits.replay_bytes),
             deployment: config.deployment.as_str().into(),
             open: Open::default(),
             draining: watch::Sender::new(false),
@@ -154,7 +158,7 @@ impl App {
     /// Sends everyone away, each in an own slot, and takes no new stream.
     pub(crate) fn drain(&self) {
         self.draining.send_replace(true);
-        let told = self.sessions.drain();
+        let told = self.sessions.drain(self.config.streams.reconnects_per_second);
         tracing::info!(connections = told, "draining");
     }
 

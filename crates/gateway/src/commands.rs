@@ -149,7 +149,7 @@ impl Sender {
         let mut refusals = self.refusals.lock();
         *refusals += 1;
         let mut changes = Vec::new();
-        if *refusals > REFUSALS_MAX {
+        if *refusals == REFUSALS_MAX + 1 {
             audit::record(Deed::Abuse, &self.scope.user, self.scope.address, what.too_many());
             changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }

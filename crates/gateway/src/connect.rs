@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use events::ResetReason as Reset;
-use events::{Cursor, Limit, Located, Reader, Start, Topic};
+use events::{Cursor, Limit, Located, Reader, Seq, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
 use transport::{
@@ -22,9 +22,10 @@ use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
 use crate::commands::{self, Sender};
-use crate::early::Early;
+use crate::early::{Early, NoText};
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
+use crate::replays::Replay;
 use crate::scope::Scope;
 use crate::sessions::{Full, Registered, Who};
 
@@ -59,6 +60,8 @@ pub(crate) struct Admitted {
     grant: Arc<Grant>,
     registered: Registered,
     start: Start,
+    /// Until the client has caught up.
+    replay: Option<Replay>,
 }
 
 /// What becomes of a connection that leaves HTTP.
@@ -135,12 +138,24 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
             audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
         }
     })?;
-    let scope = Scope::new(Arc::clone(&grant), topics, asked.request.types.clone(), asked.address);
+    let types = asked.request.types.clone();
+    let scope = Scope::new(Arc::clone(&grant), topics.clone(), types, asked.address);
     let registered = register(app, &asked, scope)?;
     // A session that is continued may come with a smaller grant.
     app.presence.retain(&registered.key, |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
-    Ok(Admitted { asked, grant, registered, start })
+    let replay = match start {
+        Start::Latest | Start::Broken(..) => None,
+        Start::Earliest => replay(app, &topics, Seq::ZERO).await?,
+        Start::After(cursor) => replay(app, &topics, cursor.seq).await?,
+    };
+    Ok(Admitted { asked, grant, registered, start, replay })
+}
+
+/// Waits for its turn to be sent what the log has above `after`.
+async fn replay(app: &App, topics: &[Topic], after: Seq) -> Result<Option<Replay>, Problem> {
+    let bytes = app.log.bytes_after(topics, after);
+    app.replays.admit(bytes).await.inspect_err(|_| app.metrics.rate_limited(RateLimit::ReplayBytes))
 }
 
 fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
@@ -295,11 +310,13 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
     let grant = loop {
         let text = match early.next_text().await {
             Ok(text) => text,
-            Err((code, reason)) => {
-                if code == CloseCode::UNAUTHENTICATED {
-                    app.metrics.auth_failed(Refusal::Missing.into());
-                }
-                early.refuse(code, reason).await;
+            Err(NoText::None) => {
+                app.metrics.auth_failed(Refusal::Missing.into());
+                early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
+                return None;
+            }
+            Err(NoText::Closed) => {
+                early.close().await;
                 return None;
             }
         };
@@ -336,7 +353,7 @@ pub(crate) struct Running {
 
 impl Running {
     fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
-        let Admitted { asked, grant, registered, start } = admitted;
+        let Admitted { asked, grant, registered, start, replay } = admitted;
         let Registered { registration, is_new, switched_from, before, .. } = registered;
         let scope = Arc::clone(&registration.scope);
         let transport = asked.transport;
@@ -355,8 +372,11 @@ impl Running {
             },
             write_timeout: streams.write_timeout,
         };
-        let topics = scope.topics.lock().clone();
+        let mut topics = scope.topics.lock();
         let mut reader = Reader::new(&app.log, &topics, request.types, start);
+        // The log's own names, so that a name is held once.
+        *topics = reader.topics().cloned().collect();
+        drop(topics);
         reader.look_through(app.lens(&grant));
         scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
         let handle: Handle = scope.handle.clone();
@@ -384,7 +404,10 @@ impl Running {
         let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
         metrics.connection_opened(transport);
         let session = Session::new(socket, line, reader, client, handle, terms);
-        let session = session.space_ephemeral(app.ephemeral_spacing());
+        let mut session = session.space_ephemeral(app.ephemeral_spacing());
+        if let Some(replay) = replay {
+            session = session.hold_until_caught_up(Box::new(replay));
+        }
         Self { session: Some(session) }
     }
 

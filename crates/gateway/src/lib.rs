@@ -39,6 +39,7 @@ mod presence;
 mod problem;
 mod publish;
 pub mod redact;
+mod replays;
 mod routes;
 mod scope;
 pub mod secret;

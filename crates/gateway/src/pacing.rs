@@ -1,12 +1,10 @@
 //! Who may come back when: waits with jitter, so that one restart is not one stampede.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use events::ResetReason;
 use ring::rand::{SecureRandom as _, SystemRandom};
-
-/// How many clients a second may come back after a drain.
-const RECONNECTS_PER_SECOND: u32 = 1000;
 
 /// A random part of `whole`.
 #[must_use]
@@ -31,8 +29,9 @@ pub(crate) fn refetch_after(reason: ResetReason) -> Duration {
 
 /// The slot of the client number `at` that is sent away by a drain: its place in the queue, and a little chance.
 #[must_use]
-pub(crate) fn drain_slot(at: u32) -> Duration {
-    Duration::from_secs(1) / RECONNECTS_PER_SECOND * at + part_of(Duration::from_millis(500))
+pub(crate) fn drain_slot(at: u32, per_second: NonZeroU32) -> Duration {
+    let queue = Duration::from_secs_f64(f64::from(at) / f64::from(per_second.get()));
+    queue + part_of(Duration::from_millis(500))
 }
 
 /// How long a client waits that may simply come back.
@@ -47,8 +46,9 @@ mod tests {
 
     #[test]
     fn slots_spread_over_the_queue() {
-        assert!(drain_slot(0) <= Duration::from_millis(500));
-        let late = drain_slot(10_000);
+        let thousand = NonZeroU32::new(1000).unwrap();
+        assert!(drain_slot(0, thousand) <= Duration::from_millis(500));
+        let late = drain_slot(10_000, thousand);
         assert!(late >= Duration::from_secs(10) && late <= Duration::from_millis(10_500));
     }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::{BodyExt as _, Collected};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
@@ -18,6 +19,7 @@ use transport::Served;
 use crate::app::App;
 use crate::connect;
 use crate::metrics::labels::RateLimit;
+use crate::problem::{Code, Problem};
 use crate::routes::{self, Door};
 
 /// How many connections the kernel may hold ready. A shorter queue costs a reconnect storm a second of lost SYNs.
@@ -168,14 +170,18 @@ impl Future for Stream {
 
 /// Answers a connection above the cap without reading from it.
 async fn turn_away(mut socket: TcpStream) {
-    const BODY: &str = r#"{"type":"urn:throughline:problem:unavailable","title":"Not available now","status":503,"detail":"this gateway has too many connections","code":"unavailable"}"#;
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
-         Retry-After: 5\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        BODY.len()
-    );
+    let problem = Problem::new(Code::Unavailable, "this gateway has too many connections");
+    let (head, body) = problem.response().into_parts();
+    let Ok(body) = body.collect().await.map(Collected::to_bytes);
+    let mut answer = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    answer
+        .extend_from_slice(format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()).as_bytes());
+    answer.extend_from_slice(&body);
     // Whoever does not take these few bytes at once does not get them.
-    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all((head + BODY).as_bytes())).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(&answer)).await;
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -284,12 +285,12 @@ impl Sessions {
         self.table.lock().all().filter(|entry| &*entry.id == id && entry.end(bye)).count()
     }
 
-    /// Ends every connection, each in its own slot. Returns how many.
-    pub(crate) fn drain(&self) -> usize {
+    /// Ends every connection, each in its own slot: so many may come back in a second. Returns how many there were.
+    pub(crate) fn drain(&self, reconnects_per_second: NonZeroU32) -> usize {
         let table = self.table.lock();
         let connections = table.all().flat_map(|entry| &entry.connections);
         let told = connections.zip(0..).map(|(connection, at)| {
-            let reconnect_after = pacing::drain_slot(at);
+            let reconnect_after = pacing::drain_slot(at, reconnects_per_second);
             connection.scope.handle.end(Bye { reason: ByeReason::Drain, reconnect_after });
         });
         told.count()

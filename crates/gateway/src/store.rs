@@ -12,15 +12,14 @@ use crate::presence::{Keep, OnDisk, TellOnly};
 /// The least that an event takes of the log's memory.
 const EVENT_BYTES_MIN: u64 = 256;
 
-/// Opens the store, and what keeps members beside it.
+/// The store, and what keeps members beside it.
+pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Keep>);
+
+/// Opens the store and the keep.
 ///
 /// # Errors
 /// When it cannot be had, as one line.
-pub(crate) fn open(
-    config: &StoreConfig,
-    log: &Arc<Log>,
-    limits: &Limits,
-) -> Result<(Arc<dyn Store>, Arc<dyn Keep>), ConfigError> {
+pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Result<Opened, ConfigError> {
     let store: Arc<dyn Store> = match config {
         StoreConfig::Memory => Memory::open(Arc::clone(log)),
         StoreConfig::Disk { data_dir, fsync } => {
@@ -61,9 +60,6 @@ fn open_disk(
 }
 
 fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<Arc<Redis>, ConfigError> {
-    if config.when_down == RedisDown::Local {
-        return Err(ConfigError::new("--redis-down local: this build only refuses"));
-    }
     let authorities = config.ca.as_ref().map(|path| {
         std::fs::read(path)
             .map_err(|error| ConfigError::new(format!("--redis-ca {}: {error}", path.display())))
@@ -74,6 +70,7 @@ fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<A
         log_name: config.log_name.clone(),
         wait_replicas: config.wait_replicas,
         events_max: limits.log_bytes / EVENT_BYTES_MIN,
+        alone_when_down: config.when_down == RedisDown::Local,
     };
     let opened = Redis::open(Arc::clone(log), &options);
     opened.map_err(|error| ConfigError::new(format!("--redis-url: {error}")))
@@ -99,6 +96,13 @@ impl Watch {
         metrics.store_counted(now.failures - self.said.failures, now.epochs - self.said.epochs);
         if now.epochs != self.said.epochs {
             tracing::info!(cursor = %log.tail_cursor(), "the log is in a new epoch");
+        }
+        if now.alone && !self.said.alone {
+            let error = now.error.as_deref().unwrap_or("not known");
+            tracing::warn!(
+                error,
+                "Redis cannot be reached: this gateway goes on alone, in an epoch of its own"
+            );
         }
         match (self.ready, ready) {
             (_, Err(why)) if self.ready != ready || now.error != self.said.error => {

@@ -7,9 +7,10 @@ mod support;
 mod server;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use server::Server;
+use server::{Path, Server};
 use support::{Answer, Gateway, Sse, Ws, eventually, get, post, token};
 
 const KEEPS_ALL: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
@@ -170,4 +171,108 @@ async fn nobody_begins_in_a_log_that_has_not_been_read() {
     eventually("ready", async || get(late.address, "/ready").await.status == 200).await;
     let all = get(late.address, &format!("/v1/poll?{query}&after=earliest&wait=0")).await.json();
     assert_eq!(data(&all), (1..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_from_a_faster_gateway_is_waited_for() {
+    let server = Server::start(&[]).await;
+    let path = Path::to(&server).await;
+    let (fast, slow) = (ready_gateway(&server.url()).await, ready_gateway(&path.url()).await);
+    let query = format!("topics=room:a&access_token={}", alice());
+    publish(fast.address, 1).await;
+    path.cut();
+    publish(fast.address, 2).await;
+    let cursor = get(fast.address, &format!("/v1/poll?{query}&after=earliest&wait=0")).await.json();
+    let cursor = cursor["cursor"].as_str().unwrap().to_owned();
+    let resume = format!("/v1/poll?{query}&after={cursor}&wait=0");
+    // Nobody knows whether it is one of a lost history: neither served nor reset.
+    let answer = get(slow.address, &resume).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.header("retry-after").is_some());
+    // In time it is served, and what came before it does not come again.
+    let resumed = async {
+        loop {
+            let answer = get(slow.address, &resume).await;
+            if answer.status == 200 {
+                return answer.json();
+            }
+        }
+    };
+    let mend = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        path.mend();
+    };
+    let batch = tokio::join!(resumed, mend).0;
+    assert_eq!((&batch["reset"], data(&batch)), (&Value::Null, vec![]));
+    publish(fast.address, 3).await;
+    let next = get(slow.address, &format!("/v1/poll?{query}&after={cursor}&wait=10")).await.json();
+    assert_eq!((&next["reset"], data(&next)), (&Value::Null, vec![3]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_not_had_an_event_yet_has_a_cursor() {
+    let server = Server::start(&[]).await;
+    let gateways = [ready_gateway(&server.url()).await, ready_gateway(&server.url()).await];
+    let query = format!("topics=room:a&access_token={}", alice());
+    let mut sse = Sse::open(gateways[0].address, &query).await;
+    let hello = sse.batch().await.unwrap();
+    let cursor = hello["cursor"].as_str().unwrap();
+    drop(sse);
+    publish(gateways[0].address, 1).await;
+    let batch = get(gateways[1].address, &format!("/v1/poll?{query}&after={cursor}&wait=10")).await.json();
+    assert_eq!((&batch["reset"], data(&batch)), (&Value::Null, vec![1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_are_reset_at_once_do_not_all_come_at_once() {
+    let server = Server::start(&[]).await;
+    let gateway = ready_gateway(&server.url()).await;
+    publish(gateway.address, 1).await;
+    let mut streams = Vec::new();
+    for user in 0..30 {
+        let token = token(&format!("u{user}"), &["--subscribe", "*"]);
+        let query = format!("topics=room:a&access_token={token}");
+        streams.push(Sse::open(gateway.address, &query).await);
+    }
+    server.cli(&["FLUSHALL"]);
+    let mut waits = Vec::new();
+    for sse in &mut streams {
+        let reset = loop {
+            let batch = sse.batch().await.expect("a batch");
+            if batch["reset"] != Value::Null {
+                break batch["reset"].clone();
+            }
+        };
+        assert_eq!(reset["reason"], "epoch");
+        waits.push(reset["refetch_after_ms"].as_u64().unwrap());
+    }
+    let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(most - least > 2000 && *most <= 5000, "{waits:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_may_goes_on_alone_and_comes_back() {
+    let mut server = Server::start(&KEEPS_ALL).await;
+    let url = server.url();
+    let options = ["--store", "redis", "--redis-url", &url, "--log-name", "log", "--redis-down", "local"];
+    let gateway = Gateway::serve(&options).await;
+    eventually("ready", async || get(gateway.address, "/ready").await.status == 200).await;
+    let query = format!("topics=room:a&access_token={}", alice());
+    let mut sse = Sse::open(gateway.address, &query).await;
+    publish(gateway.address, 1).await;
+    read_to(&mut sse, 1).await;
+    server.kill();
+    eventually("goes on alone", async || publish(gateway.address, 2).await.status == 200).await;
+    assert_eq!(read_to(&mut sse, 2).await.0, [2], "nobody is reset by that");
+    assert_eq!(get(gateway.address, "/ready").await.status, 200);
+    server.start_again().await;
+    let reset = loop {
+        let batch = sse.batch().await.expect("a batch");
+        if batch["reset"] != Value::Null {
+            break batch;
+        }
+    };
+    assert_eq!(reset["reset"]["reason"], "epoch");
+    eventually("published", async || publish(gateway.address, 3).await.status == 200).await;
+    assert_eq!(read_to(&mut sse, 3).await.0, [3]);
 }

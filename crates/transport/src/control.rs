@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
@@ -119,13 +119,18 @@ impl Handle {
         self.change(Change::Bye(bye));
     }
 
-    /// Takes what is to be changed, or leaves the task's waker for the next change.
-    pub(crate) fn take(&self, cx: &mut Context<'_>) -> Vec<Change> {
-        self.0.waker.register(cx.waker());
-        if self.0.pending.swap(false, Ordering::AcqRel) {
+    /// Takes what is to be changed.
+    pub(crate) fn take(&self) -> Vec<Change> {
+        if self.0.pending.load(Ordering::Acquire) && self.0.pending.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *self.0.changes.lock())
         } else {
             Vec::new()
         }
+    }
+
+    /// Ready when there is something to take; otherwise the task is woken once there is.
+    pub(crate) fn poll_pending(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.waker.register(cx.waker());
+        if self.0.pending.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -87,10 +87,14 @@ impl<'a> Batch<'a> {
 
     /// Everything before the first event.
     fn write_head(&self, out: &mut Vec<u8>) {
-        // Writing into memory cannot fail.
-        let _ = write!(out, r#"{{"after":"{}","cursor":"{}""#, self.after, self.cursor);
+        out.extend_from_slice(br#"{"after":""#);
+        self.after.write(out);
+        out.extend_from_slice(br#"","cursor":""#);
+        self.cursor.write(out);
+        out.push(b'"');
         if let Some(hello) = self.hello {
             out.extend_from_slice(br#","hello":"#);
+            // Writing into memory cannot fail.
             let _ = serde_json::to_writer(&mut *out, hello);
         }
         if self.live {
@@ -147,7 +151,9 @@ impl<'a> Batch<'a> {
     /// The batch as one server-sent event whose id is the cursor; as one HTTP/1.1 chunk where `chunked`.
     pub fn write_sse(&self, chunked: bool, out: &mut Vec<u8>) {
         let start = out.len();
-        let _ = write!(out, "id: {}\ndata: ", self.cursor);
+        out.extend_from_slice(b"id: ");
+        self.cursor.write(out);
+        out.extend_from_slice(b"\ndata: ");
         self.write_head(out);
         if chunked {
             let len = out.len() - start + self.events_len() + b"\n\n".len();

@@ -76,7 +76,8 @@ pub struct Session<S> {
     sent_up_to: Cursor,
     host: Arc<dyn Host>,
     handle: Handle,
-    limit: Limit,
+    /// Events and bytes in one batch.
+    limit: [u32; 2],
     deadlines: Deadlines,
     sleep: Pin<Box<Sleep>>,
     /// Framed bytes that the socket has not taken yet. Nothing is read from the log while there are any.
@@ -86,6 +87,8 @@ pub struct Session<S> {
     live_due: bool,
     /// The last read left something behind.
     more: bool,
+    /// Dropped once the client has been sent what it missed. Rare, so that a session without pays one thin pointer.
+    held: Option<Box<Box<dyn Send + Sync>>>,
     /// Control frames, and messages that are no commands, since `controls_since_ms`, to notice a flood.
     controls: u32,
     /// Counted from the session's start, in a circle of 49 days.
@@ -145,12 +148,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             reader,
             host,
             handle,
-            limit: terms.limit,
+            limit: [terms.limit.events, terms.limit.bytes]
+                .map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             deadlines,
             sleep: Box::pin(tokio::time::sleep_until(now)),
             out: Out::default(),
             command: None,
             more: false,
+            held: None,
             controls: 0,
             controls_since_ms: 0,
             phase: Phase::Opening,
@@ -161,6 +166,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     #[must_use]
     pub fn space_ephemeral(mut self, spacing: Duration) -> Self {
         self.deadlines.space_ephemeral(spacing);
+        self
+    }
+
+    /// Drops `held` when the client has been sent what it missed, or when the session ends.
+    #[must_use]
+    pub fn hold_until_caught_up(mut self, held: Box<dyn Send + Sync>) -> Self {
+        self.held = Some(Box::new(held));
         self
     }
 
@@ -190,6 +202,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        // Once a wake-up: what is done in one takes no time that a deadline could tell.
+        let mut now = Instant::now();
         loop {
             let blocked = match self.poll_flush(cx) {
                 Poll::Ready(Ok(())) => false,
@@ -199,10 +213,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Poll::Ready(ended) = self.poll_receive(cx) {
                 return Poll::Ready(self.ended().unwrap_or(ended));
             }
-            for change in self.handle.take(cx) {
+            for change in self.handle.take() {
                 self.make(change);
             }
-            let now = Instant::now();
             let progressed = match self.phase {
                 Phase::Closing(ended) => {
                     let flushed = self.out.is_empty();
@@ -231,8 +244,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Phase::Opening | Phase::Open => self.out.is_empty() && self.step(cx, now),
             };
-            if !progressed {
+            if !progressed && self.handle.poll_pending(cx).is_pending() {
                 ready!(self.poll_timer(cx, now));
+                now = Instant::now();
             }
         }
     }
@@ -334,18 +348,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// is due; the next one tells the cursor.
     fn send_batch(&mut self, now: Instant, must: bool) {
         let mut events = EVENTS.take();
+        let [most_events, most_bytes] = self.limit.map(|most| most as usize);
+        let limit = Limit { events: most_events, bytes: most_bytes };
         let is_poll = self.transport() == Transport::Poll;
         let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
         let lag = self.reader.lag();
         let holds_ephemeral = self.deadlines.is_ephemeral_spaced(now);
         self.reader.hold_ephemeral(holds_ephemeral);
         let mut lost = None;
-        let mut read = self.reader.read(self.limit, &mut events);
+        let mut read = self.reader.read(limit, &mut events);
         while let (true, Err(reset)) = (is_poll, &read) {
             // A poll says it all in one answer: every reset, and what is retained behind it.
             self.sent_up_to = reset.at;
             lost = Some(both(lost, reset.clone()));
-            read = self.reader.read(self.limit, &mut events);
+            read = self.reader.read(limit, &mut events);
         }
         match read {
             Ok(span) => {
@@ -521,6 +537,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Writes what is waiting.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let has_written = !self.out.is_empty();
         while !self.out.is_empty() {
             match Pin::new(&mut self.socket).poll_write(cx, self.out.rest()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
@@ -539,6 +556,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     return Poll::Pending;
                 }
             }
+        }
+        if has_written && !self.live_due && !self.more {
+            self.held = None;
         }
         // Whoever has said its last words closes its half, so that the client sees the end at once. Only on a WebSocket
         // is there an answer to wait for first, unless the client cannot be understood any more.

@@ -31,14 +31,27 @@ impl Memory {
     /// Starts a new epoch of `log`.
     #[must_use]
     pub fn open(log: Arc<Log>) -> Arc<Self> {
-        log.apply(Fact::Epoch { epoch: fresh_epoch(), end: None, start: Seq::ZERO });
+        Self::begin(log, None, Seq::ZERO)
+    }
+
+    /// Goes on where `log` is, in a new epoch. Its seqs begin far from those that others may give meanwhile.
+    #[must_use]
+    pub(super) fn go_on(log: Arc<Log>) -> Arc<Self> {
+        const JUMP: u64 = 1 << 30;
+        let end = log.tail();
+        let start = Seq::new(end.number() + JUMP).unwrap_or(end);
+        Self::begin(log, Some(end), start)
+    }
+
+    fn begin(log: Arc<Log>, end: Option<Seq>, start: Seq) -> Arc<Self> {
+        log.apply(Fact::Epoch { epoch: fresh_epoch(), end, start });
         let once = Cache::builder()
             .max_capacity(Self::ONCE_MAX)
             // The newest is the one that is retried: a policy by frequency would refuse it first.
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(Duration::from_secs(Self::ONCE_SECONDS))
             .build();
-        Arc::new(Self { log, last: Mutex::new(Seq::ZERO), once })
+        Arc::new(Self { log, last: Mutex::new(start), once })
     }
 
     /// Appends a run of drafts under one lock. Only a draft that expects something can fail.
@@ -76,10 +89,9 @@ impl Memory {
         let entry = self.once.entry(token).or_try_insert_with(append).map_err(|rejection| *rejection)?;
         Ok(Appended { duplicate: !entry.is_fresh(), ..entry.into_value() })
     }
-}
 
-impl Store for Memory {
-    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
+    /// Appends the drafts in order and answers each in its place; by then they have been applied.
+    pub(super) fn append_now(&self, drafts: Vec<Draft>) -> Vec<Result<Appended, Rejection>> {
         let mut answers = Vec::with_capacity(drafts.len());
         let mut run = Vec::with_capacity(drafts.len());
         for mut draft in drafts {
@@ -96,7 +108,13 @@ impl Store for Memory {
         if !run.is_empty() {
             self.append_run(run, &mut answers);
         }
-        Box::pin(std::future::ready(answers))
+        answers
+    }
+}
+
+impl Store for Memory {
+    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
+        Box::pin(std::future::ready(self.append_now(drafts)))
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

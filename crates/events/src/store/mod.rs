@@ -61,6 +61,8 @@ pub struct Standing {
     pub failures: u64,
     /// Epochs that began.
     pub epochs: u64,
+    /// It goes on in an epoch of its own, because what it shares with others cannot be reached.
+    pub alone: bool,
     /// What went wrong last, until it is well again. Holds no secret.
     pub error: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::{Draft, Rejection, ResetReason};
 
-use super::server::Server;
+use super::server::{Path, Server};
 use super::suite::{data, draft, json, once};
 use super::{node, publish_at_last, reach, read_after, redis_options, settle};
 
@@ -110,4 +110,110 @@ async fn two_nodes_are_one_log() {
 
 async fn futures_join(all: impl Iterator<Item = impl Future<Output = ()>>) {
     futures_util::future::join_all(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_stream_in_its_place_gives_no_number_twice() {
+    for id in ["5-1", "GEN-1", "GEN-3", "GEN-N", "9000000000000000-7"] {
+        let server = Server::start(&[]).await;
+        let nodes = [node(&redis_options(&server.url())).await, node(&redis_options(&server.url())).await];
+        let mut before = Vec::new();
+        for n in 0..10 {
+            before.push(nodes[0].publish(draft(&["a"], n)).await.cursor);
+        }
+        let last = before[9];
+        reach(&nodes[1], last).await;
+        let generation = last.epoch.number().to_string();
+        let id = id.replace("GEN", &generation).replace("-N", &format!("-{}", last.seq));
+        server.cli(&[
+            "EVAL",
+            "redis.call('DEL', KEYS[1]) redis.call('XADD', KEYS[1], ARGV[1], 'x', 'y')",
+            "1",
+            "{log}:s",
+            &id,
+        ]);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let next = publish_at_last(&nodes[1], draft(&["a"], 77)).await.cursor;
+        assert!(!before.contains(&next), "{id}");
+        for node in &nodes {
+            reach(node, next).await;
+            let after = read_after(node, "a", last);
+            match &after {
+                // The same id is the same place.
+                Ok(read) => assert_eq!(
+                    (read.iter().map(data).collect::<Vec<_>>(), id.ends_with(&last.seq.to_string())),
+                    (vec![77], true)
+                ),
+                Err(reset) => assert_eq!(reset.reason, ResetReason::Epoch, "{id}"),
+            }
+            settle(node).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_in_the_middle_or_at_the_end_is_a_reset() {
+    let server = Server::start(&[]).await;
+    let path = Path::to(&server).await;
+    let (near, far) = (node(&redis_options(&server.url())).await, node(&redis_options(&path.url())).await);
+    let start = near.publish(draft(&["a"], 0)).await.cursor;
+    reach(&far, start).await;
+    for (deleted, kept) in [(1, 2), (2, 0)] {
+        path.cut();
+        let mut ids = Vec::new();
+        for n in 1..=3 {
+            let cursor = near.publish(draft(&["a"], n)).await.cursor;
+            ids.push((cursor, format!("{}-{}", cursor.epoch.number(), cursor.seq)));
+        }
+        let before = far.log.tail_cursor();
+        for (_, id) in ids.iter().skip(if kept == 0 { 1 } else { 0 }).take(deleted) {
+            server.cli(&["XDEL", "{log}:s", id]);
+        }
+        path.mend();
+        reach(&far, ids[2].0).await;
+        settle(&far).await;
+        assert_eq!(read_after(&far, "a", before).unwrap_err().reason, ResetReason::Expired);
+        assert_eq!(read_after(&near, "a", before).unwrap().len(), 3, "who had it keeps it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_trimmed_across_generations_is_a_reset_and_every_cursor_is_known() {
+    for keep in [3, 1, 0] {
+        let server = Server::start(&[]).await;
+        let path = Path::to(&server).await;
+        let (near, far) =
+            (node(&redis_options(&server.url())).await, node(&redis_options(&path.url())).await);
+        let start = near.publish(draft(&["a", "quiet"], 0)).await.cursor;
+        reach(&far, start).await;
+        path.cut();
+        let mut cursors = vec![start];
+        for n in 1..=12 {
+            if n % 4 == 0 {
+                // As if the server had restarted.
+                server.cli(&["HSET", "{log}:f", "id", "another"]);
+            }
+            cursors.push(near.publish(draft(&["a"], n)).await.cursor);
+        }
+        server.cli(&["XTRIM", "{log}:s", "MAXLEN", "=", &keep.to_string()]);
+        path.mend();
+        let end = settle(&near).await;
+        reach(&far, end).await;
+        let late = node(&redis_options(&server.url())).await;
+        for node in [&near, &far, &late] {
+            for cursor in &cursors {
+                assert_eq!(node.log.locate(*cursor), events::Located::Here(*cursor), "keep {keep}");
+            }
+        }
+        for node in [&far, &late] {
+            assert_eq!(read_after(node, "a", start).unwrap_err().reason, ResetReason::Expired);
+            assert!(read_after(node, "a", end).unwrap().is_empty());
+        }
+        assert_eq!(read_after(&near, "a", start).unwrap().len(), 12);
+        let next = near.publish(draft(&["a"], 99)).await.cursor;
+        for node in [&near, &far, &late] {
+            reach(node, next).await;
+            assert_eq!(read_after(node, "a", end).unwrap().iter().map(data).collect::<Vec<_>>(), [99]);
+        }
+    }
 }

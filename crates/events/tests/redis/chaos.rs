@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use events::{Cursor, Limit, Located, Options, Reader, ResetReason, Start};
 
+use super::given::{Given, check};
 use super::server::Server;
 use super::suite::{Subject, data, draft, once, topic};
-use super::{node_keeping, redis_options, settle};
+use super::{node_keeping, reach, redis_options, settle};
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
 
@@ -21,13 +22,6 @@ impl Chance {
         self.0 ^= self.0 << 17;
         self.0 % end
     }
-}
-
-/// What a client was given of one topic.
-#[derive(Debug)]
-enum Given {
-    Event(u64),
-    Reset,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,7 +79,7 @@ async fn no_client_misses_anything_unawares() {
     }
     let end = settle(&nodes[0]).await;
     for node in &nodes {
-        assert_eq!(settle(node).await, end, "all nodes are at the end of one log");
+        reach(node, end).await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     done.store(true, Ordering::Release);
@@ -94,7 +88,10 @@ async fn no_client_misses_anything_unawares() {
     for client in clients {
         let given = client.await.unwrap();
         for (at, given) in given.iter().enumerate() {
-            resets += check(TOPICS[at], given, published[at]);
+            match check(given, published[at]) {
+                Ok(number) => resets += number,
+                Err(error) => panic!("{}: {error}", TOPICS[at]),
+            }
         }
     }
     assert!(published.iter().all(|last| *last > 50), "{published:?}");
@@ -238,24 +235,6 @@ async fn start_at(node: &Subject, cursor: Cursor) -> Option<Start> {
         }
     }
     None
-}
-
-/// Every id of a topic was published after the one before it was acknowledged: without a reset in between, each is
-/// followed by the next. Says how many resets there were.
-fn check(name: &str, given: &[Given], published: u64) -> usize {
-    let (mut last, mut excused, mut resets) = (0, false, 0);
-    for (at, one) in given.iter().enumerate() {
-        match one {
-            Given::Reset => (excused, resets) = (true, resets + 1),
-            Given::Event(id) => {
-                let near = || &given[at.saturating_sub(6)..(at + 3).min(given.len())];
-                assert!(excused || *id == last + 1, "{name}: {id} after {last}: {:?}", near());
-                (last, excused) = (*id, false);
-            }
-        }
-    }
-    assert!(excused || last == published, "{name}: ends with {last} of {published}");
-    resets
 }
 
 fn everything(node: &Subject) -> Vec<Vec<(u64, u64)>> {

@@ -6,7 +6,7 @@ use events::{Draft, Located, Seq};
 
 use super::server::{Path, Server};
 use super::suite::{data, draft, once};
-use super::{node, publish_at_last, reach, read_after, redis_options, settle};
+use super::{node, publish_at_last, reach, read_after, redis_options, settle, until};
 
 const KEEPS_ALL: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -149,5 +149,34 @@ async fn more_generations_than_are_remembered() {
         reach(node, end).await;
         assert!(read_after(node, "a", recent).is_ok());
         assert!(read_after(node, "a", first).is_err(), "too long ago to be known");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_on_alone_comes_back_to_the_log_and_says_so() {
+    let mut server = Server::start(&KEEPS_ALL).await;
+    let alone = super::RedisOptions { alone_when_down: true, ..redis_options(&server.url()) };
+    let [alone, other] = [node(&alone).await, node(&redis_options(&server.url())).await];
+    let start = alone.publish(draft(&["a"], 0)).await.cursor;
+    reach(&other, start).await;
+    server.kill();
+    let first = publish_at_last(&alone, once("x", draft(&["a"], 1))).await;
+    assert_ne!(first.cursor.epoch, start.epoch);
+    assert!(alone.publish(once("x", draft(&["a"], 1))).await.duplicate);
+    let second = alone.publish(draft(&["a"], 2)).await.cursor;
+    assert_eq!(read_after(&alone, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(alone.store.tail().await, Ok(second));
+    assert!(alone.store.ready().is_ok() && alone.store.standing().alone);
+    assert!(other.store.ready().is_err() && other.append_one(draft(&["a"], 9)).await.is_err());
+    server.start_again().await;
+    until("not alone any more", || !alone.store.standing().alone).await;
+    settle(&alone).await;
+    let reset = read_after(&alone, "a", second).unwrap_err();
+    assert_eq!((reset.reason, reset.at.seq), (events::ResetReason::Epoch, start.seq));
+    let next = publish_at_last(&alone, once("x", draft(&["a"], 3))).await;
+    assert!(!next.duplicate);
+    for node in [&alone, &other] {
+        reach(node, next.cursor).await;
+        assert_eq!(read_after(node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
     }
 }

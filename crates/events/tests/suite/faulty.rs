@@ -98,6 +98,8 @@ impl Faulty {
         let notice = self.inner.append(vec![draft(&["notice"], 0)]).await;
         let through = notice[0].ok().and_then(|appended| appended.seq).unwrap_or(tail);
         self.log.apply(Fact::Epoch { epoch, end: Some(end), start: tail });
+        // Should the next fork take the notice along, what it told of is owed again.
+        self.faults.lock().topics.push((through, lost.clone()));
         self.log.apply(Fact::Lost { topics: lost, through });
     }
 }

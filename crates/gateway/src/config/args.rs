@@ -1,6 +1,7 @@
 //! What was typed: the options as clap reads them. What they mean is decided in [`super::check`].
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -221,6 +222,9 @@ pub(super) struct LimitArgs {
     /// Bytes of one request body: a batch of events to publish
     #[arg(long, env = "GATEWAY_MAX_BODY_BYTES", value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(64..=1 << 30))]
     pub(super) max_body_bytes: u32,
+    /// Bytes of history on their way at once to clients that have come back
+    #[arg(long, env = "GATEWAY_REPLAY_BYTES", value_name = "N", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
+    pub(super) replay_bytes: u64,
     /// Topics of one session, its own user's and `all` included
     #[arg(long, env = "GATEWAY_MAX_TOPICS_PER_SESSION", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=4096))]
     pub(super) max_topics_per_session: u32,
@@ -262,6 +266,9 @@ pub(super) struct StreamArgs {
     /// Seconds that connections are given to leave when the gateway stops
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(super) drain_seconds: u64,
+    /// Clients that a stopping gateway sends elsewhere in a second
+    #[arg(long, env = "GATEWAY_RECONNECTS_PER_SECOND", value_name = "N", default_value = "1000")]
+    pub(super) reconnects_per_second: NonZeroU32,
     /// Seconds after which a stream ends by itself; 0: never [default: 300 for SSE, never for WebSocket]
     #[arg(long, env = "GATEWAY_MAX_STREAM_SECONDS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     pub(super) max_stream_seconds: Option<u64>,

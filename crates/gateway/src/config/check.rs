@@ -213,6 +213,7 @@ fn limits(typed: &LimitArgs) -> Limits {
         data_bytes_max: count(typed.max_data_bytes),
         command_bytes_max: count(typed.max_command_bytes),
         body_bytes_max: count(typed.max_body_bytes),
+        replay_bytes: usize::try_from(typed.replay_bytes).unwrap_or(usize::MAX),
         topics_per_session_max: count(typed.max_topics_per_session),
         connections_max: count(typed.max_connections),
         connections_per_user_max: limit(typed.max_connections_per_user),
@@ -233,6 +234,7 @@ fn streams(typed: &StreamArgs) -> Streams {
     Streams {
         write_timeout: Duration::from_secs(typed.write_timeout_seconds),
         drain: Duration::from_secs(typed.drain_seconds),
+        reconnects_per_second: typed.reconnects_per_second,
         sse_age_max: age(typed.max_stream_seconds.unwrap_or(300)),
         websocket_age_max: age(typed.max_stream_seconds.unwrap_or(0)),
     }

@@ -9,6 +9,7 @@ mod check;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -170,6 +171,8 @@ pub struct Limits {
     pub command_bytes_max: usize,
     /// Bytes of one request body.
     pub body_bytes_max: usize,
+    /// Bytes of history that are on their way at once to clients that have come back.
+    pub replay_bytes: usize,
     /// Topics of one session, the automatic two included.
     pub topics_per_session_max: usize,
     /// Open connections of this process.
@@ -199,6 +202,8 @@ pub struct Streams {
     pub write_timeout: Duration,
     /// How long connections are given to leave when the gateway stops; all are told at once.
     pub drain: Duration,
+    /// How many of them may come back elsewhere in a second.
+    pub reconnects_per_second: NonZeroU32,
     /// After which an SSE stream ends by itself; `None`: never.
     pub sse_age_max: Option<Duration>,
     /// After which a WebSocket ends by itself; `None`: never.

@@ -45,6 +45,7 @@ fn defaults_are_those_of_the_protocol() {
             data_bytes_max: 10 * 1024,
             command_bytes_max: 16 * 1024,
             body_bytes_max: 1 << 20,
+            replay_bytes: 64 << 20,
             topics_per_session_max: 64,
             connections_max: 16_000,
             connections_per_user_max: Some(20),
@@ -62,6 +63,7 @@ fn defaults_are_those_of_the_protocol() {
         Streams {
             write_timeout: Duration::from_secs(15),
             drain: Duration::from_secs(30),
+            reconnects_per_second: NonZeroU32::new(1000).unwrap(),
             sse_age_max: Some(Duration::from_secs(300)),
             websocket_age_max: None,
         }

@@ -246,6 +246,8 @@ labels! {
         ConnectionsTotal = "connections_total",
         /// Bytes of request bodies accepted and not yet stored.
         AcceptedBytes = "accepted_bytes",
+        /// Bytes of history on their way to clients that came back.
+        ReplayBytes = "replay_bytes",
     }
 
     /// Which bound of the log made an event leave it.

@@ -71,6 +71,9 @@ async fn connections_of_the_process() {
     let mut turned_away = Http::open(gateway.address).await;
     let answer = turned_away.answer().await;
     assert_eq!(answer.status, 503);
+    let problem = json!({"type": "urn:throughline:problem:unavailable", "title": answer.json()["title"], "status": 503,
+                         "detail": "this gateway has too many connections", "code": "unavailable"});
+    assert_eq!((answer.json(), answer.header("content-type")), (problem, Some("application/problem+json")));
     assert!(
         answer.header("retry-after").is_some() && answer.header("connection") == Some("close"),
         "{}",
@@ -96,6 +99,37 @@ async fn topics_of_one_session() {
     let repeated =
         format!("/v1/poll?{}&topics={},all,user:alice", of("alice"), [topics(62), topics(62)].join(","));
     assert_eq!(get(gateway.address, &repeated).await.status, 200, "each is counted once");
+}
+
+#[tokio::test]
+async fn topics_of_a_running_session_and_of_its_member() {
+    let gateway = Gateway::serve(&["--max-topics-per-session", "4"]).await;
+    let bearer = token("alice", &["--subscribe", "room:*"]);
+    let mut full = Ws::open(gateway.address, &format!("token={bearer}&topics=room:1,room:2,room:3")).await;
+    assert_eq!(full.close_code().await, 4400);
+    let mut ws = Ws::open(gateway.address, &format!("token={bearer}&topics=room:1")).await;
+    ws.batch().await;
+    let mut code = async |command: serde_json::Value| {
+        ws.command(command).await;
+        ws.reply().await["error"]["code"].clone()
+    };
+    let subscribe = |topics: &[&str]| json!({"id": 1, "op": "subscribe", "topics": topics});
+    assert_eq!(code(subscribe(&["room:2", "room:3"])).await, "bad_request", "none of them");
+    assert_eq!(
+        code(subscribe(&["room:2", "room:1", "all"])).await,
+        json!(null),
+        "those there are count once"
+    );
+    assert_eq!(code(subscribe(&["room:3"])).await, "bad_request");
+    let join =
+        |topic: &str, status: &str| json!({"id": 1, "op": "presence", "topic": topic, "status": status});
+    for room in ["room:1", "room:2", "room:3", "room:4"] {
+        assert_eq!(code(join(room, "online")).await, json!(null), "{room}");
+    }
+    assert_eq!(code(join("room:5", "online")).await, "bad_request");
+    assert_eq!(code(join("room:1", "away")).await, json!(null), "where it is a member already");
+    assert_eq!(code(join("room:1", "offline")).await, json!(null));
+    assert_eq!(code(join("room:5", "online")).await, json!(null), "there is room again");
 }
 
 #[tokio::test]

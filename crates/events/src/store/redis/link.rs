@@ -24,7 +24,16 @@ pub(super) enum LinkError {
 
 impl From<redis::RedisError> for LinkError {
     fn from(error: redis::RedisError) -> Self {
-        const REFUSALS: [&str; 6] = ["OOM", "NOPERM", "WRONGTYPE", "MISCONF", "NOREPLICAS", "NOAUTH"];
+        // The last is what a script is told that may not do something.
+        const REFUSALS: [&str; 7] = [
+            "OOM",
+            "NOPERM",
+            "WRONGTYPE",
+            "MISCONF",
+            "NOREPLICAS",
+            "NOAUTH",
+            "The user executing the script can't",
+        ];
         let refused = error.code().is_some_and(|code| REFUSALS.contains(&code))
             || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ResponseError))
                 && REFUSALS.iter().any(|code| error.to_string().contains(code));
@@ -36,7 +45,7 @@ impl From<redis::RedisError> for LinkError {
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) is_master: bool,
-    /// Whether the log was opened by the server as it is now: since then no restart, no promotion.
+    /// Whether the log was opened by the server as it is now: since then no restart, no promotion, no other stream.
     pub(super) is_open: bool,
     /// The last id that was given; `None`: there is no stream.
     pub(super) last: Option<Id>,
@@ -123,18 +132,28 @@ impl Link {
                 newest: id(newest)?,
                 ends: BTreeMap::new(),
             };
+            let generation = look.last.map(|last| last.generation.to_string()).unwrap_or_default();
+            let (mut is_same_server, mut is_same_stream) = (false, false);
             for pair in fields.chunks_exact(2) {
                 match (text(&pair[0])?, text(&pair[1])?) {
-                    ("id", held) => look.is_open = held == text(identity)? && look.last.is_some(),
-                    ("gen", _) => {}
+                    ("id", held) => is_same_server = held == text(identity)?,
+                    ("gen", held) => is_same_stream = held == generation,
                     (generation, end) => {
                         look.ends.insert(generation.parse().ok()?, Seq::new(end.parse().ok()?)?);
                     }
                 }
             }
+            look.is_open = is_same_server && is_same_stream;
             Some(look)
         };
         look().ok_or_else(|| LinkError::Broken("the log's keys hold something else".to_owned()))
+    }
+
+    /// Has the log opened anew, though the server is the same.
+    pub(super) async fn unseal(&mut self, keys: &Keys) -> Result<(), LinkError> {
+        let mut call = cmd("HDEL");
+        call.arg(&keys.fence).arg("id");
+        self.call(&call).await.map(drop)
     }
 
     /// As [`Link::look`], after the log was opened if it had to be.

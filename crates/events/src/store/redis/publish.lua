@@ -55,7 +55,8 @@ local function open()
   redis.call('XADD', stream, generation .. '-' .. first, 'k', 'gen', 'prev', old .. '-' .. ended)
 end
 
-if held[1] ~= identity or not generation or redis.call('EXISTS', stream) == 0 then open() end
+-- What is in the stream may be another's: numbers would be given twice.
+if held[1] ~= identity or not generation or last_of_stream() ~= generation then open() end
 
 local answers = { generation }
 local key, at = 3, 6

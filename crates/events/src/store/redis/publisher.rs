@@ -7,6 +7,7 @@ use redis::{Value, cmd};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::alone::Alone;
 use super::id::Id;
 use super::link::{Link, LinkError};
 use super::recent::{Recent, Touched};
@@ -25,6 +26,7 @@ pub(super) struct Publisher {
     pub(super) keys: Arc<Keys>,
     pub(super) status: Arc<Status>,
     pub(super) recent: Arc<Recent>,
+    pub(super) alone: Arc<Alone>,
     pub(super) events_max: u64,
     pub(super) wait_replicas: u32,
     pub(super) link: Option<Link>,
@@ -77,12 +79,25 @@ impl Publisher {
         }
     }
 
-    /// Tries until every item has an answer or patience is over.
+    /// Tries until every item has an answer or patience is over; then goes on alone, if that is wanted.
     async fn append(&mut self, items: &mut [Item]) {
+        if !self.alone.has_begun() {
+            self.append_together(items).await;
+        }
+        let mut rest: Vec<&mut Item> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
+        let drafts: Vec<Draft> = rest.iter().filter_map(|item| item.draft.clone()).collect();
+        if !drafts.is_empty()
+            && let Some(answers) = self.alone.append(drafts)
+        {
+            rest.iter_mut().zip(answers).for_each(|(item, answer)| item.answer = Some(answer));
+        }
+    }
+
+    async fn append_together(&mut self, items: &mut [Item]) {
         let until = Instant::now() + PATIENCE;
         while items.iter().any(|item| item.answer.is_none()) && Instant::now() < until {
             if self.is_hopeless() {
-                return;
+                break;
             }
             let result = self.try_append(items).await;
             match result {
@@ -99,6 +114,9 @@ impl Publisher {
                     self.link = None;
                 }
             }
+        }
+        if items.iter().any(|item| item.answer.is_none()) {
+            self.status.set_stuck();
         }
     }
 
@@ -132,10 +150,11 @@ impl Publisher {
         }
         self.status.set_published();
         for (item, result) in rest.iter_mut().zip(results) {
-            if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(topics)) = (&result, &item.topics) {
+            if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = Id { generation: cursor.epoch.number(), seq: *seq };
-                if !self.recent.add(id, Touched::Event(topics.clone())) {
-                    // Its master is gone and took it along: once more.
+                if !self.recent.add(id, Touched::Event(draft.topics.clone())) {
+                    // Its master is gone and took it along: once more. If it is not gone, the other one is in doubt.
+                    self.status.set_doubt();
                     return Err(LinkError::Broken("acknowledged by a master that is gone".to_owned()));
                 }
             }
@@ -173,6 +192,9 @@ impl Publisher {
     }
 
     async fn tail(&mut self) -> Result<Cursor, Unavailable> {
+        if let Some(tail) = self.alone.tail() {
+            return Ok(tail);
+        }
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && !self.is_hopeless() {
             if self.connect().await.is_ok()

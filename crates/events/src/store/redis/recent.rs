@@ -51,6 +51,11 @@ impl Recent {
         true
     }
 
+    /// A generation goes on, whatever was thought of it before.
+    pub(super) fn go_on(&self, generation: u64) {
+        self.inner.lock().ends.remove(&generation);
+    }
+
     /// A generation is over and ended at `end`. What was lost with it; told once.
     pub(super) fn end(&self, generation: u64, end: Seq) -> Lost {
         let mut inner = self.inner.lock();

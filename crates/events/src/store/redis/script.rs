@@ -6,19 +6,19 @@ use super::link::{Link, LinkError, text};
 use super::notice::Notice;
 use crate::log::unix_ms;
 use crate::store::codec::put_draft;
-use crate::{Appended, Draft, Rejection, Seq, Topic, Topics};
+use crate::{Appended, Draft, Rejection, Seq, Topic};
 
 pub(super) type Answers = Vec<Result<Appended, Rejection>>;
 
 /// A draft on its way, or a notice.
 pub(super) struct Item {
     pub(super) bytes: Vec<u8>,
-    pub(super) topics: Option<Topics>,
+    /// `None`: it is a notice.
+    pub(super) draft: Option<Draft>,
     token: String,
     token_ms: u64,
     /// The publisher gave the token; else it only makes repeats after a lost answer harmless.
     pub(super) is_own_token: bool,
-    expect: Option<Seq>,
     sort: Sort,
     pub(super) answer: Option<Result<Appended, Rejection>>,
 }
@@ -53,14 +53,14 @@ impl Item {
             _ => Sort::Event,
         };
         let is_own_token = draft.once.is_some();
-        let token = draft.once.map_or_else(|| format!("n:{}", super::nonce()), |token| format!("p:{token}"));
+        let token = draft.once.as_ref();
+        let token = token.map_or_else(|| format!("n:{}", super::nonce()), |token| format!("p:{token}"));
         Self {
             bytes,
-            topics: Some(draft.topics),
+            draft: Some(draft),
             token,
             token_ms: if is_own_token { ONCE_MS } else { RETRY_MS },
             is_own_token,
-            expect: draft.expect,
             sort,
             answer: None,
         }
@@ -72,19 +72,24 @@ impl Item {
         Self {
             token: format!("lost:{of}:{}", super::fingerprint(&bytes)),
             bytes,
-            topics: None,
+            draft: None,
             token_ms: ONCE_MS,
             is_own_token: true,
-            expect: None,
             sort: Sort::Lost,
             answer: None,
         }
     }
 
+    fn expect(&self) -> Option<Seq> {
+        self.draft.as_ref().and_then(|draft| draft.expect)
+    }
+
     /// The topics whose last event the script reads or writes.
     fn lasting(&self) -> &[Topic] {
-        let is_read = self.expect.is_some() || self.sort == Sort::Event;
-        self.topics.as_ref().filter(|_| is_read).map_or(&[], Topics::as_slice)
+        match &self.draft {
+            Some(draft) if draft.expect.is_some() || self.sort == Sort::Event => draft.topics.as_slice(),
+            _ => &[],
+        }
     }
 }
 
@@ -113,7 +118,7 @@ pub(super) async fn run(
             Sort::Lost => "l",
         };
         call.arg(item.token_ms).arg(item.lasting().len());
-        call.arg(item.expect.map_or_else(String::new, |seq| seq.to_string())).arg(sort).arg(&item.bytes);
+        call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string())).arg(sort).arg(&item.bytes);
     }
     let answer = link.call(&call).await?;
     let unknown = || LinkError::Broken("the script answered something else".to_owned());

@@ -48,6 +48,10 @@ impl Servers {
         let (scheme, rest) = url.split_once("://").ok_or(NO_URL)?;
         let scheme = scheme.replace('+', "-").replace("valkeys", "rediss").replace("valkey", "redis");
         let (scheme, sort) = scheme.split_once('-').unwrap_or((&scheme, ""));
+        if scheme == "rediss" {
+            // The same for the whole process; who was first has chosen.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let mut servers = Self {
             sort: Sort::Plain,
             seeds: Vec::new(),

@@ -20,6 +20,8 @@ pub(super) struct Status {
     error: Mutex<Option<String>>,
     /// When a write was refused, since when none was taken.
     refused_at: Mutex<Option<Instant>>,
+    /// Whether who publishes has found another master than who follows.
+    doubt: AtomicBool,
     failures: AtomicU64,
     epochs: AtomicU64,
 }
@@ -38,6 +40,7 @@ impl Status {
             at_end: Mutex::new(Instant::now()),
             error: Mutex::default(),
             refused_at: Mutex::default(),
+            doubt: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             epochs: AtomicU64::new(0),
         }
@@ -57,7 +60,7 @@ impl Status {
 
     pub(super) fn ready(&self) -> Result<(), Unavailable> {
         let refused = self.refused_at.lock().is_some_and(|at| at.elapsed() < REFUSED);
-        if refused { Err(Unavailable("Redis refuses to write")) } else { *self.state.borrow() }
+        if refused { Err(Unavailable("Redis takes no writes")) } else { *self.state.borrow() }
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -66,6 +69,7 @@ impl Status {
             lag: if behind <= IDLE && self.is_followed() { Duration::ZERO } else { behind },
             failures: self.failures.load(Ordering::Relaxed),
             epochs: self.epochs.load(Ordering::Relaxed),
+            alone: false,
             error: self.error.lock().clone(),
         }
     }
@@ -97,10 +101,23 @@ impl Status {
         *self.refused_at.lock() = Some(Instant::now());
     }
 
+    /// Writes were tried in vain for as long as anyone waits.
+    pub(super) fn set_stuck(&self) {
+        *self.refused_at.lock() = Some(Instant::now());
+    }
+
     pub(super) fn set_published(&self) {
         if self.refused_at.lock().take().is_some() {
             *self.error.lock() = None;
         }
+    }
+
+    pub(super) fn set_doubt(&self) {
+        self.doubt.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_doubt(&self) -> bool {
+        self.doubt.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn add_epoch(&self) {

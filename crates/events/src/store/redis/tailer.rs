@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redis::{Value, cmd};
 
+use super::alone::Alone;
 use super::entry::{Entry, parse};
 use super::id::Id;
 use super::link::{Link, LinkError, Look};
@@ -32,6 +33,7 @@ pub(super) struct Tailer {
     status: Arc<Status>,
     recent: Arc<Recent>,
     owed: Arc<Owed>,
+    alone: Arc<Alone>,
     /// How far this node has followed each generation, oldest first. The last is where it is; empty: nowhere yet.
     followed: Vec<Id>,
     /// Where each generation ended, by the last look.
@@ -61,12 +63,13 @@ impl Tailer {
         status: Arc<Status>,
         recent: Arc<Recent>,
         owed: Arc<Owed>,
+        alone: Arc<Alone>,
     ) -> Self {
         let (followed, ends) = (Vec::new(), BTreeMap::new());
-        Self { log, servers, keys, status, recent, owed, followed, ends, certain: false }
+        Self { log, servers, keys, status, recent, owed, alone, followed, ends, certain: false }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, may_go_alone: bool) {
         let mut failures = 0;
         loop {
             match Link::to_master(&self.servers, BLOCK + Duration::from_secs(2)).await {
@@ -79,6 +82,9 @@ impl Tailer {
                     failures += 1;
                     self.status.set_lost(&error);
                 }
+            }
+            if may_go_alone {
+                self.alone.allow();
             }
             tokio::time::sleep(super::backoff(failures)).await;
         }
@@ -96,10 +102,19 @@ impl Tailer {
 
     async fn follow_until_astray(&mut self, link: &mut Link) -> Result<(), Stop> {
         let look = link.look_open(&self.keys).await?;
-        self.resync(&look);
+        if look.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
+            // A generation never goes back: somebody put another stream in its place.
+            link.unseal(&self.keys).await?;
+            return Err(Stop::Astray);
+        }
+        let was_alone = self.alone.end();
+        self.resync(&look, was_alone);
         self.skip_trimmed(&look);
         loop {
             let entries = self.read(link).await?;
+            if self.status.take_doubt() {
+                return Err(LinkError::Broken("another server is a master too".to_owned()).into());
+            }
             if entries.is_empty() {
                 // The only way to notice that the stream was deleted, or is another one with lower ids.
                 let look = link.look(&self.keys).await?;
@@ -135,7 +150,7 @@ impl Tailer {
     }
 
     /// Finds the newest point that this node and the surviving log share, and forgets what it has above.
-    fn resync(&mut self, look: &Look) {
+    fn resync(&mut self, look: &Look, was_alone: bool) {
         let at = self.at();
         let current = look.last.map_or(0, |last| last.generation);
         let mut lost = Lost::default();
@@ -146,23 +161,24 @@ impl Tailer {
                 lost.merge(&self.recent.end(id.generation, end));
             }
         }
+        self.recent.go_on(current);
         let shared = self.followed.iter().rposition(|id| look.end_of(id.generation).is_some());
         self.followed.truncate(shared.map_or(0, |index| index + 1));
         if let Some(id) = self.followed.last_mut() {
             id.seq = id.seq.min(look.end_of(id.generation).unwrap_or_default());
         }
         let now = self.at();
-        if now.generation == current && now != at {
-            // A generation never goes back: this is another log.
-            self.followed.clear();
-        }
         self.ends.clone_from(&look.ends);
         self.certain = true;
         if self.followed.is_empty() {
             let before = look.first.or(look.last).unwrap_or_default();
             self.recall(before.generation);
+            // In a log that is all new there is nobody left to tell: no cursor is known there.
+            if let Some(last) = look.last.filter(|_| !look.ends.is_empty()) {
+                self.owed.add(Notice { of: last, lost });
+            }
         } else {
-            if now != at {
+            if now != at || was_alone {
                 // The generation goes on from there: perhaps with entries that a master in between never had.
                 let epoch = Epoch::new(now.generation);
                 self.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });

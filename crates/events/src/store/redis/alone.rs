@@ -1,0 +1,64 @@
+//! Going on alone while Redis cannot be reached, for who prefers a log that is split to none.
+//!
+//! In an epoch of its own, and only until the log can be followed again: then what was published meanwhile never
+//! happened, and who has seen some of it is reset. Following and going on alone exclude one another.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::script::Answers;
+use crate::{Cursor, Draft, Log, Memory};
+
+pub(super) struct Alone {
+    log: Arc<Log>,
+    state: Mutex<State>,
+}
+
+enum State {
+    /// Not wanted, or the log is being followed.
+    Closed,
+    /// It may begin.
+    Open,
+    Begun(Arc<Memory>),
+}
+
+impl Alone {
+    pub(super) fn new(log: Arc<Log>, is_wanted: bool) -> Self {
+        Self { log, state: Mutex::new(if is_wanted { State::Open } else { State::Closed }) }
+    }
+
+    /// The log cannot be followed any more.
+    pub(super) fn allow(&self) {
+        let mut state = self.state.lock();
+        if let State::Closed = *state {
+            *state = State::Open;
+        }
+    }
+
+    /// The log is followed from now on. Whether this node was alone: then what its log has since must go.
+    pub(super) fn end(&self) -> bool {
+        matches!(std::mem::replace(&mut *self.state.lock(), State::Closed), State::Begun(_))
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(*self.state.lock(), State::Begun(_))
+    }
+
+    /// Where this node's own log ends; `None`: it is not alone.
+    pub(super) fn tail(&self) -> Option<Cursor> {
+        self.has_begun().then(|| self.log.tail_cursor())
+    }
+
+    /// Appends to this node's own log; `None`: there is none now.
+    pub(super) fn append(&self, drafts: Vec<Draft>) -> Option<Answers> {
+        let mut state = self.state.lock();
+        let memory = match &*state {
+            State::Closed => return None,
+            State::Open => Memory::go_on(Arc::clone(&self.log)),
+            State::Begun(memory) => Arc::clone(memory),
+        };
+        *state = State::Begun(Arc::clone(&memory));
+        Some(memory.append_now(drafts))
+    }
+}

@@ -1,0 +1,140 @@
+//! Servers that answer, but not with what was asked for.
+
+use std::time::{Duration, Instant};
+
+use events::{Log, Options, Redis, Rejection, Store as _};
+
+use super::server::Server;
+use super::suite::{data, draft, once};
+use super::{node, publish_at_last, reach, read_after, redis_options, settle, until};
+
+/// What is done to a server, and what undoes it.
+const REFUSALS: [(&str, &[&str], &[&str]); 6] = [
+    ("READONLY", &["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]),
+    (
+        "MASTERDOWN",
+        &["CONFIG SET replica-serve-stale-data no", "REPLICAOF 127.0.0.1 1"],
+        &["REPLICAOF NO ONE", "CONFIG SET replica-serve-stale-data yes"],
+    ),
+    ("NOREPLICAS", &["CONFIG SET min-replicas-to-write 1"], &["CONFIG SET min-replicas-to-write 0"]),
+    ("NOPERM", &["ACL SETUSER default -xadd"], &["ACL SETUSER default +xadd"]),
+    ("OOM", &["CONFIG SET maxmemory 1"], &["CONFIG SET maxmemory 0"]),
+    ("NOSCRIPT", &["SCRIPT FLUSH"], &[]),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_refusal_is_told_and_passes_and_the_order_is_kept() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    let mut expected = Vec::new();
+    for (n, (name, trouble, cure)) in (0_u64..).zip(REFUSALS) {
+        let all = |commands: &[&str]| {
+            for command in commands {
+                let answer = server.cli(&command.split(' ').collect::<Vec<_>>());
+                assert_eq!(answer, "OK", "{command}");
+            }
+        };
+        all(trouble);
+        // Several at once, so that their order could be lost.
+        let drafts = |n| (n * 10..n * 10 + 5).map(|n| once(&format!("id {n}"), draft(&["a"], n))).collect();
+        let answers = node.append(drafts(n)).await;
+        if !cure.is_empty() {
+            let refused = |answer: &Result<_, _>| matches!(answer, Err(Rejection::Unavailable(_)));
+            assert!(answers.iter().all(refused), "{name}: {answers:?}");
+            until("not ready", || node.store.ready().is_err()).await;
+            until("the error is told", || node.store.standing().error.is_some()).await;
+            assert!(node.store.standing().failures > 0);
+        }
+        all(cure);
+        let until = Instant::now() + Duration::from_secs(10);
+        while node.append(drafts(n)).await.iter().any(Result::is_err) {
+            assert!(Instant::now() < until, "{name} does not pass");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        expected.extend(n * 10..n * 10 + 5);
+    }
+    settle(&node).await;
+    assert_eq!(read_after(&node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), expected);
+    until("ready again", || node.store.ready().is_ok()).await;
+    assert_eq!(node.store.standing().lag, Duration::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_still_loading_is_waited_for() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    for n in 1..=20 {
+        node.publish(once(&format!("id {n}"), draft(&["a"], n))).await;
+    }
+    server.cli(&["BGREWRITEAOF"]);
+    until("rewritten", || server.cli(&["INFO", "persistence"]).contains("aof_rewrite_in_progress:0")).await;
+    server.kill();
+    server.start_again_with(&[
+        "--key-load-delay",
+        "50000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]);
+    until("loading", || server.cli(&["PING"]).starts_with("LOADING")).await;
+    until("told", || node.store.ready().is_err()).await;
+    let end = publish_at_last(&node, once("last", draft(&["a"], 21))).await.cursor;
+    reach(&node, end).await;
+    assert_eq!(
+        read_after(&node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(),
+        (1..=21).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_during_a_script_has_all_of_it_or_nothing() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    const BATCH: u64 = 100;
+    for round in 0..12 {
+        let batch = || {
+            let numbers = round * BATCH + 1..=(round + 1) * BATCH;
+            numbers.map(|n| once(&format!("id {n}"), draft(&["a"], n))).collect::<Vec<_>>()
+        };
+        let answers = tokio::join!(node.store.append(batch()), async {
+            tokio::time::sleep(Duration::from_micros(round * 400)).await;
+            server.kill();
+            server.start_again().await;
+        })
+        .0;
+        if answers.iter().any(Result::is_err) {
+            let until = Instant::now() + Duration::from_secs(10);
+            while node.store.append(batch()).await.iter().any(Result::is_err) {
+                assert!(Instant::now() < until, "it never passes");
+            }
+        }
+    }
+    settle(&node).await;
+    let late = super::node(&redis_options(&server.url())).await;
+    for node in [&node, &late] {
+        let read = read_after(node, "a", start).unwrap();
+        assert_eq!(read.iter().map(data).collect::<Vec<_>>(), (1..=12 * BATCH).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_written_to_a_replica_that_can_be_written() {
+    let master = Server::start(&[]).await;
+    let writer = node(&redis_options(&master.url())).await;
+    let start = writer.publish(draft(&["a"], 0)).await.cursor;
+    let replica = Server::replica_of(&master, &["--replica-read-only", "no"]).await;
+    let log = Log::new(&Options::default());
+    let store = Redis::open(log.clone(), &redis_options(&replica.url())).unwrap();
+    let before = replica.cli(&["XLEN", "{log}:s"]);
+    assert!(store.append(vec![draft(&["a"], 1)]).await[0].is_err());
+    assert!(store.ready().is_err() && store.loaded().is_err() && store.tail().await.is_err());
+    assert_eq!(store.last_error().unwrap(), "the server is not a master");
+    assert_eq!(replica.cli(&["XLEN", "{log}:s"]), before);
+    // Once it is the master it will do.
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    until("ready", || store.ready().is_ok() && store.loaded().is_ok()).await;
+    assert!(store.append(vec![draft(&["a"], 2)]).await[0].is_ok());
+    assert!(matches!(log.locate(start), events::Located::Here(_)));
+}

@@ -1,0 +1,230 @@
+//! Admission of replays: so many bytes of history are on their way at once to clients that have come back.
+//!
+//! After a deploy or an outage everybody comes back at the same moment. Who missed least is served first, so that most
+//! are live again soon; who cannot be served within [`PATIENCE`] is told when to come again, instead of waiting in a
+//! queue that ends after everyone in it has given up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::pacing;
+use crate::problem::{Code, Problem};
+
+/// A replay of so few bytes is sent at once: waiting for it would cost more than it does.
+const SMALL_BYTES: usize = 16 << 10;
+/// How many clients wait at most.
+const WAITING_MAX: usize = 4096;
+/// How long a client waits at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A client that takes its replay more slowly than this is no longer waited for.
+const COUNTED_FOR: Duration = Duration::from_secs(10);
+
+/// The replays that are under way, and those that wait for them.
+#[derive(Debug)]
+pub(crate) struct Replays {
+    bytes_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By number, so the oldest first: since when, and its bytes.
+    under_way: BTreeMap<u64, (Instant, usize)>,
+    under_way_bytes: usize,
+    waiting: BTreeMap<Turn, oneshot::Sender<Replay>>,
+    /// How many have come so far.
+    came: u64,
+}
+
+/// The smallest first, then who came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    bytes: usize,
+    number: u64,
+}
+
+/// A replay under way; over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    replays: Arc<Replays>,
+    number: u64,
+}
+
+impl Replays {
+    /// Up to `bytes_max` at once; one that is larger runs alone.
+    #[must_use]
+    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { bytes_max, state: Mutex::default() })
+    }
+
+    /// Waits until `bytes` may be replayed. `None`: they are so few that nobody counts them.
+    ///
+    /// # Errors
+    /// When that is not to be soon, with the time to come again.
+    pub(crate) async fn admit(self: &Arc<Self>, bytes: usize) -> Result<Option<Replay>, Problem> {
+        if bytes <= SMALL_BYTES {
+            return Ok(None);
+        }
+        let bytes = bytes.min(self.bytes_max);
+        let (place, admitted) = {
+            let mut state = self.state.lock();
+            state.forget_the_slow();
+            state.came += 1;
+            let turn = Turn { bytes, number: state.came };
+            if state.under_way_bytes + bytes <= self.bytes_max {
+                return Ok(Some(self.begin(&mut state, turn)));
+            }
+            let (sender, admitted) = oneshot::channel();
+            state.waiting.insert(turn, sender);
+            if state.waiting.len() > WAITING_MAX {
+                // Perhaps this one: the largest has the worst prospects.
+                state.waiting.pop_last();
+            }
+            (Place { replays: self, turn }, admitted)
+        };
+        let result = tokio::time::timeout(PATIENCE, admitted).await;
+        drop(place);
+        match result {
+            Ok(Ok(replay)) => Ok(Some(replay)),
+            Ok(Err(_)) | Err(_) => Err(Problem::new(Code::Unavailable, "too many clients are catching up")
+                .retry_after(Duration::from_secs(1) + pacing::part_of(PATIENCE))),
+        }
+    }
+
+    fn begin(self: &Arc<Self>, state: &mut State, Turn { bytes, number }: Turn) -> Replay {
+        state.under_way.insert(number, (Instant::now(), bytes));
+        state.under_way_bytes += bytes;
+        Replay { replays: Arc::clone(self), number }
+    }
+}
+
+impl State {
+    fn forget_the_slow(&mut self) {
+        while let Some(oldest) = self.under_way.first_entry()
+            && oldest.get().0.elapsed() >= COUNTED_FOR
+        {
+            self.under_way_bytes -= oldest.remove().1;
+        }
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        let mut admitted = Vec::new();
+        {
+            let mut state = self.replays.state.lock();
+            if let Some((_, bytes)) = state.under_way.remove(&self.number) {
+                state.under_way_bytes -= bytes;
+            }
+            state.forget_the_slow();
+            while let Some((turn, _)) = state.waiting.first_key_value()
+                && state.under_way_bytes + turn.bytes <= self.replays.bytes_max
+                && let Some((turn, sender)) = state.waiting.pop_first()
+            {
+                admitted.push((sender, self.replays.begin(&mut state, turn)));
+            }
+        }
+        for (sender, replay) in admitted {
+            // To somebody who has just left, it comes back here and ends, which lets in the next.
+            let _ = sender.send(replay);
+        }
+    }
+}
+
+/// Waiting; given up when dropped.
+struct Place<'a> {
+    replays: &'a Replays,
+    turn: Turn,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.replays.state.lock().waiting.remove(&self.turn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    const KIB: usize = 1 << 10;
+
+    /// How many bytes are under way, and how many clients wait.
+    fn load(replays: &Replays) -> (usize, usize) {
+        let state = replays.state.lock();
+        (state.under_way_bytes, state.waiting.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_missed_least_is_first() {
+        let replays = Replays::new(100 * KIB);
+        let first = replays.admit(90 * KIB).await.unwrap();
+        let mut large = pin!(replays.admit(60 * KIB));
+        let mut small = pin!(replays.admit(50 * KIB));
+        assert!(large.as_mut().now_or_never().is_none() && small.as_mut().now_or_never().is_none());
+        assert_eq!(load(&replays), (90 * KIB, 2));
+        assert!(replays.admit(16 * KIB).await.unwrap().is_none(), "so little never waits");
+
+        drop(first);
+        let small = small.await.unwrap();
+        assert!(large.as_mut().now_or_never().is_none());
+        drop(small);
+        let large = large.await.unwrap();
+        assert_eq!(load(&replays), (60 * KIB, 0));
+        drop(large);
+        assert_eq!(load(&replays), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_and_who_leaves_frees_the_place() {
+        let replays = Replays::new(100 * KIB);
+        let all = replays.admit(usize::MAX).await.unwrap();
+        let start = tokio::time::Instant::now();
+        let problem = replays.admit(50 * KIB).await.unwrap_err();
+        assert_eq!((problem.code, start.elapsed()), (Code::Unavailable, PATIENCE));
+        assert!(problem.retry_after >= Some(Duration::from_secs(1)));
+        {
+            let mut left = pin!(replays.admit(50 * KIB));
+            assert!(left.as_mut().now_or_never().is_none());
+            assert_eq!(load(&replays), (100 * KIB, 1));
+        }
+        assert_eq!(load(&replays), (100 * KIB, 0));
+        drop(all);
+        assert_eq!(load(&replays), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_the_slow() {
+        let replays = Replays::new(100 * KIB);
+        let slow = replays.admit(100 * KIB).await.unwrap();
+        tokio::time::advance(COUNTED_FOR).await;
+        let next = replays.admit(70 * KIB).await.unwrap();
+        drop(slow);
+        assert_eq!(load(&replays), (70 * KIB, 0), "it counts no longer");
+        drop(next);
+        assert_eq!(load(&replays), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_is_bounded_and_the_largest_leaves_it() {
+        let replays = Replays::new(100 * KIB);
+        let _all = replays.admit(100 * KIB).await.unwrap();
+        let mut large = pin!(replays.admit(90 * KIB));
+        assert!(large.as_mut().now_or_never().is_none());
+        let mut others: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(replays.admit(50 * KIB))).collect();
+        for other in &mut others {
+            assert!(other.now_or_never().is_none());
+        }
+        assert_eq!(large.await.unwrap_err().code, Code::Unavailable);
+        assert_eq!(load(&replays).1, WAITING_MAX);
+    }
+}

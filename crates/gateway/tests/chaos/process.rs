@@ -1,0 +1,127 @@
+//! Gateways as processes of their own, one of them perhaps behind a network that can be cut.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    log: PathBuf,
+    _stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Process {
+    /// Starts a gateway on Redis; in a namespace of the network, if there is one.
+    pub(crate) fn start(redis: &str, within: Option<&Namespace>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir().join(format!("gateway-chaos-{}-{number}.log", std::process::id()));
+        let program = env!("CARGO_BIN_EXE_gateway");
+        let mut command = match within {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", &namespace.name, program]);
+                command
+            }
+            None => Command::new(program),
+        };
+        let listen = within.map_or("127.0.0.1:0".to_owned(), |namespace| format!("{}:0", namespace.inside()));
+        command.args(["serve", "--listen", &listen, "--jwt-secret", super::support::SECRET]);
+        command.args(["--publish-key", "key", "--store", "redis", "--redis-url", redis, "--log-name", "log"]);
+        command.args(["--ring-events", "1000000", "--drain-seconds", "1"]);
+        command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on http://").and_then(|at| at.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("{line:?} {:?}", std::fs::read_to_string(&log)));
+        Self { child, address, log, _stdout: stdout }
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// What it wrote to its log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(std::fs::remove_file(&self.log));
+    }
+}
+
+/// A network of its own, with a cable to this one.
+pub(crate) struct Namespace {
+    name: String,
+    /// The third byte of its addresses.
+    net: u8,
+}
+
+fn ip(command: &str) -> Result<(), String> {
+    let output = Command::new("ip").args(command.split(' ')).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+impl Namespace {
+    /// A new one. `Err`: this user or this machine cannot have any.
+    pub(crate) fn new() -> Result<Self, String> {
+        let net = (std::process::id() % 250) as u8 + 1;
+        let namespace = Self { name: format!("tl-{}", std::process::id()), net };
+        let (name, here) = (&namespace.name, format!("tl{net}"));
+        ip(&format!("netns add {name}"))?;
+        ip(&format!("link add {here} type veth peer name inside netns {name}"))?;
+        ip(&format!("addr add {}/24 dev {here}", namespace.redis()))?;
+        ip(&format!("addr add {}/24 dev {here}", namespace.clients()))?;
+        ip(&format!("link set {here} up"))?;
+        ip(&format!("-n {name} addr add {}/24 dev inside", namespace.inside()))?;
+        ip(&format!("-n {name} link set inside up"))?;
+        ip(&format!("-n {name} link set lo up"))?;
+        Ok(namespace)
+    }
+
+    /// Where Redis is, seen from inside.
+    pub(crate) fn redis(&self) -> IpAddr {
+        [10, 213, self.net, 1].into()
+    }
+
+    /// Where clients come from.
+    pub(crate) fn clients(&self) -> IpAddr {
+        [10, 213, self.net, 2].into()
+    }
+
+    /// Where a gateway inside listens.
+    pub(crate) fn inside(&self) -> IpAddr {
+        [10, 213, self.net, 3].into()
+    }
+
+    /// From now on nothing from inside reaches Redis, without a word to anyone.
+    pub(crate) fn cut(&self) {
+        ip(&format!("-n {} route add blackhole {}/32", self.name, self.redis())).unwrap();
+    }
+
+    pub(crate) fn mend(&self) {
+        ip(&format!("-n {} route del blackhole {}/32", self.name, self.redis())).unwrap();
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        drop(ip(&format!("netns del {}", self.name)));
+    }
+}
