@@ -181,7 +181,7 @@ impl Sender {
             self.app.metrics.auth_failed(AuthFailure::Subject);
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
-        *self.scope.grant.lock() = Arc::clone(&grant);
+        self.scope.held.lock().grant = Arc::clone(&grant);
         if let Some(session) = &self.scope.session() {
             self.app.sessions.renew(session, &grant, self.app.lens(&grant).as_ref());
         }
@@ -193,28 +193,26 @@ impl Sender {
         self.needs_websocket()?;
         let wanted = wanted(body.topics)?;
         // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
-        let grant = self.scope.grant.lock();
-        if let Some(topic) = wanted.iter().find(|topic| !grant.may_subscribe(topic)) {
+        let mut held = self.scope.held.lock();
+        if let Some(topic) = wanted.iter().find(|topic| !held.grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
-        let joining = body.presence.map(|joining| joining.check(&grant)).transpose()?;
-        let mut topics = self.scope.topics.lock();
+        let joining = body.presence.map(|joining| joining.check(&held.grant)).transpose()?;
         let mut new: Vec<Topic> = Vec::new();
         for topic in &wanted {
-            if !topics.contains(topic) && !new.contains(topic) {
+            if !held.topics.contains(topic) && !new.contains(topic) {
                 new.push(topic.clone());
             }
         }
         let topics_max = self.app.config.limits.topics_per_session_max;
-        if topics.len() + new.len() > topics_max {
+        if held.topics.len() + new.len() > topics_max {
             let detail = format!("a session has at most {topics_max} topics");
             return Err(Problem::bad_request(detail));
         }
-        topics.extend(new.iter().cloned());
+        held.topics.extend(new.iter().cloned());
         changes.push(Change::Subscribe(new));
-        let all = topics.clone();
-        drop(topics);
-        drop(grant);
+        let all = held.topics.clone();
+        drop(held);
         if let Some((status, info)) = joining {
             for topic in &wanted {
                 self.join(topic, status, info.clone())?;
@@ -226,21 +224,21 @@ impl Sender {
     fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let unwanted = wanted(body.topics)?;
-        let own = self.scope.grant.lock().user_topic.clone();
-        if let Some(topic) = unwanted.iter().find(|topic| **topic == own || topic.as_str() == "all") {
+        let mut held = self.scope.held.lock();
+        let is_own = |topic: &&Topic| **topic == held.grant.user_topic || topic.as_str() == "all";
+        if let Some(topic) = unwanted.iter().find(is_own) {
             return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
         }
-        let mut topics = self.scope.topics.lock();
-        topics.retain(|topic| !unwanted.contains(topic));
+        held.topics.retain(|topic| !unwanted.contains(topic));
         changes.push(Change::Unsubscribe(unwanted.clone()));
         if let Some(session) = &self.scope.session() {
             self.app.presence.retain(session, |topic| !unwanted.contains(topic));
         }
-        Ok(Done::Topics { topics: topics.clone() })
+        Ok(Done::Topics { topics: held.topics.clone() })
     }
 
     fn presence(&self, body: PresenceBody) -> Result<Done, Problem> {
-        let grant = Arc::clone(&self.scope.grant.lock());
+        let grant = Arc::clone(&self.scope.held.lock().grant);
         if !grant.may_subscribe(&body.topic) {
             return Err(self.forbidden(&format!("subscribing to {} is not allowed", body.topic)));
         }
@@ -260,7 +258,7 @@ impl Sender {
             }
         })?;
         // A grant that was renewed since it was looked at dropped what there was then.
-        if !self.scope.grant.lock().may_subscribe(topic) {
+        if !self.scope.held.lock().grant.may_subscribe(topic) {
             self.app.presence.retain(&session, |other| other != topic);
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
@@ -280,7 +278,7 @@ impl Sender {
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher = Publisher::Grant(Arc::clone(&self.scope.grant.lock()), self.scope.address);
+        let publisher = Publisher::Grant(Arc::clone(&self.scope.held.lock().grant), self.scope.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));

@@ -372,11 +372,11 @@ impl Running {
             },
             write_timeout: streams.write_timeout,
         };
-        let mut topics = scope.topics.lock();
-        let mut reader = Reader::new(&app.log, &topics, request.types, start);
-        // The log's own names, so that a name is held once.
-        *topics = reader.topics().cloned().collect();
-        drop(topics);
+        let mut held = scope.held.lock();
+        let mut reader = Reader::new(&app.log, &held.topics, request.types, start);
+        // The log's own names, so that a name is there once.
+        held.topics = reader.topics().cloned().collect();
+        drop(held);
         reader.look_through(app.lens(&grant));
         scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
         let handle: Handle = scope.handle.clone();

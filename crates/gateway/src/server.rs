@@ -14,6 +14,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
 use transport::Served;
 
 use crate::app::App;
@@ -121,9 +122,23 @@ fn serve(
         // Asked for each time: a stream need not keep it. Without one the client has gone already.
         let Ok(peer) = socket.peer_addr() else { return };
         let app = &guest.0;
-        let limits = app.http_limits();
+        let mut limits = app.http_limits();
         // Who comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
         let came_late = app.is_draining();
+        if received.is_empty() {
+            // Until something comes there is nothing for HTTP to do, and so none of its buffers: thousands of clients may
+            // have their answer and be on their way to the next poll.
+            let since = Instant::now();
+            tokio::select! {
+                readable = timeout(limits.head_timeout, socket.readable()) => {
+                    if !matches!(readable, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                () = app.drained(), if !came_late => {}
+            }
+            limits.head_timeout = limits.head_timeout.saturating_sub(since.elapsed());
+        }
         let drained = async {
             if came_late {
                 std::future::pending::<()>().await;
@@ -181,7 +196,7 @@ async fn turn_away(mut socket: TcpStream) {
         .extend_from_slice(format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()).as_bytes());
     answer.extend_from_slice(&body);
     // Whoever does not take these few bytes at once does not get them.
-    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(&answer)).await;
+    let _ = timeout(Duration::from_secs(1), socket.write_all(&answer)).await;
 }
 
 #[cfg(test)]

@@ -372,7 +372,7 @@ impl Sessions {
         let mut by_topic: HashMap<Topic, usize> = HashMap::new();
         for connection in table.all().flat_map(|entry| &entry.connections) {
             // The first two are the user's own and `all`.
-            for topic in connection.scope.topics.lock().iter().skip(2) {
+            for topic in connection.scope.held.lock().topics.iter().skip(2) {
                 *by_topic.entry(topic.clone()).or_default() += 1;
             }
         }

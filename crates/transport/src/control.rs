@@ -100,7 +100,9 @@ pub struct Handle(Arc<Control>);
 
 #[derive(Debug, Default)]
 struct Control {
-    changes: Mutex<Vec<Change>>,
+    /// Rare, so that a session without pays one pointer.
+    #[expect(clippy::box_collection, reason = "a third of a Vec in every session")]
+    changes: Mutex<Option<Box<Vec<Change>>>>,
     /// Whether there are changes, so that a session looks without the lock.
     pending: AtomicBool,
     waker: AtomicWaker,
@@ -109,7 +111,7 @@ struct Control {
 impl Handle {
     /// Has the session make a change as soon as it runs.
     pub fn change(&self, change: Change) {
-        self.0.changes.lock().push(change);
+        self.0.changes.lock().get_or_insert_default().push(change);
         self.0.pending.store(true, Ordering::Release);
         self.0.waker.wake();
     }
@@ -122,7 +124,7 @@ impl Handle {
     /// Takes what is to be changed.
     pub(crate) fn take(&self) -> Vec<Change> {
         if self.0.pending.load(Ordering::Acquire) && self.0.pending.swap(false, Ordering::AcqRel) {
-            std::mem::take(&mut *self.0.changes.lock())
+            self.0.changes.lock().take().map_or_else(Vec::new, |changes| *changes)
         } else {
             Vec::new()
         }
