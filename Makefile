@@ -36,7 +36,7 @@ test-proto: ## OpenAPI and AsyncAPI by their own validators
 # Not `npm ci`: it refuses a lock file without the packages of platforms that a registry mirror does not carry.
 test-client: ## The TypeScript client: lint, types, tests, build, size, package, and against the real gateway
 	$(CARGO) build --quiet -p gateway
-	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent size && npm run --silent package && npm run --silent test:gateway
+	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent test:built && npm run --silent size && npm run --silent package && npm run --silent test:gateway
 
 test-page: ## The page of `gateway dev`, in a real browser
 	$(CARGO) build --quiet -p gateway

@@ -10,7 +10,7 @@ export const INTERNAL = `
   graceFrom greeted hear heard heardAt heartbeatMs history http inUse init judge keep kind ladder lastClose
   lasting leaving link links memory metDeployment nextAt openedAt owes ping pingAt plan proven provenAt
   quarantine queue receive reopen replyMs report result retryAt rung rungs second standing start started
-  startedAt step stop strikes suspect syncTopics take tell tokens told triedAt upgraded view waitMs waiting
+  startedAt step stop strikes suspect syncTopics take tell tokens told upgraded view waitMs waiting
   wakeAt want weight withheldAt writer
 `
   .trim()

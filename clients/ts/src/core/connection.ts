@@ -18,7 +18,7 @@ import { openWs } from './ws.js'
 const OPEN: readonly OpenLink[] = [openPoll, openSse, openWs]
 const PING_EVERY_MS = 30_000
 const WAITING_MAX = 1000
-const GAP: Close = { kind: 'gap', message: 'not the next batch' }
+const GAP: Close = { kind: 'gap', message: 'gap' }
 
 /** What a connection shows, save for the cursor. */
 export interface ConnectionState {
@@ -201,7 +201,7 @@ export function createConnection(
 
   function end({ carrier }: LinkState): void {
     carrier?.link.close()
-    for (const settle of carrier?.waiting.values() ?? []) settle({ error: unheard('connection lost') })
+    for (const settle of carrier?.waiting.values() ?? []) settle({ error: unheard('lost') })
   }
 
   function message(state: LinkState, text: string, closed: (close: Close) => void): boolean {
@@ -265,7 +265,7 @@ export function createConnection(
     commandId += 1
     const id = `${commandId}`
     const answer = new Promise<Reply>((resolve) => {
-      if (waiting.size >= WAITING_MAX) return resolve({ error: unheard('too many commands') })
+      if (waiting.size >= WAITING_MAX) return resolve({ error: unheard('too many') })
       const settle = (reply: Reply): void => {
         waiting.delete(id)
         env.clearTimeout(late)

@@ -88,8 +88,6 @@ export interface LinkState {
   /** The second try of the same transport: with padding, or from the cursor that has moved on. */
   readonly second: boolean
   readonly startedAt: number
-  /** When its first try started. */
-  readonly triedAt: number
   /** Asked of the gateway; replaced by what `hello` says. */
   heartbeatMs: number
   openedAt?: number

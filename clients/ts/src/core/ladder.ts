@@ -18,7 +18,6 @@ import { deadline, score, suspectAt, troubled } from './link-rules.js'
 import type { Memory } from './memory.js'
 import type { Bye, Transport } from './protocol.js'
 import {
-  BESIDE_MS,
   BLAME_MS,
   BUFFERED_MS,
   BUSY_MS,
@@ -81,7 +80,6 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
   let tokenRefused = false
   let ceiling: Rung = WS
   let resumedAt = 0
-  let wokenAt = 0
   let busyAt = 0
   let hiddenAt = 0
   let race: Race | null = null
@@ -186,10 +184,9 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
         if (now - hiddenAt >= LONG_HIDDEN_MS) climb.reset(now)
       }
       away = false
-      // Several signals tell of one return.
-      if (!writer && !race) retryAt = now
-      else if (writer && now - wokenAt >= LATE_MS) ping(writer)
-      wokenAt = now
+      // Several signals tell of one return: what they start is under way when the second comes.
+      if (writer) ping(writer)
+      else if (!race) retryAt = now
     }
   }
 
@@ -250,12 +247,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     const { rung, provenAt } = link
     if (link.closeAt && due(link.closeAt)) return drop(link)
     if (!provenAt) {
-      const [at, reason] = deadline(link)
-      // Where another one works it does not get as long, save as a probe.
-      const beside = writer?.provenAt && !troubled(writer) && !link.climbing
-      if (due(beside ? Math.min(at, Math.max(link.triedAt, writer?.provenAt ?? 0) + BESIDE_MS) : at)) {
-        fail(link, reason)
-      }
+      const [at, reason] = deadline(link, writer)
+      if (due(at)) fail(link, reason)
       return
     }
     if (!link.lasting && due(provenAt + timing.stable)) {
@@ -427,7 +420,6 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
       climbing,
       second: !!before,
       startedAt: now,
-      triedAt: before?.triedAt ?? now,
       heartbeatMs: climb.heartbeatMs,
       heardAt: now,
       graceFrom: 0,

@@ -1,13 +1,22 @@
 import { type LinkState, SSE, type SwitchReason } from './ladder-types.js'
-import { CONNECT_MS, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS, OWED_MS, PROVE_MS } from './timing.js'
+import { BESIDE_MS, BESIDE_TIMES, CONNECT_MS, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS, OWED_MS, PROVE_MS } from './timing.js'
 
-/** By when an unproven link must have taken its next step, and what it means if it has not. */
-export function deadline(link: LinkState): [at: number, reason: SwitchReason] {
-  const { rung, openedAt, firstAt } = link
-  const from = (time: number): number => Math.max(time, link.graceFrom)
-  if (!openedAt) return [from(link.startedAt) + CONNECT_MS, 'refused']
-  if (rung !== SSE) return [from(openedAt) + PROVE_MS, 'silent']
-  return [firstAt ? from(firstAt) + OWED_MS : from(openedAt) + FIRST_BYTE_MS, 'buffered']
+/**
+ * By when an unproven link must have taken its next step, and what it means if it has not. Beside a writer that works
+ * it gets little longer than such a path needs: two links are one too many.
+ */
+export function deadline(link: LinkState, writer: LinkState | null): [at: number, reason: SwitchReason] {
+  const { rung, startedAt, openedAt, firstAt, graceFrom } = link
+  const [ms, reason]: [number, SwitchReason] = !openedAt
+    ? [CONNECT_MS, 'refused']
+    : rung === SSE
+      ? [firstAt ? OWED_MS : FIRST_BYTE_MS, 'buffered']
+      : [PROVE_MS, 'silent']
+  const at = Math.max(firstAt ?? openedAt ?? startedAt, graceFrom) + ms
+  if (!writer?.provenAt || troubled(writer)) return [at, reason]
+  const answeredMs = (writer.openedAt as number) - writer.startedAt
+  const beside = Math.max(startedAt, writer.provenAt, graceFrom) + BESIDE_MS + BESIDE_TIMES * answeredMs
+  return [Math.min(at, beside), reason]
 }
 
 /** Silent for too long, or about to end: anything proven is better. */

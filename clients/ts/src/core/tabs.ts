@@ -110,8 +110,10 @@ export function joinTabs(host: TabHost): Source {
       // The leader is elsewhere in the log than this tab: what lies between was not passed on.
       else if (cursor !== known && cursor !== null) return goAlone()
       const changed = JSON.stringify(led?.state) !== JSON.stringify(state)
+      const before = led?.hello?.session
       led = { state, hello }
       if (changed) told.changed()
+      if (before && before !== hello?.session) told.hello()
     } else if ('before' in message) {
       if (session.cursor === message.before) accept(message.deliveries, message.cursor)
       else if (session.cursor !== null) goAlone()

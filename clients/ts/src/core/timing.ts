@@ -37,8 +37,9 @@ export const PROVE_MS = 4500
 export const FIRST_BYTE_MS = 3 * SECOND
 /** For what the gateway sends within 300 ms: the second batch, what follows a burst, the rest of a message. */
 export const OWED_MS = 2 * SECOND
-/** For a transport without proof once another is proven: two links are one too many. */
-export const BESIDE_MS = 1500
+/** For a transport without proof once another is proven: this, and so many times what that one took to answer. */
+export const BESIDE_MS = 800
+export const BESIDE_TIMES = 5
 /** A proven link that lost to a better one closes after this. */
 export const LINGER_MS = SECOND
 /** A failure counts against a transport only with a lower one proven this near to it. */

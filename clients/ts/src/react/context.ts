@@ -43,11 +43,13 @@ function sharedClient({ token, ...options }: Target): Client {
   // A token that has a user in it stands for itself; it may be renewed without a new session.
   const tokened = token !== undefined
   const key = JSON.stringify([url, user, transports, tokened])
-  const entry: Partial<Shared> = shared.get(key) ?? {}
+  // Who does not say which means the one that there is.
+  const any = url || user || transports || tokened ? undefined : [...shared.values()].pop()
+  const entry: Partial<Shared> = shared.get(key) ?? any ?? {}
   if (token) entry.token = token
   entry.client ??= createClient({ ...options, getToken: tokened ? () => entry.token ?? null : undefined })
   // A server renders for many users: nothing may be shared between them.
-  if (typeof document !== 'undefined') shared.set(key, entry)
+  if (globalThis.document) shared.set(key, entry)
   return entry.client
 }
 

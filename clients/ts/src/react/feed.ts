@@ -53,11 +53,10 @@ const EMPTY: Feed = {
   errors: [],
 }
 
-/** Events of which the latest counts; their place in the feed is their name without the colon. */
-const LATEST = /^(queue:position|(sync|generation):progress|preview:status)$/
-
 function advance(feed: Feed, { type, data, time, id, seq }: ThroughlineEvent): Feed {
-  if (LATEST.test(type)) return { ...feed, [type.replace(/:./, (colon) => (colon[1] as string).toUpperCase())]: data }
+  // The latest of `queue:position` is the feed's `queuePosition`.
+  const place = type.replace(/:./, (letter) => (letter[1] as string).toUpperCase())
+  if (place !== type && Object.hasOwn(feed, place)) return { ...feed, [place]: data }
   if (type !== 'error' && type !== 'notification') return feed
   const list = `${type}s` as const
   const told = (data instanceof Object ? data : { message: data }) as Record<string, unknown>
