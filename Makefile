@@ -36,7 +36,7 @@ test-proto: ## OpenAPI and AsyncAPI by their own validators
 # Not `npm ci`: it refuses a lock file without the packages of platforms that a registry mirror does not carry.
 test-client: ## The TypeScript client: lint, types, tests, build, size, package, and against the real gateway
 	$(CARGO) build --quiet -p gateway
-	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent size && npm run --silent package && npm run --silent test:gateway
+	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent test:built && npm run --silent size && npm run --silent package && npm run --silent test:gateway
 
 test-page: ## The page of `gateway dev`, in a real browser
 	$(CARGO) build --quiet -p gateway
@@ -66,7 +66,7 @@ lint-deny: ## Licences, sources, duplicates and layers of the dependencies
 	@.ci/need cargo-deny
 	$(CARGO) deny --log-level error check bans licenses sources
 
-bench: ## Figures of the log, the frames and the fan-out beside a bare epoll loop
+bench: ## Figures of the log, the frames, a flood by one client, and the fan-out beside a bare epoll loop
 	$(CARGO) bench --workspace
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	target/release/loadtest run fan-out --scale 0.2

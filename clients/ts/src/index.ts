@@ -5,6 +5,6 @@ export type { ChannelLike, Env, LocksLike, PageLike, SocketLike, StorageLike } f
 export type { PageSignal, Phase, SwitchReason, Telemetry } from './core/ladder-types.js'
 export type { ClientError, ClientOptions } from './core/options.js'
 export type { Batch, Bye, EventMap, Hello, Reset, ThroughlineEvent, Transport } from './core/protocol.js'
-export { TIMING, type Timing } from './core/timing.js'
+export type { Timing } from './core/timing.js'
 export type { GetToken, TokenReason } from './core/token.js'
 export type { Member, PresenceStatus, PublishOptions, Topic } from './core/topic.js'

@@ -25,11 +25,5 @@ export { type HybridConfig, type HybridUpdates, useHybridUpdates } from './react
 export { type JobProgress, type JobProgressOptions, useJobProgress } from './react/jobs.js'
 export type { Operation, TextOperation } from './react/operations.js'
 export { inRollout } from './react/rollout.js'
-export {
-  type Person,
-  type PresenceOptions,
-  type RoomMessage,
-  type RoomOptions,
-  usePresence,
-  useRoom,
-} from './react/room.js'
+export { type PresenceOptions, type RoomOptions, usePresence, useRoom } from './react/room.js'
+export type { Person, RoomMessage } from './react/rooms.js'

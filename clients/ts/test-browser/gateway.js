@@ -59,7 +59,7 @@ export class Gateway {
   }
 }
 
-/** Publishes 1, 2, 3 … at a steady pace until stopped, past the path that is measured. */
+/** Publishes 1, 2, 3 … every `everyMs` until stopped, past the path that is measured. */
 export class Publisher {
   /** Number to when it was accepted, milliseconds since 1970. */
   accepted = new Map()
@@ -67,10 +67,11 @@ export class Publisher {
   #paused = false
 
   constructor(gateway, topic, everyMs) {
-    this.done = this.#run(gateway, topic, everyMs)
+    this.everyMs = everyMs
+    this.done = this.#run(gateway, topic)
   }
 
-  async #run(gateway, topic, everyMs) {
+  async #run(gateway, topic) {
     for (let n = 1; this.#running; n += 1) {
       while (this.#paused) await sleep(RETRY_MS)
       const at = Date.now()
@@ -79,7 +80,7 @@ export class Publisher {
         () => this.accepted.set(n, at),
         () => sleep(RETRY_MS),
       )
-      await sleep(Math.max(0, at + everyMs - Date.now()))
+      await sleep(Math.max(0, at + this.everyMs - Date.now()))
     }
   }
 

@@ -15,8 +15,8 @@ const ARGUMENTS = [
   '--disable-component-update',
   '--disable-sync',
 ]
-const BUNDLE = fileURLToPath(new URL('../dist/index.js', import.meta.url))
-const SOURCES = fileURLToPath(new URL('../src/core', import.meta.url))
+const DIST = fileURLToPath(new URL('../dist', import.meta.url))
+const SOURCES = fileURLToPath(new URL('../src', import.meta.url))
 
 export function launch() {
   if (!existsSync(EXECUTABLE)) throw new Error(`no Chromium at ${EXECUTABLE}: install it or set CHROMIUM_BIN`)
@@ -25,12 +25,13 @@ export function launch() {
 }
 
 function built() {
-  const changedAt = (file) => statSync(file).mtimeMs
-  return existsSync(BUNDLE) && readdirSync(SOURCES).every((name) => changedAt(`${SOURCES}/${name}`) < changedAt(BUNDLE))
+  const builtAt = existsSync(`${DIST}/index.js`) && statSync(`${DIST}/index.js`).mtimeMs
+  const sources = readdirSync(SOURCES, { recursive: true }).filter((name) => name.endsWith('.ts'))
+  return sources.every((name) => statSync(`${SOURCES}/${name}`).mtimeMs < builtAt)
 }
 
 /**
- * Opens a page whose origin is the path. The document and the bundle come from the disk, so that the first request
+ * Opens a page whose origin is the path. The document and the client come from the disk, so that the first request
  * that meets the obstacle is the client's own.
  * @param forward the address of a forward proxy, which then carries everything, loopback included.
  */
@@ -38,27 +39,34 @@ export async function open(browser, origin, forward) {
   const proxy = forward && { server: forward, bypass: '<-loopback>' }
   // A document that did not come over loopback needs leave to open sockets there.
   const context = await browser.newContext({ proxy, permissions: ['local-network-access'] })
+  return { ...(await openIn(context, origin)), close: () => context.close() }
+}
+
+/** One more page in the same browser profile. */
+export async function openIn(context, origin) {
   const page = await context.newPage()
   const complaints = []
   page.on('pageerror', (error) => complaints.push(String(error)))
-  const files = {
-    '/matrix': ['text/html', '<!doctype html><title>matrix</title>'],
-    '/matrix/client.js': ['text/javascript', readFileSync(BUNDLE, 'utf8')],
-  }
-  await context.route(`${origin}/matrix{,/*}`, (route) => serve(route, files))
+  const chunks = readdirSync(DIST).filter((name) => name.endsWith('.js'))
+  await page.route(`${origin}/matrix{,/*}`, (route) => serve(route))
   await page.goto(`${origin}/matrix`)
-  await page.evaluate(prepare)
-  await context.unrouteAll()
-  return { page, complaints, close: () => context.close() }
+  await page.evaluate(
+    prepare,
+    chunks.filter((name) => /^(index|tabs|requests)/.test(name)),
+  )
+  await page.unrouteAll()
+  return { page, complaints }
 }
 
-function serve(route, files) {
-  const [contentType, body] = files[new URL(route.request().url()).pathname]
-  return route.fulfill({ contentType, body })
+function serve(route) {
+  const name = new URL(route.request().url()).pathname.slice('/matrix/'.length)
+  return name
+    ? route.fulfill({ contentType: 'text/javascript', body: readFileSync(`${DIST}/${name}`, 'utf8') })
+    : route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>matrix</title>' })
 }
 
-/** In the page: counts the links that the client holds, from outside of it, and loads the client. */
-async function prepare() {
+/** In the page: counts the links that the client holds, from outside of it, and loads the client in all its parts. */
+async function prepare(chunks) {
   const SAMPLE_MS = 50
   const sockets = new Set()
   const requests = new Set()
@@ -96,13 +104,14 @@ async function prepare() {
     }
   }
   const seen = { events: [], resets: [], reports: [], links: [], startedAt: 0 }
-  const { createClient } = await import('/matrix/client.js')
+  for (const name of chunks) await import(`/matrix/${name}`)
+  const { createClient } = await import('/matrix/index.js')
   window.matrix = {
     seen,
-    start(user, after) {
+    start(user, after, options) {
       const telemetry = (report) => seen.reports.push({ at: Date.now(), ...report })
       seen.startedAt = Date.now()
-      const client = createClient({ user, after, telemetry })
+      const client = createClient({ user, after, telemetry, ...options })
       client.onAny(({ seq, data }) => seen.events.push({ n: data.n, seq, at: Date.now(), ms: Date.now() - data.at }))
       client.onReset(({ reason }) => seen.resets.push({ reason, at: Date.now() }))
       window.matrix.transport = () => client.state.transport

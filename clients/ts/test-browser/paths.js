@@ -1,13 +1,17 @@
 // The paths of the matrix: what is in the way, and what has to come of it.
 
+import { measureCrowd } from './crowd.js'
 import { Gateway } from './gateway.js'
 import { Obstacle } from './obstacle.js'
 import * as real from './proxies.js'
+import { measureTabs } from './tabs.js'
 
 const WITHOUT_WS = ['ws']
 /** How long a client may take to the first event after a cut, milliseconds. */
 const VISIBLE_MS = 5000
 const SILENT_MS = 15_000
+/** And how late an event may be where a stream is held back while others pass. */
+const HELD_MS = 5000
 
 /** A path of our own making. `more` may replace what is expected, and say when something happens. */
 function obstacle(name, rules, settles, more = {}) {
@@ -55,22 +59,55 @@ const restart = {
   },
 }
 
+/** A gateway of its own: the others would notice. */
+const alone = async () => {
+  const gateway = await Gateway.start()
+  return { gateway, origin: `http://127.0.0.1:${gateway.port}`, close: () => gateway.stop() }
+}
+
 const scripted = [
   obstacle('nothing in the way', {}, ['ws']),
   obstacle('Upgrade refused', { refuse: WITHOUT_WS }, ['sse'], { short: true }),
   obstacle('101, killed after 200 ms', { kill: 200 }, ['sse'], { within: VISIBLE_MS, short: true }),
   obstacle('101, frames dropped', { drop: true }, ['sse'], { short: true }),
   obstacle('SSE withheld whole', { refuse: WITHOUT_WS, hold: 'whole' }, ['poll'], { seconds: 14, short: true }),
-  obstacle('SSE in blocks of 4 KiB', { refuse: WITHOUT_WS, hold: 4096 }, ['poll', 'sse'], { seconds: 20 }),
-  obstacle('SSE in blocks of 16 KiB', { refuse: WITHOUT_WS, hold: 16384 }, ['poll', 'sse'], { seconds: 20 }),
-  obstacle('SSE one message behind', { refuse: WITHOUT_WS, hold: 'one' }, ['poll', 'sse'], { seconds: 20 }),
+  obstacle('SSE in blocks of 4 KiB', { refuse: WITHOUT_WS, hold: 4096 }, ['poll'], { seconds: 20, late: HELD_MS }),
+  // So many events at first that the blocks are full at once.
+  obstacle('SSE in blocks of 4 KiB, then fewer events', { refuse: WITHOUT_WS, hold: 4096 }, ['poll'], {
+    pace: 20,
+    slower: 1000,
+    seconds: 20,
+    late: HELD_MS,
+    short: true,
+  }),
+  obstacle('SSE in blocks of 16 KiB', { refuse: WITHOUT_WS, hold: 16384 }, ['poll'], { seconds: 20, late: HELD_MS }),
+  obstacle('SSE one message behind', { refuse: WITHOUT_WS, hold: 'one' }, ['poll', 'sse'], {
+    seconds: 20,
+    late: HELD_MS,
+  }),
   obstacle('cut every 5 s', { cut: 5000 }, ['ws', 'sse', 'poll'], { seconds: 16, within: VISIBLE_MS, short: true }),
   obstacle('cut every 20 s', { cut: 20_000 }, ['ws', 'sse', 'poll'], { seconds: 65, within: VISIBLE_MS }),
   obstacle('half-open', {}, ['ws'], { seconds: 20, freezes: true, within: SILENT_MS, short: true }),
-  obstacle('429 for 6 s', { busy: 2 }, ['ws', 'sse', 'poll'], { seconds: 20, clearsAfter: 6000 }),
+  obstacle('429 for 6 s', { busy: 2 }, ['ws'], { seconds: 30, clearsAfter: 6000 }),
   // Back up without being told: the first probe comes a minute after settling below.
   obstacle('Upgrade refused for 5 s', { refuse: WITHOUT_WS }, ['ws'], { seconds: 80, clearsAfter: 5000 }),
   restart,
+  {
+    name: 'restarted under 500 clients',
+    settles: ['ws'],
+    resets: 1,
+    measure: measureCrowd,
+    alone: true,
+    open: alone,
+  },
+  {
+    name: 'three tabs, the leader closed',
+    settles: ['ws'],
+    within: VISIBLE_MS,
+    measure: measureTabs,
+    short: true,
+    open: async (gateway) => ({ origin: `http://127.0.0.1:${gateway.port}`, close() {} }),
+  },
   obstacle('slow: 300 ms each way', { delay: 300 }, ['ws']),
 ]
 

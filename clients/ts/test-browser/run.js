@@ -18,7 +18,7 @@ async function through(browser, shared, path, index) {
   try {
     way = await path.open(shared)
     const details = { ...path, ...way, user: `matrix-${index}` }
-    const figures = await measure(browser, way.gateway ?? shared, details)
+    const figures = await (path.measure ?? measure)(browser, way.gateway ?? shared, details)
     return { path, figures, wrong: wrong(path, figures) }
   } catch (error) {
     return { path, figures: null, wrong: [String(error.stack ?? error)] }
@@ -31,7 +31,8 @@ const startedAt = Date.now()
 const gateway = await Gateway.start()
 const browser = await launch()
 const results = []
-const waiting = [...chosen.entries()]
+const all = [...chosen.entries()]
+const waiting = all.filter(([, { alone }]) => !alone)
 async function work() {
   for (let next = waiting.shift(); next; next = waiting.shift()) {
     const [index, path] = next
@@ -39,6 +40,8 @@ async function work() {
   }
 }
 await Promise.all(Array.from({ length: ABREAST }, work))
+waiting.push(...all.filter(([, { alone }]) => alone))
+await work()
 await browser.close()
 await gateway.stop()
 

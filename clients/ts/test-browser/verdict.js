@@ -1,7 +1,7 @@
 // What has to hold on every usable path.
 
 /** @returns one line for each thing that does not hold. */
-export function wrong({ settles, within, resets = 0 }, figures) {
+export function wrong({ settles, within, late, resets = 0 }, figures) {
   const { settledOn, first, lost, told, twice, reordered, afterCut, links, back, complaints } = figures
   const rules = [
     [settles.includes(settledOn), `settled on ${settledOn}, not on ${settles.join(' or ')}`],
@@ -13,7 +13,8 @@ export function wrong({ settles, within, resets = 0 }, figures) {
     [reordered === 0, `${reordered} events out of order`],
     [!within || afterCut !== null, 'no event after a cut, or no cut'],
     [!within || afterCut <= within, `first event ${afterCut} ms after a cut, ${within} ms allowed`],
-    [links <= 1, `${links} live links 2 s after settling`],
+    [!late || figures.longest <= late, `an event came ${figures.longest} ms late, ${late} ms allowed`],
+    [links <= 1, `${links} live links for more than 2 s`],
     [back !== null, 'not back on WebSocket once the obstacle was gone'],
     [complaints.length === 0, `exceptions in the page: ${complaints.join('; ')}`],
   ]

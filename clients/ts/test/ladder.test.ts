@@ -230,6 +230,102 @@ describe('silence and cuts', () => {
   })
 })
 
+describe('a stream that is let go in blocks', () => {
+  async function publish(seconds: number, everyMs: number): Promise<void> {
+    for (let passed = 0; passed < seconds * SECOND; passed += everyMs) {
+      server.publish('user:test', 'tick', { text: 'x'.repeat(600) })
+      await server.clock.advance(everyMs)
+    }
+  }
+
+  beforeEach(() => {
+    server.path.ws = 'refused'
+    server.path.sse = 'blocks'
+  })
+
+  it('is taken for one that withholds once it kept twice what it owed, and left alone for 10 minutes', async () => {
+    const { client, seqs, resets, reports } = connectTo(server, { after: 'earliest' })
+    for (let round = 0; round < 2; round += 1) {
+      // Many events fill the blocks at once.
+      await publish(16, 100)
+      expect(client.state.transport).toBe('sse')
+      await publish(6, 3000)
+      expect(client.state.transport).toBe('poll')
+    }
+    expect(reports).toContainEqual({ type: 'transport', from: 'sse', to: 'poll', reason: 'buffered' })
+    expect([...server.storage.items.values()].join()).toContain('"sse"')
+    const tries = requests('sse')
+    await publish(300, 3000)
+    expect(requests('sse')).toBe(tries)
+    expect(client.state.transport).toBe('poll')
+    expect(seqs).toEqual(Array.from({ length: server.log.seq }, (_, index) => index + 1))
+    expect(resets).toEqual([])
+    // Whatever holds the stream back is gone one day.
+    server.path.sse = 'open'
+    await publish(30 * 60, 10_000)
+    expect(client.state.transport).toBe('sse')
+  })
+
+  it('never keeps an event for longer than about two seconds', async () => {
+    const { seqs } = connectTo(server)
+    await publish(6, 100)
+    for (let index = 0; index < 30; index += 1) {
+      await publish(1, 100)
+      const { seq } = server.log
+      let waited = 0
+      for (; (seqs.at(-1) ?? 0) < seq; waited += 50) await server.clock.advance(50)
+      expect(waited).toBeLessThan(2500)
+    }
+  })
+
+  it('is not confused with one that is merely quiet, or with one stall', async () => {
+    server.path.sse = 'open'
+    const { client, seqs } = connectTo(server)
+    await server.clock.advance(MINUTE)
+    expect(client.state.transport).toBe('sse')
+    expect(requests('sse')).toBe(1)
+    // One stall: another link takes over, and SSE is not given up.
+    server.freeze()
+    server.publish('user:test', 'tick')
+    await server.clock.advance(20 * SECOND)
+    expect(seqs).toEqual([1])
+    expect(client.state.transport).toBe('sse')
+    expect(liveLinks(server)).toBe(1)
+  })
+})
+
+describe('a gateway that is busy', () => {
+  it('blames nobody: the client is back on WebSocket within half a minute', async () => {
+    const { client } = connectTo(server)
+    server.busy = true
+    await server.clock.advance(6 * SECOND)
+    expect(client.state.transport).toBe(null)
+    server.busy = false
+    server.path.ws = 'refused'
+    await server.clock.advance(6 * SECOND)
+    expect(client.state.transport).not.toBe('ws')
+    server.path.ws = 'open'
+    await server.clock.advance(20 * SECOND)
+    expect(client.state.transport).toBe('ws')
+  })
+})
+
+describe('one link at a time', () => {
+  it.each([
+    { ws: 'unanswered', sse: 'unanswered' },
+    { ws: 'refused', sse: 'unanswered' },
+    { ws: 'silent', sse: 'silent' },
+    { ws: 'unanswered', sse: 'one-behind' },
+    { ws: 'silent', sse: 'open' },
+  ] as const)('is open 2 s after settling where WebSocket is $ws and SSE $sse', async (path) => {
+    Object.assign(server.path, path)
+    const { client } = connectTo(server)
+    while (!client.state.transport) await server.clock.advance(50)
+    await server.clock.advance(2 * SECOND)
+    expect(server.links).toBe(1)
+  })
+})
+
 describe('the gateway ends a stream', () => {
   it('renews beside the old link in its slot', async () => {
     const { client, seqs, resets } = connectTo(server)

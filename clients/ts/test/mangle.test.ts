@@ -18,8 +18,8 @@ const WIRE =
   `after topics types interval heartbeat session user wait pad access_token op topic type data key ttl_ms expect event_id
   ephemeral status info token id reply ok error code message seq`.split(/\s+/)
 
-/** Files that describe the API, the protocol, the runtime, or what passes between two files of the build. */
-const PUBLIC = ['protocol', 'options', 'env', 'timing', 'topic', 'commands', 'tabs']
+/** Files that describe the API, the protocol or the runtime. */
+const PUBLIC = ['protocol', 'options', 'env', 'timing', 'topic', 'commands']
 
 describe('the names that the build shortens', () => {
   it('are neither the runtime’s nor the protocol’s', () => {
@@ -34,10 +34,8 @@ describe('the names that the build shortens', () => {
   })
 
   it('are not members of the client', () => {
-    const api =
-      read('../src/core/client.ts')
-        .match(/export interface Client[\s\S]*?^}/gm)
-        ?.join('\n') ?? ''
+    const sources = read('../src/core/client.ts') + read('../src/core/connection.ts')
+    const api = sources.match(/export interface (Client|ConnectionState)[\s\S]*?^}/gm)?.join('\n') ?? ''
     const members = [...api.matchAll(/^ {2}(?:readonly )?(\w+)[:(<]/gm)].map(([, name]) => name)
     expect(members.length).toBeGreaterThan(20)
     expect(INTERNAL.filter((name) => members.includes(name))).toEqual([])

@@ -41,7 +41,13 @@ const LIES: Record<string, (server: FakeServer) => FakeServer['tamper']> = {
 const transport = fc.constantFrom('ws' as const, 'sse' as const, 'poll' as const)
 const path = fc.oneof(
   { weight: 3, arbitrary: fc.constant('open' as const) },
-  fc.constantFrom('refused' as const, 'unanswered' as const, 'silent' as const, 'one-behind' as const),
+  fc.constantFrom(
+    'refused' as const,
+    'unanswered' as const,
+    'silent' as const,
+    'one-behind' as const,
+    'blocks' as const,
+  ),
   fc.integer({ min: 20, max: 5000 }),
 )
 

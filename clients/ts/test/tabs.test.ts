@@ -103,6 +103,18 @@ describe('tabs that share', () => {
     expect(server.open.ws).toBe(1)
   })
 
+  it('say again where their users are when another tab leads', async () => {
+    const [first, , third] = [await tab(), await tab(), await tab()]
+    void third.client.room('a').presence('online', { role: 'editor' })
+    await server.clock.advance(2 * SECOND)
+    first.client.close()
+    server.commands.length = 0
+    await server.clock.advance(3 * SECOND)
+    expect(server.commands).toContainEqual(
+      expect.objectContaining({ op: 'presence', topic: 'room:a', status: 'online', info: { role: 'editor' } }),
+    )
+  })
+
   it('send commands through the tab that leads, and hear only what they subscribe to', async () => {
     const [first, second] = [await tab(), await tab()]
     const heard: unknown[] = []

@@ -184,7 +184,7 @@ describe.each(['ws', 'sse', 'poll'] as Transport[])('%s', (transport) => {
         user: 'alice',
         ...(after ? { after } : {}),
         // Some transcripts are silent for as long as the gateway may be; suspicion is not their subject.
-        timing: { fallbackDelay: 60 * SECOND, heartbeatSlack: 30 * SECOND, dead: 60 * SECOND, connect: 60 * SECOND },
+        timing: { fallbackDelay: 60 * SECOND },
       },
     )
     for (const step of transcript.steps) await script.play(step)

@@ -1,12 +1,20 @@
 //! The audit log: what somebody tried and must not, and what an operator did.
 //!
-//! One line each, target `audit`, always with the same fields: `event`, `user` (empty: not known), `address`, `reason`.
-//! Never a token, a key or data.
+//! One line each, target `audit`, always with the same fields: `event`, `user` (empty: not known), `address`, `reason`,
+//! `left_out`. Never a token, a key or data.
+//!
+//! Whoever asks for what is not allowed decides how often, so lines are rationed: of what one user at one address does
+//! again and again only some are written, and `left_out` of the next says how many were not.
 
 use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+use parking_lot::Mutex;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Deed {
     /// A token was missing or not good.
     TokenRefused,
@@ -38,7 +46,69 @@ impl Deed {
     }
 }
 
-/// Writes a line.
+/// The most lines of one kind about one user at one address in [`WINDOW`].
+const LINES_MAX: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(1);
+/// About how many users and addresses it is known what was written of them.
+const RATIONS_MAX: u64 = 10_000;
+
+/// By the deed, its user and the address.
+type Rations = Cache<(Deed, Box<str>, IpAddr), Arc<Mutex<Ration>>>;
+
+/// What was written. For the process, as the log is.
+static RATIONS: LazyLock<Rations> = LazyLock::new(|| {
+    Cache::builder().max_capacity(RATIONS_MAX).time_to_idle(Duration::from_secs(60)).build()
+});
+
+struct Ration {
+    /// When this window began.
+    since: Instant,
+    /// Lines in it.
+    lines: u32,
+    /// Lines that were not written since the last that was.
+    left_out: u64,
+}
+
+impl Ration {
+    fn new(now: Instant) -> Self {
+        Self { since: now, lines: 0, left_out: 0 }
+    }
+
+    /// Whether there is to be a line, and how many before it were left out.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        if now.duration_since(self.since) >= WINDOW {
+            (self.since, self.lines) = (now, 0);
+        }
+        if self.lines == LINES_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// Writes a line, unless there are too many of its kind.
 pub(crate) fn record(deed: Deed, user: &str, address: IpAddr, reason: &str) {
-    tracing::info!(target: "audit", event = deed.as_str(), user, %address, reason);
+    let now = Instant::now();
+    let ration = RATIONS.get_with((deed, user.into(), address), || Arc::new(Mutex::new(Ration::new(now))));
+    let taken = ration.lock().take(now);
+    let Some(left_out) = taken else { return };
+    tracing::info!(target: "audit", event = deed.as_str(), user, %address, reason, left_out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_rationed_and_what_is_left_out_is_counted() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut ration = Ration::new(start);
+        assert!((0..LINES_MAX).all(|n| ration.take(at(n.into())) == Some(0)));
+        assert!((0..500).all(|n| ration.take(at(500 + n)).is_none()));
+        assert_eq!(ration.take(at(1000)), Some(500));
+        assert_eq!(ration.take(at(1001)), Some(0));
+    }
 }

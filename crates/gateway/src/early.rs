@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use transport::ws::{Decoder, Message, Violation};
-use transport::{CloseCode, write_ws_close, write_ws_pong, write_ws_text};
+use transport::ws::{Decoder, Step};
+use transport::{CloseCode, write_ws_close, write_ws_text};
 
 /// How long a client may take to send its token.
 const AUTH_WITHIN: Duration = Duration::from_secs(5);
@@ -24,6 +24,15 @@ pub(crate) struct Early {
     write_timeout: Duration,
     deadline: Instant,
     messages: u32,
+}
+
+/// Why there is no text message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoText {
+    /// None came in time, or too much else.
+    None,
+    /// The client closed or broke a rule; the close frame that it is owed is written with the next write.
+    Closed,
 }
 
 impl Early {
@@ -51,29 +60,27 @@ impl Early {
     /// The next text message.
     ///
     /// # Errors
-    /// How the socket is to be closed when none comes in time, or none that could be the right one.
-    pub(crate) async fn next_text(&mut self) -> Result<String, (CloseCode, &'static str)> {
-        const NONE: (CloseCode, &str) = (CloseCode::UNAUTHENTICATED, "a token is needed");
-        self.flush().await.ok_or(NONE)?;
+    /// Why none comes that could be the right one.
+    pub(crate) async fn next_text(&mut self) -> Result<String, NoText> {
+        self.flush().await.ok_or(NoText::None)?;
         loop {
-            match self.decoder.message() {
-                Ok(Some(message)) => {
-                    self.messages += 1;
-                    if self.messages > MESSAGES_MAX {
-                        return Err(NONE);
-                    }
-                    match message {
-                        Message::Text(text) => return Ok(text),
-                        Message::Ping(payload) => {
-                            write_ws_pong(&payload, &mut self.out);
-                            self.flush().await.ok_or(NONE)?;
-                        }
-                        Message::Pong | Message::Binary(_) => {}
-                        Message::Close(code) => return Err((code.unwrap_or(CloseCode::NORMAL), "")),
-                    }
+            let step = self.decoder.step(&mut self.out);
+            if step != Step::Incomplete {
+                self.messages += 1;
+                if self.messages > MESSAGES_MAX {
+                    return Err(NoText::None);
                 }
-                Ok(None) => self.receive().await.ok_or(NONE)?,
-                Err(Violation { code, reason }) => return Err((code, reason)),
+            }
+            match step {
+                Step::Text(text) => return Ok(text),
+                Step::Control => self.flush().await.ok_or(NoText::None)?,
+                Step::Binary(_) => {}
+                Step::Incomplete if self.decoder.needs_bytes() => {
+                    self.receive().await.ok_or(NoText::None)?;
+                }
+                // A fragment was taken in, and more is there already.
+                Step::Incomplete => {}
+                Step::Closed | Step::Violated(_) => return Err(NoText::Closed),
             }
         }
     }
@@ -85,11 +92,16 @@ impl Early {
         let _ = self.flush().await;
     }
 
-    /// Closes with a code, and waits a moment for the client to have read it.
+    /// Closes with a code.
     pub(crate) async fn refuse(&mut self, code: CloseCode, reason: &str) {
         // A close frame holds 123 bytes of reason (RFC 6455 section 5.5).
         let end = (0..=reason.len().min(123)).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
         write_ws_close(Some(code), &reason[..end], &mut self.out);
+        self.close().await;
+    }
+
+    /// Writes what is left, a close frame at its end, and waits a moment for the client to have read it.
+    pub(crate) async fn close(&mut self) {
         if self.flush().await.is_none() || self.socket.shutdown().await.is_err() {
             return;
         }

@@ -47,15 +47,25 @@ async fn the_audit_log_has_one_shape() {
     }
     assert_eq!(ws.close_code().await, 4429);
     post(gateway.address, "/v1/disconnect", &[("Authorization", "Bearer key")], r#"{"user":"alice"}"#).await;
+    // A flood of refusals does not become a flood of lines.
+    let many = json!(vec![json!({"id": 1, "op": "ping"}); 64]).to_string();
+    let bob = token("bob", &[]);
+    for _ in 0..50 {
+        post(gateway.address, &format!("/v1/send?token={bob}"), &[], &many).await;
+    }
     drop(guard);
     let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(!written.contains("not-a-token") && !written.contains("wrong-key") && !written.contains(&alice));
     let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let lines: Vec<&Value> = lines.iter().filter(|line| line["target"] == "audit").collect();
+    let mut lines: Vec<&Value> = lines.iter().filter(|line| line["target"] == "audit").collect();
     for line in &lines {
         assert_eq!(line["address"], "127.0.0.1", "{line}");
         assert!(line["user"].is_string() && line["reason"].is_string(), "{line}");
+        assert_eq!(line["left_out"], 0, "{line}");
     }
+    let bobs = lines.iter().filter(|line| line["user"] == "bob" && line["event"] == "abuse").count();
+    assert!((1..=40).contains(&bobs), "{bobs}");
+    lines.retain(|line| line["user"] != "bob");
     let of = |event: &str| {
         let found = lines.iter().filter(|line| line["event"] == event);
         found.map(|line| line["user"].as_str().unwrap()).collect::<Vec<_>>()

@@ -87,6 +87,35 @@ async fn a_users_rate_holds_on_http_and_a_backends_is_free() {
 }
 
 #[tokio::test]
+async fn a_users_rate_is_one_over_all_sessions_and_transports() {
+    let options = ["--publishes-per-minute", "4", "--ephemerals-per-second", "4"];
+    for ephemeral in [false, true] {
+        let gateway = Gateway::serve(&options).await;
+        let bearer = token("alice", &ROOM);
+        let mut publish = json!({"id": 1, "op": "publish", "topic": "room:1", "type": "t", "data": 1});
+        let mut draft = json!({"topic": "room:1", "type": "t", "data": 1});
+        if ephemeral {
+            (publish["ephemeral"], draft["ephemeral"]) = (json!(true), json!(true));
+        }
+        let mut first = Ws::open(gateway.address, &format!("token={bearer}")).await;
+        let mut second = Ws::open(gateway.address, &format!("token={bearer}")).await;
+        assert_eq!(command(&mut first, &publish).await.get("error"), None);
+        assert_eq!(command(&mut second, &publish).await.get("error"), None);
+        let target = format!("/v1/send?token={bearer}");
+        let sent = post(gateway.address, &target, &[], &publish.to_string()).await.json();
+        assert_eq!(sent.get("error"), None);
+        let headers = [("Authorization", &*format!("Bearer {bearer}"))];
+        let posted = async || post(gateway.address, "/v1/publish", &headers, &draft.to_string()).await;
+        assert_eq!(posted().await.status, 200);
+        // The fifth is one too many, wherever it comes.
+        assert_eq!(posted().await.status, 429);
+        for ws in [&mut first, &mut second] {
+            assert_eq!(command(ws, &publish).await["error"]["code"], "rate_limited");
+        }
+    }
+}
+
+#[tokio::test]
 async fn connections_have_caps_and_a_session_that_changes_its_transport_is_exempt() {
     let gateway = Gateway::serve(&["--max-connections-per-user", "2", "--max-connections-per-ip", "3"]).await;
     let (alice, bob, carol) = (token("alice", &ROOM), token("bob", &ROOM), token("carol", &ROOM));

@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Gateway, Ws, get, get_with, post, token};
+use support::{Gateway, Sse, Ws, get, get_with, post, token};
 
 async fn data_of(gateway: &Gateway, path: &str, token: &str) -> Value {
     get(gateway.address, &format!("{path}&token={token}")).await.json()["events"][0]["data"].clone()
@@ -31,6 +31,8 @@ async fn a_member_is_shown_to_its_scope_alone() {
     publish().await;
     assert_eq!(next(&mut ws).await, json!({"n": 1}));
     assert_eq!(next(&mut whole).await, json!({"n": 1, "cost": 5}));
+    let mut sse = Sse::open(gateway.address, &format!("token={plain}&topics=job:1&after={start}")).await;
+    assert_eq!(sse.events().await["events"][0]["data"], json!({"n": 1}));
     // The same event again, replayed and from history.
     let replay = format!("/v1/poll?topics=job:1&after={start}");
     assert_eq!(data_of(&gateway, &replay, &plain).await, json!({"n": 1}));
@@ -48,6 +50,11 @@ async fn a_member_is_shown_to_its_scope_alone() {
     ws.reply().await;
     publish().await;
     assert_eq!(next(&mut ws).await, json!({"n": 1}), "in both directions");
+
+    let passing =
+        json!({"topic": "job:1", "type": "t", "ephemeral": true, "data": {"n": 2, "cost": 5, "debug": 6}});
+    gateway.publish(passing).await;
+    assert_eq!(next(&mut ws).await, json!({"n": 2}), "what only passes by, too");
 
     let hello = get(gateway.address, &format!("/v1/poll?token={staff}")).await.json();
     let join = json!({"id": 1, "op": "presence", "topic": "room:1", "status": "online", "info": {"email": "a@b", "name": "A"}});

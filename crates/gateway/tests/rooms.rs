@@ -81,20 +81,36 @@ impl Client {
     /// The next event of this type.
     async fn next(&mut self, kind: &str) -> Value {
         loop {
-            let batch = match self {
-                Self::Ws(ws) => ws.batch().await,
-                Self::Sse(sse, _) => sse.batch().await.expect("a batch"),
-                Self::Poll(link, cursor) => {
-                    let target = format!("/v1/poll?{}&after={cursor}&session={}", link.query, link.session);
-                    let batch = get(link.gateway, &target).await.json();
-                    batch["cursor"].as_str().unwrap().clone_into(cursor);
-                    batch
-                }
-            };
+            let batch = self.batch().await;
             if let Some(event) =
                 batch["events"].as_array().unwrap().iter().find(|event| event["type"] == kind)
             {
                 return event.clone();
+            }
+        }
+    }
+
+    /// The only event of the next batch with one.
+    async fn next_event(&mut self) -> Value {
+        loop {
+            let batch = self.batch().await;
+            match batch["events"].as_array().unwrap().as_slice() {
+                [] => {}
+                [event] => return event.clone(),
+                _ => panic!("more than one event: {batch}"),
+            }
+        }
+    }
+
+    async fn batch(&mut self) -> Value {
+        match self {
+            Self::Ws(ws) => ws.batch().await,
+            Self::Sse(sse, _) => sse.batch().await.expect("a batch"),
+            Self::Poll(link, cursor) => {
+                let target = format!("/v1/poll?{}&after={cursor}&session={}", link.query, link.session);
+                let batch = get(link.gateway, &target).await.json();
+                batch["cursor"].as_str().unwrap().clone_into(cursor);
+                batch
             }
         }
     }
@@ -160,6 +176,55 @@ async fn the_song_editors_sequence_runs_over_each_transport() {
             (&json!("bob"), &json!(1)),
             "{transport}"
         );
+    }
+}
+
+#[tokio::test]
+async fn types_hold_over_each_transport_for_presence_and_what_passes_by() {
+    for transport in ["ws", "sse", "poll"] {
+        let gateway = Gateway::serve(&[]).await;
+        let bearer = token("bob", &["--subscribe", "room:*"]);
+        let query = format!("token={bearer}&topics=room:1&types=presence.*,cursor_moved");
+        let mut alice = Client::join("ws", &gateway, "alice", "room:1").await;
+        let mut bob = match transport {
+            "ws" => {
+                let mut ws = Ws::open(gateway.address, &format!("{query}&after=earliest")).await;
+                ws.batch().await;
+                Client::Ws(ws)
+            }
+            "sse" => {
+                let mut sse = Sse::open(gateway.address, &format!("{query}&after=earliest")).await;
+                let session = sse.batch().await.unwrap()["hello"]["session"].as_str().unwrap().to_owned();
+                Client::Sse(sse, Link { gateway: gateway.address, query: query.clone(), session })
+            }
+            _ => {
+                let session = "a-poller".to_owned();
+                Client::Poll(
+                    Link { gateway: gateway.address, query: query.clone(), session },
+                    "earliest".into(),
+                )
+            }
+        };
+        assert_eq!(bob.next_event().await["type"], "presence.join", "{transport}");
+        for (kind, ephemeral) in [("room_message", false), ("cursor_moved", true), ("typing", true)] {
+            let publish = json!({"id": 1, "op": "publish", "topic": "room:1", "type": kind, "data": 1, "ephemeral": ephemeral});
+            let next = bob.next_event();
+            // A poll has to wait already for what only passes by.
+            let publish = async {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                assert_eq!(alice.command(publish).await.get("error"), None);
+            };
+            if kind == "cursor_moved" {
+                let (event, ()) = tokio::join!(next, publish);
+                assert_eq!(event["type"], "cursor_moved", "{transport}");
+            } else {
+                drop(next);
+                publish.await;
+            }
+        }
+        let leave = json!({"id": 2, "op": "presence", "topic": "room:1", "status": "offline"});
+        alice.command(leave).await;
+        assert_eq!(bob.next_event().await["type"], "presence.leave", "{transport}: and nothing between");
     }
 }
 

@@ -1,5 +1,5 @@
 import type { Notice, Progress, StatusFeed } from '@throughline/client/react'
-import { createElement as h, useEffect, useState } from 'react'
+import { createElement as h, useEffect, useRef, useState } from 'react'
 
 const STAGES = ['validating', 'syncing', 'launching', 'complete']
 
@@ -26,7 +26,8 @@ export function RealtimeStatusPanel({ websocket, autoClear = 5000, className = '
     h(
       'p',
       { role: 'status', className: 'tl-connection', 'data-connected': connected },
-      connected ? '● Live updates active' : '○ Live updates paused',
+      h('span', { className: 'tl-dot', 'aria-hidden': true }, connected ? '●' : '○'),
+      connected ? ' Live updates active' : ' Live updates paused',
     ),
     queuePosition &&
       h(
@@ -49,12 +50,13 @@ function Bar({ name, value, stages }: { name: string; value: Progress; stages?: 
   return h(
     'div',
     { className: 'tl-progress', 'data-stage': stage },
+    h('span', { className: 'tl-label' }, name),
+    h('span', null, ` ${Math.round(progress)} %${message ? ` ${message}` : ''}`),
     h('progress', { max: 100, value: progress, 'aria-label': name }),
-    ` ${Math.round(progress)} %${message ? ` ${message}` : ''}`,
     stages &&
       h(
         'ol',
-        { className: 'tl-stages' },
+        { className: 'tl-stages', 'aria-label': `${name} stages` },
         stages.map((each) => h('li', { key: each, 'aria-current': each === stage ? 'step' : undefined }, each)),
       ),
   )
@@ -68,11 +70,24 @@ interface ListProps {
 }
 
 function List({ name, role, notices, clear }: ListProps) {
+  const region = useRef<HTMLDivElement>(null)
+  const clearAll = (): void => {
+    clear?.()
+    // The button goes away: whoever pressed it by keyboard stays where it was.
+    region.current?.focus()
+  }
   return h(
     'div',
-    { role, className: `tl-${name}`, 'aria-label': name },
-    notices.map(({ id, type, message }) => h('p', { key: id, 'data-type': type }, `${type}: ${message}`)),
-    notices.length > 0 && clear && h('button', { type: 'button', onClick: clear }, `Clear ${name}`),
+    { className: `tl-notices tl-${name}` },
+    // There before anything is said in it, or it would not be read out.
+    h(
+      'div',
+      { role, 'aria-label': name, tabIndex: -1, ref: region },
+      notices.map(({ id, type, message }) =>
+        h('p', { key: id, 'data-type': type }, h('strong', null, `${type}:`), ` ${message}`),
+      ),
+    ),
+    notices.length > 0 && clear && h('button', { type: 'button', onClick: clearAll }, `Clear ${name}`),
   )
 }
 

@@ -27,15 +27,26 @@ export function ReviewerPresence({
   return h(
     'section',
     { className: `tl-presence ${className}`.trim(), 'aria-label': 'Reviewers' },
-    h('p', { role: 'status' }, people.length === 1 ? '1 reviewer here' : `${people.length} reviewers here`),
+    h('p', { role: 'status' }, people.length === 1 ? '1 reviewer here' : `${people.length || 'No'} reviewers here`),
     h(
       'ul',
-      null,
+      // Said again, because some readers take it from a list that shows no bullets.
+      { role: 'list' },
       people.map(({ user, status, info, since }) => {
         const { role, currentFeature } = (info ?? {}) as { role?: string; currentFeature?: string }
         const minutes = since && now ? Math.max(0, Math.floor((now - Date.parse(since)) / 60_000)) : null
-        const details = [role, status, currentFeature, minutes !== null && `${minutes} min`].filter(Boolean)
-        return h('li', { key: user, 'data-status': status }, h('strong', null, user), ` ${details.join(' · ')}`)
+        const details = [
+          role,
+          status,
+          currentFeature,
+          minutes !== null && (minutes ? `${minutes} min` : 'just now'),
+        ].filter(Boolean)
+        return h(
+          'li',
+          { key: user, 'data-status': status },
+          h('strong', null, user),
+          h('span', { className: 'tl-details' }, ` ${details.join(' · ')}`),
+        )
       }),
     ),
   )

@@ -1,55 +1,67 @@
-import { RANK } from './ladder-types.js'
-import type { Transport } from './protocol.js'
-import type { Timing } from './timing.js'
+import { NAMES, type Rung, SSE, WS } from './ladder-types.js'
+import type { Memory } from './memory.js'
+import { BLAME_MS, BUFFERED_MS, QUARANTINE_MS } from './timing.js'
 
 const STRIKES = 3
 
-/** What is known of one transport on this network. */
-interface Standing {
+const fresh = () => ({
   /** When a failure not yet judged happened, and how much it weighs. */
-  failedAt: number
-  weight: number
-  strikes: number
-  provenAt: number
-  blockedUntil: number
+  failedAt: 0,
+  weight: 0,
+  strikes: 0,
+  /** It has worked on this network. */
+  proven: false,
+  blockedUntil: 0,
+  /** When a proven link of it last withheld what a lower transport then brought. */
+  withheldAt: 0,
   /** Its latest proven link died young: the next lower transport starts beside it at once. */
-  flaky: boolean
-}
-
-const fresh = (): Standing => ({ failedAt: 0, weight: 0, strikes: 0, provenAt: 0, blockedUntil: 0, flaky: false })
+  flaky: false,
+})
 
 /**
  * Decides when a transport, rather than the network or the server, is at fault. A failure alone proves nothing; a
- * failure followed by the success of a lower transport does. The caller leaves out failures of a page that was away.
+ * failure beside or before the success of a lower transport does. The caller leaves out what happens while the page
+ * is away.
  */
-export function createBlame(timing: Timing) {
-  const standing: Record<Transport, Standing> = { ws: fresh(), sse: fresh(), poll: fresh() }
+export function createBlame(memory: Memory) {
+  const standing = NAMES.map(fresh)
 
   return {
-    standing,
+    /** What is known of a transport on this network. */
+    standing: (rung: Rung): Standing => standing[rung] as Standing,
+
     /** Another network, another deployment: nothing that was learnt holds. */
     clear(): void {
-      for (const transport of ['ws', 'sse', 'poll'] as const) Object.assign(standing[transport], fresh())
+      for (const own of standing) Object.assign(own, fresh())
+      memory.forget()
     },
-    /**
-     * Turns failures into strikes, and strikes into quarantine.
-     * @param sentence called for each transport that is quarantined now.
-     */
-    judge(now: number, sentence: (transport: Transport, until: number) => void): void {
-      for (const upper of ['ws', 'sse'] as const) {
-        const accused = standing[upper]
-        const near = (lower: Transport): boolean => {
-          const after = standing[lower].provenAt - accused.failedAt
-          return RANK[lower] < RANK[upper] && after >= 0 && after <= timing.blame
-        }
-        if (!accused.weight || !(near('sse') || near('poll'))) continue
-        accused.strikes += accused.weight
-        accused.weight = 0
-        if (accused.strikes < STRIKES) continue
-        accused.strikes = 0
-        accused.blockedUntil = now + (upper === 'sse' ? timing.buffered : timing.quarantine)
-        sentence(upper, accused.blockedUntil)
+
+    /** The gateway turned everyone away: no fault of those that it did not even answer. */
+    excuse(): void {
+      for (const own of standing) own.weight = 0
+    },
+
+    /** A path that withholds, or three strikes: left alone until then. */
+    quarantine,
+
+    /** This transport works: turns the failures of better ones into strikes, and strikes into quarantine. */
+    judge(works: Rung, now: number): void {
+      for (let rung: Rung = WS; rung > works; rung -= 1) {
+        const own = standing[rung] as Standing
+        if (!own.weight || now - own.failedAt > BLAME_MS) continue
+        own.strikes += own.weight
+        own.weight = 0
+        if (own.strikes >= STRIKES) quarantine(rung as Rung, now)
       }
     },
   }
+
+  function quarantine(rung: Rung, now: number): void {
+    const own = standing[rung] as Standing
+    own.strikes = 0
+    own.blockedUntil = now + (rung === SSE ? BUFFERED_MS : QUARANTINE_MS)
+    memory.keep(rung, own.blockedUntil)
+  }
 }
+
+type Standing = ReturnType<typeof fresh>

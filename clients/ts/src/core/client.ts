@@ -1,31 +1,18 @@
-import { type Command, refused, unavailable } from './commands.js'
-import { createConnection } from './connection.js'
-import { createEmitter, report } from './emitter.js'
+import { type Command, CommandError, unheard } from './commands.js'
+import { type ConnectionEvents, type ConnectionState, createConnection, type Source } from './connection.js'
 import { runtimeEnv } from './env.js'
-import type { Phase } from './ladder-types.js'
-import type { ClientError, ClientOptions } from './options.js'
+import { createListeners, report } from './listeners.js'
+import type { ClientOptions } from './options.js'
 import type { EventMap, Hello, Reset, ThroughlineEvent, Transport } from './protocol.js'
 import type { Delivery } from './session.js'
 import { iterate } from './stream.js'
-import type { Tabs } from './tabs.js'
+import { RELEASE_MS } from './timing.js'
 import type { Member, PresenceStatus, Topic } from './topic.js'
 
 /** One immutable view of the client. Two views are the same object as long as nothing changed. */
-export interface ClientState {
-  readonly phase: Phase
-  /** The transport that delivers; null while none is proven. */
-  readonly transport: Transport | null
-  /** Events are pushed as they happen. */
-  readonly isRealtime: boolean
-  /** Fruitless rounds since it last worked. */
-  readonly retryCount: number
-  /** Milliseconds since 1970; null: no attempt is planned. */
-  readonly nextRetryAt: number | null
-  /** Round trip of the latest ping; null where the transport has none. */
-  readonly latencyMs: number | null
+export interface ClientState extends ConnectionState {
   /** Everything up to here was delivered; may be given as `after`. */
   readonly cursor: string | null
-  readonly error: ClientError | null
 }
 
 /** A resumable session with a gateway. Its functions may be passed around on their own. */
@@ -63,22 +50,21 @@ export interface Client<M extends EventMap = EventMap> {
 /** Makes a client. It connects on first use, unless `autoConnect` is false. */
 export function createClient<M extends EventMap = EventMap>(options: ClientOptions = {}): Client<M> {
   const env = runtimeEnv(options.env)
-  const emitter = createEmitter()
-  /** Topic to the number of those who want it. */
-  const wanted = new Map((options.topics ?? []).map((topic) => [topic, 1]))
+  const events = createListeners<ThroughlineEvent>()
+  const resets = createListeners<Reset>()
+  const states = createListeners<void>()
+  /** Each who wants a topic. */
+  const wants = new Set((options.topics ?? []).map((topic) => ({ topic })))
+  const topics = (): string[] => [...new Set([...wants].map(({ topic }) => topic))]
   const present = new Map<string, { status: PresenceStatus; info?: unknown }>()
   let holders = 0
   let releaseTimer: unknown
   let snapshot: ClientState | null = null
   let syncing = false
-  let tabs: Tabs | null = null
   let joining = false
 
-  const connection = createConnection(options, env, () => new Set(wanted.keys()), {
-    drained(before, deliveries, cursor) {
-      for (const delivery of deliveries) deliver(delivery)
-      tabs?.relay(before, deliveries, cursor)
-    },
+  const told: ConnectionEvents = {
+    drained: (_, deliveries) => deliveries.forEach(deliver),
     changed,
     // A new session knows nothing of where this user said to be.
     hello() {
@@ -86,110 +72,85 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
         send({ op: 'presence', topic, ...presence }).catch(() => {}) // Said again with the next hello.
       }
     },
-  })
-  const { ladder, session, timing } = connection
+  }
+  const connection = createConnection(options, env, topics, told)
+  const { ladder, session } = connection
+  /** The connection, or the tabs that share one. */
+  let source: Source = connection
 
-  function deliver(event: Delivery): void {
-    if ('reset' in event) return emitter.emit('reset', event.reset)
-    let heard = event
+  function deliver(delivery: Delivery): void {
+    if ('reset' in delivery) return resets.tell(delivery.reset)
     try {
-      if (options.decode) heard = { ...event, data: options.decode(event) }
+      const { decode } = options
+      events.tell(decode ? { ...delivery, data: decode(delivery) } : delivery)
     } catch (error) {
-      return report(error)
+      report(error)
     }
-    for (const name of [`type ${heard.type}`, `topic ${heard.topic}`, 'any']) emitter.emit(name, heard)
   }
 
   function view(): ClientState {
-    if (snapshot?.cursor === session.cursor) return snapshot as ClientState
-    const transport = connection.transport()
-    snapshot = Object.freeze({
-      phase: ladder.phase,
-      transport,
-      isRealtime: transport === 'ws' || transport === 'sse',
-      retryCount: transport ? 0 : ladder.retryCount,
-      nextRetryAt: ladder.retryAt || null,
-      latencyMs: transport === 'ws' ? connection.latencyMs : null,
-      error: connection.error,
-      ...tabs?.led()?.state,
-      cursor: session.cursor,
-    })
-    return snapshot
+    const { cursor } = session
+    if (snapshot?.cursor !== cursor) {
+      snapshot = Object.freeze({ ...source.state(), cursor })
+    }
+    return snapshot as ClientState
   }
 
   function changed(): void {
     snapshot = null
-    emitter.emit('state', null)
+    states.tell()
   }
 
   function start(): void {
-    if (options.share !== 'tabs' || !env.locks || !env.channel) return connection.start()
-    if (tabs) return tabs.start()
+    if (options.share !== 'tabs' || source !== connection) return source.start()
     if (joining) return
     joining = true
     import('./tabs.js').then(({ joinTabs }) => {
-      tabs = joinTabs({
-        env,
-        name: `throughline:${connection.base}:${options.user ?? ''}`,
-        replyMs: timing.reply,
-        connect: connection.start,
-        disconnect: connection.stop,
-        state: view,
-        hello: () => connection.hello,
-        topics: () => new Set(wanted.keys()),
-        want,
-        run: connection.command,
-        cursor: () => session.cursor,
-        accept(deliveries, cursor) {
-          const topics = [...wanted.keys(), ...(tabs?.led()?.hello?.topics.slice(0, 2) ?? [])]
-          session.skip(cursor)
-          // The leader is told of topics that only other tabs want.
-          for (const one of deliveries) if ('reset' in one || topics.includes(one.topic)) deliver(one)
-        },
-        refused,
-        refresh: changed,
-      })
-      if (joining) tabs.start()
+      source = joinTabs({ options, env, connection, told, topics, want, view, deliver })
+      if (joining) source.start()
     }, connection.start)
   }
 
   function stop(): void {
     joining = false
-    if (tabs) tabs.stop()
-    else connection.stop()
+    source.stop()
   }
 
   /** First use connects; so does holding a client that was closed. */
   function interest(): void {
     const { phase, lastClose } = ladder
-    const again = holders > 0 && phase === 'closed' && !lastClose
+    const again = holders && phase === 'closed' && !lastClose
     if (again || (phase === 'idle' && options.autoConnect !== false)) start()
   }
 
-  function listen(name: string, listener: (event: never) => void): () => void {
+  function onAny(listener: (event: ThroughlineEvent) => void): () => void {
     interest()
-    return emitter.on(name, listener)
+    return events.add(listener)
   }
 
-  const onAny = (listener: (event: ThroughlineEvent) => void): (() => void) => listen('any', listener)
-  const onReset = (listener: (reset: Reset) => void): (() => void) => emitter.on('reset', listener)
+  const on = (type: string, listener: (event: never) => void): (() => void) =>
+    onAny((event) => event.type === type && listener(event as never))
 
   function want(topic: string): () => void {
     interest()
-    const change = (by: number): void => {
-      const count = (wanted.get(topic) ?? 0) + by
-      if (count > 0) wanted.set(topic, count)
-      else wanted.delete(topic)
-      if (syncing) return
-      syncing = true
-      // Several changes in one turn make one request.
+    const own = { topic }
+    wants.add(own)
+    sync()
+    return () => {
+      wants.delete(own)
+      sync()
+    }
+  }
+
+  /** Several changes in one turn make one request. */
+  function sync(): void {
+    if (!syncing) {
       queueMicrotask(() => {
         syncing = false
         connection.syncTopics()
       })
     }
-    change(1)
-    return () => change(-1)
+    syncing = true
   }
 
   function ready(): Promise<void> {
@@ -200,23 +161,23 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
         const closed = phase === 'closed'
         if (!closed && !transport) return
         off()
-        if (closed) reject(unavailable(error?.message ?? 'closed'))
+        if (closed) reject(new CommandError(unheard(error?.message ?? 'closed')))
         else resolve()
       }
-      const off = emitter.on('state', check)
+      const off = states.add(check)
       check()
     })
   }
 
   async function send(command: Command): Promise<unknown> {
     await ready()
-    return tabs?.led() ? tabs.send(command) : connection.command(command)
+    return source.command(command)
   }
 
   function topic(name: string): Topic<M> {
     const onAny = (listener: (event: ThroughlineEvent) => void): (() => void) => {
       const release = want(name)
-      const off = emitter.on(`topic ${name}`, listener)
+      const off = events.add((event) => event.topic === name && listener(event))
       return () => {
         off()
         release()
@@ -228,18 +189,20 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
       name,
       onAny,
       on: (type, listener) => onAny((event) => event.type === type && listener(event as never)),
-      onReset: (listener) => onReset((reset) => reset.topics.includes(name) && listener(reset)),
+      onReset: (listener) => resets.add((reset) => reset.topics.includes(name) && listener(reset)),
       subscribe: () => want(name),
-      publish: (type, data, { key, ttlMs, expect, eventId } = {}) =>
-        publish(type, data, { key, ttl_ms: ttlMs, expect, event_id: eventId }),
+      publish: (type, data, { ttlMs, eventId, ...more } = {}) =>
+        publish(type, data, { ttl_ms: ttlMs, event_id: eventId, ...more }),
       cast: (type, data, key) => publish(type, data, { key, ephemeral: true }),
       presence(status, info) {
         if (status === 'offline') present.delete(name)
         else present.set(name, { status, info })
         return send({ op: 'presence', topic: name, status, info })
       },
-      members: async () =>
-        ((await connection.http('v1/presence', { topic: name })) as { members?: Member[] }).members ?? [],
+      async members() {
+        const { request } = await import('./requests.js')
+        return ((await request(connection, 'v1/presence', { topic: name })) as { members?: Member[] }).members ?? []
+      },
     }
   }
 
@@ -248,26 +211,26 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
       return view()
     },
     get hello() {
-      return tabs?.led()?.hello ?? connection.hello
+      return source.hello()
     },
-    subscribe: (listener) => emitter.on('state', listener),
+    subscribe: states.add,
     connect: start,
     close: stop,
     acquire() {
+      let held = 1
       holders += 1
       env.clearTimeout(releaseTimer)
       interest()
-      let held = true
       return () => {
-        if (held) holders -= 1
-        if (held && !holders) releaseTimer = env.setTimeout(stop, timing.release)
-        held = false
+        holders -= held
+        if (held && !holders) releaseTimer = env.setTimeout(stop, RELEASE_MS)
+        held = 0
       }
     },
     ready,
-    on: (type, listener) => listen(`type ${type}`, listener),
+    on,
     onAny,
-    onReset,
+    onReset: resets.add,
     events: () => iterate(onAny),
     topic,
     room: (id) => topic(`room:${id}`),

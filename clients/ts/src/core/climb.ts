@@ -1,71 +1,65 @@
-import { type LinkState, RANK } from './ladder-types.js'
-import type { Transport } from './protocol.js'
-import type { Timing } from './timing.js'
+import { type LinkState, POLL } from './ladder-types.js'
+import { REGAIN_MS, SWITCH_WINDOW_MS, type Timing, UPGRADE_LIFE_MS } from './timing.js'
 
 const SWITCHES_MAX = 3
 const HEARTBEAT_MIN = 3000
 
 /** When to try a better transport beside one that works, and what the past says about doing so. */
 export function createClimb(timing: Timing, random: () => number) {
-  let nextAt = Infinity
-  let heartbeatMs = timing.heartbeat
-  let tries = 0
-  let factor = 1
-  let regained = false
+  const { probe } = timing
   let upgrades: number[] = []
+  let tries = 0
+  let regains = 0
+  let factor = 1
 
-  function restart(): void {
-    tries = 0
-    factor = 1
-    regained = false
-  }
-
-  return {
+  const climb = {
     /** When the next probe is due; Infinity: there is nothing above. */
-    get nextAt() {
-      return nextAt
-    },
+    nextAt: Infinity,
     /** Heartbeat to ask for: shorter on paths that cut streams which were silent for long. */
-    get heartbeatMs() {
-      return heartbeatMs
-    },
+    heartbeatMs: timing.heartbeat,
     /** What did not work may work now: probe at `at`, and begin the waits anew. */
     reset(at = Infinity): void {
-      nextAt = at
-      heartbeatMs = timing.heartbeat
+      climb.nextAt = at
+      climb.heartbeatMs = timing.heartbeat
       restart()
     },
     upgraded(now: number): void {
-      upgrades = [...upgrades, now].slice(-SWITCHES_MAX)
+      upgrades = [now, ...upgrades].slice(0, SWITCHES_MAX)
     },
     /** Learns from the end of a proven link. */
     ended(link: LinkState, now: number): void {
-      if (link.climbing && now - link.provenAt < timing.upgradeLife) factor *= 2
+      if (link.climbing && now - (link.provenAt as number) < UPGRADE_LIFE_MS) factor *= 2
       const silence = now - link.heardAt
-      if (link.leaving || link.transport === 'poll' || silence < HEARTBEAT_MIN || silence > link.heartbeatMs) return
-      heartbeatMs = Math.max(HEARTBEAT_MIN, Math.min(heartbeatMs, Math.round(0.7 * silence)))
+      if (link.leaving || link.rung === POLL || silence < HEARTBEAT_MIN || silence > link.heartbeatMs) return
+      climb.heartbeatMs = Math.max(HEARTBEAT_MIN, Math.min(climb.heartbeatMs, 0.7 * silence))
     },
     /**
-     * Sets the time of the next probe while the writer is below the best that is allowed.
-     * @param worked whether the best has worked on this network.
+     * Sets the time of the next probe.
+     * @param below whether there is something better to try.
+     * @param hopeful whether some of it has worked on this network, or its failures say little.
      */
-    plan(now: number, writer: LinkState, top: Transport, worked: boolean): void {
-      if (RANK[writer.transport] >= RANK[top]) {
-        nextAt = Infinity
-        if (writer.provenAt + timing.upgradeLife <= now) restart()
-      } else if (nextAt === Infinity) {
-        const regain = worked && !regained
-        const wait = timing.probe[Math.min(tries, timing.probe.length - 1)] ?? timing.quarantine
-        if (regain) regained = true
-        else tries += 1
-        nextAt = now + (regain ? timing.regain : wait * factor) * (0.8 + 0.4 * random())
+    plan(now: number, writer: LinkState, below: boolean, hopeful: boolean): void {
+      if (!below) {
+        climb.nextAt = Infinity
+        if ((writer.provenAt as number) + UPGRADE_LIFE_MS <= now) restart()
+      } else if (climb.nextAt === Infinity) {
+        const soon = hopeful && REGAIN_MS[regains++]
+        const wait = soon || (probe[tries++] ?? (probe.at(-1) as number)) * factor
+        climb.nextAt = now + wait * (0.8 + 0.4 * random())
       }
     },
     /** The probe is due: true to go on, false when there were too many switches of late. Either way plan anew. */
     take(now: number): boolean {
-      const oldest = upgrades[SWITCHES_MAX - 1] ? (upgrades[0] as number) + timing.switchWindow : 0
-      nextAt = oldest > now ? oldest : Infinity
-      return oldest <= now
+      const freeAt = (upgrades[SWITCHES_MAX - 1] ?? 0) + SWITCH_WINDOW_MS
+      climb.nextAt = freeAt > now ? freeAt : Infinity
+      return freeAt <= now
     },
   }
+
+  function restart(): void {
+    tries = regains = 0
+    factor = 1
+  }
+
+  return climb
 }

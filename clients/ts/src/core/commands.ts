@@ -1,4 +1,4 @@
-import type { ReplyError } from './protocol.js'
+import type { Reply, ReplyError } from './protocol.js'
 
 /** A command without its id. */
 export interface Command {
@@ -9,22 +9,26 @@ export interface Command {
 /** A command was refused, or its fate is unknown (`unavailable`). */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
+  /** One of the codes of PROTOCOL.md section E. */
+  declare readonly code: string
+  /** How long to wait, with `rate_limited`. */
+  declare readonly retryAfterMs?: number
+  /** With `conflict`: the seq of the topic's last event. */
+  declare readonly seq?: number
 
-  constructor(
-    /** One of the codes of PROTOCOL.md section E. */
-    readonly code: string,
-    message: string,
-    /** How long to wait, with `rate_limited`. */
-    readonly retryAfterMs?: number,
-    /** With `conflict`: the seq of the topic's last event. */
-    readonly seq?: number,
-  ) {
+  constructor({ code, message, retry_after_ms, seq }: ReplyError) {
     super(message)
+    this.code = code
+    this.retryAfterMs = retry_after_ms
+    this.seq = seq
   }
 }
 
-/** The error of a refusing reply. */
-export const refused = ({ code, message, retry_after_ms, seq }: ReplyError): CommandError =>
-  new CommandError(code, message, retry_after_ms, seq)
+/** Why a command failed that the gateway may or may not have heard. */
+export const unheard = (message: string): ReplyError => ({ code: 'unavailable', message })
 
-export const unavailable = (message: string): CommandError => new CommandError('unavailable', message)
+/** What the gateway answered. @throws CommandError */
+export function result({ ok, error }: Reply): unknown {
+  if (error) throw new CommandError(error)
+  return ok
+}

@@ -1,109 +1,96 @@
-import { type Command, CommandError, refused, unavailable } from './commands.js'
+import type { Carrier } from './carrier.js'
+import { type Command, CommandError, result, unheard } from './commands.js'
 import type { Env } from './env.js'
 import { createLadder } from './ladder.js'
-import type { Close, LinkState } from './ladder-types.js'
-import { address, fetchInit, type Link, type LinkRequest, type OpenLink } from './link.js'
+import { type Close, type LinkState, NAMES, type Phase, POLL, SSE, WS } from './ladder-types.js'
+import type { OpenLink, Params } from './link.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
 import { openPoll } from './poll.js'
-import { type Batch, type Hello, isBatch, isReply, type Reply, type Transport } from './protocol.js'
+import { type Hello, isBatch, isReply, type Reply, type Transport } from './protocol.js'
 import { type Chain, createSession, type Delivery } from './session.js'
 import { openSse } from './sse.js'
-import { TIMING, type Timing } from './timing.js'
+import { REPLY_MS, TIMING } from './timing.js'
 import { createTokens } from './token.js'
 import { openWs } from './ws.js'
 
-const OPEN: Record<Transport, OpenLink> = { ws: openWs, sse: openSse, poll: openPoll }
-const TRANSPORTS: readonly Transport[] = ['ws', 'sse', 'poll']
+/** By rung. */
+const OPEN: readonly OpenLink[] = [openPoll, openSse, openWs]
 const PING_EVERY_MS = 30_000
 const WAITING_MAX = 1000
+const GAP: Close = { kind: 'gap', message: 'gap' }
+
+/** What a connection shows, save for the cursor. */
+export interface ConnectionState {
+  readonly phase: Phase
+  /** The transport that delivers; null while none is proven. */
+  readonly transport: Transport | null
+  /** Events are pushed as they happen. */
+  readonly isRealtime: boolean
+  /** Fruitless rounds since it last worked. */
+  readonly retryCount: number
+  /** Milliseconds since 1970; null: no attempt is planned. */
+  readonly nextRetryAt: number | null
+  /** Round trip of the latest ping; null where the transport has none. */
+  readonly latencyMs: number | null
+  readonly error: ClientError | null
+}
 
 /** What the connection tells its owner. */
 export interface ConnectionEvents {
   /** Everything up to `cursor` is there. */
   drained(before: string | null, deliveries: readonly Delivery[], cursor: string): void
+  /** The state is another one; a moving cursor alone is not told. */
   changed(): void
-  hello(hello: Hello): void
-}
-
-type Answer = Pick<Reply, 'ok' | 'error'>
-
-/** What runs for one of the ladder's links. */
-interface Running {
-  /** Null until the token is there. */
-  link: Link | null
-  chain: Chain
-  hello: Hello | null
-  /** What the gateway was asked for. */
-  topics: ReadonlySet<string>
-  /** Commands without a reply yet, by id. */
-  readonly waiting: Map<string, (answer: Answer) => void>
+  hello(): void
 }
 
 /** Does what the ladder decides: opens and closes links, keeps time, feeds the session, hands out its deliveries. */
 export function createConnection(
   options: ClientOptions,
   env: Env,
-  topics: () => ReadonlySet<string>,
+  topics: () => readonly string[],
   events: ConnectionEvents,
 ) {
-  const { url = '', getToken, after, transports = TRANSPORTS, user, types, interval } = options
-  const timing: Timing = { ...TIMING, ...options.timing }
-  const base = new URL(`${url.replace(/\/+$/, '')}/`, env.origin ?? 'http://localhost').href
+  const { url = '', getToken, after, transports = NAMES, user, types, interval, credentials } = options
+  const timing = { ...TIMING, ...options.timing }
+  const base = new URL(url.replace(/\/*$/, '/'), env.origin ?? 'http://localhost').href
   const tokens = createTokens(getToken)
   const session = createSession(!after || after === 'latest' || after === 'earliest' ? null : after)
-  const memory = createMemory(options.remember === false ? null : env.storage, `throughline:${base}`)
-  const running = new Map<LinkState, Running>()
+  const memory = createMemory(options.remember === false ? {} : env, `throughline:${base}`)
   const inbox: (() => void)[] = []
   let hello: Hello | null = null
   let latencyMs: number | null = null
   let error: ClientError | null = null
+  let state: ConnectionState
+  let shown = ''
   let stepping = false
   let timer: unknown
   let timerAt = Infinity
   let pingedAt = 0
   let commandId = 0
-  let sessionId: string | undefined
   let unlisten: (() => void) | undefined
-  let shown = ''
-  let connected = false
 
-  const ladder = createLadder(
-    { transports, timing, random: env.random, canRefresh: getToken !== undefined },
-    {
-      open,
-      close: end,
-      ping,
-      refreshToken() {
-        if (getToken) tokens.wanted = 'refused'
-      },
-      newSession() {
-        sessionId = undefined
-      },
-      remember: memory.remember,
-      forget: memory.forget,
-      report: (telemetry) => options.telemetry?.(telemetry),
-    },
-  )
+  const ladder = createLadder({
+    transports,
+    timing,
+    random: env.random,
+    canRefresh: !!getToken,
+    memory,
+    effects: { open, close: end, ping, report: (telemetry) => options.telemetry?.(telemetry) },
+  })
+  show()
 
-  /** The proven transport; null while there is none. */
-  function transport(): Transport | null {
-    return ladder.writer?.provenAt ? ladder.writer.transport : null
+  /** The link in use, once it is proven. */
+  function inUse(): LinkState | null {
+    return ladder.writer?.provenAt ? ladder.writer : null
   }
 
   function start(): void {
     if (ladder.started) return
-    if (getToken) tokens.wanted = 'connect'
+    tokens.want('connect')
     unlisten = env.page.listen((signal) => dispatch(() => ladder.page(signal)))
-    dispatch(() => {
-      const now = env.now()
-      for (const transport of TRANSPORTS) {
-        ladder.block(transport, memory.blockedUntil(transport, now, timing.quarantine))
-      }
-      ladder.page(env.page.visible() ? 'visible' : 'hidden')
-      if (!env.page.online()) ladder.page('offline')
-      ladder.start()
-    })
+    dispatch(() => ladder.start(env.page.visible(), env.page.online()))
   }
 
   function stop(): void {
@@ -116,8 +103,8 @@ export function createConnection(
     inbox.push(input)
     if (stepping) return
     stepping = true
-    for (let next = inbox.shift(); next; next = inbox.shift()) {
-      ladder.step(env.now(), next)
+    while (inbox.length) {
+      ladder.step(env.now(), inbox.shift())
       deliver()
     }
     stepping = false
@@ -128,225 +115,182 @@ export function createConnection(
 
   /** Sends a command over the link in use, or over HTTP beside one that cannot. @throws CommandError */
   async function command(command: Command): Promise<unknown> {
-    const inUse = ladder.writer && running.get(ladder.writer)
-    if (!inUse?.link) throw unavailable('not connected')
-    return inUse.link.send ? ask(inUse, command) : post(command)
+    const carrier = ladder.writer?.carrier
+    if (!carrier) throw new CommandError(unheard('not connected'))
+    return carrier.link.send ? ask(carrier, command) : (await import('./requests.js')).post(connection, command)
   }
 
-  /** One request beside the links, with the same identity. @throws CommandError */
-  async function http(path: string, params: Record<string, string | undefined>, body?: string): Promise<unknown> {
-    await tokens.get()
-    const abort = new AbortController()
-    const timer = env.setTimeout(() => abort.abort(), timing.reply)
-    try {
-      const request = { ...requestOf(), params: () => ({ user, ...params }) }
-      const init = fetchInit(request, abort.signal)
-      if (body) {
-        init.method = 'POST'
-        init.body = body
-        Object.assign(init.headers as object, { 'content-type': 'application/json' })
-      }
-      const response = await env.fetch(address(request, path), init)
-      if (response.ok) return await response.json()
-      const { code = 'unavailable', detail = `HTTP ${response.status}` } = await response.json().catch(() => ({}))
-      throw new CommandError(code, detail)
-    } finally {
-      env.clearTimeout(timer)
+  /** An address under the base, with a query that no cache has seen. */
+  function address(path: string, params: Params): string {
+    const url = new URL(path, base)
+    for (const [name, value] of Object.entries({ user, ...params, _: env.random() })) {
+      if (value) url.searchParams.set(name, value as string)
     }
+    return url.href
   }
 
-  /** For transports that cannot send in band; `session` says whose command it is. */
-  async function post(command: Command): Promise<unknown> {
-    // A poller that began from a cursor of its own has not met a hello yet.
-    sessionId ??= ((await http('v1/poll', { wait: '0' })) as Batch).hello?.session
-    const body = JSON.stringify({ id: '1', ...command })
-    const { ok, error } = (await http('v1/send', { session: sessionId }, body)) as Reply
-    if (error) throw refused(error)
-    return ok
+  /** Options of every request. */
+  function init(signal: AbortSignal): RequestInit {
+    const { current } = tokens
+    const headers = current ? { authorization: `Bearer ${current}` } : undefined
+    return { headers, cache: 'no-store', credentials, signal }
   }
 
-  /** The wanted topics changed: in band where possible, else through a new link beside the old one. */
+  /** Asks the link in use for the topics that are wanted now: in band, or through a new link beside it. */
   function syncTopics(): void {
-    const { writer } = ladder
-    if (writer?.transport === 'ws') syncLinkTopics(writer)
-    else dispatch(() => ladder.reopen())
+    const { carrier } = ladder.writer ?? {}
+    if (!carrier) return
+    const asked = carrier.topics
+    const wanted = topics()
+    const tellChange = (op: string, from: readonly string[], without: readonly string[]): void => {
+      const changed = from.filter((topic) => !without.includes(topic))
+      if (changed.length) tell(carrier, { op, topics: changed })
+    }
+    if (carrier.link.send) {
+      carrier.topics = wanted
+      tellChange('subscribe', wanted, asked)
+      tellChange('unsubscribe', asked, wanted)
+    } else if (`${wanted}` !== `${asked}`) dispatch(ladder.reopen)
   }
 
   function open(state: LinkState, pad: boolean): void {
-    const stream = state.transport !== 'poll'
-    const mine: Running = {
-      hello: null,
-      link: null,
-      chain: session.begin(stream),
-      topics: topics(),
-      waiting: new Map(),
-    }
-    running.set(state, mine)
+    const { rung } = state
+    const current = (): boolean => ladder.links.includes(state)
     const closed = (close: Close): void => {
-      if (!running.has(state)) return
-      end(state)
+      if (close.kind === 'auth' && current()) tokens.want('refused')
       dispatch(() => ladder.closed(state, close))
     }
     const connect = (): void => {
-      if (!running.has(state)) return
-      mine.chain = session.begin(stream)
-      mine.topics = topics()
+      if (!current()) return
+      const chain = session.begin(rung !== POLL)
+      const request = {
+        env,
+        timing,
+        pad,
+        tokens,
+        address: (path: string, more?: Params) => address(path, { ...params(state, chain), ...more }),
+        init,
+      }
       try {
-        mine.link = OPEN[state.transport](requestOf(state, mine.chain, pad), {
-          heard: () => running.has(state) && dispatch(() => ladder.heard(state)),
-          message: (text) => running.has(state) && message(state, mine, text, closed),
+        const link = (OPEN[rung] as OpenLink)(request, {
+          heard: (owes) => current() && dispatch(() => ladder.heard(state, owes)),
+          message: (text) => current() && message(state, text, closed),
           closed,
         })
+        state.carrier = { link, chain, topics: topics(), waiting: new Map() }
       } catch (error) {
         // Not here at all, or forbidden: a page over https may not open ws:.
-        closed({ kind: 'lost', message: String(error) })
+        closed({ kind: 'lost', message: `${error}` })
       }
     }
     // A moment later in any case: what is subscribed to in the same turn is asked for at once.
     tokens.get().then(connect, (error) => closed({ kind: 'busy', message: `no token: ${error}` }))
   }
 
-  function requestOf(state?: LinkState, chain?: Chain, pad = false): LinkRequest {
+  function params(state: LinkState, chain: Chain): Params {
     return {
-      env,
-      base,
-      credentials: options.credentials ?? 'same-origin',
-      token: () => tokens.current,
-      params: () => ({
-        after: chain?.expected ?? session.cursor ?? (after === 'earliest' ? after : undefined),
-        topics: [...topics()].join(),
-        types: types?.join(),
-        interval,
-        heartbeat: state && Math.ceil(state.heartbeatMs / 1000),
-        // A link that claims the session ends the others of it 5 s later: not beside one that works.
-        session: running.size < 2 || state === ladder.writer ? sessionId : undefined,
-        user,
-      }),
-      pad,
-      timing,
+      after: chain.expected ?? session.cursor ?? (after === 'earliest' && after),
+      topics: `${topics()}`,
+      types: `${types ?? ''}`,
+      interval,
+      heartbeat: Math.ceil(state.heartbeatMs / 1000),
+      // A link that claims the session ends the others of it 5 s later: not beside one that works.
+      session: (ladder.links.length < 2 || state === ladder.writer) && session.id,
     }
   }
 
-  function end(state: LinkState): void {
-    const mine = running.get(state)
-    running.delete(state)
-    mine?.link?.close()
-    const error = { code: 'unavailable', message: 'connection lost' }
-    for (const settle of mine?.waiting.values() ?? []) settle({ error })
+  function end({ carrier }: LinkState): void {
+    carrier?.link.close()
+    for (const settle of carrier?.waiting.values() ?? []) settle({ error: unheard('lost') })
   }
 
-  function message(state: LinkState, mine: Running, text: string, closed: (close: Close) => void): boolean {
-    let value: unknown
+  function message(state: LinkState, text: string, closed: (close: Close) => void): boolean {
+    const { rung } = state
+    const carrier = state.carrier as Carrier
+    // biome-ignore lint/suspicious/noExplicitAny: whatever came; looked at below.
+    let value: any
     try {
       value = JSON.parse(text)
     } catch {
       // Cut, or not from the gateway: handled below as not a batch.
     }
-    if (isReply(value)) mine.waiting.get(String(value.reply))?.(value)
+    if (isReply(value)) carrier.waiting.get(value.reply as string)?.(value)
     else if (!isBatch(value)) closed({ kind: 'lost', message: 'not a batch' })
-    else if (!batch(state, mine, value)) closed({ kind: 'gap', message: 'not the next batch' })
+    // Ephemeral events have no number to tell a repetition by: only the link in use may bring them.
+    else if (!session.receive(carrier.chain, value, ladder.writer === state || !inUse())) closed(GAP)
     else {
+      const { hello, bye, more } = value
+      if (hello) {
+        carrier.hello = hello
+        state.heartbeatMs = hello.heartbeat_ms || state.heartbeatMs
+        if (memory.metDeployment(hello.deployment)) dispatch(ladder.forget)
+      }
+      if (bye?.reason === 'expired_token') tokens.want('refused')
+      // The gateway ended this session: the next link starts another.
+      if (bye?.reason === 'replaced' && ladder.writer === state) session.id = undefined
+      // An empty batch follows a burst within 250 ms, unless batches are spaced further than that (PROTOCOL.md, T12).
+      const owes = value.events.length > 0 && !interval
+      dispatch(() => ladder.batch(state, owes, bye))
+      if (value.expiring) renewToken()
+      // Not before the proof: the reply would push out what a path that is one message behind holds back.
+      const due = latencyMs === null || env.now() - pingedAt >= PING_EVERY_MS
+      if (due && inUse() === state && rung === WS) ping(state)
       // A stream ends after its bye; a poll has to be ended.
-      if (value.bye && state.transport === 'poll') closed({ kind: 'busy', message: value.bye.reason })
-      return value.more === true
+      if (bye && rung === POLL) closed({ kind: 'busy', message: bye.reason })
+      return !!more
     }
     return false
-  }
-
-  /** @returns false where it does not continue from the cursor. */
-  function batch(state: LinkState, mine: Running, batch: Batch): boolean {
-    const { hello, bye } = batch
-    // Ephemeral events have no number to tell a repetition by: only the link in use may bring them.
-    if (!session.receive(mine.chain, batch, ladder.writer === state || !transport())) return false
-    if (hello) {
-      mine.hello = hello
-      state.heartbeatMs = hello.heartbeat_ms || state.heartbeatMs
-      if (memory.metDeployment(hello.deployment)) dispatch(() => ladder.forget())
-      syncLinkTopics(state)
-    }
-    dispatch(() => ladder.batch(state, bye))
-    if (batch.expiring) renewToken()
-    // Not before the proof: the reply would push out what a path that is one message behind holds back.
-    const due = latencyMs === null || env.now() - pingedAt >= PING_EVERY_MS
-    if (due && transport() === 'ws' && ladder.writer === state) ping(state)
-    return true
   }
 
   /** Hands over what the link in use has brought. */
   function deliver(): void {
     const { writer } = ladder
-    const inUse = writer && running.get(writer)
-    if (!inUse) return
-    if (inUse.hello && inUse.hello !== hello) {
-      hello = inUse.hello
-      sessionId = hello.session
-      events.hello(hello)
-      // A stream cannot be told in band what has been subscribed to since it was opened.
-      if (writer.transport === 'sse' && [...topics()].join() !== [...inUse.topics].join()) {
-        inbox.push(() => ladder.reopen())
-      }
+    const carrier = writer?.carrier
+    if (!carrier) return
+    if (carrier.hello && carrier.hello !== hello) {
+      hello = carrier.hello
+      session.id = hello.session
+      events.hello()
+      syncTopics()
     }
-    if (session.follows(inUse.chain)) {
+    if (session.follows(carrier.chain)) {
       const before = session.cursor
-      const deliveries = session.drain(inUse.chain)
-      if (session.cursor !== null && (session.cursor !== before || deliveries.length)) {
-        events.drained(before, deliveries, session.cursor)
-      }
-    } else {
-      end(writer)
-      inbox.push(() => ladder.closed(writer, { kind: 'gap', message: 'opened before a reset' }))
-    }
+      const deliveries = session.drain(carrier.chain)
+      const { cursor } = session
+      if (cursor !== null && (cursor !== before || deliveries.length)) events.drained(before, deliveries, cursor)
+    } else dispatch(() => ladder.closed(writer, GAP))
   }
 
-  function syncLinkTopics(state: LinkState): void {
-    const mine = running.get(state)
-    if (!mine?.link?.send) return
-    const wanted = topics()
-    const asked = mine.topics
-    mine.topics = wanted
-    const change = (op: string, from: ReadonlySet<string>, without: ReadonlySet<string>): void => {
-      const changed = [...from].filter((topic) => !without.has(topic))
-      if (changed.length) tell(mine, { op, topics: changed })
-    }
-    change('subscribe', wanted, asked)
-    change('unsubscribe', asked, wanted)
-  }
-
-  function ask({ link, waiting }: Running, command: Command): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      if (waiting.size >= WAITING_MAX) return reject(unavailable('too many commands wait'))
-      commandId += 1
-      const id = String(commandId)
-      const settle = ({ ok, error }: Answer): void => {
+  function ask({ link, waiting }: Carrier, command: Command): Promise<unknown> {
+    commandId += 1
+    const id = `${commandId}`
+    const answer = new Promise<Reply>((resolve) => {
+      if (waiting.size >= WAITING_MAX) return resolve({ error: unheard('too many') })
+      const settle = (reply: Reply): void => {
         waiting.delete(id)
         env.clearTimeout(late)
-        if (error) reject(refused(error))
-        else resolve(ok)
+        resolve(reply)
       }
-      const late = env.setTimeout(
-        () => settle({ error: { code: 'unavailable', message: 'no reply in time' } }),
-        timing.reply,
-      )
+      const late = env.setTimeout(() => settle({ error: unheard('no reply') }), REPLY_MS)
       waiting.set(id, settle)
-      link?.send?.(JSON.stringify({ id, ...command }))
+      link.send?.(JSON.stringify({ id, ...command }))
     })
+    return answer.then(result)
   }
 
   /** Sends a command of the connection's own; a refusal shows in the state. */
-  function tell(mine: Running, command: Command): void {
-    ask(mine, command).catch(({ code, message }: CommandError) => {
+  function tell(carrier: Carrier, command: Command): void {
+    ask(carrier, command).catch(({ code, message }: CommandError) => {
       if (code === 'unavailable') return
       error = { message: `${command.op}: ${message}`, fatal: false }
       show()
     })
   }
 
-  function ping(state: LinkState): void {
-    const mine = running.get(state)
-    if (!mine) return
+  function ping({ carrier }: LinkState): void {
     const sentAt = env.now()
     pingedAt = sentAt
-    ask(mine, { op: 'ping' }).then(
+    ask(carrier as Carrier, { op: 'ping' }).then(
       () => {
         latencyMs = env.now() - sentAt
         show()
@@ -358,13 +302,12 @@ export function createConnection(
   /** Before the token ends: in band on WebSocket, through a new stream on SSE; a poll takes it along. */
   function renewToken(): void {
     if (!getToken) return
-    tokens.wanted = 'expiring'
+    tokens.want('expiring')
     tokens.get().then(
       () => {
-        const { writer } = ladder
-        const inUse = writer && running.get(writer)
-        if (inUse?.link?.send) tell(inUse, { op: 'auth', token: tokens.current })
-        else if (writer?.transport === 'sse') dispatch(() => ladder.reopen())
+        const { rung, carrier } = ladder.writer ?? {}
+        if (carrier?.link.send) tell(carrier, { op: 'auth', token: tokens.current })
+        else if (rung === SSE) dispatch(ladder.reopen)
       },
       () => {}, // The gateway will end the session, and then the token is asked for again.
     )
@@ -384,39 +327,51 @@ export function createConnection(
     timer = env.setTimeout(fire, Math.max(0, at - env.now()))
   }
 
-  /** Tells the owner when something that it shows has changed; a moving cursor alone is not shown. */
   function show(): void {
     const { phase, retryCount, retryAt, lastClose, started } = ladder
-    const inUse = transport()
-    if (!inUse) error = lastClose && { code: lastClose.code, message: lastClose.message, fatal: !started }
-    else if (!connected) error = null
-    connected = inUse !== null
-    const now = JSON.stringify([phase, inUse, retryCount, retryAt, latencyMs, error])
-    if (now === shown) return
-    shown = now
-    events.changed()
+    const transport = NAMES[inUse()?.rung ?? -1] ?? null
+    if (!transport) error = lastClose && { code: lastClose.code, message: lastClose.message, fatal: !started }
+    // What was lost before the link is in use is over; what was refused since then is not.
+    else if (!state.transport) error = null
+    const next: ConnectionState = {
+      phase,
+      transport,
+      isRealtime: phase === 'live',
+      retryCount: transport ? 0 : retryCount,
+      nextRetryAt: retryAt || null,
+      latencyMs: transport === 'ws' ? latencyMs : null,
+      error,
+    }
+    const text = JSON.stringify(next)
+    if (text === shown) return
+    state = next
+    if (shown) events.changed()
+    shown = text
   }
 
-  return {
+  const connection = {
+    env,
     base,
-    timing,
+    tokens,
     session,
     ladder,
-    transport,
     start,
     stop,
     dispatch,
     command,
-    http,
+    address,
+    init,
+    result,
+    replyMs: REPLY_MS,
     syncTopics,
-    get hello() {
-      return hello
-    },
-    get latencyMs() {
-      return latencyMs
-    },
-    get error() {
-      return error
-    },
+    state: (): ConnectionState => state,
+    hello: (): Hello | null => hello,
   }
+  return connection
 }
+
+/** What {@link createConnection} makes. */
+export type Connection = ReturnType<typeof createConnection>
+
+/** What an application's client needs of it. */
+export type Source = Pick<Connection, 'start' | 'stop' | 'command' | 'state' | 'hello'>

@@ -46,37 +46,33 @@ export interface Env {
   clearTimeout(timer: unknown): void
   readonly WebSocket: (new (url: string, protocols: string[]) => SocketLike) | undefined
   fetch(url: string, init: RequestInit): Promise<Response>
+  /** Reading it may throw, as may every call. */
   readonly storage: StorageLike | null
   readonly page: PageLike
-  readonly locks: LocksLike | undefined
-  readonly channel: ((name: string) => ChannelLike) | undefined
+  /** For shared tabs; left out: the runtime's, if it has them. */
+  readonly locks?: LocksLike | undefined
+  readonly channel?: ((name: string) => ChannelLike) | undefined
   /** Relative addresses are resolved against it. */
   readonly origin: string | undefined
 }
 
-type Global = Partial<
-  Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket' | 'BroadcastChannel'>
->
+type Global = Partial<Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket'>>
 
 /** What this runtime offers. Looks at globals when called, never when imported. */
 export function runtimeEnv(overrides: Partial<Env> = {}): Env {
-  const { document, navigator, WebSocket, BroadcastChannel, location } = globalThis as Global
-  let storage: StorageLike | null = null
-  try {
-    // Reading the property itself throws where storage is forbidden.
-    if (document) storage = localStorage
-  } catch {}
+  const { document, WebSocket, location } = globalThis as Global
   return {
-    now: () => Date.now(),
-    random: () => Math.random(),
+    now: Date.now,
+    random: Math.random,
     setTimeout: (run, ms) => setTimeout(run, ms),
     clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
     WebSocket: WebSocket as Env['WebSocket'],
     fetch: (url, init) => fetch(url, init),
-    storage,
+    // Reading it throws where storage is forbidden.
+    get storage() {
+      return document ? localStorage : null
+    },
     page: runtimePage(globalThis as Global),
-    locks: navigator?.locks as LocksLike | undefined,
-    channel: BroadcastChannel && ((name) => new BroadcastChannel(name) as ChannelLike),
     origin: location?.origin,
     ...overrides,
   }
@@ -89,15 +85,20 @@ function runtimePage({ document, navigator }: Global): PageLike {
     visible,
     online: () => navigator?.onLine !== false,
     listen(signal) {
-      if (!document) return () => {}
       const ended = new AbortController()
-      const on = (target: EventTarget | undefined, type: string, tell: () => PageSignal): void =>
-        target?.addEventListener(type, () => signal(tell()), { signal: ended.signal })
-      on(document, 'visibilitychange', () => (visible() ? 'visible' : 'hidden'))
-      on(document, 'resume', () => 'wake')
-      for (const type of ['focus', 'pageshow']) on(window, type, () => 'wake')
-      for (const type of ['online', 'offline', 'pagehide'] as const) on(window, type, () => type)
-      on((navigator as { connection?: EventTarget }).connection, 'change', () => 'network')
+      const listen = (target: EventTarget | undefined, tell: (type: string) => string, ...types: string[]): void => {
+        for (const each of types) {
+          target?.addEventListener(each, ({ type }) => signal(tell(type) as PageSignal), { signal: ended.signal })
+        }
+      }
+      if (document) {
+        const wake = (): string => 'wake'
+        listen(document, () => (visible() ? 'visible' : 'hidden'), 'visibilitychange')
+        listen(document, wake, 'resume')
+        listen(window, wake, 'focus', 'pageshow')
+        listen(window, (type) => type, 'online', 'offline', 'pagehide')
+        listen((navigator as { connection?: EventTarget }).connection, () => 'network', 'change')
+      }
       return () => ended.abort()
     },
   }

@@ -1,4 +1,16 @@
+import type { Carrier } from './carrier.js'
 import type { Bye, Transport } from './protocol.js'
+
+/** A transport by its place on the ladder: better ones are higher. */
+export type Rung = typeof POLL | typeof SSE | typeof WS
+export const POLL = 0
+export const SSE = 1
+export const WS = 2
+/** The transports by rung. */
+export const NAMES: readonly Transport[] = ['poll', 'sse', 'ws']
+
+/** The rung of a transport. */
+export const rungOf = (transport: Transport): Rung => NAMES.indexOf(transport) as Rung
 
 /** Why a link is gone, as far as the ladder cares. */
 export type CloseKind =
@@ -65,20 +77,12 @@ export interface Effects {
   open(link: LinkState, pad: boolean): void
   close(link: LinkState): void
   ping(link: LinkState): void
-  /** The next link needs a fresh token. */
-  refreshToken(): void
-  /** The gateway ended this session: the next link starts another. */
-  newSession(): void
-  /** Keep until then that the transport does not work here. */
-  remember(transport: Transport, until: number): void
-  /** What was remembered does not hold any more. */
-  forget(): void
   report(telemetry: Telemetry): void
 }
 
-/** One connection, or one loop of polls. Times are 0 until they come. */
+/** One connection, or one loop of polls. What has not happened yet is absent. */
 export interface LinkState {
-  readonly transport: Transport
+  readonly rung: Rung
   /** Opened to climb, beside a link that works. */
   readonly climbing: boolean
   /** The second try of the same transport: with padding, or from the cursor that has moved on. */
@@ -86,24 +90,25 @@ export interface LinkState {
   readonly startedAt: number
   /** Asked of the gateway; replaced by what `hello` says. */
   heartbeatMs: number
-  openedAt: number
-  firstAt: number
+  openedAt?: number
+  firstAt?: number
   /** When it was shown to deliver: `hello` and one more batch, or an answered poll. */
-  provenAt: number
+  provenAt?: number
   /** Proven for long enough to count as stable. */
-  lasting: boolean
+  lasting?: boolean
   heardAt: number
+  /** More has to follow within moments: the rest of a message, or the batch after a burst. */
+  owes?: boolean
   /** Deadlines count from here when the clock jumped. */
   graceFrom: number
-  pingAt: number
-  /** Silent beyond its heartbeat: anything proven beats it. */
-  suspect: boolean
+  pingAt?: number
+  /** Silent beyond its heartbeat, or with what it owes: anything proven beats it. */
+  suspect?: boolean
   /** About to end, or to be replaced: anything proven beats it, and its end is nobody's fault. */
-  leaving: boolean
-  bye: Bye['reason'] | null
+  leaving?: boolean
+  bye?: Bye['reason']
   /** Will be closed then: it lost. */
-  closeAt: number
+  closeAt?: number
+  /** What runs for it; the ladder does not look inside. */
+  carrier?: Carrier
 }
-
-/** Better transports rank higher. */
-export const RANK: Readonly<Record<Transport, number>> = { ws: 2, sse: 1, poll: 0 }

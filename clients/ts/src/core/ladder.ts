@@ -4,18 +4,38 @@ import {
   type Close,
   type Effects,
   type LinkState,
+  NAMES,
   type PageSignal,
   type Phase,
-  RANK,
+  POLL,
+  type Rung,
+  rungOf,
+  SSE,
   type SwitchReason,
+  WS,
 } from './ladder-types.js'
-import { deadline, score, silentSince, suspectAfter, troubled } from './link-rules.js'
+import { deadline, score, suspectAt, troubled } from './link-rules.js'
+import type { Memory } from './memory.js'
 import type { Bye, Transport } from './protocol.js'
-import type { Timing } from './timing.js'
+import {
+  BLAME_MS,
+  BUFFERED_MS,
+  BUSY_MS,
+  DEAD_MS,
+  LATE_MS,
+  LINGER_MS,
+  LONG_HIDDEN_MS,
+  PONG_MS,
+  RETRY_BASE_MS,
+  RETRY_MAX_MS,
+  RETRY_PROVEN_MS,
+  STAGE_MS,
+  type Timing,
+} from './timing.js'
 
 /** Links being opened best first, the next one when the last has not been proven in time. */
 interface Race {
-  rungs: Transport[]
+  rungs: Rung[]
   nextAt: number
   /** Climbing beside a link that works. */
   readonly climbing: boolean
@@ -29,16 +49,21 @@ export interface LadderOptions {
   readonly random: () => number
   /** Whether a refused token can be replaced. */
   readonly canRefresh: boolean
+  readonly memory: Memory
+  readonly effects: Effects
 }
 
 /**
  * Chooses, falls and climbs: a state machine without clock, sockets or promises. Every input goes through `step`,
  * which sets the time, changes the state, and has done what follows from it. `wakeAt` says when to step next.
  */
-export function createLadder({ transports, timing, random, canRefresh }: LadderOptions, effects: Effects) {
-  const blame = createBlame(timing)
+export function createLadder({ transports, timing, random, canRefresh, memory, effects }: LadderOptions) {
+  const blame = createBlame(memory)
+  const { standing } = blame
   const climb = createClimb(timing, random)
-  let links: LinkState[] = []
+  /** Best first. */
+  const all = transports.map(rungOf).sort((a, b) => b - a)
+  let links: readonly LinkState[] = []
   let writer: LinkState | null = null
   let retryAt = 0
   let retryCount = 0
@@ -46,19 +71,19 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   let wakeAt = Infinity
   let now = 0
   let dirty = false
-  let started = false
-  let everStarted = false
+  /** Undefined until it is for the first time. */
+  let started: boolean | undefined
   let everProven = false
   let visible = true
   let online = true
   let away = false
   let tokenRefused = false
-  let ceiling = RANK.ws
-  let resumedAt = -Infinity
-  let wokenAt = -Infinity
+  let ceiling: Rung = WS
+  let resumedAt = 0
+  let busyAt = 0
   let hiddenAt = 0
   let race: Race | null = null
-  let settledOn: Transport | null = null
+  let settledOn: Rung | -1 = -1
   let lastReason: SwitchReason = 'first'
   // The latest round had a stable link, and the longest wait that was asked for in it.
   let roundStable = false
@@ -67,7 +92,7 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   /** Takes one input at this time (milliseconds, never falling). */
   function step(time: number, input?: () => void): void {
     now = time
-    if (now - wakeAt >= timing.late) slept()
+    if (now - wakeAt >= LATE_MS) slept()
     input?.()
     do {
       dirty = false
@@ -77,8 +102,8 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   }
 
   function phase(): Phase {
-    if (!started) return everStarted ? 'closed' : 'idle'
-    if (writer?.provenAt) return writer.transport === 'poll' ? 'degraded' : 'live'
+    if (!started) return started === undefined ? 'idle' : 'closed'
+    if (writer?.provenAt) return writer.rung === POLL ? 'degraded' : 'live'
     if (!online) return 'offline'
     if (away || !(visible || links.length)) return 'paused'
     return everProven ? 'recovering' : 'connecting'
@@ -86,86 +111,83 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
 
   // Inputs, all within `step`.
 
-  function start(): void {
+  function start(isVisible: boolean, isOnline: boolean): void {
     if (started) return
-    started = everStarted = true
-    everProven = tokenRefused = false
+    started = true
+    visible = isVisible
+    online = isOnline
+    everProven = tokenRefused = away = false
     lastClose = null
     retryAt = now
+    for (const rung of all) standing(rung).blockedUntil = memory.blockedUntil(rung, now)
   }
 
   function stop(close: Close | null): void {
-    for (const link of links) drop(link)
+    links.forEach(drop)
     started = false
     lastClose = close
-    race = settledOn = null
+    race = null
+    settledOn = -1
     retryAt = retryCount = roundWaitMs = 0
     climb.reset()
   }
 
-  /** Any byte. The first one also tells that the link is open. */
-  function heard(link: LinkState): void {
+  /**
+   * Any byte. The first one also tells that the link is open.
+   * @param owes more has to follow within moments.
+   */
+  function heard(link: LinkState, owes = false): void {
     link.heardAt = now
+    link.owes = owes
     link.pingAt = 0
     link.suspect = false
     link.openedAt ||= now
   }
 
-  function batch(link: LinkState, bye?: Bye): void {
-    heard(link)
-    if (!link.provenAt && (link.firstAt || link.transport === 'poll')) {
+  function batch(link: LinkState, owes: boolean, bye?: Bye): void {
+    const { rung } = link
+    heard(link, owes && rung === SSE)
+    if (!link.provenAt && (link.firstAt || rung === POLL)) {
       link.provenAt = now
-      everProven = true
+      standing(rung).proven = everProven = true
       tokenRefused = false
-      blame.standing[link.transport].provenAt = now
-      judge()
+      judge(link)
     }
     link.firstAt ||= now
     if (!bye) return
+    const { reason } = bye
+    link.bye = reason
+    // By an operator: nothing follows it.
+    if (reason === 'disconnected') return
     link.leaving = true
-    link.bye = bye.reason
-    if (bye.reason === 'expired_token') effects.refreshToken()
-    if (link !== writer || bye.reason === 'disconnected') return
-    if (bye.reason === 'replaced') effects.newSession()
-    retryAt = now + Math.max(0, bye.reconnect_after_ms)
+    if (link === writer) retryAt = now + Math.max(0, bye.reconnect_after_ms)
   }
 
   function closed(link: LinkState, close: Close): void {
     const { kind } = close
-    const cut = link.openedAt ? 'lost' : 'refused'
-    gone(link, close, link.bye ? 'bye' : kind === 'gap' || kind === 'auth' ? kind : cut)
+    if (!links.includes(link)) return
+    gone(link, close, link.bye ? 'bye' : kind === 'gap' || kind === 'auth' ? kind : link.openedAt ? 'lost' : 'refused')
   }
 
   function page(signal: PageSignal): void {
     if (signal === 'online' || signal === 'network') forget()
-    if (signal === 'offline') {
-      online = false
-      race = null
-    } else if (signal === 'hidden') {
+    if (signal === 'offline') online = false
+    else if (signal === 'hidden') {
       visible = false
       hiddenAt = now
-    } else if (signal === 'pagehide') {
-      away = true
-      race = null
-      for (const link of links) drop(link)
-    } else {
+    } else if (signal === 'pagehide') away = true
+    else {
       if (signal === 'online') online = true
       if (signal === 'visible' && !visible) {
         visible = true
         resumedAt = now
-        if (now - hiddenAt >= timing.longHidden) climb.reset(now)
+        if (now - hiddenAt >= LONG_HIDDEN_MS) climb.reset(now)
       }
       away = false
-      // Several signals tell of one return.
-      if (!writer && !race) retryAt = now
-      else if (writer && now - wokenAt >= timing.late) ping(writer)
-      wokenAt = now
+      // Several signals tell of one return: what they start is under way when the second comes.
+      if (writer) ping(writer)
+      else if (!race) retryAt = now
     }
-  }
-
-  /** A negative kept from an earlier page. */
-  function block(transport: Transport, until: number): void {
-    blame.standing[transport].blockedUntil = until
   }
 
   /** Another network or deployment: what was learnt does not hold. */
@@ -173,7 +195,6 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     resumedAt = now
     blame.clear()
     climb.reset(now)
-    effects.forget()
   }
 
   /** Opens the current transport anew beside itself: its parameters changed. */
@@ -181,13 +202,13 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     if (!writer) return
     for (const link of links) if (link !== writer) drop(link)
     writer.leaving = true
-    startRace(false, Math.min(RANK[writer.transport], ceiling))
+    startRace(false, writer.rung)
   }
 
   /** Nothing above this transport; null: no limit. */
   function prefer(transport: Transport | null): void {
-    ceiling = RANK[transport ?? 'ws']
-    if (writer && RANK[writer.transport] > ceiling) reopen()
+    ceiling = transport ? rungOf(transport) : WS
+    if (writer && writer.rung > ceiling) reopen()
     else climb.reset(now)
   }
 
@@ -201,68 +222,74 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   }
 
   function pass(): void {
+    if (away) links.forEach(drop)
+    if (away || !online) race = null
     for (const link of links) if (links.includes(link)) watch(link)
-    const attentive = visible && online && !away
+    const present = online && !away
     // A planned renewal goes on in the background; a reconnect waits until the page is looked at.
-    const renewal = online && !away && (writer?.leaving || !everProven)
-    if (retryAt && (attentive || renewal) && due(retryAt)) startRace(false)
-    if (!race && writer && attentive && due(climb.nextAt)) {
+    if (retryAt && present && (visible || writer?.leaving || !everProven) && due(retryAt)) startRace(false)
+    if (!race && writer && present && visible && due(climb.nextAt)) {
       dirty = true
       if (climb.take(now)) startRace(true)
     }
     while (race?.rungs.length && due(race.nextAt)) {
-      const rung = race.rungs.shift() as Transport
-      if (links.some((link) => link.transport === rung && flying(link))) continue
+      const rung = race.rungs.shift() as Rung
+      if (links.some((link) => link.rung === rung && flying(link))) continue
       // One that failed a moment ago does not get the others to wait for it.
-      const { flaky, strikes } = blame.standing[rung]
-      if (race.climbing || !(flaky || strikes)) race.nextAt = now + timing.stage
+      const { flaky, strikes } = standing(rung)
+      if (race.climbing || !(flaky || strikes)) race.nextAt = now + STAGE_MS
       open(rung, race.climbing)
     }
     settle()
   }
 
   function watch(link: LinkState): void {
+    const { rung, provenAt } = link
     if (link.closeAt && due(link.closeAt)) return drop(link)
-    if (!link.provenAt) {
-      const [at, reason] = deadline(link, timing)
+    if (!provenAt) {
+      const [at, reason] = deadline(link, writer)
       if (due(at)) fail(link, reason)
       return
     }
-    if (!link.lasting && due(link.provenAt + timing.stable)) {
+    if (!link.lasting && due(provenAt + timing.stable)) {
       link.lasting = true
       retryCount = 0
       // It has worked for a while: what happened before is forgiven.
-      Object.assign(blame.standing[link.transport], { weight: 0, strikes: 0, flaky: false })
+      Object.assign(standing(rung), { weight: 0, strikes: 0, flaky: false })
     }
-    if (link.transport === 'poll') return
-    const since = silentSince(link, timing)
-    if ((link.pingAt && due(link.pingAt + timing.pong)) || due(since + link.heartbeatMs + timing.dead)) {
-      return fail(link, 'silent')
-    }
-    if (!online || link.suspect || !due(since + suspectAfter(link, timing))) return
+    if (rung === POLL) return
+    const deadAt = Math.max(link.heardAt + link.heartbeatMs, link.graceFrom) + DEAD_MS
+    if ((link.pingAt && due(link.pingAt + PONG_MS)) || due(deadAt)) return fail(link, 'silent')
+    if (!online || link.suspect || !due(suspectAt(link, timing.fallbackDelay))) return
     link.suspect = dirty = true
+    lastReason = link.owes ? 'buffered' : 'silent'
     ping(link)
-    if (link === writer && !race && visible) startRace(false)
+    // Where only this stream may be at fault, the quickest proof of it is a poll, which brings what is withheld.
+    if (link === writer && !race && visible) startRace(false, link.owes ? POLL : WS)
   }
 
   /** Picks the writer, closes what lost, and plans what comes next. */
   function settle(): void {
-    let best: LinkState | null = null
-    for (const link of links) {
-      const more = score(link) - (best ? score(best) : 0)
-      if (more > 0 || (more === 0 && link === writer)) best = link
+    const rated = (link: LinkState): number => score(link) + (link === writer ? 0.5 : 0)
+    const [first] = links.filter(({ firstAt }) => firstAt).sort((a, b) => rated(b) - rated(a))
+    if (first && first !== writer) {
+      first.closeAt = 0
+      // The others have less time beside it.
+      dirty = true
     }
-    if (best && best !== writer) best.closeAt = 0
-    writer = best
-    if (best?.provenAt) settled(best)
+    writer = first ?? null
+    if (writer?.provenAt) settled(writer)
     const waiting = links.some(flying)
     if (!race?.rungs.length && !waiting) race = null
-    const top = rungs().find((rung) => due(blame.standing[rung].blockedUntil))
-    if (best?.provenAt && top) climb.plan(now, best, top, blame.standing[top].provenAt > 0)
-    if (race || waiting || retryAt || away || (best && !best.leaving)) return
-    const { retryBase, retryMax, retryProven } = timing
-    const wait = random() * (roundStable ? retryProven : Math.min(retryMax, retryBase * 2 ** retryCount))
-    retryAt = now + roundWaitMs + (roundWaitMs ? Math.min(wait, retryProven) : wait)
+    if (writer?.provenAt) {
+      const { rung } = writer
+      const above = rungs().filter((other) => other > rung && due(standing(other).blockedUntil))
+      const hopeful = now - busyAt < BUFFERED_MS || above.some((other) => standing(other).proven)
+      climb.plan(now, writer, above.length > 0, hopeful)
+    }
+    if (race || waiting || retryAt || away || (writer && !writer.leaving)) return
+    const most = roundStable ? RETRY_PROVEN_MS : Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** retryCount)
+    retryAt = now + roundWaitMs + random() * (roundWaitMs ? RETRY_PROVEN_MS : most)
     retryCount += 1
     roundWaitMs = 0
     roundStable = false
@@ -270,57 +297,74 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   }
 
   function settled(writer: LinkState): void {
-    const { transport } = writer
+    const { rung } = writer
     const from = settledOn
-    const rank = RANK[transport]
-    if (from !== transport) {
-      const upgrade = from && rank > RANK[from]
-      const reason = upgrade ? 'upgrade' : from ? lastReason : 'first'
+    if (from !== rung) {
+      const upgrade = from >= 0 && rung > from
       if (upgrade && writer.climbing) climb.upgraded(now)
-      settledOn = transport
-      effects.report({ type: 'transport', from, to: transport, reason })
+      // What has just been lost may be back sooner than what never worked.
+      if (from > rung) climb.nextAt = Infinity
+      settledOn = rung
+      effects.report({
+        type: 'transport',
+        from: NAMES[from] ?? null,
+        to: NAMES[rung] as Transport,
+        reason: upgrade ? 'upgrade' : from < 0 ? 'first' : lastReason,
+      })
     }
     const spare = troubled(writer)
-    if (race && !spare) race.rungs = race.rungs.filter((rung) => RANK[rung] > rank)
+    if (race && !spare) race.rungs = race.rungs.filter((other) => other > rung)
     for (const link of links) {
       // Two links in trouble are not better than one, but whatever is coming up may be needed.
-      if (link === writer || link.closeAt || !(link.provenAt || (!spare && RANK[link.transport] <= rank))) continue
+      if (link === writer || link.closeAt || !(link.provenAt || (!spare && link.rung <= rung))) continue
+      const keeps = link.suspect && link.owes
+      if (keeps && link.rung > rung) withheld(link)
       // It stays for a moment, in case the winner dies young; a poll would only ask again.
-      link.closeAt = now + (link.transport === 'poll' ? 0 : timing.linger)
+      link.closeAt = now + (keeps || link.rung === POLL ? 0 : LINGER_MS)
       dirty = true
     }
   }
 
+  /** A lower transport works while this one keeps what it owes. The second time, the path is one that withholds. */
+  function withheld({ rung }: LinkState): void {
+    if (!fair()) return
+    const own = standing(rung)
+    if (now - own.withheldAt < BUFFERED_MS) blame.quarantine(rung, now)
+    own.withheldAt = now
+  }
+
   function gone(link: LinkState, close: Close, reason: SwitchReason): void {
-    const { transport, climbing, provenAt } = link
+    const { rung, climbing, provenAt } = link
     const { kind } = close
-    const wasWriter = link === writer
-    remove(link)
+    drop(link)
     if (link.bye === 'disconnected') return stop({ ...close, kind: 'fatal' })
     if (link.closeAt) return
     lastReason = reason
     lastClose = close
-    effects.report({ type: 'lost', transport, reason, code: close.code })
+    effects.report({ type: 'lost', transport: NAMES[rung] as Transport, reason, code: close.code })
     if (kind === 'auth') return tokenTurnedDown(close)
     if (kind === 'fatal' && link.bye !== 'replaced') return stop(close)
-    // It began where another link has since moved on from: once more, from there.
-    if (kind === 'gap' && !provenAt && !link.second) return open(transport, climbing, true)
+    const buffered = reason === 'buffered'
+    // Once more: with padding, or from where another link has since moved on to.
+    if (!provenAt && !link.second && (buffered || kind === 'gap')) return open(rung, climbing, link, buffered)
     if (provenAt) climb.ended(link, now)
+    if (kind === 'busy') {
+      busyAt = now
+      blame.excuse()
+    }
     if (kind === 'lost' && !link.leaving && !link.lasting) {
-      const buffered = reason === 'buffered'
-      if (buffered && !link.second) return open(transport, climbing, true, true)
-      const standing = blame.standing[transport]
-      if (provenAt) standing.flaky = true
+      const own = standing(rung)
+      if (provenAt) own.flaky = true
       if (fair()) {
-        standing.failedAt = now
-        standing.weight = buffered ? 3 : 1
-        judge()
+        own.failedAt = now
+        own.weight = buffered ? 3 : 1
+        judge(writer)
       }
     }
-    if (race) race.nextAt = now + (kind === 'lost' ? 0 : timing.stage)
-    if (wasWriter || !writer) {
-      roundStable = link.lasting
-      roundWaitMs = Math.max(roundWaitMs, close.waitMs ?? 0)
+    if (race) race.nextAt = now + (kind === 'lost' ? 0 : STAGE_MS)
+    if (!writer) {
+      roundStable = !!link.lasting
+      roundWaitMs = Math.max(roundWaitMs, close.waitMs || (kind === 'busy' ? BUSY_MS : 0))
     }
   }
 
@@ -328,24 +372,20 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   function tokenTurnedDown(close: Close): void {
     if (tokenRefused || !canRefresh) return stop({ ...close, kind: 'fatal' })
     tokenRefused = true
-    effects.refreshToken()
     for (const link of links) if (!link.provenAt) drop(link)
     race = null
-    if (writer) climb.reset(now)
-    else retryAt = now
+    climb.reset(now)
+    if (!writer) retryAt = now
   }
 
   /** Failures of a page that is hidden, offline, or was so a moment ago say nothing about a transport. */
   function fair(): boolean {
-    return visible && online && now - resumedAt >= timing.blame
+    return visible && online && now - resumedAt >= BLAME_MS
   }
 
-  function judge(): void {
-    if (!fair()) return
-    if (writer?.provenAt && !writer.suspect && now - writer.heardAt < timing.blame) {
-      blame.standing[writer.transport].provenAt = now
-    }
-    blame.judge(now, effects.remember)
+  /** A link that works shows that what failed a moment ago could have. */
+  function judge(link: LinkState | null): void {
+    if (fair() && link?.provenAt && !link.suspect && now - link.heardAt < BLAME_MS) blame.judge(link.rung, now)
   }
 
   /** The clock jumped: whatever looks overdue has not had its time. Probe, never judge. */
@@ -359,39 +399,30 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   }
 
   function ping(link: LinkState): void {
-    if (link.transport !== 'ws' || link.pingAt || !link.provenAt) return
+    if (link.rung !== WS || link.pingAt || !link.provenAt) return
     link.pingAt = now
     effects.ping(link)
   }
 
-  /** @param rank nothing above it, when given. */
-  function startRace(probe: boolean, rank = RANK.ws): void {
-    const floor = probe && writer ? RANK[writer.transport] : -1
-    const all = rungs().filter((rung) => RANK[rung] > floor && RANK[rung] <= rank)
-    const free = all.filter((rung) => blame.standing[rung].blockedUntil <= now)
-    race = { rungs: probe || free.length ? free : all, nextAt: now, climbing: probe }
-    if (!probe) retryAt = 0
+  /** @param most nothing above it. */
+  function startRace(climbing: boolean, most: Rung = WS): void {
+    const least = climbing && writer ? writer.rung + 1 : POLL
+    const able = rungs().filter((rung) => rung >= least && rung <= most)
+    const free = able.filter((rung) => standing(rung).blockedUntil <= now)
+    race = { rungs: climbing || free.length ? free : able, nextAt: now, climbing }
+    if (!climbing) retryAt = 0
     dirty = true
   }
 
-  function open(transport: Transport, climbing: boolean, second = false, pad = false): void {
+  function open(rung: Rung, climbing: boolean, before?: LinkState, pad = false): void {
     const link: LinkState = {
-      transport,
+      rung,
       climbing,
-      second,
+      second: !!before,
       startedAt: now,
       heartbeatMs: climb.heartbeatMs,
-      openedAt: 0,
-      firstAt: 0,
-      provenAt: 0,
-      lasting: false,
       heardAt: now,
       graceFrom: 0,
-      pingAt: 0,
-      suspect: false,
-      leaving: false,
-      bye: null,
-      closeAt: 0,
     }
     links = [...links, link]
     dirty = true
@@ -399,17 +430,12 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   }
 
   function fail(link: LinkState, reason: SwitchReason): void {
-    effects.close(link)
     gone(link, { kind: 'lost', message: reason }, reason)
   }
 
-  /** Closes a link that is not needed. */
+  /** Without a report: it is not needed, or its end has been seen to. */
   function drop(link: LinkState): void {
     effects.close(link)
-    remove(link)
-  }
-
-  function remove(link: LinkState): void {
     // A new array: whoever walks over the old one sees it unchanged.
     links = links.filter((other) => other !== link)
     if (writer === link) writer = null
@@ -417,9 +443,9 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
   }
 
   /** What may be used, best first. */
-  function rungs(): Transport[] {
-    const usable = transports.filter((rung) => RANK[rung] <= ceiling)
-    return [...(usable.length ? usable : transports)].sort((a, b) => RANK[b] - RANK[a])
+  function rungs(): readonly Rung[] {
+    const usable = all.filter((rung) => rung <= ceiling)
+    return usable.length ? usable : all
   }
 
   return {
@@ -430,7 +456,6 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     batch,
     closed,
     page,
-    block,
     forget,
     reopen,
     prefer,
@@ -439,6 +464,9 @@ export function createLadder({ transports, timing, random, canRefresh }: LadderO
     },
     get started() {
       return started
+    },
+    get links() {
+      return links
     },
     /** The link that may write to the application. */
     get writer() {

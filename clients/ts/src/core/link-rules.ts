@@ -1,32 +1,35 @@
-import { type LinkState, RANK, type SwitchReason } from './ladder-types.js'
-import type { Timing } from './timing.js'
+import { type LinkState, SSE, type SwitchReason } from './ladder-types.js'
+import { BESIDE_MS, BESIDE_TIMES, CONNECT_MS, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS, OWED_MS, PROVE_MS } from './timing.js'
 
-/** By when an unproven link must have taken its next step, and what it means if it has not. */
-export function deadline(link: LinkState, timing: Timing): [at: number, reason: SwitchReason] {
-  const from = (time: number, ms: number): number => Math.max(time, link.graceFrom) + ms
-  const { transport, openedAt, firstAt, climbing } = link
-  if (!openedAt) return [from(link.startedAt, timing.connect), 'refused']
-  if (transport === 'sse') {
-    return [firstAt ? from(firstAt, timing.secondBatch) : from(openedAt, timing.firstByte), 'buffered']
-  }
-  // A probe must end before the gateway would retire the link beside it as replaced, 5 s on.
-  return [from(openedAt, climbing ? Math.min(timing.prove, 2 * timing.stage) : timing.prove), 'silent']
+/**
+ * By when an unproven link must have taken its next step, and what it means if it has not. Beside a writer that works
+ * it gets little longer than such a path needs: two links are one too many.
+ */
+export function deadline(link: LinkState, writer: LinkState | null): [at: number, reason: SwitchReason] {
+  const { rung, startedAt, openedAt, firstAt, graceFrom } = link
+  const [ms, reason]: [number, SwitchReason] = !openedAt
+    ? [CONNECT_MS, 'refused']
+    : rung === SSE
+      ? [firstAt ? OWED_MS : FIRST_BYTE_MS, 'buffered']
+      : [PROVE_MS, 'silent']
+  const at = Math.max(firstAt ?? openedAt ?? startedAt, graceFrom) + ms
+  if (!writer?.provenAt || troubled(writer)) return [at, reason]
+  const answeredMs = (writer.openedAt as number) - writer.startedAt
+  const beside = Math.max(startedAt, writer.provenAt, graceFrom) + BESIDE_MS + BESIDE_TIMES * answeredMs
+  return [Math.min(at, beside), reason]
 }
 
 /** Silent for too long, or about to end: anything proven is better. */
-export const troubled = (link: LinkState): boolean => link.suspect || link.leaving
+export const troubled = (link: LinkState): boolean => !!(link.suspect || link.leaving)
 
 /**
- * Order of preference for the one link that writes; 0: has nothing to write. Proven before unproven, healthy
- * before troubled, then the better transport.
+ * Order of preference for the one link that writes: proven before unproven, healthy before troubled, then the better
+ * transport.
  */
-export const score = (link: LinkState): number =>
-  link.firstAt && 10 + (link.provenAt ? 20 : 0) - (troubled(link) ? 10 : 0) + RANK[link.transport]
+export const score = (link: LinkState): number => (link.provenAt ? 20 : 0) - (troubled(link) ? 10 : 0) + link.rung
 
-/** Silence after which another link is started beside this one. */
-export const suspectAfter = (link: LinkState, timing: Timing): number =>
-  Math.min(timing.fallbackDelay, link.heartbeatMs + timing.heartbeatSlack)
-
-/** Since when the link has been silent. After a jump of the clock it has `heartbeatSlack` left before it is suspect. */
-export const silentSince = (link: LinkState, timing: Timing): number =>
-  Math.max(link.heardAt, link.graceFrom && link.graceFrom + timing.heartbeatSlack - suspectAfter(link, timing))
+/** When silence becomes suspect: another link is started beside this one. After a jump of the clock, a little later. */
+export function suspectAt(link: LinkState, fallbackDelay: number): number {
+  const patience = link.owes ? OWED_MS : Math.min(fallbackDelay, link.heartbeatMs + HEARTBEAT_SLACK_MS)
+  return Math.max(link.heardAt + patience, link.graceFrom && link.graceFrom + HEARTBEAT_SLACK_MS)
+}

@@ -4,8 +4,8 @@ import type { Timing } from './timing.js'
 
 /** What a transport reports. Reports after the first `closed`, or after its own end, are not heard. */
 export interface LinkEvents {
-  /** Any byte, an open socket or a response head included. */
-  heard(): unknown
+  /** Any byte, an open socket or a response head included. @param owes it ended in the middle of a message. */
+  heard(owes?: boolean): unknown
   /** One JSON text: a batch or a reply. @returns true where the gateway has more for a poll already. */
   message(text: string): boolean
   closed(close: Close): void
@@ -22,36 +22,22 @@ export interface Link {
 /** What a transport needs to know. */
 export interface LinkRequest {
   readonly env: Env
-  /** The gateway's base address, ending in a slash. */
-  readonly base: string
-  readonly credentials: RequestCredentials
-  /** As of now: a poll asks before every request. */
-  token(): string | null
-  /** Query parameters as of now: cursor, topics, session. */
-  params(): Record<string, string | number | undefined>
-  readonly pad: boolean
   readonly timing: Timing
+  /** Asks for padding, which some buffering paths need. */
+  readonly pad: boolean
+  /** The current token is in it. */
+  readonly tokens: { readonly current: string | null }
+  /** An address at the gateway, with cursor, topics and session as of now: a poll asks before every request. */
+  address(path: string, more?: Params): string
+  /** Options of a request. */
+  init(signal: AbortSignal): RequestInit
 }
+
+/** Query parameters; what is empty is left out. */
+export type Params = Record<string, string | number | false | undefined>
 
 /** Opens a transport. */
 export type OpenLink = (request: LinkRequest, events: LinkEvents) => Link
-
-let unique = 0
-
-/** An address under the base, with a query that no cache has seen. */
-export function address({ base, env, params }: LinkRequest, path: string, more: object = {}): string {
-  const url = new URL(path, base)
-  unique += 1
-  const all = { ...params(), ...more, _: `${env.now().toString(36)}${unique}` }
-  for (const [name, value] of Object.entries(all)) if (value) url.searchParams.set(name, value)
-  return url.href
-}
-
-/** Request options shared by everything that goes over fetch. */
-export function fetchInit({ token, credentials }: LinkRequest, signal: AbortSignal): RequestInit {
-  const bearer = token()
-  return { headers: bearer ? { authorization: `Bearer ${bearer}` } : {}, cache: 'no-store', credentials, signal }
-}
 
 const WAIT_MAX_SECONDS = 600
 

@@ -70,32 +70,29 @@ export interface ReplyError {
 
 /** The answer to the command with the same id. */
 export interface Reply {
-  /** Null where the command had no id that could be read. */
-  readonly reply: string | null
+  /** Null where the command had no id that could be read; absent in an answer made here. */
+  readonly reply?: string | null
   // biome-ignore lint/suspicious/noExplicitAny: its members depend on the operation.
   readonly ok?: any
   readonly error?: ReplyError
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
-
-const isText = (...values: unknown[]): boolean => values.every((value) => typeof value === 'string')
-
 /** True for an object that can be a reply to a command. */
-export const isReply = (value: unknown): value is Reply => isObject(value) && 'reply' in value
+export const isReply = (value: Partial<Reply> | null | undefined): value is Reply => value?.reply !== undefined
 
 /**
  * True for a well-formed batch: text cursors, and sequenced events strictly rising. Anything else is treated
  * as a broken link, so nothing malformed reaches the application or moves the cursor.
  */
-export function isBatch(value: unknown): value is Batch {
-  if (!isObject(value) || !isText(value.after, value.cursor) || !Array.isArray(value.events)) return false
+export function isBatch(value: Partial<Batch> | null | undefined): value is Batch {
   let last = -1
-  return value.events.every((event: unknown) => {
-    if (!isObject(event) || !isText(event.type, event.topic)) return false
-    const { seq } = event
-    const rising = seq === undefined || (Number.isSafeInteger(seq) && (seq as number) > last)
-    last = Number(seq ?? last)
-    return rising
-  })
+  const rising = (event: Partial<ThroughlineEvent> | null): boolean => {
+    const { topic, type, seq } = event ?? {}
+    const before = last
+    last = seq ?? last
+    return isText(topic, type) && (seq === undefined || (Number.isSafeInteger(seq) && seq > before))
+  }
+  return isText(value?.after, value?.cursor) && Array.isArray(value?.events) && value.events.every(rising)
 }
+
+const isText = (...values: unknown[]): boolean => values.every((value) => typeof value === 'string')

@@ -29,31 +29,21 @@ export function createSession(cursor: string | null) {
   let lastReset = ''
   let history = 0
 
-  /**
-   * False for a link opened before the history was reset over another one: it tells of the same loss once more,
-   * and its numbers no longer compare. Reconnect it with the cursor.
-   */
-  function follows(chain: Chain): boolean {
-    return chain.history === history
-  }
-
-  return {
+  const session = {
     /** Everything up to here was delivered. Opaque: sent back as it came. */
-    get cursor() {
-      return cursor
-    },
+    cursor,
 
-    follows,
+    /** The gateway's name for it, from its latest `hello`. */
+    id: undefined as string | undefined,
 
-    /** Everything up to here came by another way. */
-    skip(to: string): void {
-      cursor = to
-    },
+    /**
+     * False for a link opened before the history was reset over another one: it tells of the same loss once more,
+     * and its numbers no longer compare. Reconnect it with the cursor.
+     */
+    follows: (chain: Chain): boolean => chain.history === history,
 
     /** A link is opened with this session's cursor; without one it will say where it starts. */
-    begin(stream: boolean): Chain {
-      return { expected: cursor, greeted: !stream, history, queue: [] }
-    },
+    begin: (stream: boolean): Chain => ({ expected: session.cursor, greeted: !stream, history, queue: [] }),
 
     /**
      * Checks a batch against its link's chain and keeps it until the link is drained.
@@ -61,28 +51,28 @@ export function createSession(cursor: string | null) {
      * @returns false where the chain is broken: reconnect with the cursor.
      */
     receive(chain: Chain, batch: Batch, ephemeral: boolean): boolean {
-      const { after, reset } = batch
+      const { after, reset, events } = batch
       const { expected, queue } = chain
-      chain.greeted ||= batch.hello !== undefined
+      const { cursor } = session
+      chain.greeted ||= !!batch.hello
       const continues =
         after === expected ||
         (reset && reset.reason !== 'expired') ||
         (expected === null && (cursor === null || after === cursor || after === origin))
-      if (!(chain.greeted && continues && follows(chain)) || queue.length >= QUEUE_MAX) return false
+      if (!(chain.greeted && continues && session.follows(chain)) || queue.length >= QUEUE_MAX) return false
       chain.expected = batch.cursor
-      queue.push(ephemeral ? batch : { ...batch, events: batch.events.filter((event) => event.seq) })
+      queue.push(ephemeral ? batch : { ...batch, events: events.filter((event) => event.seq) })
       return true
     },
 
     /** Takes what the link has for the application: each seq once, rising, or a reset. */
     drain(chain: Chain): Delivery[] {
       const out: Delivery[] = []
-      for (const batch of chain.queue.splice(0)) {
-        const { after, reset } = batch
+      for (const { after, reset, events, cursor } of chain.queue.splice(0)) {
         origin ??= after
         // Links that resumed from the same cursor report the same loss; the application hears of it once.
-        const mark = reset ? `${reset.reason} ${after} ${reset.topics}` : lastReset
-        if (reset && mark !== lastReset) {
+        const mark = reset && `${reset.reason} ${after} ${reset.topics}`
+        if (mark && mark !== lastReset) {
           lastReset = mark
           out.push({ reset })
           if (reset.reason !== 'expired') {
@@ -92,14 +82,17 @@ export function createSession(cursor: string | null) {
             chain.history = history
           }
         }
-        for (const event of batch.events) {
+        for (const event of events) {
           const { seq } = event
-          if (seq === undefined || seq > lastSeq) out.push(event)
-          lastSeq = Math.max(lastSeq, seq ?? -1)
+          if (seq === undefined || seq > lastSeq) {
+            out.push(event)
+            lastSeq = seq ?? lastSeq
+          }
         }
-        cursor = batch.cursor
+        session.cursor = cursor
       }
       return out
     },
   }
+  return session
 }

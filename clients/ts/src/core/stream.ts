@@ -4,17 +4,16 @@ const WAITING_MAX = 1000
 export function iterate<T>(listen: (listener: (value: T) => void) => () => void): AsyncIterableIterator<T> {
   const waiting: T[] = []
   let wake = (): void => {}
-  let missed = 0
   const off = listen((value) => {
-    if (waiting.length < WAITING_MAX) waiting.push(value)
-    else missed += 1
+    // One more than may wait tells that some were missed.
+    if (waiting.length <= WAITING_MAX) waiting.push(value)
     wake()
   })
   return (async function* () {
     try {
       for (;;) {
+        if (waiting.length > WAITING_MAX) throw new Error(`more than ${WAITING_MAX} events behind`)
         while (waiting.length) yield waiting.shift() as T
-        if (missed) throw new Error(`the reader fell more than ${WAITING_MAX} events behind`)
         await new Promise<void>((resolve) => {
           wake = resolve
         })

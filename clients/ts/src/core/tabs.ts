@@ -1,7 +1,9 @@
 import type { ClientState } from './client.js'
 import type { Command, CommandError } from './commands.js'
-import type { ChannelLike, Env } from './env.js'
-import type { Hello, ReplyError } from './protocol.js'
+import type { Connection, ConnectionEvents, Source } from './connection.js'
+import type { ChannelLike, Env, LocksLike } from './env.js'
+import type { ClientOptions } from './options.js'
+import type { Hello, Reply } from './protocol.js'
 import type { Delivery } from './session.js'
 
 /** How often a follower asks, and for how long a visible one waits for an answer before it connects by itself. */
@@ -10,24 +12,16 @@ const SILENCE_MS = 3000
 
 /** What one tab needs of its client. */
 export interface TabHost {
+  readonly options: ClientOptions
   readonly env: Env
-  readonly name: string
-  readonly replyMs: number
-  connect(): void
-  disconnect(): void
-  state(): ClientState
-  hello(): Hello | null
-  topics(): ReadonlySet<string>
+  readonly connection: Connection
+  /** What the connection tells; wrapped here, to pass it on. */
+  readonly told: ConnectionEvents
+  topics(): readonly string[]
   /** Subscribes on behalf of another tab. */
   want(topic: string): void
-  run(command: Command): Promise<unknown>
-  cursor(): string | null
-  /** Hands over what the leader was told, and moves the cursor. */
-  accept(deliveries: readonly Delivery[], cursor: string): void
-  /** Makes the error of a refused command. */
-  refused(error: ReplyError): Error
-  /** What this tab shows has changed. */
-  refresh(): void
+  view(): ClientState
+  deliver(delivery: Delivery): void
 }
 
 /** What travels between tabs. */
@@ -36,19 +30,27 @@ type Message =
   | { readonly state: ClientState; readonly hello: Hello | null; readonly cursor: string | null }
   | { readonly before: string | null; readonly deliveries: readonly Delivery[]; readonly cursor: string }
   | { readonly id: string; readonly send: Command }
-  | { readonly id: string; readonly ok?: unknown; readonly error?: ReplyError }
-
-/** One tab's part in sharing a connection. */
-export type Tabs = ReturnType<typeof joinTabs>
+  | ({ readonly id: string } & Reply)
 
 /**
  * One connection for all tabs of an origin. The tab that holds the lock leads: it connects, and passes on what it is
  * told. The others follow with a cursor of their own, so that the next leader goes on without a gap. A follower
- * that missed something, or that is looked at and hears nothing, connects by itself.
+ * that missed something, or that is looked at and hears nothing, connects by itself; so does every tab where there
+ * are no locks to lead by.
  */
-export function joinTabs(host: TabHost) {
-  const { env, name } = host
-  const replies = new Map<string, (answer: Extract<Message, { id: string }>) => void>()
+export function joinTabs(host: TabHost): Source {
+  const { env, connection, told } = host
+  const { navigator, BroadcastChannel } = globalThis as Partial<typeof globalThis>
+  const { locks, channel: open } = {
+    locks: navigator?.locks as LocksLike | undefined,
+    channel: BroadcastChannel && ((name: string): ChannelLike => new BroadcastChannel(name) as ChannelLike),
+    ...host.options.env,
+  }
+  if (!locks || !open) return { ...connection }
+
+  const { session } = connection
+  const name = `throughline:${connection.base}:${host.options.user ?? ''}`
+  const replies = new Map<string, (reply: Reply) => void>()
   const nonce = env.random().toString(36).slice(2)
   let channel: ChannelLike | null = null
   let leading = false
@@ -62,29 +64,37 @@ export function joinTabs(host: TabHost) {
 
   const post = (message: Message): void => channel?.postMessage(message)
 
+  /** Hands over what the leader was told, and moves the cursor. */
+  function accept(deliveries: readonly Delivery[], cursor: string): void {
+    const topics = [...host.topics(), ...(led?.hello?.topics.slice(0, 2) ?? [])]
+    session.cursor = cursor
+    // The leader is told of topics that only other tabs want.
+    for (const one of deliveries) if ('reset' in one || topics.includes(one.topic)) host.deliver(one)
+  }
+
   function goAlone(): void {
     if (alone) return
     alone = true
     led = null
     env.clearTimeout(timer)
-    host.connect()
-    host.refresh()
+    connection.start()
+    told.changed()
   }
 
   function ask(): void {
     if (alone) return
     if (env.page.visible() && env.now() - heardAt >= SILENCE_MS) return goAlone()
-    post({ ask: [...host.topics()] })
+    post({ ask: host.topics() })
     timer = env.setTimeout(ask, ASK_MS)
   }
 
   function lead(message: Message): void {
     if ('ask' in message) {
-      for (const topic of message.ask) if (!host.topics().has(topic)) host.want(topic)
-      post({ state: host.state(), hello: host.hello(), cursor: host.cursor() })
+      for (const topic of message.ask) if (!host.topics().includes(topic)) host.want(topic)
+      post({ state: host.view(), hello: connection.hello(), cursor: session.cursor })
     } else if ('send' in message) {
       const { id, send } = message
-      host.run(send).then(
+      connection.command(send).then(
         (ok) => post({ id, ok }),
         ({ code, message, seq }: CommandError) => post({ id, error: { code, message, seq } }),
       )
@@ -95,29 +105,37 @@ export function joinTabs(host: TabHost) {
     if ('state' in message || 'before' in message) heardAt = env.now()
     if ('state' in message) {
       const { state, hello, cursor } = message
-      const known = host.cursor()
-      if (known === null && cursor !== null) host.accept([], cursor)
+      const known = session.cursor
+      if (known === null && cursor !== null) accept([], cursor)
       // The leader is elsewhere in the log than this tab: what lies between was not passed on.
       else if (cursor !== known && cursor !== null) return goAlone()
       const changed = JSON.stringify(led?.state) !== JSON.stringify(state)
+      const before = led?.hello?.session
       led = { state, hello }
-      if (changed) host.refresh()
+      if (changed) told.changed()
+      if (before && before !== hello?.session) told.hello()
     } else if ('before' in message) {
-      if (host.cursor() === message.before) host.accept(message.deliveries, message.cursor)
-      else if (host.cursor() !== null) goAlone()
+      if (session.cursor === message.before) accept(message.deliveries, message.cursor)
+      else if (session.cursor !== null) goAlone()
     } else if ('id' in message && !('send' in message)) replies.get(message.id)?.(message)
   }
 
+  const { drained } = told
+  /** Passes on what this tab was told, if it leads. */
+  told.drained = (before, deliveries, cursor) => {
+    drained(before, deliveries, cursor)
+    if (leading) post({ before, deliveries, cursor })
+  }
+
   return {
-    /** The leader's state and session while this tab follows; null: go by the own ones. */
-    led: () => led,
+    // The leader's while this tab follows.
+    state: () => led?.state ?? connection.state(),
+    hello: () => led?.hello ?? connection.hello(),
 
     start(): void {
       if (channel) return
-      channel = env.channel?.(name) ?? null
-      if (channel) {
-        channel.onmessage = ({ data }) => (leading ? lead(data as Message) : alone || follow(data as Message))
-      }
+      channel = open(name)
+      channel.onmessage = ({ data }) => (leading ? lead(data as Message) : alone || follow(data as Message))
       heardAt = env.now()
       const ended = new AbortController()
       const term = new Promise<void>((resolve) => {
@@ -131,7 +149,7 @@ export function joinTabs(host: TabHost) {
         goAlone()
         return term
       }
-      env.locks?.request(name, { signal: ended.signal }, elected).catch(() => {}) // Resigned before it was elected.
+      locks.request(name, { signal: ended.signal }, elected).catch(() => {}) // Resigned before it was elected.
       ask()
     },
 
@@ -141,32 +159,27 @@ export function joinTabs(host: TabHost) {
       channel?.close()
       channel = led = null
       leading = alone = false
-      host.disconnect()
+      connection.stop()
     },
 
-    /** Passes on what this tab was told, if it leads. */
-    relay(before: string | null, deliveries: readonly Delivery[], cursor: string): void {
-      if (leading) post({ before, deliveries, cursor })
-    },
-
-    /** Sends a command through the leader. */
-    send(command: Command): Promise<unknown> {
+    command(command: Command): Promise<unknown> {
+      if (!led) return connection.command(command)
       count += 1
       const id = `${nonce}-${count}`
-      return new Promise((resolve, reject) => {
-        const late = env.setTimeout(() => {
-          replies.delete(id)
-          reject(host.refused({ code: 'unavailable', message: 'no reply in time' }))
-        }, host.replyMs)
-        replies.set(id, (answer) => {
+      const answer = new Promise<Reply>((resolve) => {
+        const settle = (reply: Reply): void => {
           replies.delete(id)
           env.clearTimeout(late)
-          const { error, ok } = answer as Exclude<typeof answer, { send: Command }>
-          if (error) reject(host.refused(error))
-          else resolve(ok)
-        })
+          resolve(reply)
+        }
+        const late = env.setTimeout(
+          () => settle({ error: { code: 'unavailable', message: 'no reply' } }),
+          connection.replyMs,
+        )
+        replies.set(id, settle)
         post({ id, send: command })
       })
+      return answer.then(connection.result)
     },
   }
 }

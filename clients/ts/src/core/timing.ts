@@ -1,62 +1,18 @@
-/** Every duration of the ladder, in milliseconds. The defaults come from measurements of real intermediaries. */
+/**
+ * The durations that an application may have a reason to change, in milliseconds. The defaults come from measurements
+ * of real intermediaries.
+ */
 export interface Timing {
-  /** Without proof for this long, the next lower transport starts beside it. */
-  stage: number
-  /** A handshake or response head not answered by then is given up. */
-  connect: number
-  /** From an open WebSocket to its proof. */
-  prove: number
-  /** From SSE response headers to the first batch; more means a path that buffers. */
-  firstByte: number
-  /** From the first SSE batch to the second. */
-  secondBatch: number
-  /** A proven link that lost to a better one closes after this. */
-  linger: number
-  /** A failure counts against a transport only with a lower one proven this near to it. */
-  blame: number
   /** Requested heartbeat. Short enough that a silent cut is suspected within 10 s. */
   heartbeat: number
-  /** Slack after a heartbeat is due before the link is suspected and another starts beside it. */
-  heartbeatSlack: number
   /** Silence that is always suspect, whatever the heartbeat. */
   fallbackDelay: number
-  /** Time for any byte after a ping. */
-  pong: number
-  /** Heartbeat plus this without a byte: dead. */
-  dead: number
   /** Waits before probing upward, the last one repeating; each is spread by 20 %. */
   probe: number[]
-  /** First wait before probing a transport that has worked in this page. */
-  regain: number
-  /** A probe that won but died within this doubles the next wait. */
-  upgradeLife: number
-  /** No more than three switches of transport within this. */
-  switchWindow: number
-  /** How long a transport struck three times is left alone. */
-  quarantine: number
-  /** How long SSE is left alone after its path was seen to buffer. */
-  buffered: number
-  /** Backoff: random(0, min(retryMax, retryBase * 2^n)). */
-  retryBase: number
-  retryMax: number
-  /** First retry after a proven link: random(0, this). */
-  retryProven: number
   /** Proven life after which a link counts as stable. */
   stable: number
-  /** Hold of one long poll. */
-  pollWait: number
-  /** Added to the hold before a poll without an answer is cut. */
-  pollSlack: number
   /** Between polls on a path where holds are always cut. */
   pollingInterval: number
-  /** A timer this late means that the machine slept. */
-  late: number
-  /** Hidden for longer than this: probe upward on return. */
-  longHidden: number
-  /** Wait for the reply to a command. */
-  reply: number
-  /** After the last `acquire` is released, before closing. */
-  release: number
 }
 
 const SECOND = 1000
@@ -64,33 +20,64 @@ const MINUTE = 60 * SECOND
 
 /** The defaults. */
 export const TIMING: Readonly<Timing> = {
-  stage: 2 * SECOND,
-  connect: 10 * SECOND,
-  prove: 6 * SECOND,
-  firstByte: 3 * SECOND,
-  secondBatch: 2 * SECOND,
-  linger: SECOND,
-  blame: 10 * SECOND,
   heartbeat: 8 * SECOND,
-  heartbeatSlack: 2 * SECOND,
   fallbackDelay: 15 * SECOND,
-  pong: 5 * SECOND,
-  dead: 10 * SECOND,
   probe: [MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE],
-  regain: 5 * SECOND,
-  upgradeLife: 30 * SECOND,
-  switchWindow: 5 * MINUTE,
-  quarantine: 30 * MINUTE,
-  buffered: 10 * MINUTE,
-  retryBase: 500,
-  retryMax: 30 * SECOND,
-  retryProven: SECOND,
   stable: 10 * SECOND,
-  pollWait: 25 * SECOND,
-  pollSlack: 10 * SECOND,
   pollingInterval: 5 * SECOND,
-  late: SECOND,
-  longHidden: 5 * MINUTE,
-  reply: 10 * SECOND,
-  release: SECOND,
 }
+
+// What nobody has a reason to change.
+
+/** Without proof for this long, the next lower transport starts beside it. */
+export const STAGE_MS = 2 * SECOND
+/** From an open WebSocket to its proof: before the gateway retires the link beside it, as replaced, after 5 s. */
+export const PROVE_MS = 4500
+/** From SSE response headers to the first batch; more means a path that buffers. */
+export const FIRST_BYTE_MS = 3 * SECOND
+/** For what the gateway sends within 300 ms: the second batch, what follows a burst, the rest of a message. */
+export const OWED_MS = 2 * SECOND
+/** For a transport without proof once another is proven: this, and so many times what that one took to answer. */
+export const BESIDE_MS = 800
+export const BESIDE_TIMES = 5
+/** A proven link that lost to a better one closes after this. */
+export const LINGER_MS = SECOND
+/** A failure counts against a transport only with a lower one proven this near to it. */
+export const BLAME_MS = 10 * SECOND
+/** Time for any byte after a ping. */
+export const PONG_MS = 5 * SECOND
+/** A probe that won but died within this doubles the next wait. */
+export const UPGRADE_LIFE_MS = 30 * SECOND
+/** No more than three switches of transport within this. */
+export const SWITCH_WINDOW_MS = 5 * MINUTE
+/** How long a transport struck three times is left alone. */
+export const QUARANTINE_MS = 30 * MINUTE
+/** How long SSE is left alone after its path was seen to buffer. */
+export const BUFFERED_MS = 10 * MINUTE
+/** Backoff: random(0, min(RETRY_MAX_MS, RETRY_BASE_MS * 2^n)). */
+export const RETRY_BASE_MS = 500
+export const RETRY_MAX_MS = 30 * SECOND
+/** When a busy gateway does not say how long to wait. */
+export const BUSY_MS = SECOND
+/** First retry after a proven link: random(0, this). */
+export const RETRY_PROVEN_MS = SECOND
+/** Hold of one long poll. */
+export const POLL_HOLD_MS = 25 * SECOND
+/** Added to the hold of a poll before one without an answer is cut. */
+export const POLL_SLACK_MS = 10 * SECOND
+/** A timer this late means that the machine slept. */
+export const LATE_MS = SECOND
+/** Hidden for longer than this: probe upward on return. */
+export const LONG_HIDDEN_MS = 5 * MINUTE
+/** Wait for the reply to a command. */
+export const REPLY_MS = 10 * SECOND
+/** After the last `acquire` is released, before closing. */
+export const RELEASE_MS = SECOND
+/** A handshake or response head not answered by then is given up. */
+export const CONNECT_MS = 10 * SECOND
+/** Slack after a heartbeat is due before the link is suspected and another starts beside it. */
+export const HEARTBEAT_SLACK_MS = 2 * SECOND
+/** Heartbeat plus this without a byte: dead. */
+export const DEAD_MS = 10 * SECOND
+/** Waits before probing a transport that has worked in this page, or that a busy gateway may have refused. */
+export const REGAIN_MS = [5 * SECOND, 10 * SECOND, 20 * SECOND]

@@ -8,11 +8,21 @@ export type GetToken = (request: { reason: TokenReason; signal: AbortSignal }) =
 export function createTokens(source: GetToken | undefined) {
   let flight: Promise<void> | undefined
   let abort = new AbortController()
+  let wanted: TokenReason | null = 'connect'
+
+  async function ask(): Promise<void> {
+    if (!wanted) return
+    tokens.current = (await source?.({ reason: wanted, signal: abort.signal })) ?? null
+    wanted = null
+  }
 
   const tokens = {
     current: null as string | null,
-    /** What the next `get` has to ask for; null: the current token is good. */
-    wanted: (source ? 'connect' : null) as TokenReason | null,
+
+    /** The next `get` has to ask for a new one. */
+    want(reason: TokenReason): void {
+      wanted = reason
+    },
 
     /** Asks the application if that is needed. */
     get(): Promise<void> {
@@ -27,13 +37,6 @@ export function createTokens(source: GetToken | undefined) {
       abort.abort()
       abort = new AbortController()
     },
-  }
-
-  async function ask(): Promise<void> {
-    const reason = tokens.wanted
-    if (!reason) return
-    tokens.current = (await source?.({ reason, signal: abort.signal })) ?? null
-    tokens.wanted = null
   }
 
   return tokens

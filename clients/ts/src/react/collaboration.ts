@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from 'react'
-import { type Target, useClient, useClientState } from './context.js'
+import { type Target, useLink } from './context.js'
 import type { DocumentView } from './document.js'
 import { useLatest } from './events.js'
 import type { Operation } from './operations.js'
@@ -8,8 +8,7 @@ const EMPTY: DocumentView = { operations: [], cursors: {}, pendingCount: 0 }
 
 /** Shared editing of one document in the topic `room:ID`. */
 export function useCollaboration(roomId: string | null | undefined, target: Target = {}) {
-  const client = useClient(target)
-  const { transport } = useClientState(client)
+  const { client, transport } = useLink(target)
   const [view, update] = useState(EMPTY)
   const rendered = useLatest(view.operations)
   // Rebasing is loaded with the first document; what happens before that waits for it.
@@ -21,21 +20,16 @@ export function useCollaboration(roomId: string | null | undefined, target: Targ
   useEffect(() => {
     if (!roomId) return
     document.then(({ open }) => open())
-    const off = client.room(roomId).onAny((event) => void document.then(({ take }) => take(event)))
     return () => {
-      off()
       document.then(({ close }) => close())
       update(EMPTY)
     }
-  }, [client, roomId, document])
+  }, [roomId, document])
 
-  return useMemo(
-    () => ({
-      ...view,
-      isConnected: transport !== null,
-      sendOperation: (operation: Operation) => void document.then(({ send }) => send(operation)),
-      updateCursor: (position: unknown) => void document.then(({ move }) => move(position)),
-    }),
-    [view, transport, document],
-  )
+  return {
+    ...view,
+    isConnected: transport !== null,
+    sendOperation: (operation: Operation) => void document.then(({ send }) => send(operation)),
+    updateCursor: (position: unknown) => void document.then(({ move }) => move(position)),
+  }
 }

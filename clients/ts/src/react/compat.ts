@@ -1,6 +1,5 @@
 import { useCollaboration } from './collaboration.js'
 import { useConnection } from './connection.js'
-import type { Target } from './context.js'
 import { type StatusFeedOptions, useStatusFeed } from './feed.js'
 import { type RoomOptions, useRoom } from './room.js'
 
@@ -11,11 +10,11 @@ export interface UseWebSocketOptions extends StatusFeedOptions, RoomOptions {
 
 /** Everything in one hook: the user's status feed, and with `roomId` a room with its collaboration. */
 export function useWebSocket(options: UseWebSocketOptions = {}) {
-  const { roomId, userId, autoConnect, autoJoinRoom, status, info, ...rest } = options
-  const target: Target = { ...rest, user: userId }
-  const feed = useStatusFeed({ ...rest, userId, autoConnect })
+  const { roomId } = options
+  const target = { ...options, user: options.userId }
+  const feed = useStatusFeed(options)
   const connection = useConnection(target)
-  const room = useRoom(roomId, { ...target, autoJoinRoom, status, info })
+  const room = useRoom(roomId, target)
   return { ...feed, connection, room, collaboration: useCollaboration(roomId, target) }
 }
 

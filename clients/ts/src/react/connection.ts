@@ -1,5 +1,5 @@
 import type { ClientState } from '@throughline/client'
-import { type Target, useClient, useClientState } from './context.js'
+import { type Target, useLink } from './context.js'
 
 /** The three words that most user interfaces need. */
 export type WebSocketStatus = 'connected' | 'connecting' | 'disconnected'
@@ -12,39 +12,34 @@ export function websocketStatus({ isRealtime, phase }: ClientState): WebSocketSt
 
 /** The client's state, and what can be done about it. */
 export function useConnection(target?: Target) {
-  const client = useClient(target)
-  const state = useClientState(client)
+  const link = useLink(target)
+  const { client } = link
+  const isConnected = link.transport !== null
   return {
-    ...state,
-    client,
-    status: websocketStatus(state),
+    ...link,
+    status: websocketStatus(link),
     /** Events arrive, on whichever transport. */
-    connected: state.transport !== null,
-    isConnected: state.transport !== null,
-    latency: state.latencyMs,
-    connect: () => client.connect(),
-    disconnect: () => client.close(),
+    connected: isConnected,
+    isConnected,
+    latency: link.latencyMs,
+    connect: client.connect,
+    disconnect: client.close,
   }
 }
 
 /** For a status light: a colour is never the only sign, `label` says the same in words. */
 export function useConnectionIndicator(target?: Target) {
   const connection = useConnection(target)
-  const { phase, transport, isRealtime, retryCount, latency, error, isConnected } = connection
+  const { phase, isConnected, isRealtime, retryCount } = connection
   const isReconnecting = phase === 'recovering' || (phase === 'connecting' && retryCount > 0)
-  const status = isRealtime
-    ? 'connected'
+  const [status, color, label] = isRealtime
+    ? ['connected', 'green', 'Real-time']
     : isConnected
-      ? 'polling'
+      ? ['polling', 'yellow', 'Polling']
       : isReconnecting
-        ? 'reconnecting'
-        : connection.status
-  const [color, label] = {
-    connected: ['green', 'Real-time'],
-    polling: ['yellow', 'Polling'],
-    reconnecting: ['red', 'Reconnecting'],
-    connecting: ['yellow', 'Connecting'],
-    disconnected: ['red', phase === 'offline' ? 'Offline' : 'Disconnected'],
-  }[status] as [string, string]
-  return { status, color, label, isConnected, isReconnecting, retryCount, latency, error, transport, phase }
+        ? ['reconnecting', 'red', 'Reconnecting']
+        : phase === 'connecting'
+          ? ['connecting', 'yellow', 'Connecting']
+          : ['disconnected', 'red', phase === 'offline' ? 'Offline' : 'Disconnected']
+  return { ...connection, isReconnecting, status: status as string, color: color as string, label: label as string }
 }

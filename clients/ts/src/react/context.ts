@@ -31,28 +31,25 @@ export interface Target extends Pick<ClientOptions, 'url' | 'user' | 'transports
 }
 
 interface Shared {
-  readonly client: Client
-  token: string | null
+  client: Client
+  token: string
 }
 
-const shared = new Map<string, Shared>()
+const shared = new Map<string, Partial<Shared>>()
 
 /** The page's own client: one for each gateway, user and choice of transports. A new token takes the old one's place. */
 function sharedClient({ token, ...options }: Target): Client {
   const { url, user, transports } = options
   // A token that has a user in it stands for itself; it may be renewed without a new session.
-  const key = JSON.stringify([url, user, transports, token !== undefined])
-  let entry = shared.get(key)
-  if (!entry) {
-    const made: Shared = {
-      token: token ?? null,
-      client: createClient({ ...options, ...(token === undefined ? {} : { getToken: () => made.token }) }),
-    }
-    entry = made
-    // A server renders for many users: nothing may be shared between them.
-    if (typeof document !== 'undefined') shared.set(key, entry)
-  }
+  const tokened = token !== undefined
+  const key = JSON.stringify([url, user, transports, tokened])
+  // Who does not say which means the one that there is.
+  const any = url || user || transports || tokened ? undefined : [...shared.values()].pop()
+  const entry: Partial<Shared> = shared.get(key) ?? any ?? {}
   if (token) entry.token = token
+  entry.client ??= createClient({ ...options, getToken: tokened ? () => entry.token ?? null : undefined })
+  // A server renders for many users: nothing may be shared between them.
+  if (globalThis.document) shared.set(key, entry)
   return entry.client
 }
 
@@ -84,11 +81,13 @@ const IDLE: ClientState = {
   error: null,
 }
 
-/** The client's state; what a server renders, and a page before hydration, is idle. */
-export function useClientState(client: Client): ClientState {
-  return useSyncExternalStore(
+/** The client and its state; what a server renders, and a page before hydration, is idle. */
+export function useLink(target?: Target, enabled?: boolean): ClientState & { client: Client } {
+  const client = useClient(target, enabled)
+  const state = useSyncExternalStore(
     client.subscribe,
     () => client.state,
     () => IDLE,
   )
+  return { ...state, client }
 }

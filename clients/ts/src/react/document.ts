@@ -46,6 +46,7 @@ export function openDocument(
   let lastSeq: number | undefined
   let sending = false
   let closed = true
+  let off = (): void => {}
   let count = 0
   let cursor: { position?: unknown } | null = null
 
@@ -102,20 +103,20 @@ export function openDocument(
     }, CURSOR_MS)
   }
 
-  return {
-    take(event: ThroughlineEvent): void {
-      const { seq, type } = event
-      if (type === 'cursor_moved') {
-        const moved = event.data as RemoteCursor
-        if (moved.user_id === client.hello?.user) return
-        update((view) => ({ ...view, cursors: { ...view.cursors, [moved.user_id]: moved } }))
-      }
-      if (seq === undefined || type.startsWith('presence.')) return
-      lastSeq = seq
-      if (type === 'collaboration_update') takeOperation(event, seq)
-      void flush()
-    },
+  function take(event: ThroughlineEvent): void {
+    const { seq, type } = event
+    if (type === 'cursor_moved') {
+      const moved = event.data as RemoteCursor
+      if (moved.user_id === client.hello?.user) return
+      update((view) => ({ ...view, cursors: { ...view.cursors, [moved.user_id]: moved } }))
+    }
+    if (seq === undefined || type.startsWith('presence.')) return
+    lastSeq = seq
+    if (type === 'collaboration_update') takeOperation(event, seq)
+    void flush()
+  }
 
+  return {
     send(operation: Operation): void {
       if (pending.length >= PENDING_MAX) throw new Error('too many operations wait to be sent')
       count += 1
@@ -130,14 +131,16 @@ export function openDocument(
       else tellCursor(position)
     },
 
-    /** Sends what waits, from now on. */
+    /** Hears the others, and sends what waits, from now on. */
     open(): void {
       closed = false
+      off = client.topic(topic).onAny(take)
       void flush()
     },
 
     close(): void {
       closed = true
+      off()
     },
   }
 }

@@ -1,8 +1,8 @@
 import type { Client, EventMap, ThroughlineEvent } from '@throughline/client'
-import { useEffect, useReducer, useRef } from 'react'
+import { type Dispatch, type SetStateAction, useEffect, useRef, useState } from 'react'
 import { useClient } from './context.js'
 
-/** Always the function of the latest render, without making effects run again. */
+/** Always the value of the latest render, without making effects run again. */
 export function useLatest<T>(value: T): { readonly current: T } {
   const ref = useRef(value)
   useEffect(() => {
@@ -11,12 +11,34 @@ export function useLatest<T>(value: T): { readonly current: T } {
   return ref
 }
 
-const listen = (client: Client, type: string, topic: string | undefined, heard: (event: ThroughlineEvent) => void) => {
-  const any = (event: ThroughlineEvent): void => {
-    if (type === '*' || event.type === type) heard(event)
-  }
-  return topic ? client.topic(topic).onAny(any) : client.onAny(any)
+/** Hears a topic's events, or without one all of them. @returns stops listening. */
+export const listen = (client: Client, topic: string | undefined, hear: (event: ThroughlineEvent) => void) =>
+  (topic ? client.topic(topic) : client).onAny(hear)
+
+/**
+ * State made of events, from the initial one again whenever it is about something else. Every event counts, also
+ * when several arrive between two renders.
+ * @param topic undefined: of every event; null: of none.
+ * @param about what the state is about, beside the topic.
+ */
+export function useFold<S>(
+  client: Client,
+  topic: string | null | undefined,
+  reduce: (state: S, event: ThroughlineEvent) => S,
+  initial: S,
+  about?: string,
+): [S, Dispatch<SetStateAction<S>>] {
+  const [state, setState] = useState(initial)
+  const latest = useLatest(reduce)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `initial` may be written inline; `about` makes it begin anew.
+  useEffect(() => {
+    setState(initial)
+    if (topic !== null) return listen(client, topic, (event) => setState((state) => latest.current(state, event)))
+  }, [client, topic, about])
+  return [state, setState]
 }
+
+const isOf = (type: string, event: ThroughlineEvent): boolean => type === '*' || event.type === type
 
 /**
  * Calls back on each event of a type (`*`: of any). The callback may be written inline.
@@ -30,19 +52,19 @@ export function useEvent<M extends EventMap, T extends keyof M & string>(
   const client = useClient()
   const latest = useLatest(callback)
   useEffect(
-    () => listen(client, type, topic, (event) => latest.current(event as ThroughlineEvent<M[T], T>)),
+    () => listen(client, topic, (event) => isOf(type, event) && latest.current(event as ThroughlineEvent<M[T], T>)),
     [client, type, topic, latest],
   )
 }
 
-/** State made of events by a reducer: every event counts, also when several arrive between two renders. */
+/** State made of events by a reducer, which may be written inline. */
 export function useEventState<S, D = unknown>(
   type: string,
   reducer: (state: S, event: ThroughlineEvent<D>) => S,
   initial: S,
   topic?: string,
 ): S {
-  const [state, dispatch] = useReducer(reducer, initial)
-  useEvent<EventMap, string>(type, dispatch, topic)
-  return state
+  const reduce = (state: S, event: ThroughlineEvent): S =>
+    isOf(type, event) ? reducer(state, event as ThroughlineEvent<D>) : state
+  return useFold(useClient(), topic, reduce, initial)[0]
 }

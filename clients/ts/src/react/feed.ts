@@ -1,6 +1,7 @@
 import type { ThroughlineEvent } from '@throughline/client'
-import { useCallback, useEffect, useReducer } from 'react'
-import { type Target, useClient, useClientState } from './context.js'
+import { useMemo } from 'react'
+import { type Target, useLink } from './context.js'
+import { useFold } from './events.js'
 
 /** Place in a queue; `estimatedWaitTime` in seconds. */
 export interface QueuePosition {
@@ -52,26 +53,17 @@ const EMPTY: Feed = {
   errors: [],
 }
 
-const LATEST: Record<string, keyof Feed> = {
-  'queue:position': 'queuePosition',
-  'sync:progress': 'syncProgress',
-  'preview:status': 'previewStatus',
-  'generation:progress': 'generationProgress',
-}
-const LISTS: Record<string, 'notifications' | 'errors'> = { notification: 'notifications', error: 'errors' }
-
-function advance(feed: Feed, happened: ThroughlineEvent | 'notifications' | 'errors'): Feed {
-  if (typeof happened === 'string') return { ...feed, [happened]: [] }
-  const { type, data, time } = happened
-  const latest = LATEST[type]
-  if (latest) return { ...feed, [latest]: data }
-  const list = LISTS[type]
-  if (!list) return feed
-  const told = (typeof data === 'object' && data ? data : { message: String(data) }) as Record<string, unknown>
+function advance(feed: Feed, { type, data, time, id, seq }: ThroughlineEvent): Feed {
+  // The latest of `queue:position` is the feed's `queuePosition`.
+  const place = type.replace(/:./, (letter) => (letter[1] as string).toUpperCase())
+  if (place !== type && Object.hasOwn(feed, place)) return { ...feed, [place]: data }
+  if (type !== 'error' && type !== 'notification') return feed
+  const list = `${type}s` as const
+  const told = (data instanceof Object ? data : { message: data }) as Record<string, unknown>
   const notice: Notice = {
-    id: happened.id ?? `${happened.seq ?? time}`,
-    type: String(told.type ?? told.level ?? (list === 'errors' ? 'error' : 'info')),
-    message: String(told.message ?? told.title ?? ''),
+    id: `${id ?? seq ?? time}`,
+    type: `${told.type ?? told.level ?? (type === 'error' ? type : 'info')}`,
+    message: `${told.message ?? told.title ?? ''}`,
     timestamp: time,
     data,
   }
@@ -87,16 +79,15 @@ export interface StatusFeedOptions extends Omit<Target, 'user'> {
 
 /** Queue, progress, preview, notifications and errors of one user, as the events tell them. */
 export function useStatusFeed({ userId, autoConnect = true, ...target }: StatusFeedOptions = {}) {
-  const client = useClient({ ...target, user: userId }, autoConnect)
-  const state = useClientState(client)
-  const [feed, dispatch] = useReducer(advance, EMPTY)
-  useEffect(() => (autoConnect ? client.onAny(dispatch) : undefined), [client, autoConnect])
+  const { client, transport } = useLink({ ...target, user: userId }, autoConnect)
+  const [feed, setFeed] = useFold(client, autoConnect ? undefined : null, advance, EMPTY)
+  const clear = (list: keyof Feed) => () => setFeed((feed) => ({ ...feed, [list]: [] }))
   return {
     ...feed,
-    connected: state.transport !== null,
-    transport: state.transport,
-    clearNotifications: useCallback(() => dispatch('notifications'), []),
-    clearErrors: useCallback(() => dispatch('errors'), []),
+    connected: transport !== null,
+    transport,
+    // biome-ignore lint/correctness/useExhaustiveDependencies: it only ever sets state.
+    ...useMemo(() => ({ clearNotifications: clear('notifications'), clearErrors: clear('errors') }), [setFeed]),
   }
 }
 

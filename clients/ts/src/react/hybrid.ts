@@ -1,7 +1,7 @@
 import type { ThroughlineEvent, Transport } from '@throughline/client'
-import { useCallback, useEffect, useRef, useState } from 'react'
+import { useEffect, useMemo, useRef, useState } from 'react'
 import { type WebSocketStatus, websocketStatus } from './connection.js'
-import { useClient, useClientState } from './context.js'
+import { useLink } from './context.js'
 import { useLatest } from './events.js'
 
 /** Options of {@link useHybridUpdates}. */
@@ -49,44 +49,40 @@ export function useHybridUpdates<T>(
 ): HybridUpdates<T> {
   const { pollingInterval = 5000, websocketEnabled = true, fallbackDelay = 15_000, enableFeatureFlag = true } = config
   const enabled = websocketEnabled && enableFeatureFlag
-  const client = useClient({ user: userId, timing: { fallbackDelay } }, enabled)
-  const state = useClientState(client)
+  const state = useLink({ user: userId, timing: { fallbackDelay } }, enabled)
+  const { client } = state
   const pushed = enabled && state.isRealtime
-  const fetcher = useLatest(fetchData)
-  const reduce = useLatest(config.reduce)
+  const latest = useLatest({ fetchData, userId, reduce: config.reduce })
   const [view, setView] =
     useState<Omit<HybridUpdates<T>, 'updateSource' | 'websocketStatus' | 'refresh' | 'transport'>>(EMPTY)
-  /** One fetch at a time; one asked for meanwhile follows, so that the last result is never older than the wish. */
-  const flight = useRef<{ user: string; again: boolean; done: Promise<void> } | null>(null)
 
-  const refresh = useCallback((): Promise<void> => {
-    if (flight.current?.user === userId) {
-      flight.current.again = true
-      return flight.current.done
-    }
-    const mine = { user: userId, again: false, done: Promise.resolve() }
-    flight.current = mine
-    mine.done = (async () => {
+  const refresh = useMemo(() => {
+    /** One fetch at a time; one asked for meanwhile follows, so that the last result is never older than the wish. */
+    let flight: Promise<void> | undefined
+    let again = false
+    const run = async (): Promise<void> => {
       do {
-        mine.again = false
-        const next = await fetcher.current().then(
-          (data) => ({ data, loading: false, error: null, lastUpdate: Date.now() }),
-          (error: unknown) => ({ error, loading: false }),
-        )
-        if (flight.current !== mine) return
-        setView((view) => ({ ...view, ...next }))
-      } while (mine.again)
-      flight.current = null
-    })()
-    return mine.done
-  }, [userId, fetcher])
+        again = false
+        let next: Partial<typeof view>
+        try {
+          next = { data: await latest.current.fetchData(), error: null, lastUpdate: Date.now() }
+        } catch (error) {
+          next = { error }
+        }
+        if (latest.current.userId === userId) setView((view) => ({ ...view, loading: false, ...next }))
+      } while (again)
+      flight = undefined
+    }
+    return (): Promise<void> => {
+      again = true
+      flight ??= run()
+      return flight
+    }
+  }, [userId, latest])
 
   useEffect(() => {
     setView(EMPTY)
     void refresh()
-    return () => {
-      flight.current = null
-    }
   }, [refresh])
 
   useEffect(() => {
@@ -105,10 +101,10 @@ export function useHybridUpdates<T>(
       }, ms)
     }
     const offEvents = client.onAny((event) => {
-      const change = reduce.current
-      if (!change) return soon(COALESCE_MS)
+      const { reduce } = latest.current
+      if (!reduce) return soon(COALESCE_MS)
       setView((view) =>
-        view.data === null ? view : { ...view, data: change(view.data, event), lastUpdate: Date.now() },
+        view.data === null ? view : { ...view, data: reduce(view.data, event), lastUpdate: Date.now() },
       )
     })
     const offReset = client.onReset((reset) => soon(reset.refetch_after_ms))
@@ -117,22 +113,22 @@ export function useHybridUpdates<T>(
       offEvents()
       offReset()
     }
-  }, [client, enabled, refresh, reduce])
+  }, [client, enabled, refresh, latest])
 
   // The first snapshot may be older than the point from which events are told.
-  const told = enabled && state.transport !== null
+  const transport = enabled ? state.transport : null
   const caught = useRef(false)
   useEffect(() => {
-    if (!told || caught.current) return
+    if (!transport || caught.current) return
     caught.current = true
     void refresh()
-  }, [told, refresh])
+  }, [transport, refresh])
 
   return {
     ...view,
     updateSource: pushed ? 'websocket' : 'polling',
     websocketStatus: enabled ? websocketStatus(state) : 'disconnected',
     refresh,
-    transport: enabled ? state.transport : null,
+    transport,
   }
 }

@@ -1,6 +1,6 @@
 import type { ThroughlineEvent, Transport } from '@throughline/client'
-import { useEffect, useReducer } from 'react'
-import { useClient, useClientState } from './context.js'
+import { useLink } from './context.js'
+import { useFold } from './events.js'
 
 /** What is known of a job. */
 export interface JobProgress {
@@ -28,35 +28,26 @@ export interface JobProgressOptions {
 const ALL: readonly Transport[] = ['ws', 'sse', 'poll']
 const UNKNOWN: JobProgress = { progress: 0, status: null, stage: null, message: null }
 
-const merge = (job: JobProgress, news: Partial<JobProgress> | null): JobProgress => {
-  if (!news) return UNKNOWN
-  const { progress = job.progress, status = job.status, stage = job.stage, message = job.message } = news
-  return { progress, status, stage, message }
-}
-
 /** The progress of one job, from the events that carry its `jobId`. */
 export function useJobProgress(jobId: string, accessToken?: string | null, options: JobProgressOptions = {}) {
   const { enableWebSocket = true, enablePolling = true, pollInterval = 2000, topic, url } = options
   // A token that is still being fetched is not the same as none.
   const enabled = (enableWebSocket || enablePolling) && accessToken !== null && accessToken !== ''
   const transports = ALL.filter((transport) => (transport === 'poll' ? enablePolling : enableWebSocket))
-  const client = useClient({ url, token: accessToken, transports, timing: { pollingInterval: pollInterval } }, enabled)
-  const state = useClientState(client)
-  const [job, update] = useReducer(merge, UNKNOWN)
-
-  useEffect(() => {
-    update(null)
-    if (!enabled) return
-    return (topic ? client.topic(topic) : client).onAny(({ data }: ThroughlineEvent) => {
-      const news = data as (Partial<JobProgress> & { jobId?: string }) | null
-      if (news?.jobId === jobId) update(news)
-    })
-  }, [client, jobId, topic, enabled])
+  const { client, transport, isRealtime } = useLink(
+    { url, token: accessToken, transports, timing: { pollingInterval: pollInterval } },
+    enabled,
+  )
+  const advance = (job: JobProgress, { data }: ThroughlineEvent): JobProgress => {
+    const news = data as (Partial<JobProgress> & { jobId?: string }) | null
+    return news?.jobId === jobId ? { ...job, ...news } : job
+  }
+  const [job] = useFold(client, enabled ? topic : null, advance, UNKNOWN, jobId)
 
   return {
     ...job,
-    isConnected: enabled && state.transport !== null,
-    usingWebSocket: enabled && state.isRealtime,
-    transport: state.transport,
+    isConnected: enabled && transport !== null,
+    usingWebSocket: enabled && isRealtime,
+    transport,
   }
 }

@@ -1,13 +1,17 @@
+/** A hundredth of what a hash may be. */
+const PER_CENT = 42_949_673
+
 /**
  * Whether this user is among the first `percent` of a gradual rollout. The same user and feature always answer
  * the same, and a user who is in at 10 % is in at 50 %.
  * @param percent 0 to 100; anything else is clamped.
  */
 export function inRollout(userId: string, percent: number, feature = 'throughline'): boolean {
-  // FNV-1a, 32 bits, then mixed (the finalizer of MurmurHash3): near-equal ids spread evenly.
-  let hash = 0x811c9dc5
-  for (const char of `${feature}:${userId}`) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32 < percent / 100
+  let hash = 0
+  // Each character is mixed into all bits: near-equal ids spread evenly.
+  for (const char of `${feature}:${userId}`) {
+    hash = Math.imul(hash ^ (char.codePointAt(0) as number), 0x9e3779b1)
+    hash ^= hash >>> 15
+  }
+  return hash >>> 0 < percent * PER_CENT
 }

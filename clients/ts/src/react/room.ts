@@ -1,18 +1,7 @@
-import type { Member, PresenceStatus, ThroughlineEvent } from '@throughline/client'
-import { useCallback, useEffect, useReducer, useState } from 'react'
-import { type Target, useClient, useClientState } from './context.js'
-
-/** Someone who is here, as far as the events tell. */
-export type Person = Pick<Member, 'user' | 'status'> & Partial<Member>
-
-const NOBODY: readonly Person[] = []
-
-function people(list: readonly Person[], news: readonly Person[] | Person): readonly Person[] {
-  if (!('user' in news)) return news
-  const known = list.find(({ user }) => user === news.user)
-  const others = list.filter((person) => person !== known)
-  return news.status === 'offline' ? others : [...others, { ...known, ...news }]
-}
+import type { Client, PresenceStatus } from '@throughline/client'
+import { type Dispatch, type SetStateAction, useEffect, useMemo, useState } from 'react'
+import { type Target, useClient, useLink } from './context.js'
+import { useLatest } from './events.js'
 
 /** Options of {@link usePresence}. */
 export interface PresenceOptions extends Target {
@@ -22,63 +11,55 @@ export interface PresenceOptions extends Target {
   info?: unknown
 }
 
+type Rooms = typeof import('./rooms.js')
+
+/** Does something with what is loaded with the first room. @returns undoes it. */
+function inRooms(run: (rooms: Rooms) => () => void): () => void {
+  let wanted = true
+  const undo = import('./rooms.js').then((rooms) => (wanted ? run(rooms) : undefined))
+  return () => {
+    wanted = false
+    void undo.then((undo) => undo?.())
+  }
+}
+
+type Follow<T> = (client: Client, topic: string, update: Dispatch<SetStateAction<readonly T[]>>) => () => void
+
+/** A list that follows a topic; empty where there is none. @param which never another. */
+function useList<T>(client: Client, topic: string | null, which: (rooms: Rooms) => Follow<T>): readonly T[] {
+  const [list, setList] = useState<readonly T[]>([])
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `which` is never another.
+  useEffect(() => {
+    if (!topic) return
+    const stop = inRooms((rooms) => which(rooms)(client, topic, setList))
+    return () => {
+      stop()
+      setList([])
+    }
+  }, [client, topic])
+  return list
+}
+
 /**
  * Who is present in a topic, and being present oneself while mounted.
  * @param topic null: nowhere.
  */
 export function usePresence(topic: string | null, { status = 'online', info, ...target }: PresenceOptions = {}) {
   const client = useClient(target)
-  const { transport } = useClientState(client)
-  const [members, tell] = useReducer(people, NOBODY)
+  const members = useList(client, topic, (rooms) => rooms.followPeople)
+  const latest = useLatest(info)
   const shared = JSON.stringify(info)
-  const connected = transport !== null
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `shared` stands for the info, which may be written inline.
   useEffect(() => {
-    if (!topic) return
-    const room = client.topic(topic)
-    let current = true
-    const load = (): void => {
-      room.members().then(
-        (list) => current && tell(list.filter((member) => member.status !== 'offline')),
-        () => {}, // Events still tell of changes; the next connection asks again.
-      )
-    }
-    const offReset = room.onReset(load)
-    const off = room.onAny(({ type, data, time }: ThroughlineEvent) => {
-      if (!type.startsWith('presence.')) return
-      const { user, status, info } = data as Person
-      tell({ user, status, info, last_seen: time, ...(type === 'presence.join' ? { since: time } : {}) })
-    })
-    if (connected) load()
-    return () => {
-      current = false
-      off()
-      offReset()
-    }
-  }, [client, topic, connected])
+    if (topic && status) return inRooms(({ attend }) => attend(client, topic, status, latest.current))
+  }, [client, topic, status, shared, latest])
 
-  useEffect(() => {
-    if (!topic || !status) return
-    const room = client.topic(topic)
-    const quiet = (): void => {} // Refused, or not connected: it is said again with the next connection.
-    room.presence(status, shared === undefined ? undefined : JSON.parse(shared)).catch(quiet)
-    return () => void room.presence('offline').catch(quiet)
-  }, [client, topic, status, shared])
-
-  const update = useCallback(
-    (status: PresenceStatus, info?: unknown) =>
-      topic ? client.topic(topic).presence(status, info) : Promise.resolve(),
+  const update = useMemo(
+    () => async (status: PresenceStatus, info?: unknown) => topic && client.topic(topic).presence(status, info),
     [client, topic],
   )
-  return { members: topic ? members : NOBODY, count: topic ? members.length : 0, update }
-}
-
-/** A message in a room. */
-export interface RoomMessage {
-  id: string
-  user_id: string
-  message: unknown
-  timestamp: number | string
+  return { members, count: members.length, update }
 }
 
 /** Options of {@link useRoom}. */
@@ -87,26 +68,25 @@ export interface RoomOptions extends PresenceOptions {
   autoJoinRoom?: boolean
 }
 
-const MESSAGES_MAX = 200
-const keep = (list: readonly RoomMessage[], message: RoomMessage | null) =>
-  message ? [...list, message].slice(-MESSAGES_MAX) : []
-
 /** One room: who is in it and what is said. Leaving the component leaves the room. */
 export function useRoom(roomId: string | null | undefined, { autoJoinRoom = true, ...options }: RoomOptions = {}) {
-  const client = useClient(options)
-  const { transport, error } = useClientState(client)
+  const { client, transport, error } = useLink(options)
   const [wanted, setWanted] = useState(autoJoinRoom)
   const topic = wanted && roomId ? `room:${roomId}` : null
   const { members, count, update } = usePresence(topic, options)
-  const [messages, add] = useReducer(keep, [])
+  const messages = useList(client, topic, (rooms) => rooms.followMessages)
 
-  useEffect(() => {
-    add(null)
-    if (!topic) return
-    return client.topic(topic).on('room_message', ({ data, id, seq, time }) => {
-      add({ timestamp: time, ...data, id: id ?? String(seq ?? time) })
-    })
-  }, [client, topic])
+  const actions = useMemo(
+    () => ({
+      joinRoom: () => setWanted(true),
+      leaveRoom: () => setWanted(false),
+      /** Tells everyone in the room; kept and replayed like any event. */
+      broadcastMessage: async (message: unknown) =>
+        topic &&
+        client.topic(topic).publish('room_message', { user_id: client.hello?.user, message, timestamp: Date.now() }),
+    }),
+    [client, topic],
+  )
 
   return {
     roomId: roomId ?? null,
@@ -116,14 +96,6 @@ export function useRoom(roomId: string | null | undefined, { autoJoinRoom = true
     messages,
     error,
     updatePresence: update,
-    joinRoom: useCallback(() => setWanted(true), []),
-    leaveRoom: useCallback(() => setWanted(false), []),
-    /** Tells everyone in the room; kept and replayed like any event. */
-    broadcastMessage: useCallback(
-      async (message: unknown) =>
-        topic &&
-        client.topic(topic).publish('room_message', { user_id: client.hello?.user, message, timestamp: Date.now() }),
-      [client, topic],
-    ),
+    ...actions,
   }
 }

@@ -16,6 +16,8 @@ export type Path =
   | 'silent'
   /** Every message is held until the next one comes. */
   | 'one-behind'
+  /** Bytes of an event stream are let go in blocks of 4 KiB. */
+  | 'blocks'
   /** Cut this many milliseconds after it opened. */
   | number
 
@@ -28,10 +30,12 @@ interface Stream {
   position: number
   cursor: string
   frozen: boolean
-  held: string | null
+  held: string
 }
 
 const SECOND_BATCH_MS = 300
+const BURST_MS = 250
+const BLOCK_BYTES = 4096
 
 /**
  * A gateway in memory for tests: one log, three transports, a fake clock, and a path that may misbehave.
@@ -47,6 +51,8 @@ export class FakeServer {
   /** Milliseconds one way. */
   latencyMs = 5
   deployment = 'd1'
+  /** Turns everyone away with 429, `Retry-After: 2`. */
+  busy = false
   /** Refuses other tokens with 401, when set. */
   token: string | null = null
   /** Every request that arrived. */
@@ -56,6 +62,8 @@ export class FakeServer {
   /** May replace each message to the client: repeat it, spoil it, leave it out. */
   tamper: (text: string, transport: Transport) => string[] = (text) => [text]
   private readonly streams = new Set<Stream>()
+  private readonly sockets: FakeSocket[] = []
+  private readonly fetches = new Set<AbortSignal | null | undefined>()
   private sessions = 0
   private polls = 0
 
@@ -96,6 +104,11 @@ export class FakeServer {
     return count
   }
 
+  /** How many sockets, streams and polls the client holds, whatever has come of them. */
+  get links(): number {
+    return this.fetches.size + this.sockets.filter(({ readyState }) => readyState < 2).length
+  }
+
   /** Ends streams as a cut does. */
   cut(transport?: Transport, code?: number): void {
     for (const stream of [...this.streams]) {
@@ -125,7 +138,8 @@ export class FakeServer {
   private socket(socket: FakeSocket): void {
     const url = new URL(socket.url)
     this.requests.push({ transport: 'ws', url, at: this.clock.now() })
-    const path = this.path.ws
+    this.sockets.push(socket)
+    const path = this.busy ? 'refused' : this.path.ws
     this.clock.setTimeout(() => {
       if (path === 'unanswered' || socket.readyState !== 0) return
       if (path === 'refused') return socket.pipe.close()
@@ -140,11 +154,27 @@ export class FakeServer {
   }
 
   private async fetch(address: string, init: RequestInit): Promise<Response> {
+    const { signal } = init
+    const ended = (): void => void this.fetches.delete(signal)
+    this.fetches.add(signal)
+    signal?.addEventListener('abort', ended)
+    try {
+      const response = await this.answer(address, init)
+      if (!response.body) ended()
+      return response
+    } catch (error) {
+      ended()
+      throw error
+    }
+  }
+
+  private async answer(address: string, init: RequestInit): Promise<Response> {
     const url = new URL(address)
     const transport = url.pathname.endsWith('/sse') ? 'sse' : url.pathname.endsWith('/poll') ? 'poll' : 'other'
     this.requests.push({ transport, url, at: this.clock.now() })
     const path = transport === 'other' ? this.path.poll : this.path[transport]
     await this.wait(2 * this.latencyMs, init.signal)
+    if (this.busy) return jsonResponse(429, { code: 'rate_limited' }, { 'retry-after': '2' })
     if (path === 'refused') throw new TypeError('fetch failed')
     if (path === 'unanswered' || (path === 'silent' && transport === 'poll')) await this.wait(1e9, init.signal)
     const token = new Headers(init.headers).get('authorization')?.slice(7)
@@ -165,7 +195,7 @@ export class FakeServer {
   }
 
   private sse(url: URL, signal: AbortSignal | null | undefined, path: Path): Response {
-    const { response, pipe } = streamResponse(signal)
+    const { response, pipe } = streamResponse(signal, () => this.fetches.delete(signal))
     if (path === 'silent') return response
     const stream = this.stream('sse', url, pipe)
     signal?.addEventListener('abort', () => this.drop(stream))
@@ -210,7 +240,7 @@ export class FakeServer {
       position: from,
       cursor,
       frozen: false,
-      held: null,
+      held: '',
     }
     this.streams.add(stream)
     this.write(stream, { events: [], hello: this.hello(transport, heartbeatMs), reset }, cursor)
@@ -233,7 +263,13 @@ export class FakeServer {
 
   private flush(stream: Stream): void {
     const events = this.log.between(stream.position, this.log.seq, stream.topics)
-    if (events.length > 0) this.write(stream, { events })
+    if (events.length === 0) return
+    this.write(stream, { events })
+    // What ends a burst (PROTOCOL.md, T12).
+    const last = stream.cursor
+    this.later(stream, BURST_MS, () => {
+      if (stream.cursor === last) this.write(stream, { events: [] })
+    })
   }
 
   private write(stream: Stream, batch: Omit<Batch, 'after' | 'cursor'>, cursor = this.log.tail): void {
@@ -244,12 +280,21 @@ export class FakeServer {
   }
 
   private transmit(stream: Stream, text: string): void {
-    const behind = this.path[stream.transport] === 'one-behind'
-    const due = behind ? stream.held : text
-    stream.held = behind ? text : null
-    if (due === null) return
+    const { transport } = stream
+    const path = this.path[transport]
+    const framed = transport === 'sse' ? `data: ${text}\n\n` : text
+    let due = [stream.held, framed]
+    stream.held = ''
+    if (path === 'one-behind') stream.held = due.pop() as string
+    else if (path === 'blocks' && transport === 'sse') {
+      const bytes = due.join('')
+      const whole = bytes.length - (bytes.length % BLOCK_BYTES)
+      due = [bytes.slice(0, whole)]
+      stream.held = bytes.slice(whole)
+    }
     this.clock.setTimeout(() => {
-      if (!stream.frozen && this.streams.has(stream)) stream.pipe.send(due)
+      if (stream.frozen || !this.streams.has(stream)) return
+      for (const piece of due) if (piece) stream.pipe.send(piece)
     }, this.latencyMs)
   }
 

@@ -2,7 +2,7 @@ import type { SocketLike } from '../core/env.js'
 
 /** What the server holds of one stream or one waiting poll. */
 export interface Pipe {
-  /** Sends one message, if the other side is still there. */
+  /** Sends one message, or a piece of an event stream, if the other side is still there. */
   send(text: string): void
   /** Ends it; a WebSocket with a close code. */
   close(code?: number): void
@@ -59,8 +59,11 @@ export function jsonResponse(status: number, body: unknown, headers: Record<stri
   return plainResponse(status, JSON.stringify(body), { 'content-type': type, ...headers }, null)
 }
 
-/** A response that streams what is sent into the pipe as server-sent events. */
-export function streamResponse(signal: AbortSignal | null | undefined): { response: Response; pipe: Pipe } {
+/** An event stream of what is sent into the pipe. */
+export function streamResponse(
+  signal: AbortSignal | null | undefined,
+  closed: () => void,
+): { response: Response; pipe: Pipe } {
   const encoder = new TextEncoder()
   const chunks: (Uint8Array | null)[] = []
   let waiting: ((chunk: Uint8Array | null) => void) | null = null
@@ -79,9 +82,13 @@ export function streamResponse(signal: AbortSignal | null | undefined): { respon
       else waiting = resolve
     }).then((value) => (value ? { done: false, value } : { done: true }))
   const body = { getReader: () => ({ read }) }
+  const close = (): void => {
+    closed()
+    push(null)
+  }
   return {
     response: plainResponse(200, '', { 'content-type': 'text/event-stream' }, body),
-    pipe: { send: (text) => push(encoder.encode(`data: ${text}\n\n`)), close: () => push(null) },
+    pipe: { send: (text) => push(encoder.encode(text)), close },
   }
 }
 

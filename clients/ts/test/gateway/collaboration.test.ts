@@ -38,7 +38,6 @@ it('three people type at once over three transports, and end with the same text'
       },
       () => person.view.operations,
     )
-    client.room('shared').onAny(document.take)
     document.open()
     return Object.assign(person, { document })
   })

@@ -88,7 +88,7 @@ describe('choosing on a real path', () => {
     path.refuse.add('ws')
     const { client, seqs, resets } = connect(path.url, {
       user: 'bob',
-      timing: { probe: [1500], regain: 500, stable: 500 },
+      timing: { probe: [1500], stable: 500 },
     })
     await client.ready()
     expect(client.state.transport).toBe('sse')

@@ -36,6 +36,7 @@ describe('components', () => {
   it('show who is here, and for how long', async () => {
     const page = new Page()
     page.show(<ReviewerPresence />)
+    await vi.dynamicImportSettled()
     await page.advance(2000)
     vi.setSystemTime(page.server.clock.now())
     const join = (user: string, status: string) => ({

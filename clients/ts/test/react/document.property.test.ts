@@ -20,7 +20,7 @@ class Log {
   publish(type: string, data: unknown, { expect, eventId }: { expect?: number; eventId?: string }): { seq: number } {
     const last = this.events.length
     if (expect !== undefined && expect !== last)
-      throw new CommandError('conflict', 'somebody was faster', undefined, last)
+      throw new CommandError({ code: 'conflict', message: 'somebody was faster', seq: last })
     const event = { seq: last + 1, topic: 'room:1', type, time: '', data, id: eventId }
     this.events.push(event)
     return { seq: last + 1 }
@@ -34,6 +34,8 @@ class Writer {
   private view: DocumentView = { operations: [], cursors: {}, pendingCount: 0 }
   readonly document
 
+  private take = (_: ThroughlineEvent): void => {}
+
   constructor(
     private readonly log: Log,
     user: string,
@@ -41,6 +43,10 @@ class Writer {
     const topic = {
       publish: async (type: string, data: unknown, more: object) => log.publish(type, data, more),
       cast: async () => {},
+      onAny: (take: (event: ThroughlineEvent) => void) => {
+        this.take = take
+        return () => {}
+      },
     }
     const client = { hello: { user }, topic: () => topic } as unknown as Client
     this.document = openDocument(
@@ -70,7 +76,7 @@ class Writer {
     const event = this.log.events[this.heard]
     if (!event) return false
     this.heard += 1
-    this.document.take(event)
+    this.take(event as ThroughlineEvent)
     return true
   }
 }

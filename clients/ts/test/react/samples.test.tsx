@@ -3,9 +3,9 @@
 
 import { cleanup, screen } from '@testing-library/react'
 import { createClient } from '@throughline/client'
-import { ConnectionStatusIndicator, RealtimeStatusPanel } from '@throughline/client/components'
+import ConnectionStatusIndicator, { RealtimeStatusPanel } from '@throughline/client/components'
 import { useConnectionIndicator, useHybridUpdates, useJobProgress, useWebSocket } from '@throughline/client/react'
-import { useEffect, useState } from 'react'
+import { StrictMode, useEffect, useState } from 'react'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Page } from './harness.js'
 
@@ -294,6 +294,42 @@ describe('the analysis app', () => {
 })
 
 describe('without a provider', () => {
+  it('shows the state of the client that there is, and closes it with the last component', async () => {
+    vi.useFakeTimers()
+    vi.stubGlobal('fetch', () => new Promise(() => {}))
+    const sockets: string[] = []
+    let closed = 0
+    vi.stubGlobal(
+      'WebSocket',
+      class {
+        readyState = 0
+        constructor(_: string, protocols: string[]) {
+          sockets.push(protocols.join())
+        }
+        close() {
+          closed += 1
+        }
+      },
+    )
+    const { render } = await import('@testing-library/react')
+    function Editor({ token }: { token: string }) {
+      useWebSocket({ url: 'http://localhost:3003', roomId: 'song-1', token, autoJoinRoom: true })
+      return <ConnectionStatusIndicator />
+    }
+    const { unmount } = render(
+      <StrictMode>
+        <Editor token="secret" />
+      </StrictMode>,
+    )
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(sockets).toEqual(['throughline.v1,bearer.secret'])
+    expect(screen.getByText('Connecting')).toBeTruthy()
+    expect(closed).toBe(0)
+    unmount()
+    await vi.advanceTimersByTimeAsync(1500)
+    expect(closed).toBe(1)
+  })
+
   it('makes one client for the page and shares it', async () => {
     vi.useFakeTimers()
     const sockets: string[] = []

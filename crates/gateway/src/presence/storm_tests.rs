@@ -1,182 +1,13 @@
 //! Storms: many join, leave and vanish at once, and every reader ends with what is true.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use events::{
-    BoxFuture, Data, Draft, Event, Limit, Log, Options, Reader, Start, Store, Topic, Topics, Unavailable,
-};
 use parking_lot::Mutex;
-use serde_json::Value;
-use transport::Transport;
 
-use super::keep::{Answers, Keep, Kept, KeptMember, Loaded};
-use super::{Presence, Status, TellOnly};
-use crate::auth::Grant;
-use crate::scope::Scope;
-use crate::sessions::{Caps, Registration, Sessions, Who};
-
-const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
-const CAPS: Caps = Caps { per_user: None, per_address: None };
-
-struct World {
-    log: Arc<Log>,
-    store: Arc<dyn Store>,
-    presence: Arc<Presence>,
-    sessions: Arc<Sessions>,
-}
-
-/// A session and what its client knows.
-struct Guest {
-    registration: Option<Registration>,
-    topic: Topic,
-    reader: Reader,
-    /// Who is there, by what was told.
-    known: BTreeMap<String, String>,
-    count: u64,
-    messages: u64,
-    last_seq: u64,
-}
-
-/// A disk in small: a commit takes its time, some fail, and it remembers what is kept.
-struct Slow {
-    store: Arc<dyn Store>,
-    commits: AtomicUsize,
-    fails: fn(usize) -> bool,
-    kept: Mutex<BTreeMap<(String, String), KeptMember>>,
-}
-
-impl Keep for Slow {
-    fn load(&self) -> BoxFuture<'_, Result<Loaded, Unavailable>> {
-        Box::pin(std::future::ready(Ok(Loaded::default())))
-    }
-
-    fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            if (self.fails)(self.commits.fetch_add(1, Ordering::Relaxed)) {
-                return Err(Unavailable("the disk is full"));
-            }
-            for Kept { topic, user, member, .. } in members {
-                let name = (topic.to_string(), user.to_string());
-                match member {
-                    Some(member) => self.kept.lock().insert(name, member),
-                    None => self.kept.lock().remove(&name),
-                };
-            }
-            Ok(self.store.append(drafts).await)
-        })
-    }
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with(|store| Arc::new(TellOnly(store)))
-    }
-
-    fn with(keep: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Keep>) -> Self {
-        let log = Log::new(&Options { ring_events_max: 64, ..Options::default() });
-        let store: Arc<dyn Store> = events::Memory::open(Arc::clone(&log));
-        let presence = Arc::new(Presence::new(Duration::from_secs(1800), keep(Arc::clone(&store))));
-        tokio::spawn({
-            let presence = Arc::clone(&presence);
-            async move { presence.tell().await }
-        });
-        let sessions = Arc::new(Sessions::new(Arc::clone(&presence)));
-        Self { log, store, presence, sessions }
-    }
-
-    fn guest(&self, user: usize, room: &str) -> Guest {
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
-        let scope = Scope::new(grant, Vec::new(), None);
-        let registered = self.sessions.register(scope, Who::New, address, Transport::Ws, CAPS).unwrap();
-        let topic: Topic = room.parse().unwrap();
-        Guest {
-            registration: Some(registered),
-            reader: Reader::new(&self.log, std::slice::from_ref(&topic), None, Start::Latest),
-            topic,
-            known: BTreeMap::new(),
-            count: 0,
-            messages: 0,
-            last_seq: 0,
-        }
-    }
-
-    fn set(&self, guest: &Guest, status: Status) {
-        let key = guest.registration.as_ref().unwrap().key();
-        self.sessions.set_presence(key, &guest.topic, status, Data::null(), 64).unwrap();
-    }
-
-    async fn say(&self, room: &str) {
-        let draft = Draft {
-            topics: Topics::one(room.parse().unwrap()),
-            kind: "room_message".parse().unwrap(),
-            data: Data::null(),
-            key: None,
-            id: None,
-            once: None,
-            ttl_ms: None,
-            ephemeral: false,
-            expect: None,
-        };
-        assert!(self.store.append(vec![draft]).await[0].is_ok());
-    }
-
-    /// Lets the telling task run until it has nothing more to tell.
-    async fn settle(&self) {
-        while self.presence.rosters.lock().has_news() {
-            tokio::task::yield_now().await;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-impl Guest {
-    fn read(&mut self) {
-        loop {
-            let mut events: Vec<Event> = Vec::new();
-            let span = self.reader.read(LIMIT, &mut events).expect("nobody falls behind");
-            for event in &events {
-                assert!(event.json().len() < 256, "what a join tells does not grow with the room");
-                let event: Value = serde_json::from_slice(event.json()).unwrap();
-                let seq = event["seq"].as_u64().unwrap();
-                assert!(seq > self.last_seq, "in the log's order");
-                self.last_seq = seq;
-                let data = &event["data"];
-                match event["type"].as_str().unwrap() {
-                    "room_message" => self.messages += 1,
-                    "presence.leave" => {
-                        self.known.remove(data["user"].as_str().unwrap());
-                        self.count = data["count"].as_u64().unwrap();
-                    }
-                    _ => {
-                        let status = data["status"].as_str().unwrap().to_owned();
-                        self.known.insert(data["user"].as_str().unwrap().to_owned(), status);
-                        self.count = data["count"].as_u64().unwrap();
-                    }
-                }
-            }
-            if !span.more {
-                return;
-            }
-        }
-    }
-
-    fn knows(&mut self, world: &World, messages: u64) {
-        self.read();
-        assert_eq!(self.messages, messages);
-        let listing = world.presence.list(&self.topic, usize::MAX);
-        let there = listing.members.iter().filter(|member| member.status != Status::Offline);
-        let there: BTreeMap<String, String> =
-            there.map(|member| (member.user.to_string(), member.status.as_str().to_owned())).collect();
-        assert_eq!(self.known, there);
-        assert_eq!((self.count, listing.count), (there.len() as u64, there.len()));
-    }
-}
+use super::Status;
+use super::world::{Guest, Slow, World};
 
 #[tokio::test(start_paused = true)]
 async fn a_room_of_5000() {
@@ -217,7 +48,7 @@ async fn a_room_of_5000() {
 
     // All but the last hundred vanish. Before the grace is over nobody has left.
     let before = guests[GUESTS - 1].count;
-    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registration.take()));
+    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registered.take()));
     tokio::time::sleep(Duration::from_secs(9)).await;
     world.sessions.sweep();
     world.settle().await;
@@ -232,7 +63,7 @@ async fn a_room_of_5000() {
     assert_eq!(guests[GUESTS - 1].known.len(), 67);
 
     // In the end nothing is left behind.
-    guests.iter_mut().for_each(|guest| drop(guest.registration.take()));
+    guests.iter_mut().for_each(|guest| drop(guest.registered.take()));
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.sessions.sweep();
     world.settle().await;
@@ -268,7 +99,7 @@ async fn a_thousand_rooms_of_5() {
         assert_eq!(guest.count, 5);
     }
     for guest in guests.iter_mut().skip(4 * ROOMS) {
-        drop(guest.registration.take());
+        drop(guest.registered.take());
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.sessions.sweep();
@@ -323,7 +154,7 @@ async fn a_storm_takes_few_commits_and_nothing_is_told_that_is_not_kept() {
         let commits = slow.commits.load(Ordering::Relaxed);
         assert!(commits < 60, "{commits} commits for {GUESTS} joins");
 
-        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registration.take()));
+        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registered.take()));
         tokio::time::sleep(Duration::from_secs(10)).await;
         world.sessions.sweep();
         tokio::time::sleep(Duration::from_secs(20)).await;

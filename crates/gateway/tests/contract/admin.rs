@@ -98,6 +98,37 @@ async fn stats_have_the_documented_shape() {
 }
 
 #[tokio::test]
+async fn stats_count_connections_and_members_by_room() {
+    let gateway = Gateway::serve(&[]).await;
+    let room = |user: &str, topics: &str| {
+        format!("token={}&topics={topics}", token(user, &["--subscribe", "room:*"]))
+    };
+    let mut alice = Ws::open(gateway.address, &room("alice", "room:1,room:2")).await;
+    let mut bob = Sse::open(gateway.address, &room("bob", "room:1")).await;
+    alice.batch().await;
+    bob.batch().await;
+    for (topic, status) in [("room:1", "online"), ("room:2", "away"), ("room:3", "online")] {
+        alice.command(json!({"id": 1, "op": "presence", "topic": topic, "status": status})).await;
+        assert_eq!(alice.reply().await["ok"], json!({}));
+    }
+    let expected = json!([
+        {"topic": "room:1", "connections": 2, "members": 1},
+        {"topic": "room:2", "connections": 1, "members": 1},
+    ]);
+    let stats = gateway.stats().await;
+    assert_eq!(stats["byTopic"], expected, "the busiest first, and only where somebody listens");
+    assert_eq!(stats["byTransport"], json!({"ws": 1, "sse": 1, "poll": 0}));
+    alice.command(json!({"id": 2, "op": "presence", "topic": "room:1", "status": "offline"})).await;
+    alice.reply().await;
+    alice.command(json!({"id": 3, "op": "unsubscribe", "topics": ["room:2"]})).await;
+    alice.reply().await;
+    drop(bob);
+    eventually("bob is gone", async || gateway.stats().await["byTransport"]["sse"] == 0).await;
+    let expected = json!([{"topic": "room:1", "connections": 1, "members": 0}]);
+    assert_eq!(gateway.stats().await["byTopic"], expected);
+}
+
+#[tokio::test]
 async fn health_and_readiness_tell_living_from_draining() {
     let mut gateway = Gateway::serve(&["--admin-listen", "127.0.0.1:0"]).await;
     let health = get(gateway.address, "/health").await.json();

@@ -60,6 +60,38 @@ async fn connections_of_one_address_are_told_apart_behind_a_trusted_proxy() {
 }
 
 #[tokio::test]
+async fn the_forwarded_header_of_a_trusted_proxy_tells_addresses_apart_too() {
+    let proxies = ["--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "2001:db8:aaaa::/48"];
+    let options = [&["--max-connections-per-ip", "1"][..], &proxies].concat();
+    let gateway = Gateway::serve(&options).await;
+    let forwarded = |value: &'static str| [("Forwarded", value)];
+    let first = forwarded(r#"for="[2001:db8::17]:47011";proto=https;by=203.0.113.43"#);
+    let mut sse = Sse::open_with(gateway.address, &of("alice"), &first).await;
+    sse.batch().await;
+    let status = async |headers: &[(&str, &str)]| {
+        get_with(gateway.address, &format!("/v1/poll?{}", of("bob")), headers).await.status
+    };
+    for same in [
+        r#"for="[2001:db8::17]""#,
+        r#"FOR="[2001:db8::17]:1""#,
+        r#"for=198.51.100.1, for="[2001:db8::17]""#,
+        r#"for="[2001:db8::17]";proto=https, for="[2001:db8:aaaa::1]:443""#,
+        r#"for=unknown, for="[2001:db8:0:0:0:0:0:17]""#,
+    ] {
+        assert_eq!(status(&forwarded(same)).await, 429, "{same}");
+    }
+    // Two lines are one list, of which the last that is not a trusted proxy counts.
+    let lines = [("Forwarded", r#"for="[2001:db8::17]""#), ("Forwarded", "for=127.0.0.9")];
+    assert_eq!(status(&lines).await, 429);
+    for other in [r#"for="[2001:db8::18]""#, r#"for="[2001:db8::17]", for=192.0.2.60"#] {
+        assert_eq!(status(&forwarded(other)).await, 200, "{other}");
+    }
+    drop(sse);
+    gateway.comes_to_rest().await;
+    assert_eq!(status(&first).await, 200);
+}
+
+#[tokio::test]
 async fn connections_of_the_process() {
     let gateway = Gateway::serve(&["--max-connections", "4", "--admin-listen", "127.0.0.1:0"]).await;
     let mut open = Vec::new();
@@ -71,6 +103,9 @@ async fn connections_of_the_process() {
     let mut turned_away = Http::open(gateway.address).await;
     let answer = turned_away.answer().await;
     assert_eq!(answer.status, 503);
+    let problem = json!({"type": "urn:throughline:problem:unavailable", "title": answer.json()["title"], "status": 503,
+                         "detail": "this gateway has too many connections", "code": "unavailable"});
+    assert_eq!((answer.json(), answer.header("content-type")), (problem, Some("application/problem+json")));
     assert!(
         answer.header("retry-after").is_some() && answer.header("connection") == Some("close"),
         "{}",
@@ -96,6 +131,37 @@ async fn topics_of_one_session() {
     let repeated =
         format!("/v1/poll?{}&topics={},all,user:alice", of("alice"), [topics(62), topics(62)].join(","));
     assert_eq!(get(gateway.address, &repeated).await.status, 200, "each is counted once");
+}
+
+#[tokio::test]
+async fn topics_of_a_running_session_and_of_its_member() {
+    let gateway = Gateway::serve(&["--max-topics-per-session", "4"]).await;
+    let bearer = token("alice", &["--subscribe", "room:*"]);
+    let mut full = Ws::open(gateway.address, &format!("token={bearer}&topics=room:1,room:2,room:3")).await;
+    assert_eq!(full.close_code().await, 4400);
+    let mut ws = Ws::open(gateway.address, &format!("token={bearer}&topics=room:1")).await;
+    ws.batch().await;
+    let mut code = async |command: serde_json::Value| {
+        ws.command(command).await;
+        ws.reply().await["error"]["code"].clone()
+    };
+    let subscribe = |topics: &[&str]| json!({"id": 1, "op": "subscribe", "topics": topics});
+    assert_eq!(code(subscribe(&["room:2", "room:3"])).await, "bad_request", "none of them");
+    assert_eq!(
+        code(subscribe(&["room:2", "room:1", "all"])).await,
+        json!(null),
+        "those there are count once"
+    );
+    assert_eq!(code(subscribe(&["room:3"])).await, "bad_request");
+    let join =
+        |topic: &str, status: &str| json!({"id": 1, "op": "presence", "topic": topic, "status": status});
+    for room in ["room:1", "room:2", "room:3", "room:4"] {
+        assert_eq!(code(join(room, "online")).await, json!(null), "{room}");
+    }
+    assert_eq!(code(join("room:5", "online")).await, "bad_request");
+    assert_eq!(code(join("room:1", "away")).await, json!(null), "where it is a member already");
+    assert_eq!(code(join("room:1", "offline")).await, json!(null));
+    assert_eq!(code(join("room:5", "online")).await, json!(null), "there is room again");
 }
 
 #[tokio::test]

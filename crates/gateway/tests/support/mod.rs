@@ -288,6 +288,19 @@ impl Program {
         Self { child, address, admin, stdout: Some(stdout) }
     }
 
+    /// Reads its log away, which would else fill the pipe and stop it, and counts the lines.
+    pub fn read_log(&mut self) -> std::sync::Arc<std::sync::atomic::AtomicU64> {
+        use std::io::BufRead as _;
+        let lines = std::sync::Arc::<std::sync::atomic::AtomicU64>::default();
+        let (count, log) = (std::sync::Arc::clone(&lines), self.child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for _ in std::io::BufReader::new(log).lines() {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        lines
+    }
+
     /// Kilobytes of memory that it has.
     pub fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -1,0 +1,69 @@
+// Tabs that share one connection, in one browser profile: the leader is closed, and closed while events flow.
+
+import { Publisher, sleep } from './gateway.js'
+import { beside, count, times, until } from './measure.js'
+import { open, openIn } from './page.js'
+
+const TABS = 3
+const PACE_MS = 100
+const SETTLE_MS = 20_000
+const CATCH_UP_MS = 20_000
+const OVERLAP_MS = 2000
+
+/** The figures of the tab that fared worst; `links` are those of all tabs together. */
+export async function measureTabs(browser, gateway, path) {
+  const topic = `user:${path.user}`
+  const first = await open(browser, path.origin)
+  const tabs = [first]
+  let publisher
+  try {
+    const start = ({ page }) =>
+      page.evaluate((user) => window.matrix.start(user, undefined, { share: 'tabs' }), path.user)
+    const transport = ({ page }) => page.evaluate(() => window.matrix.transport())
+    await start(first)
+    // It leads: the lock is its.
+    await until(() => transport(first), SETTLE_MS)
+    for (let index = 1; index < TABS; index += 1) {
+      tabs.push(await openIn(first.page.context(), path.origin))
+      await start(tabs[index])
+    }
+    await until(async () => (await Promise.all(tabs.map(transport))).every(Boolean), SETTLE_MS)
+    await sleep(OVERLAP_MS)
+    publisher = new Publisher(gateway, topic, PACE_MS)
+    await sleep(3000)
+    await first.page.close()
+    const cut = Date.now()
+    const rest = tabs.slice(1)
+    await sleep(6000)
+    await publisher.stop()
+    const last = Math.max(...publisher.accepted.keys())
+    const read = ({ page }) => page.evaluate(() => window.matrix.seen)
+    const caughtUp = async () =>
+      (await Promise.all(rest.map(read))).every(({ events }) => events.some(({ n }) => n === last))
+    await until(caughtUp, CATCH_UP_MS)
+    await sleep(OVERLAP_MS + 500)
+    const all = await Promise.all(rest.map(read))
+    const each = all.map((seen) => ({ ...count(seen, publisher.accepted), ...times(seen, publisher.accepted, [cut]) }))
+    const worst = (name) => Math.max(...each.map((figures) => figures[name]))
+    const names = ['published', 'lost', 'told', 'twice', 'reordered', 'resets', 'first', 'longest', 'afterCut']
+    return {
+      settledOn: (await Promise.all(rest.map(transport))).every((each) => each === 'ws') ? 'ws' : 'nothing',
+      ...Object.fromEntries(names.map((name) => [name, worst(name)])),
+      links: together(all, cut + OVERLAP_MS),
+      complaints: tabs.flatMap(({ complaints }) => complaints),
+    }
+  } finally {
+    await publisher?.stop()
+    await first.close()
+  }
+}
+
+/** The links of several tabs, as those of one: how many were open for more than two seconds together. */
+function together(all, from) {
+  const [own, ...others] = all.map(({ links }) => links.filter(([at]) => at >= from))
+  const sum = own.map(([at, open]) => {
+    const near = others.map((links) => links.findLast(([then]) => then <= at)?.[1] ?? 0)
+    return [at, near.reduce((total, each) => total + each, open)]
+  })
+  return beside(sum, [{ type: 'transport', at: from }])
+}
