@@ -184,6 +184,19 @@ describe('silence and cuts', () => {
     expect(client.state.transport).toBe('ws')
   })
 
+  it.each(['ws', 'sse', 'poll'] as const)('is back within 2 s of each of many cuts of %s', async (transport) => {
+    const { client, seqs } = connectTo(server, { transports: [transport] })
+    await server.clock.advance(2 * SECOND)
+    for (let index = 0; index < 20; index += 1) {
+      await server.clock.advance(5 * SECOND)
+      server.cut()
+      server.publish('user:test', 'tick')
+      await server.clock.advance(2 * SECOND)
+      expect(client.state.transport).toBe(transport)
+    }
+    expect(seqs).toHaveLength(20)
+  })
+
   it.each(['ws', 'sse'] as const)('delivers within 15 s of a silent cut of %s', async (transport) => {
     const { client, seqs } = connectTo(server, { transports: [transport, 'poll'] })
     await server.clock.advance(30 * SECOND)
