@@ -84,8 +84,9 @@ pub struct Span {
 pub struct Reader {
     log: Arc<Log>,
     signal: Arc<Signal>,
-    views: Vec<View>,
-    types: Option<TypeFilter>,
+    views: Box<[View]>,
+    /// Rare, so that a reader that sees everything pays one pointer.
+    sight: Option<Box<Sight>>,
     /// Whether it reads what topics keep apart from their rings.
     aside: bool,
     lineage: Arc<Lineage>,
@@ -98,6 +99,12 @@ pub struct Reader {
     holds_ephemeral: bool,
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
+}
+
+/// What a reader wants and may see, where that is not everything.
+#[derive(Debug, Default)]
+struct Sight {
+    types: Option<TypeFilter>,
     lens: Option<Arc<dyn Lens>>,
 }
 
@@ -124,7 +131,7 @@ impl Reader {
         let ephemeral = log.ephemeral_tail();
         let History { lineage, shape, tail } = log.history();
         let view = |(topic, slot)| View { topic, slot, excused: Seq::ZERO };
-        let mut views: Vec<View> = attached.into_iter().map(view).collect();
+        let mut views: Box<[View]> = attached.into_iter().map(view).collect();
         let (cursor, broken) = match start {
             Start::Latest => (lineage.cursor(tail), None),
             Start::After(cursor) => go_on(&lineage, cursor, tail, None),
@@ -143,7 +150,7 @@ impl Reader {
             log: Arc::clone(log),
             signal,
             views,
-            types,
+            sight: types.map(|types| Box::new(Sight { types: Some(types), lens: None })),
             aside: true,
             lineage,
             shape,
@@ -151,7 +158,6 @@ impl Reader {
             ephemeral,
             holds_ephemeral: false,
             broken,
-            lens: None,
         }
     }
 
@@ -193,7 +199,9 @@ impl Reader {
 
     /// From now on reads give what the lens shows; `None`: everything.
     pub fn look_through(&mut self, lens: Option<Arc<dyn Lens>>) {
-        self.lens = lens;
+        if lens.is_some() || self.sight.is_some() {
+            self.sight.get_or_insert_default().lens = lens;
+        }
     }
 
     /// From now on reads take the ephemeral events with them, or leave them where they wait, the latest of each key.
@@ -212,19 +220,23 @@ impl Reader {
         let new: Vec<Topic> =
             topics.iter().filter(|topic| !self.topics().any(|has| has == *topic)).cloned().collect();
         let attached = self.log.attach(&new, &self.signal);
-        self.views.extend(attached.into_iter().map(|(topic, slot)| View { topic, slot, excused: Seq::ZERO }));
+        let mut views = std::mem::take(&mut self.views).into_vec();
+        views.extend(attached.into_iter().map(|(topic, slot)| View { topic, slot, excused: Seq::ZERO }));
+        self.views = views.into();
         self.signal.raise();
     }
 
     /// Keeps only the topics that `keep` allows.
     pub fn retain(&mut self, mut keep: impl FnMut(&Topic) -> bool) {
-        self.views.retain(|view| {
+        let mut views = std::mem::take(&mut self.views).into_vec();
+        views.retain(|view| {
             let stays = keep(view.topic.name());
             if !stays {
                 view.topic.detach(view.slot);
             }
             stays
         });
+        self.views = views.into();
     }
 
     /// Whether the next read would be a reset, without reading anything.
@@ -269,7 +281,7 @@ impl Reader {
             self.collect_ephemeral(ephemeral_tail, out);
         }
         conflate(out, start);
-        if let Some(lens) = &self.lens {
+        if let Some(lens) = self.sight.as_ref().and_then(|sight| sight.lens.as_ref()) {
             out[start..].iter_mut().for_each(|event| *event = lens.see(event));
         }
         self.cursor = self.lineage.cursor(end);
@@ -301,7 +313,7 @@ impl Reader {
     fn collect(&mut self, tail: Seq, events_max: usize, out: &mut Vec<Event>) -> Result<bool, Reset> {
         let cursor = self.cursor.seq;
         let since = self.log.since();
-        let wants = Wants::new(&self.log, self.types.as_ref());
+        let wants = Wants::new(&self.log, self.sight.as_deref());
         let aside = self.aside;
         let mut lost = Vec::new();
         let mut full = false;
@@ -336,7 +348,7 @@ impl Reader {
 
     fn collect_ephemeral(&mut self, ephemeral_tail: u64, out: &mut Vec<Event>) {
         let start = out.len();
-        let wants = Wants::new(&self.log, self.types.as_ref());
+        let wants = Wants::new(&self.log, self.sight.as_deref());
         for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
             view.topic.read(|ring| {
                 let events = ring.ephemeral(self.ephemeral, ephemeral_tail);
@@ -357,8 +369,8 @@ struct Wants<'a> {
 }
 
 impl<'a> Wants<'a> {
-    fn new(log: &'a Log, types: Option<&'a TypeFilter>) -> Self {
-        Self { types, log, now_us: OnceCell::new() }
+    fn new(log: &'a Log, sight: Option<&'a Sight>) -> Self {
+        Self { types: sight.and_then(|sight| sight.types.as_ref()), log, now_us: OnceCell::new() }
     }
 
     fn event(&self, event: &Event) -> bool {

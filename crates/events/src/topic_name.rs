@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,7 +20,8 @@ impl Topic {
     /// The topic that every session has.
     #[must_use]
     pub fn all() -> Self {
-        Self(Arc::from("all"))
+        static ALL: LazyLock<Topic> = LazyLock::new(|| Topic(Arc::from("all")));
+        ALL.clone()
     }
 
     /// The topic of one user, `user:ID`.

@@ -20,6 +20,7 @@ use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
 use crate::replays::Replays;
+use crate::server::Open;
 use crate::sessions::{Caps, Sessions};
 use crate::store;
 
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub replays: Arc<Replays>,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
+    /// Every open connection.
+    pub open: Open,
     draining: watch::Sender<bool>,
     /// The evictions that the metrics have counted already.
     evictions_counted: Mutex<Evictions>,
@@ -92,6 +95,7 @@ impl App {
             limiters: Limiters::new(limits),
             replays: Replays::new(limits.replay_bytes),
             deployment: config.deployment.as_str().into(),
+            open: Open::default(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),
             config,
@@ -177,6 +181,7 @@ impl App {
                 self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
             }
             self.presence.sweep();
+            self.auth.sweep();
             watch.look(&*self.store, &self.log, &self.metrics);
         }
     }

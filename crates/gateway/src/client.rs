@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
-use transport::{ByeReason, Host, Outcome, Sent, Transport};
+use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 
 use crate::commands::{self, Sender};
 use crate::metrics::Metrics;
 use crate::pacing;
+use crate::scope::Scope;
 use crate::sessions::Registration;
 
 /// A client of this gateway, as long as its connection lives.
@@ -34,6 +35,15 @@ impl Client {
 }
 
 impl Host for Client {
+    fn identity(&self) -> Identity<'_> {
+        let Scope { user, id, .. } = &*self.registration.scope;
+        Identity { session: id.as_deref().unwrap_or_default(), user, deployment: self.sender.deployment() }
+    }
+
+    fn expires_at(&self) -> String {
+        self.registration.scope.expires_at()
+    }
+
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
         Box::pin(async move { self.sender.run(&text).await })
     }

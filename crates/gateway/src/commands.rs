@@ -1,7 +1,6 @@
 //! Commands and replies, the same on a WebSocket and on `POST /v1/send`.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use transport::{Change, CloseCode, Expiry, Outcome};
+use transport::{Change, CloseCode, Outcome};
 
 use crate::app::App;
 use crate::audit::{self, Deed};
@@ -22,7 +21,7 @@ use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
 use crate::scope::Scope;
-use crate::sessions::{Key, NoMember};
+use crate::sessions::NoMember;
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -31,12 +30,8 @@ const REFUSALS_MAX: u32 = 30;
 /// Whoever sends commands: the client of a WebSocket, or of a request to `POST /v1/send`.
 pub(crate) struct Sender {
     app: Arc<App>,
-    user: Arc<str>,
-    /// What the commands may do, and the topics that they change.
+    /// What the commands may do, and the session and the topics that they change.
     scope: Arc<Scope>,
-    address: IpAddr,
-    /// The session that the commands are for; `None`: the request names none.
-    session: Option<Key>,
     /// Whether the session's topics can be changed while it runs.
     is_websocket: bool,
     /// Commands refused by the rate limit since the last that was not.
@@ -119,15 +114,14 @@ enum Done {
 impl Sender {
     /// A sender with the scope of a WebSocket, or of a request to `POST /v1/send`.
     #[must_use]
-    pub(crate) fn new(
-        app: &Arc<App>,
-        scope: Arc<Scope>,
-        address: IpAddr,
-        session: Option<Key>,
-        is_websocket: bool,
-    ) -> Self {
-        let user = scope.grant.lock().user.as_str().into();
-        Self { app: Arc::clone(app), user, scope, address, session, is_websocket, refusals: Mutex::new(0) }
+    pub(crate) fn new(app: &Arc<App>, scope: Arc<Scope>, is_websocket: bool) -> Self {
+        Self { app: Arc::clone(app), scope, is_websocket, refusals: Mutex::new(0) }
+    }
+
+    /// What `hello` says of the deployment.
+    #[must_use]
+    pub(crate) fn deployment(&self) -> &str {
+        &self.app.deployment
     }
 
     /// Runs one command.
@@ -148,7 +142,7 @@ impl Sender {
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
     fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
-        let Err(problem) = self.app.take(what, &self.user, self.address) else {
+        let Err(problem) = self.app.take(what, &self.scope.user, self.scope.address) else {
             *self.refusals.lock() = 0;
             return Ok(());
         };
@@ -156,7 +150,7 @@ impl Sender {
         *refusals += 1;
         let mut changes = Vec::new();
         if *refusals == REFUSALS_MAX + 1 {
-            audit::record(Deed::Abuse, &self.user, self.address, what.too_many());
+            audit::record(Deed::Abuse, &self.scope.user, self.scope.address, what.too_many());
             changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }
         Err(Outcome { reply: reply(id, Err(problem)), changes })
@@ -183,44 +177,42 @@ impl Sender {
     async fn refresh(&self, token: &str) -> Result<Done, Problem> {
         let verified = self.app.auth.verify(token).await;
         let grant = verified.inspect_err(|refusal| self.app.metrics.auth_failed((*refusal).into()))?;
-        if *grant.user != *self.user {
+        if grant.user != self.scope.user {
             self.app.metrics.auth_failed(AuthFailure::Subject);
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
-        *self.scope.grant.lock() = Arc::clone(&grant);
-        if let Some(session) = &self.session {
+        self.scope.held.lock().grant = Arc::clone(&grant);
+        if let Some(session) = &self.scope.session() {
             self.app.sessions.renew(session, &grant, self.app.lens(&grant).as_ref());
         }
         let expires_at = grant.expires_at.map(time::rfc3339);
-        Ok(Done::Auth { user: self.user.as_ref().into(), expires_at })
+        Ok(Done::Auth { user: self.scope.user.to_string(), expires_at })
     }
 
     fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let wanted = wanted(body.topics)?;
         // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
-        let grant = self.scope.grant.lock();
-        if let Some(topic) = wanted.iter().find(|topic| !grant.may_subscribe(topic)) {
+        let mut held = self.scope.held.lock();
+        if let Some(topic) = wanted.iter().find(|topic| !held.grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
-        let joining = body.presence.map(|joining| joining.check(&grant)).transpose()?;
-        let mut topics = self.scope.topics.lock();
+        let joining = body.presence.map(|joining| joining.check(&held.grant)).transpose()?;
         let mut new: Vec<Topic> = Vec::new();
         for topic in &wanted {
-            if !topics.contains(topic) && !new.contains(topic) {
+            if !held.topics.contains(topic) && !new.contains(topic) {
                 new.push(topic.clone());
             }
         }
         let topics_max = self.app.config.limits.topics_per_session_max;
-        if topics.len() + new.len() > topics_max {
+        if held.topics.len() + new.len() > topics_max {
             let detail = format!("a session has at most {topics_max} topics");
             return Err(Problem::bad_request(detail));
         }
-        topics.extend(new.iter().cloned());
+        held.topics.extend(new.iter().cloned());
         changes.push(Change::Subscribe(new));
-        let all = topics.clone();
-        drop(topics);
-        drop(grant);
+        let all = held.topics.clone();
+        drop(held);
         if let Some((status, info)) = joining {
             for topic in &wanted {
                 self.join(topic, status, info.clone())?;
@@ -232,21 +224,21 @@ impl Sender {
     fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let unwanted = wanted(body.topics)?;
-        let own = self.scope.grant.lock().user_topic.clone();
-        if let Some(topic) = unwanted.iter().find(|topic| **topic == own || topic.as_str() == "all") {
+        let mut held = self.scope.held.lock();
+        let is_own = |topic: &&Topic| **topic == held.grant.user_topic || topic.as_str() == "all";
+        if let Some(topic) = unwanted.iter().find(is_own) {
             return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
         }
-        let mut topics = self.scope.topics.lock();
-        topics.retain(|topic| !unwanted.contains(topic));
+        held.topics.retain(|topic| !unwanted.contains(topic));
         changes.push(Change::Unsubscribe(unwanted.clone()));
-        if let Some(session) = &self.session {
+        if let Some(session) = &self.scope.session() {
             self.app.presence.retain(session, |topic| !unwanted.contains(topic));
         }
-        Ok(Done::Topics { topics: topics.clone() })
+        Ok(Done::Topics { topics: held.topics.clone() })
     }
 
     fn presence(&self, body: PresenceBody) -> Result<Done, Problem> {
-        let grant = Arc::clone(&self.scope.grant.lock());
+        let grant = Arc::clone(&self.scope.held.lock().grant);
         if !grant.may_subscribe(&body.topic) {
             return Err(self.forbidden(&format!("subscribing to {} is not allowed", body.topic)));
         }
@@ -256,9 +248,9 @@ impl Sender {
     }
 
     fn join(&self, topic: &Topic, status: Status, info: Data) -> Result<(), Problem> {
-        let session = self.session.as_ref().ok_or_else(|| Problem::bad_request("session: is needed"))?;
+        let session = self.scope.session().ok_or_else(|| Problem::bad_request("session: is needed"))?;
         let topics_max = self.app.config.limits.topics_per_session_max;
-        let set = self.app.sessions.set_presence(session, topic, status, info, topics_max);
+        let set = self.app.sessions.set_presence(&session, topic, status, info, topics_max);
         set.map_err(|why| match why {
             NoMember::Gone => Problem::new(Code::NotFound, "session: this user has no such session here"),
             NoMember::Full => {
@@ -266,15 +258,15 @@ impl Sender {
             }
         })?;
         // A grant that was renewed since it was looked at dropped what there was then.
-        if !self.scope.grant.lock().may_subscribe(topic) {
-            self.app.presence.retain(session, |other| other != topic);
+        if !self.scope.held.lock().grant.may_subscribe(topic) {
+            self.app.presence.retain(&session, |other| other != topic);
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
         Ok(())
     }
 
     fn forbidden(&self, detail: &str) -> Problem {
-        audit::record(Deed::TopicRefused, &self.user, self.address, detail);
+        audit::record(Deed::TopicRefused, &self.scope.user, self.scope.address, detail);
         Problem::new(Code::Forbidden, detail)
     }
 
@@ -286,7 +278,7 @@ impl Sender {
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher = Publisher::Grant(Arc::clone(&self.scope.grant.lock()), self.address);
+        let publisher = Publisher::Grant(Arc::clone(&self.scope.held.lock().grant), self.scope.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
@@ -296,12 +288,11 @@ impl Sender {
 
 /// When a grant ends, on the session's clock.
 #[must_use]
-pub(crate) fn expiry_of(grant: &Grant) -> Option<Expiry> {
-    let (ends_at, expires_at) = (grant.ends_at()?, grant.expires_at?);
-    let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
+pub(crate) fn expiry_of(grant: &Grant) -> Option<Instant> {
+    let left = grant.ends_at()?.duration_since(SystemTime::now()).unwrap_or_default();
     // Tokens that outlive a century need no timer.
     let left = left.min(Duration::from_secs(100 * 365 * 24 * 3600));
-    Some(Expiry { at: Instant::now() + left, text: time::rfc3339(expires_at).into() })
+    Some(Instant::now() + left)
 }
 
 impl JoiningBody {
@@ -349,7 +340,7 @@ pub(crate) fn not_a_command() -> Vec<u8> {
 #[must_use]
 pub(crate) fn early_reply(text: &str, result: Result<&Grant, Problem>) -> Vec<u8> {
     let done = result.map(|grant| Done::Auth {
-        user: grant.user.clone(),
+        user: grant.user.to_string(),
         expires_at: grant.expires_at.map(time::rfc3339),
     });
     reply(id_of(text).as_deref(), done)

@@ -13,10 +13,8 @@ use events::ResetReason as Reset;
 use events::{Cursor, Limit, Located, Reader, Seq, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use transport::{
-    After, Change, CloseCode, Closed, Ended, ExtraHeaders, Handle, Identity, Line, Request, Session, Terms,
-    Transport,
+    After, Change, CloseCode, Ended, ExtraHeaders, Handle, Line, Request, Session, Terms, Transport,
 };
 
 use crate::app::App;
@@ -29,7 +27,7 @@ use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome
 use crate::problem::{Code, Problem};
 use crate::replays::Replay;
 use crate::scope::Scope;
-use crate::sessions::{Full, Registration, Who};
+use crate::sessions::{Full, Registered, Who};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -60,7 +58,7 @@ pub(crate) struct Asked {
 pub(crate) struct Admitted {
     asked: Asked,
     grant: Arc<Grant>,
-    registration: Registration,
+    registered: Registered,
     start: Start,
     /// Until the client has caught up.
     replay: Option<Replay>,
@@ -140,17 +138,18 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
             audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
         }
     })?;
-    let scope = Scope::new(Arc::clone(&grant), topics.clone(), asked.request.types.clone());
-    let registration = register(app, &asked, scope)?;
+    let types = asked.request.types.clone();
+    let scope = Scope::new(Arc::clone(&grant), topics.clone(), types, asked.address);
+    let registered = register(app, &asked, scope)?;
     // A session that is continued may come with a smaller grant.
-    app.presence.retain(registration.key(), |topic| grant.may_subscribe(topic));
+    app.presence.retain(&registered.key, |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
     let replay = match start {
         Start::Latest | Start::Broken(..) => None,
         Start::Earliest => replay(app, &topics, Seq::ZERO).await?,
         Start::After(cursor) => replay(app, &topics, cursor.seq).await?,
     };
-    Ok(Admitted { asked, grant, registration, start, replay })
+    Ok(Admitted { asked, grant, registered, start, replay })
 }
 
 /// Waits for its turn to be sent what the log has above `after`.
@@ -187,15 +186,15 @@ fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<T
     Ok(topics)
 }
 
-fn register(app: &App, asked: &Asked, scope: Scope) -> Result<Registration, Problem> {
-    let user = scope.grant.lock().user.clone();
+fn register(app: &App, asked: &Asked, scope: Scope) -> Result<Registered, Problem> {
+    let user = Arc::clone(&scope.user);
     let who = match asked.request.session.as_deref() {
         Some(id) => Who::Session(id),
         // Without a hello it is never told an id, so it cannot come back with one.
         None if asked.transport == Transport::Poll && asked.request.after != After::Latest => Who::Unnamed,
         None => Who::New,
     };
-    let registered = app.sessions.register(scope, who, asked.address, asked.transport, app.caps());
+    let registered = app.sessions.register(scope, who, asked.transport, app.caps());
     registered.map_err(|full| {
         let (kind, detail) = match full {
             Full::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
@@ -260,7 +259,7 @@ async fn wait_for(app: &App, cursor: Cursor, tail: Cursor) -> Result<Start, Prob
 }
 
 /// Begins what was planned for a connection, on its bare socket. `None`: the connection ended before a session.
-pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, plan: Plan) -> Option<Running> {
+pub(crate) async fn begin(app: &Arc<App>, socket: TcpStream, received: Bytes, plan: Plan) -> Option<Running> {
     let admitted = match plan {
         Plan::Session(admitted) => *admitted,
         Plan::WebSocket { accept, then } => {
@@ -278,7 +277,7 @@ pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, pla
                     return None;
                 }
                 Err(Waiting::ForAuth(asked)) => {
-                    let admitted = authenticate(&app, &mut early, asked).await?;
+                    let admitted = authenticate(app, &mut early, asked).await?;
                     return begin_websocket(app, early, admitted).await;
                 }
             }
@@ -288,7 +287,7 @@ pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, pla
     let headers = asked.headers.clone();
     let line = match asked.transport {
         Transport::Poll => Line::Poll {
-            wait: asked.request.wait,
+            wait_ms: asked.request.wait.as_millis() as u32,
             hello: asked.request.after == After::Latest,
             keep_alive: asked.keep_alive && !app.is_draining(),
             headers,
@@ -301,7 +300,7 @@ pub(crate) async fn begin(app: Arc<App>, socket: TcpStream, received: Bytes, pla
     Some(Running::new(app, socket, line, admitted))
 }
 
-async fn begin_websocket(app: Arc<App>, early: Early, admitted: Admitted) -> Option<Running> {
+async fn begin_websocket(app: &Arc<App>, early: Early, admitted: Admitted) -> Option<Running> {
     let (socket, decoder) = early.into_session().await?;
     Some(Running::new(app, socket, Line::Ws(decoder), admitted))
 }
@@ -350,13 +349,13 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
 pub(crate) struct Running {
     /// Until it ends.
     session: Option<Session<TcpStream>>,
-    app: Arc<App>,
-    started: Instant,
 }
 
 impl Running {
-    fn new(app: Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
-        let Admitted { asked, grant, mut registration, start, replay } = admitted;
+    fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
+        let Admitted { asked, grant, registered, start, replay } = admitted;
+        let Registered { registration, is_new, switched_from, before, .. } = registered;
+        let scope = Arc::clone(&registration.scope);
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
@@ -373,17 +372,14 @@ impl Running {
             },
             write_timeout: streams.write_timeout,
         };
-        let topics = registration.scope.topics.lock().clone();
-        let mut reader = Reader::new(&app.log, &topics, request.types, start);
+        let mut held = scope.held.lock();
+        let mut reader = Reader::new(&app.log, &held.topics, request.types, start);
+        // The log's own names, so that a name is there once.
+        held.topics = reader.topics().cloned().collect();
+        drop(held);
         reader.look_through(app.lens(&grant));
-        let before = registration.before.take();
-        registration.scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
-        let identity = Arc::new(Identity {
-            session: registration.id().into(),
-            user: grant.user.as_str().into(),
-            deployment: Arc::clone(&app.deployment),
-        });
-        let handle: Handle = registration.handle.clone();
+        scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
+        let handle: Handle = scope.handle.clone();
         if app.is_draining() {
             // The drain may have begun after this client was let in and before it could be told.
             handle.change(Change::Bye(transport::Bye {
@@ -392,7 +388,6 @@ impl Running {
             }));
         }
         let metrics = Arc::clone(&app.metrics);
-        let switched_from = registration.switched_from;
         if let Some(from) = switched_from {
             metrics.switched(from, transport);
         }
@@ -401,41 +396,35 @@ impl Running {
         }
         // A poller's session outlives its polls: it begins with the first and ends when no other comes.
         let is_stream = transport != Transport::Poll;
-        if is_stream || registration.is_new || switched_from.is_some() {
+        if is_stream || is_new || switched_from.is_some() {
             metrics.session_opened(transport);
         }
         let is_websocket = transport == Transport::Ws;
-        let sender = Sender::new(
-            &app,
-            Arc::clone(&registration.scope),
-            asked.address,
-            Some(registration.key().clone()),
-            is_websocket,
-        );
+        let sender = Sender::new(app, scope, is_websocket);
         let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
         metrics.connection_opened(transport);
-        let session = Session::new(socket, line, reader, identity, client, handle, terms);
+        let session = Session::new(socket, line, reader, client, handle, terms);
         let mut session = session.space_ephemeral(app.ephemeral_spacing());
         if let Some(replay) = replay {
             session = session.hold_until_caught_up(Box::new(replay));
         }
-        Self { session: Some(session), app, started: Instant::now() }
+        Self { session: Some(session) }
     }
 
     /// Ready once, when the session has ended; gives the socket back if HTTP can go on with it.
-    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, Bytes)>> {
+    pub(crate) fn poll_end(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, Bytes)>> {
         let Some(session) = &mut self.session else { return Poll::Pending };
-        let Closed { ended, reuse } = ready!(Pin::new(&mut *session).poll(cx));
-        let transport = session.transport();
+        let ended = ready!(Pin::new(&mut *session).poll(cx));
+        let (transport, started) = (session.transport(), session.started());
         // Its place in the table is free before the connection goes on.
-        self.session = None;
-        let metrics = &self.app.metrics;
+        let reuse = self.session.take().and_then(|session| session.reuse(ended));
+        let metrics = &app.metrics;
         if transport != Transport::Poll {
             metrics.session_closed(transport, ended.into());
         }
         metrics.connection_closed(transport);
         if transport == Transport::Poll && ended != Ended::Client {
-            metrics.request(Route::Poll, 200, self.started.elapsed().as_secs_f64());
+            metrics.request(Route::Poll, 200, started.elapsed().as_secs_f64());
         }
         Poll::Ready(reuse.map(|(socket, received)| (socket, received.into())))
     }

@@ -104,8 +104,10 @@ fn not_connected(found: &[Found], own: &Topic) -> String {
 
 fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &Standing) -> (Verdict, String) {
     let scope = &standing.scope;
-    let grant = Arc::clone(&scope.grant.lock());
-    let topics = scope.topics.lock().clone();
+    let (grant, topics) = {
+        let held = scope.held.lock();
+        (Arc::clone(&held.grant), held.topics.clone())
+    };
     let all = || list(found.iter().map(|found| &found.topic));
     // As the session sees it: by the first of its topics.
     let Some(seen) = topics.iter().find_map(|topic| found.iter().find(|found| found.topic == *topic)) else {

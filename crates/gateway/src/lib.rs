@@ -59,7 +59,6 @@ use std::time::Duration;
 use app::App;
 use config::{Config, ConfigError};
 use routes::Door;
-use server::Open;
 
 /// Where a gateway listens, once it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,6 @@ pub async fn run(
     server::allow_files(config.limits.connections_max);
     let app = App::open(config)?;
     app.restore_presence().await;
-    let open = Arc::new(Open::default());
     let listener = |address: SocketAddr| {
         let listener = server::bind(address);
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -95,10 +93,10 @@ pub async fn run(
     if let Some(address) = admin_listen {
         let (admin, admin_listener) = listener(address)?;
         bound.admin = Some(admin);
-        tasks.spawn(server::accept(Arc::clone(&app), admin_listener, Door::Backends, Arc::clone(&open)));
+        tasks.spawn(server::accept(Arc::clone(&app), admin_listener, Door::Backends));
     }
     let door = if admin_listen.is_some() { Door::Clients } else { Door::Both };
-    tasks.spawn(server::accept(Arc::clone(&app), client_listener, door, Arc::clone(&open)));
+    tasks.spawn(server::accept(Arc::clone(&app), client_listener, door));
     tasks.spawn(Arc::clone(&app).tidy());
     tasks.spawn(Arc::clone(&app).tell_presence());
     ready(bound);
@@ -110,12 +108,12 @@ pub async fn run(
     app.drain();
     // The listeners stay until the last client has gone, so that `/ready` can say no.
     let gone = async {
-        while open.count() > 0 {
+        while app.open.count() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     if tokio::time::timeout(patience, gone).await.is_err() {
-        tracing::warn!(connections = open.count(), "some connections outlived the drain and are cut");
+        tracing::warn!(connections = app.open.count(), "some connections outlived the drain and are cut");
     }
     app.presence.end().await;
     Ok(())

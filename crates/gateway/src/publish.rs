@@ -44,7 +44,7 @@ impl Publisher {
         match self {
             Self::Grant(grant, address) if !grant.may_administer() => {
                 let what = if draft.ephemeral { Use::Ephemeral } else { Use::Publish };
-                app.take(what, &grant.user.as_str().into(), *address)
+                app.take(what, &grant.user, *address)
             }
             _ => Ok(()),
         }

@@ -359,7 +359,7 @@ mod tests {
         let lens = redaction.lens(&grant).unwrap();
         assert_eq!(lens.strip(&"room:1".parse().unwrap(), br#"{"a":1}"#).as_bytes(), b"{}");
         assert_eq!(lens.strip(&"job:1".parse().unwrap(), br#"{"a":1}"#).as_bytes(), br#"{"a":1}"#);
-        grant.scopes = vec!["staff".to_owned()];
+        grant.scopes = ["staff".to_owned()].into();
         assert!(redaction.lens(&grant).is_none());
         assert!(Redaction::new(&[]).lens(&Grant::of_developer("bob").unwrap()).is_none());
     }

@@ -1,20 +1,31 @@
-//! What a connection may see, what it sees, and how far it has been sent that.
+//! Whose a connection is, what it may see, what it sees, and how far it has been sent that.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use events::{Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
+use transport::Handle;
 
 use crate::auth::Grant;
+use crate::sessions::Key;
+use crate::time;
 
-/// What a connection may see and sees. The grant is locked before the topics, and those before the rest.
+/// What is known of a connection, or of a request with commands: to the table, to its session and to its commands.
 #[derive(Debug)]
 pub(crate) struct Scope {
-    /// What the client's commands may do.
-    pub grant: Mutex<Arc<Grant>>,
-    /// What it is subscribed to.
-    pub topics: Mutex<Vec<Topic>>,
+    /// Whose it is.
+    pub user: Arc<str>,
+    /// The id of its session; `None`: it has none.
+    pub id: Option<Arc<str>>,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// By which its session is reached.
+    pub handle: Handle,
+    /// What changes with its commands. One lock, so that a grant which is renewed finds every topic that the one before
+    /// it allowed.
+    pub held: Mutex<Held>,
     /// The types it wants; `None`: all.
     pub types: Option<TypeFilter>,
     /// The session has what lies above.
@@ -23,31 +34,60 @@ pub(crate) struct Scope {
     resumed: AtomicBool,
     /// The client was sent what it may see up to here.
     sent: AtomicU64,
-    /// The topics that came later than the session, and above which seq it has them.
-    late: Mutex<Vec<(Topic, Seq)>>,
+}
+
+/// What a connection may see and sees.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// What the client's commands may do.
+    pub grant: Arc<Grant>,
+    /// What it is subscribed to.
+    pub topics: Vec<Topic>,
+    /// The topics that came later than the session, and above which seq it has them. Rare, so that most pay one pointer.
+    #[expect(clippy::box_collection, reason = "a third of a Vec in every connection")]
+    late: Option<Box<Vec<(Topic, Seq)>>>,
 }
 
 impl Scope {
-    /// A grant, topics that it allows, and the types that are wanted of them.
+    /// Of no session: a grant, topics that it allows, and the types that are wanted of them.
     #[must_use]
-    pub(crate) fn new(grant: Arc<Grant>, topics: Vec<Topic>, types: Option<TypeFilter>) -> Self {
+    pub(crate) fn new(
+        grant: Arc<Grant>,
+        topics: Vec<Topic>,
+        types: Option<TypeFilter>,
+        address: IpAddr,
+    ) -> Self {
         Self {
-            grant: Mutex::new(grant),
-            topics: Mutex::new(topics),
+            user: Arc::clone(&grant.user),
+            id: None,
+            address,
+            handle: Handle::default(),
+            held: Mutex::new(Held { grant, topics, late: None }),
             types,
             began: AtomicU64::new(0),
             resumed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
-            late: Mutex::default(),
         }
+    }
+
+    /// Its session.
+    #[must_use]
+    pub(crate) fn session(&self) -> Option<Key> {
+        Some(Key { user: Arc::clone(&self.user), id: Arc::clone(self.id.as_ref()?) })
+    }
+
+    /// When the grant ends, as the client reads it; empty if it does not.
+    #[must_use]
+    pub(crate) fn expires_at(&self) -> String {
+        self.held.lock().grant.expires_at.map(time::rfc3339).unwrap_or_default()
     }
 
     /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.
     pub(crate) fn renew(&self, grant: &Arc<Grant>) -> Vec<Topic> {
-        *self.grant.lock() = Arc::clone(grant);
-        let mut topics = self.topics.lock();
-        let (kept, dropped) = topics.drain(..).partition(|topic| grant.may_subscribe(topic));
-        *topics = kept;
+        let mut held = self.held.lock();
+        held.grant = Arc::clone(grant);
+        let (kept, dropped) = held.topics.drain(..).partition(|topic| grant.may_subscribe(topic));
+        held.topics = kept;
         dropped
     }
 
@@ -62,20 +102,22 @@ impl Scope {
         };
         self.began.store(before.began().number(), Ordering::Relaxed);
         self.resumed.store(before.has_resumed(), Ordering::Relaxed);
-        let topics = self.topics.lock();
-        let had = before.topics.lock();
-        let mut late = before.late.lock().clone();
-        late.retain(|(topic, _)| topics.contains(topic) && had.contains(topic));
-        late.extend(topics.iter().filter(|topic| !had.contains(topic)).map(|topic| (topic.clone(), at)));
-        *self.late.lock() = late;
+        let mut held = self.held.lock();
+        let had = before.held.lock();
+        let still = |(topic, _): &&(Topic, Seq)| held.topics.contains(topic) && had.topics.contains(topic);
+        let new = held.topics.iter().filter(|topic| !had.topics.contains(topic));
+        let late =
+            had.late().iter().filter(still).cloned().chain(new.map(|topic| (topic.clone(), at))).collect();
+        held.be_late(late);
     }
 
     /// Topics that were added get their events above `at`.
     pub(crate) fn subscribed(&self, new: &[Topic], at: Seq) {
-        let topics = self.topics.lock();
-        let mut late = self.late.lock();
-        late.retain(|(topic, _)| topics.contains(topic) && !new.contains(topic));
-        late.extend(new.iter().map(|topic| (topic.clone(), at)));
+        let mut held = self.held.lock();
+        let still = |(topic, _): &&(Topic, Seq)| held.topics.contains(topic) && !new.contains(topic);
+        let new = new.iter().map(|topic| (topic.clone(), at));
+        let late = held.late().iter().filter(still).cloned().chain(new).collect();
+        held.be_late(late);
     }
 
     /// History broke: the session goes on from `at`.
@@ -109,7 +151,17 @@ impl Scope {
     /// Above which seq the session has this topic, if that came later than the session.
     #[must_use]
     pub(crate) fn late(&self, topic: &Topic) -> Option<Seq> {
-        self.late.lock().iter().find(|(late, _)| late == topic).map(|(_, at)| *at)
+        self.held.lock().late().iter().find(|(late, _)| late == topic).map(|(_, at)| *at)
+    }
+}
+
+impl Held {
+    fn late(&self) -> &[(Topic, Seq)] {
+        self.late.as_ref().map_or(&[], |late| late)
+    }
+
+    fn be_late(&mut self, late: Vec<(Topic, Seq)>) {
+        self.late = (!late.is_empty()).then(|| Box::new(late));
     }
 }
 

@@ -31,18 +31,17 @@ pub(crate) async fn send(
     body: &Bytes,
 ) -> Result<Response<Body>, Problem> {
     let session = call.parameter("session");
-    let address = call.address();
     let link = session.and_then(|id| call.app.sessions.link(&grant.user, id));
     if session.is_some() && link.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
-    let (key, handle) = match link {
-        Some(Link { key, handle }) => (Some(key), handle),
-        None => Default::default(),
-    };
     // What these commands may do is what this request's token allows, whatever the session's own does.
-    let scope = Arc::new(Scope::new(grant, Vec::new(), None));
-    let sender = Sender::new(call.app, scope, address, key, false);
+    let mut scope = Scope::new(grant, Vec::new(), None, call.address());
+    if let Some(Link { id, handle }) = link {
+        (scope.id, scope.handle) = (Some(id), handle);
+    }
+    let scope = Arc::new(scope);
+    let sender = Sender::new(call.app, Arc::clone(&scope), false);
     let bytes_max = call.app.config.limits.command_bytes_max;
     let check = |command: &str| {
         let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));
@@ -50,7 +49,7 @@ pub(crate) async fn send(
     };
     let run = async |command: &str| {
         let Outcome { reply, changes } = sender.run(command).await;
-        changes.into_iter().for_each(|change| handle.change(change));
+        changes.into_iter().for_each(|change| scope.handle.change(change));
         reply
     };
     let text = str::from_utf8(body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;

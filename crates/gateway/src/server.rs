@@ -14,6 +14,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
 use transport::Served;
 
 use crate::app::App;
@@ -66,10 +67,10 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Accepts connections until dropped.
-pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door, open: Arc<Open>) {
+pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
     loop {
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
             Err(error) => {
                 // Out of files, mostly. Those who wait stay in the kernel's queue until there are some again.
                 tracing::warn!(%error, "cannot accept");
@@ -83,76 +84,79 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door, ope
         // would try for a quarter of an hour. A reader that is merely slow is for its session to let go, with last words.
         let vanished_after = app.config.streams.write_timeout + Duration::from_secs(5);
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(vanished_after));
-        if door != Door::Backends && open.count() >= app.config.limits.connections_max {
+        if door != Door::Backends && app.open.count() >= app.config.limits.connections_max {
             app.metrics.rate_limited(RateLimit::ConnectionsTotal);
             tokio::spawn(turn_away(socket));
             continue;
         }
-        let guest = Guest::enter(Arc::clone(&open), &app);
-        tokio::spawn(serve(Arc::clone(&app), door, socket, peer, Bytes::new(), guest));
+        tokio::spawn(serve(Guest::enter(&app), door, socket, Bytes::new()));
     }
 }
 
 /// One of the open connections.
-struct Guest {
-    open: Arc<Open>,
-    app: Arc<App>,
-}
+struct Guest(Arc<App>);
 
 impl Guest {
-    fn enter(open: Arc<Open>, app: &Arc<App>) -> Self {
-        open.0.fetch_add(1, Ordering::Relaxed);
+    fn enter(app: &Arc<App>) -> Self {
+        app.open.0.fetch_add(1, Ordering::Relaxed);
         app.metrics.tcp_opened();
-        Self { open, app: Arc::clone(app) }
+        Self(Arc::clone(app))
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.open.0.fetch_sub(1, Ordering::Relaxed);
-        self.app.metrics.tcp_closed();
+        self.0.open.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.tcp_closed();
     }
 }
 
 /// Serves HTTP until the connection becomes a stream, and goes on with HTTP after a poll. The stream runs in a task of
 /// its own, so that it does not carry HTTP's memory along.
 fn serve(
-    app: Arc<App>,
+    guest: Guest,
     door: Door,
     socket: TcpStream,
-    peer: SocketAddr,
     received: Bytes,
-    guest: Guest,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let limits = app.http_limits();
+        // Asked for each time: a stream need not keep it. Without one the client has gone already.
+        let Ok(peer) = socket.peer_addr() else { return };
+        let app = &guest.0;
+        let mut limits = app.http_limits();
         // Who comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
         let came_late = app.is_draining();
+        if received.is_empty() {
+            // Until something comes there is nothing for HTTP to do, and so none of its buffers: thousands of clients may
+            // have their answer and be on their way to the next poll.
+            let since = Instant::now();
+            tokio::select! {
+                readable = timeout(limits.head_timeout, socket.readable()) => {
+                    if !matches!(readable, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                () = app.drained(), if !came_late => {}
+            }
+            limits.head_timeout = limits.head_timeout.saturating_sub(since.elapsed());
+        }
         let drained = async {
             if came_late {
                 std::future::pending::<()>().await;
             }
             app.drained().await;
         };
-        let answer = |request, framing| routes::answer(Arc::clone(&app), door, peer, request, framing);
+        let answer = |request, framing| routes::answer(Arc::clone(app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, answer).await;
         if let Served::Detached { socket, received, plan } = served {
-            tokio::spawn(stream(Arc::clone(&app), door, socket, peer, received, plan, guest));
+            tokio::spawn(stream(guest, door, socket, received, plan));
         }
     })
 }
 
-async fn stream(
-    app: Arc<App>,
-    door: Door,
-    socket: TcpStream,
-    peer: SocketAddr,
-    received: Bytes,
-    plan: connect::Plan,
-    guest: Guest,
-) {
-    if let Some(running) = connect::begin(app, socket, received, plan).await {
-        tokio::spawn(Stream { running, door, peer, guest: Some(guest) });
+async fn stream(guest: Guest, door: Door, socket: TcpStream, received: Bytes, plan: connect::Plan) {
+    if let Some(running) = connect::begin(&guest.0, socket, received, plan).await {
+        tokio::spawn(Stream { running, door, guest: Some(guest) });
     }
 }
 
@@ -160,7 +164,6 @@ async fn stream(
 struct Stream {
     running: connect::Running,
     door: Door,
-    peer: SocketAddr,
     /// Until the session ends.
     guest: Option<Guest>,
 }
@@ -168,11 +171,14 @@ struct Stream {
 impl Future for Stream {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let reuse = ready!(self.running.poll_end(cx));
-        if let (Some((socket, received)), Some(guest)) = (reuse, self.guest.take()) {
-            let app = Arc::clone(&guest.app);
-            tokio::spawn(serve(app, self.door, socket, self.peer, received, guest));
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { running, door, guest } = self.get_mut();
+        let reuse = match guest {
+            Some(Guest(app)) => ready!(running.poll_end(app, cx)),
+            None => None,
+        };
+        if let (Some((socket, received)), Some(guest)) = (reuse, guest.take()) {
+            tokio::spawn(serve(guest, *door, socket, received));
         }
         Poll::Ready(())
     }
@@ -191,7 +197,7 @@ async fn turn_away(mut socket: TcpStream) {
         .extend_from_slice(format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()).as_bytes());
     answer.extend_from_slice(&body);
     // Whoever does not take these few bytes at once does not get them.
-    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(&answer)).await;
+    let _ = timeout(Duration::from_secs(1), socket.write_all(&answer)).await;
 }
 
 #[cfg(test)]
@@ -202,6 +208,6 @@ mod tests {
     #[test]
     fn the_task_of_a_session_is_small() {
         let bytes = size_of::<Stream>();
-        assert!(bytes <= 600, "{bytes} bytes");
+        assert!(bytes <= 408, "{bytes} bytes");
     }
 }

@@ -69,8 +69,11 @@ pub(crate) struct Key {
     pub id: Arc<str>,
 }
 
+/// A session.
 #[derive(Debug)]
 struct Entry {
+    /// The id in `hello`.
+    id: Arc<str>,
     connections: Vec<Connection>,
     address: IpAddr,
     last_transport: Transport,
@@ -86,20 +89,16 @@ struct Entry {
 
 #[derive(Debug)]
 struct Connection {
-    number: u64,
     transport: Transport,
-    handle: Handle,
     scope: Arc<Scope>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    sessions: HashMap<Key, Entry>,
-    /// The sessions of each user.
-    users: HashMap<Arc<str>, Vec<Arc<str>>>,
+    /// The sessions of each user: few, and looked through. None is empty.
+    users: HashMap<Arc<str>, Vec<Entry>>,
     /// Sessions with a connection, by address.
     addresses: HashMap<IpAddr, usize>,
-    next_number: u64,
     /// Pollers that did not come back, since they were last asked for.
     pollers_gone: u64,
 }
@@ -122,8 +121,8 @@ pub(crate) enum NoMember {
 
 /// How to reach a session; without a connection there is nobody to reach.
 pub(crate) struct Link {
-    /// The session.
-    pub key: Key,
+    /// The session's id.
+    pub id: Arc<str>,
     /// By which its connection is reached.
     pub handle: Handle,
 }
@@ -156,32 +155,22 @@ pub(crate) struct Counts {
 /// One connection's place in the table. Dropped, the connection is gone.
 pub(crate) struct Registration {
     sessions: Arc<Sessions>,
-    key: Key,
-    number: u64,
+    /// What is known of the connection.
+    pub scope: Arc<Scope>,
+}
+
+/// A connection that was taken in.
+pub(crate) struct Registered {
+    /// Its place.
+    pub registration: Registration,
+    /// Its session.
+    pub key: Key,
     /// Whether the session begins with this connection.
     pub is_new: bool,
     /// Where this session's last connection was, if this one continues it over another transport.
     pub switched_from: Option<Transport>,
-    /// By which the session is reached.
-    pub handle: Handle,
-    /// What it may see and sees.
-    pub scope: Arc<Scope>,
     /// The scope of the connection that the session had before, until this one begins.
     pub before: Option<Arc<Scope>>,
-}
-
-impl Registration {
-    /// The session's id.
-    #[must_use]
-    pub(crate) fn id(&self) -> &str {
-        &self.key.id
-    }
-
-    /// The session.
-    #[must_use]
-    pub(crate) fn key(&self) -> &Key {
-        &self.key
-    }
 }
 
 impl Sessions {
@@ -195,17 +184,10 @@ impl Sessions {
     pub(crate) fn restore(&self, sessions: Vec<(Key, bool)>) {
         let mut table = self.table.lock();
         for (key, polls) in sessions {
-            table.users.entry(Arc::clone(&key.user)).or_default().push(Arc::clone(&key.id));
-            let entry = Entry {
-                connections: Vec::new(),
-                address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                last_transport: if polls { Transport::Poll } else { Transport::Ws },
-                unnamed: false,
-                is_restored: true,
-                lapsed_at: Some(Instant::now()),
-                last_scope: None,
-            };
-            table.sessions.insert(key, entry);
+            let last_transport = if polls { Transport::Poll } else { Transport::Ws };
+            let entry = table.enter(&key, IpAddr::V4(Ipv4Addr::UNSPECIFIED), last_transport);
+            entry.is_restored = true;
+            entry.lapsed_at = Some(Instant::now());
         }
     }
 
@@ -222,7 +204,7 @@ impl Sessions {
         topics_max: usize,
     ) -> Result<(), NoMember> {
         let table = self.table.lock();
-        let entry = table.sessions.get(key).ok_or(NoMember::Gone)?;
+        let entry = table.get(key).ok_or(NoMember::Gone)?;
         let shown = Shown { status, info, polls: entry.last_transport == Transport::Poll };
         if self.presence.set(key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
     }
@@ -234,65 +216,50 @@ impl Sessions {
     /// When a cap is reached.
     pub(crate) fn register(
         self: &Arc<Self>,
-        scope: Scope,
+        mut scope: Scope,
         who: Who<'_>,
-        address: IpAddr,
         transport: Transport,
         caps: Caps,
-    ) -> Result<Registration, Full> {
-        let grant = Arc::clone(&scope.grant.lock());
-        let user = grant.user.as_str();
+    ) -> Result<Registered, Full> {
+        let address = scope.address;
+        let user = Arc::clone(&scope.user);
         let mut table = self.table.lock();
         let now = Instant::now();
-        let user: Arc<str> =
-            table.users.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
         let id = match who {
             Who::New => fresh_id(),
             Who::Session(id) => id.into(),
             Who::Unnamed => table.idle_unnamed(&user).unwrap_or_else(fresh_id),
         };
         let key = Key { user, id };
-        let continued = table.sessions.get(&key).is_some_and(|entry| !entry.connections.is_empty());
-        let beside = table.sessions.get(&key).map_or(0, |entry| entry.connections.len());
-        if beside >= 2 * CONNECTIONS_MAX {
+        let beside = table.get(&key).map(|entry| entry.connections.len());
+        let continued = beside.is_some_and(|beside| beside > 0);
+        if beside.is_some_and(|beside| beside >= 2 * CONNECTIONS_MAX) {
             return Err(Full::User);
         }
         if !continued {
             table.check(&key.user, address, caps)?;
             *table.addresses.entry(address).or_default() += 1;
         }
-        table.next_number += 1;
-        let number = table.next_number;
-        let handle = Handle::default();
-        let scope = Arc::new(scope);
-        let is_new = !table.sessions.contains_key(&key);
-        if is_new {
-            table.users.entry(Arc::clone(&key.user)).or_default().push(Arc::clone(&key.id));
+        let entry = table.enter(&key, address, transport);
+        if beside.is_none() {
+            entry.unnamed = who == Who::Unnamed;
         }
-        let entry = table.sessions.entry(key.clone()).or_insert_with(|| Entry {
-            connections: Vec::new(),
-            address,
-            last_transport: transport,
-            unnamed: who == Who::Unnamed,
-            is_restored: false,
-            lapsed_at: None,
-            last_scope: None,
-        });
         if !continued {
             entry.address = address;
         }
-        let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
-        let is_new = is_new || std::mem::take(&mut entry.is_restored);
+        scope.id = Some(Arc::clone(&entry.id));
+        let scope = Arc::new(scope);
+        let older: Vec<Handle> = entry.connections.iter().map(|older| older.scope.handle.clone()).collect();
+        let is_new = beside.is_none() || std::mem::take(&mut entry.is_restored);
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
         let newest = entry.connections.last().map(|newest| Arc::clone(&newest.scope));
         let before = newest.or_else(|| entry.last_scope.take());
-        let connection = Connection { number, transport, handle: handle.clone(), scope: Arc::clone(&scope) };
-        entry.connections.push(connection);
+        entry.connections.push(Connection { transport, scope: Arc::clone(&scope) });
         self.presence.connect(&key, Some(transport == Transport::Poll));
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
         let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
-        entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
+        entry.connections[..too_many].iter().for_each(|oldest| oldest.scope.handle.end(replaced));
         if let Some(forgotten) = table.forget_lapsed(&key.user, now) {
             self.presence.retain(&forgotten, |_| false);
         }
@@ -304,39 +271,27 @@ impl Sessions {
             });
         }
         let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
-        Ok(Registration {
-            sessions: Arc::clone(self),
-            key,
-            number,
-            is_new,
-            switched_from,
-            handle,
-            scope,
-            before,
-        })
+        let registration = Registration { sessions: Arc::clone(self), scope };
+        Ok(Registered { registration, key, is_new, switched_from, before })
     }
 
     /// Ends every session of a user. Returns how many.
     pub(crate) fn end_user(&self, user: &str, bye: Bye) -> usize {
-        let table = self.table.lock();
-        let ids = table.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        let key = |id: &Arc<str>| Key { user: user.into(), id: Arc::clone(id) };
-        ids.iter().filter_map(|id| table.sessions.get(&key(id))).filter(|entry| entry.end(bye)).count()
+        self.table.lock().of_user(user).iter().filter(|entry| entry.end(bye)).count()
     }
 
     /// Ends a session, whoever's it is. Returns how many there were.
     pub(crate) fn end_session(&self, id: &str, bye: Bye) -> usize {
-        let table = self.table.lock();
-        table.sessions.iter().filter(|(key, entry)| &*key.id == id && entry.end(bye)).count()
+        self.table.lock().all().filter(|entry| &*entry.id == id && entry.end(bye)).count()
     }
 
     /// Ends every connection, each in its own slot: so many may come back in a second. Returns how many there were.
     pub(crate) fn drain(&self, reconnects_per_second: NonZeroU32) -> usize {
         let table = self.table.lock();
-        let connections = table.sessions.values().flat_map(|entry| &entry.connections);
+        let connections = table.all().flat_map(|entry| &entry.connections);
         let told = connections.zip(0..).map(|(connection, at)| {
             let reconnect_after = pacing::drain_slot(at, reconnects_per_second);
-            connection.handle.end(Bye { reason: ByeReason::Drain, reconnect_after });
+            connection.scope.handle.end(Bye { reason: ByeReason::Drain, reconnect_after });
         });
         told.count()
     }
@@ -344,48 +299,45 @@ impl Sessions {
     /// How many connections there are.
     #[must_use]
     pub(crate) fn connections(&self) -> usize {
-        self.table.lock().sessions.values().map(|entry| entry.connections.len()).sum()
+        self.table.lock().all().map(|entry| entry.connections.len()).sum()
     }
 
     /// How to reach a user's session. `None`: the user has no such session.
     #[must_use]
     pub(crate) fn link(&self, user: &str, id: &str) -> Option<Link> {
         let table = self.table.lock();
-        let (key, entry) = table.sessions.get_key_value(&Key { user: user.into(), id: id.into() })?;
-        let handle = entry.connections.last().map(|connection| connection.handle.clone());
-        Some(Link { key: key.clone(), handle: handle.unwrap_or_default() })
+        let entry = table.of_user(user).iter().find(|entry| &*entry.id == id)?;
+        let handle = entry.connections.last().map(|connection| connection.scope.handle.clone());
+        Some(Link { id: Arc::clone(&entry.id), handle: handle.unwrap_or_default() })
     }
 
     /// Up to `max` sessions of a user, each with its newest connection or the last that it had.
     #[must_use]
     pub(crate) fn of_user(&self, user: &str, max: usize) -> Vec<Standing> {
         let table = self.table.lock();
-        let ids = table.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        let key = |id: &Arc<str>| Key { user: user.into(), id: Arc::clone(id) };
-        let standing = |id: &Arc<str>| {
-            let entry = table.sessions.get(&key(id))?;
+        let standing = |entry: &Entry| {
             let newest = entry.connections.last();
             let scope = newest.map(|newest| &newest.scope).or(entry.last_scope.as_ref())?;
             Some(Standing {
-                id: Arc::clone(id),
+                id: Arc::clone(&entry.id),
                 transport: entry.last_transport,
                 is_connected: newest.is_some(),
                 scope: Arc::clone(scope),
             })
         };
-        ids.iter().filter_map(standing).take(max).collect()
+        table.of_user(user).iter().filter_map(standing).take(max).collect()
     }
 
     /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
     /// those that a newer one replaces included.
     pub(crate) fn renew(&self, key: &Key, grant: &Arc<Grant>, lens: Option<&Arc<dyn Lens>>) {
         let table = self.table.lock();
-        for connection in table.sessions.get(key).into_iter().flat_map(|entry| &entry.connections) {
-            let dropped = connection.scope.renew(grant);
+        for Connection { scope, .. } in table.get(key).into_iter().flat_map(|entry| &entry.connections) {
+            let dropped = scope.renew(grant);
             // The connection's own commands are no exception: of two grants at once, the same is the last everywhere.
-            connection.handle.change(Change::Unsubscribe(dropped));
-            connection.handle.change(Change::Lens(lens.cloned()));
-            connection.handle.change(Change::Expiry(commands::expiry_of(grant)));
+            scope.handle.change(Change::Unsubscribe(dropped));
+            scope.handle.change(Change::Lens(lens.cloned()));
+            scope.handle.change(Change::Expiry(commands::expiry_of(grant)));
         }
         self.presence.retain(key, |topic| grant.may_subscribe(topic));
     }
@@ -395,18 +347,19 @@ impl Sessions {
     pub(crate) fn counts(&self, users_max: usize) -> Counts {
         let table = self.table.lock();
         let mut counts = Counts::default();
-        let mut by_user: HashMap<&Arc<str>, usize> = HashMap::new();
-        for (key, entry) in &table.sessions {
-            for connection in &entry.connections {
+        for (user, entries) in &table.users {
+            for connection in entries.iter().flat_map(|entry| &entry.connections) {
                 counts.by_transport[connection.transport as usize] += 1;
             }
-            if !entry.connections.is_empty() || entry.last_transport == Transport::Poll {
-                counts.clients += 1;
-                *by_user.entry(&key.user).or_default() += 1;
+            let is_client =
+                |entry: &&Entry| !entry.connections.is_empty() || entry.last_transport == Transport::Poll;
+            let clients = entries.iter().filter(is_client).count();
+            if clients > 0 {
+                counts.clients += clients;
+                counts.by_user.push((Arc::clone(user), clients));
             }
         }
-        counts.users = by_user.len();
-        counts.by_user = by_user.into_iter().map(|(user, clients)| (Arc::clone(user), clients)).collect();
+        counts.users = counts.by_user.len();
         counts.by_user.sort_unstable();
         counts.by_user.truncate(users_max);
         counts
@@ -417,9 +370,9 @@ impl Sessions {
     pub(crate) fn by_topic(&self, topics_max: usize) -> Vec<(Topic, usize)> {
         let table = self.table.lock();
         let mut by_topic: HashMap<Topic, usize> = HashMap::new();
-        for connection in table.sessions.values().flat_map(|entry| &entry.connections) {
+        for connection in table.all().flat_map(|entry| &entry.connections) {
             // The first two are the user's own and `all`.
-            for topic in connection.scope.topics.lock().iter().skip(2) {
+            for topic in connection.scope.held.lock().topics.iter().skip(2) {
                 *by_topic.entry(topic.clone()).or_default() += 1;
             }
         }
@@ -434,12 +387,11 @@ impl Sessions {
     pub(crate) fn sweep(&self) -> u64 {
         let now = Instant::now();
         let mut table = self.table.lock();
-        let over: Vec<Key> = table
-            .sessions
-            .iter()
-            .filter(|(_, entry)| entry.is_over(now))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let over = |(user, entries): (&Arc<str>, &Vec<Entry>)| {
+            let over = entries.iter().filter(|entry| entry.is_over(now));
+            over.map(|entry| Key { user: Arc::clone(user), id: Arc::clone(&entry.id) }).collect::<Vec<_>>()
+        };
+        let over: Vec<Key> = table.users.iter().flat_map(over).collect();
         for key in &over {
             table.forget(key);
             self.presence.retain(key, |_| false);
@@ -447,12 +399,12 @@ impl Sessions {
         std::mem::take(&mut table.pollers_gone)
     }
 
-    fn leave(&self, key: &Key, number: u64) {
+    fn leave(&self, scope: &Arc<Scope>) {
+        let Some(key) = &scope.session() else { return };
         let mut table = self.table.lock();
-        let Some(entry) = table.sessions.get_mut(key) else { return };
-        let Some(at) = entry.connections.iter().position(|connection| connection.number == number) else {
-            return;
-        };
+        let Some(entry) = table.get_mut(key) else { return };
+        let is_this = |connection: &Connection| Arc::ptr_eq(&connection.scope, scope);
+        let Some(at) = entry.connections.iter().position(is_this) else { return };
         let connection = entry.connections.remove(at);
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
@@ -471,13 +423,13 @@ impl Sessions {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.leave(&self.key, self.number);
+        self.sessions.leave(&self.scope);
     }
 }
 
 impl Entry {
     fn end(&self, bye: Bye) -> bool {
-        self.connections.iter().for_each(|connection| connection.handle.end(bye));
+        self.connections.iter().for_each(|connection| connection.scope.handle.end(bye));
         !self.connections.is_empty()
     }
 
@@ -488,15 +440,48 @@ impl Entry {
 }
 
 impl Table {
+    fn of_user(&self, user: &str) -> &[Entry] {
+        self.users.get(user).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.users.values().flatten()
+    }
+
+    fn get(&self, key: &Key) -> Option<&Entry> {
+        self.of_user(&key.user).iter().find(|entry| entry.id == key.id)
+    }
+
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
+        self.users.get_mut(&key.user)?.iter_mut().find(|entry| entry.id == key.id)
+    }
+
+    /// A session, taken in if it is not there yet.
+    fn enter(&mut self, key: &Key, address: IpAddr, last_transport: Transport) -> &mut Entry {
+        // Most users have one session, and most sessions one connection: no room is kept for others.
+        let entries = self.users.entry(Arc::clone(&key.user)).or_insert_with(|| Vec::with_capacity(1));
+        let at = entries.iter().position(|entry| entry.id == key.id).unwrap_or_else(|| {
+            entries.push(Entry {
+                id: Arc::clone(&key.id),
+                connections: Vec::with_capacity(1),
+                address,
+                last_transport,
+                unnamed: false,
+                is_restored: false,
+                lapsed_at: None,
+                last_scope: None,
+            });
+            entries.len() - 1
+        });
+        &mut entries[at]
+    }
+
     fn check(&self, user: &Arc<str>, address: IpAddr, caps: Caps) -> Result<(), Full> {
-        if let Some(max) = caps.per_user {
-            let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
-            let key = |id: &Arc<str>| Key { user: Arc::clone(user), id: Arc::clone(id) };
-            let connected =
-                |id: &&Arc<str>| self.sessions.get(&key(id)).is_some_and(|entry| entry.lapsed_at.is_none());
-            if ids.iter().filter(connected).count() >= max {
-                return Err(Full::User);
-            }
+        let connected = |entry: &&Entry| entry.lapsed_at.is_none();
+        if let Some(max) = caps.per_user
+            && self.of_user(user).iter().filter(connected).count() >= max
+        {
+            return Err(Full::User);
         }
         if let Some(max) = caps.per_address
             && self.addresses.get(&address).is_some_and(|count| *count >= max)
@@ -508,36 +493,30 @@ impl Table {
 
     /// A session of this user that no client can name and that has no connection now.
     fn idle_unnamed(&self, user: &Arc<str>) -> Option<Arc<str>> {
-        let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        let key = |id: &Arc<str>| Key { user: Arc::clone(user), id: Arc::clone(id) };
-        let is_idle = |entry: &Entry| entry.unnamed && entry.lapsed_at.is_some();
-        ids.iter().find(|id| self.sessions.get(&key(id)).is_some_and(is_idle)).cloned()
+        let idle = self.of_user(user).iter().find(|entry| entry.unnamed && entry.lapsed_at.is_some());
+        idle.map(|entry| Arc::clone(&entry.id))
     }
 
     fn forget(&mut self, key: &Key) {
-        let gone = self.sessions.remove(key);
-        let is_poller = |entry: Entry| entry.last_transport == Transport::Poll && !entry.is_restored;
-        self.pollers_gone += u64::from(gone.is_some_and(is_poller));
-        if let Some(ids) = self.users.get_mut(&key.user) {
-            ids.retain(|id| *id != key.id);
-            if ids.is_empty() {
-                self.users.remove(&key.user);
-            }
+        let Some(entries) = self.users.get_mut(&key.user) else { return };
+        let Some(at) = entries.iter().position(|entry| entry.id == key.id) else { return };
+        let gone = entries.remove(at);
+        if entries.is_empty() {
+            self.users.remove(&key.user);
         }
+        self.pollers_gone += u64::from(gone.last_transport == Transport::Poll && !gone.is_restored);
     }
 
     /// Keeps a user who connects anew again and again from filling the table.
     fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) -> Option<Key> {
-        let ids = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        if ids.len() <= LAPSED_MAX {
+        let entries = self.of_user(user);
+        if entries.len() <= LAPSED_MAX {
             return None;
         }
-        let lapsed = ids.iter().filter_map(|id| {
-            let key = Key { user: Arc::clone(user), id: Arc::clone(id) };
-            let at = self.sessions.get(&key)?.lapsed_at?;
-            Some((now.duration_since(at), key))
-        });
-        let (_, oldest) = lapsed.max_by_key(|(age, _)| *age)?;
+        let lapsed =
+            entries.iter().filter_map(|entry| Some((now.duration_since(entry.lapsed_at?), &entry.id)));
+        let (_, id) = lapsed.max_by_key(|(age, _)| *age)?;
+        let oldest = Key { user: Arc::clone(user), id: Arc::clone(id) };
         self.forget(&oldest);
         Some(oldest)
     }

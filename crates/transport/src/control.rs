@@ -13,23 +13,14 @@ use tokio::time::Instant;
 use crate::close::{Bye, ByeReason, CloseCode};
 
 /// Who a session belongs to, as `hello` says it.
-#[derive(Clone, Debug)]
-pub struct Identity {
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
     /// Names the session.
-    pub session: Box<str>,
+    pub session: &'a str,
     /// Whose it is.
-    pub user: Box<str>,
+    pub user: &'a str,
     /// This gateway release or process group.
-    pub deployment: Arc<str>,
-}
-
-/// When a token ends.
-#[derive(Clone, Debug)]
-pub struct Expiry {
-    /// On the session's clock.
-    pub at: Instant,
-    /// As RFC 3339 text.
-    pub text: Box<str>,
+    pub deployment: &'a str,
 }
 
 /// Something about a session that changes while it runs.
@@ -41,8 +32,8 @@ pub enum Change {
     Unsubscribe(Vec<Topic>),
     /// Events look different from now on.
     Lens(Option<Arc<dyn Lens>>),
-    /// The token was refreshed.
-    Expiry(Option<Expiry>),
+    /// The token was refreshed, and the new one ends then.
+    Expiry(Option<Instant>),
     /// End with a `bye`.
     Bye(Bye),
     /// End a WebSocket with this code alone; other streams just end.
@@ -75,6 +66,12 @@ pub struct Sent {
 
 /// What a session needs from the application around it. Called per batch, never per event.
 pub trait Host: Send + Sync + 'static {
+    /// Who it is.
+    fn identity(&self) -> Identity<'_>;
+
+    /// When the token of a session that expires does, as RFC 3339 text.
+    fn expires_at(&self) -> String;
+
     /// Runs one command that came over the session's own WebSocket.
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome>;
 
@@ -103,7 +100,9 @@ pub struct Handle(Arc<Control>);
 
 #[derive(Debug, Default)]
 struct Control {
-    changes: Mutex<Vec<Change>>,
+    /// Rare, so that a session without pays one pointer.
+    #[expect(clippy::box_collection, reason = "a third of a Vec in every session")]
+    changes: Mutex<Option<Box<Vec<Change>>>>,
     /// Whether there are changes, so that a session looks without the lock.
     pending: AtomicBool,
     waker: AtomicWaker,
@@ -112,7 +111,7 @@ struct Control {
 impl Handle {
     /// Has the session make a change as soon as it runs.
     pub fn change(&self, change: Change) {
-        self.0.changes.lock().push(change);
+        self.0.changes.lock().get_or_insert_default().push(change);
         self.0.pending.store(true, Ordering::Release);
         self.0.waker.wake();
     }
@@ -125,7 +124,7 @@ impl Handle {
     /// Takes what is to be changed.
     pub(crate) fn take(&self) -> Vec<Change> {
         if self.0.pending.load(Ordering::Acquire) && self.0.pending.swap(false, Ordering::AcqRel) {
-            std::mem::take(&mut *self.0.changes.lock())
+            self.0.changes.lock().take().map_or_else(Vec::new, |changes| *changes)
         } else {
             Vec::new()
         }

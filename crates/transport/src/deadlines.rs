@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::control::Expiry;
 use crate::session::{PROBE_AFTER, SETTLE_AFTER, Terms};
 
 /// Microseconds since the session began, and one: half the size of an [`Instant`], of which an idle session would hold
@@ -75,10 +74,9 @@ pub(crate) struct Deadlines {
     expires_at: Option<Moment>,
     /// The stream is as old as it may get.
     ends_at: Option<Moment>,
-    /// Writing has been blocked for too long.
-    stuck_at: Option<Moment>,
-    /// The end of the patience with a connection that is closing.
-    over_at: Option<Moment>,
+    /// The end of the patience with a client: one that does not read, or whose connection is closing.
+    patient_until: Option<Moment>,
+    is_closing: bool,
 }
 
 impl Deadlines {
@@ -101,10 +99,10 @@ impl Deadlines {
             expiring_at: None,
             expires_at: None,
             ends_at: terms.age_max.map(|age_max| Moment::START + age_max),
-            stuck_at: None,
-            over_at: None,
+            patient_until: None,
+            is_closing: false,
         };
-        deadlines.expire(now, terms.expiry.as_ref());
+        deadlines.expire(now, terms.expiry);
         deadlines
     }
 
@@ -158,17 +156,28 @@ impl Deadlines {
     }
 
     /// The token ends at another time.
-    pub(crate) fn expire(&mut self, now: Instant, expiry: Option<&Expiry>) {
-        self.expires_at = expiry.map(|expiry| self.moment(expiry.at));
-        self.expiring_at = expiry.map(|expiry| {
-            let left = expiry.at.saturating_duration_since(now);
-            self.moment(expiry.at - (left / 2).min(Self::EXPIRING_BEFORE))
+    pub(crate) fn expire(&mut self, now: Instant, expiry: Option<Instant>) {
+        self.expires_at = expiry.map(|at| self.moment(at));
+        self.expiring_at = expiry.map(|at| {
+            let left = at.saturating_duration_since(now);
+            self.moment(at - (left / 2).min(Self::EXPIRING_BEFORE))
         });
+    }
+
+    /// Whether the token ends at all.
+    pub(crate) fn expires(&self) -> bool {
+        self.expires_at.is_some()
+    }
+
+    /// When the session began.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// The connection is given until `at` to close.
     pub(crate) fn close_by(&mut self, at: Instant) {
-        self.over_at = Some(self.moment(at));
+        self.is_closing = true;
+        self.patient_until = Some(self.moment(at));
     }
 
     pub(crate) fn hello_sent(&mut self, now: Instant) {
@@ -188,8 +197,10 @@ impl Deadlines {
 
     /// Writing made progress, or is blocked since `blocked`.
     pub(crate) fn wrote(&mut self, blocked: Option<Instant>) {
-        let stuck_at = |now| self.stuck_at.unwrap_or(self.moment(now) + self.write_timeout());
-        self.stuck_at = blocked.map(stuck_at);
+        if !self.is_closing {
+            let until = |now| self.patient_until.unwrap_or(self.moment(now) + self.write_timeout());
+            self.patient_until = blocked.map(until);
+        }
     }
 
     /// Whether a batch is due even if it is empty.
@@ -221,19 +232,21 @@ impl Deadlines {
     }
 
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
-        self.is_past(self.stuck_at, now)
+        !self.is_closing && self.is_past(self.patient_until, now)
     }
 
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.is_past(self.over_at, now)
+        self.is_closing && self.is_past(self.patient_until, now)
     }
 
     /// The next moment at which something may be due. While something waits to be written, nothing else is.
     pub(crate) fn next(&self, now: Instant, writing: bool) -> Option<Instant> {
-        let next = match (self.over_at, writing) {
-            (Some(at), _) => Some(at),
-            (None, true) => [self.stuck_at, self.expires_at, self.ends_at].into_iter().flatten().min(),
-            (None, false) => Some(self.next_to_send(self.moment(now))),
+        let next = if self.is_closing {
+            self.patient_until
+        } else if writing {
+            [self.patient_until, self.expires_at, self.ends_at].into_iter().flatten().min()
+        } else {
+            Some(self.next_to_send(self.moment(now)))
         };
         next.map(|at| self.start + Duration::from_micros(at.us()))
     }

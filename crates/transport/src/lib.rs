@@ -12,7 +12,8 @@
 //!
 //! * `request`: [`Request`], what a client asks.
 //! * `frame`: every byte that is sent; [`Batch`] and the frame of each transport around it.
-//! * `session`: [`Session`], the next step; `deadlines`: everything that happens by the clock.
+//! * `session`: [`Session`], the next step; `deadlines`: everything that happens by the clock; `out`: what is still to be
+//!   written.
 //! * `control`: [`Handle`], by which the application reaches a session, and [`Host`], whom a session asks.
 //! * `ws`: the receiving half of a WebSocket; `close`: why connections end.
 //! * `detach`: HTTP until a request becomes a stream; `guard`: what hyper forgives and the gateway does not.
@@ -23,16 +24,17 @@ mod deadlines;
 mod detach;
 mod frame;
 mod guard;
+mod out;
 mod request;
 mod session;
 pub mod ws;
 
 pub use close::{Bye, ByeReason, CloseCode, Ended};
-pub use control::{Change, Expiry, Handle, Host, Identity, Outcome, Sent};
+pub use control::{Change, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, HttpLimits, Served, serve};
 pub use frame::{
     Batch, ExtraHeaders, Hello, ResetNotice, write_ws_accept, write_ws_close, write_ws_pong, write_ws_text,
 };
 pub use guard::Framing;
 pub use request::{After, Request, RequestError, Transport, parse_after};
-pub use session::{Closed, Line, Session, Terms};
+pub use session::{Line, Session, Terms};

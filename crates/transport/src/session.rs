@@ -12,9 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::close::{Bye, ByeReason, CloseCode, Ended};
-use crate::control::{Change, Expiry, Handle, Host, Identity, Outcome, Sent};
+use crate::control::{Change, Handle, Host, Outcome, Sent};
 use crate::deadlines::Deadlines;
 use crate::frame::{self, Batch, ExtraHeaders, Hello, ResetNotice};
+use crate::out::Out;
 use crate::request::Transport;
 use crate::ws::{Decoder, Message, Step};
 
@@ -30,7 +31,7 @@ pub struct Terms {
     /// The client came with a cursor or asked for the earliest: it is told when it has caught up.
     pub resumed: bool,
     /// When its token ends.
-    pub expiry: Option<Expiry>,
+    pub expiry: Option<Instant>,
     /// How old the stream may get.
     pub age_max: Option<Duration>,
     /// How long writing may be blocked.
@@ -53,8 +54,8 @@ pub enum Line {
     },
     /// One long poll.
     Poll {
-        /// How long it may wait.
-        wait: Duration,
+        /// How long it may wait, in milliseconds.
+        wait_ms: u32,
         /// Answer at once with `hello` and the tail.
         hello: bool,
         /// The connection can be used again.
@@ -66,34 +67,21 @@ pub enum Line {
     },
 }
 
-/// How a session ended, and the connection where it can be used again.
-#[derive(Debug)]
-pub struct Closed<S> {
-    /// How.
-    pub ended: Ended,
-    /// After an answered poll: the socket, and what the client had sent behind its request.
-    pub reuse: Option<(S, Vec<u8>)>,
-}
-
-/// A running session. Resolves when the connection is done with.
+/// A running session. Resolves to how it ended, when it is done with the connection.
 pub struct Session<S> {
-    /// Taken out when it can be used again.
-    socket: Option<S>,
+    socket: S,
     line: Line,
     reader: Reader,
     /// The cursor that the client has: of the last batch, or its own.
     sent_up_to: Cursor,
     host: Arc<dyn Host>,
-    identity: Arc<Identity>,
     handle: Handle,
-    limit: Limit,
-    /// When the token ends, RFC 3339.
-    expires_at: Option<Box<str>>,
+    /// Events and bytes in one batch.
+    limit: [u32; 2],
     deadlines: Deadlines,
     sleep: Pin<Box<Sleep>>,
     /// Framed bytes that the socket has not taken yet. Nothing is read from the log while there are any.
-    out: Vec<u8>,
-    out_at: usize,
+    out: Out,
     command: Option<BoxFuture<'static, Outcome>>,
     /// The next caught-up batch says `live`.
     live_due: bool,
@@ -101,9 +89,10 @@ pub struct Session<S> {
     more: bool,
     /// Dropped once the client has been sent what it missed. Rare, so that a session without pays one thin pointer.
     held: Option<Box<Box<dyn Send + Sync>>>,
-    /// Control frames, and messages that are no commands, since `controls_since`, to notice a flood.
+    /// Control frames, and messages that are no commands, since `controls_since_ms`, to notice a flood.
     controls: u32,
-    controls_since: Instant,
+    /// Counted from the session's start, in a circle of 49 days.
+    controls_since_ms: u32,
     phase: Phase,
 }
 
@@ -119,8 +108,6 @@ enum Phase {
 thread_local! {
     /// Where a read puts its events; kept by the worker so that an idle session owns no such buffer.
     static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
-    /// Where frames are made before they are written.
-    static FRAMES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// Where a socket is read into.
     static RECEIVED: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 << 10].into());
 }
@@ -133,13 +120,9 @@ pub(crate) const SETTLE_AFTER: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_secs(2);
 /// What a poll may send behind its request before it is no longer read.
 const PIPELINED_BYTES_MAX: usize = 16 << 10;
-/// The most pings, pongs and binary messages in [`CONTROLS_WINDOW`].
+/// The most pings, pongs and binary messages in [`CONTROLS_WINDOW_MS`].
 const CONTROLS_MAX: u32 = 200;
-const CONTROLS_WINDOW: Duration = Duration::from_secs(10);
-/// A frame buffer that has grown past this is given back.
-const FRAMES_BYTES_KEPT: usize = 256 << 10;
-/// A client that does not read may keep so much of a frame buffer, however little of it is still to be written.
-const BLOCKED_BYTES_KEPT: usize = 4 << 10;
+const CONTROLS_WINDOW_MS: u32 = 10_000;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A session on `socket`, which has been taken over from HTTP with not a byte of the response written
@@ -148,36 +131,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         socket: S,
         line: Line,
         reader: Reader,
-        identity: Arc<Identity>,
         host: Arc<dyn Host>,
         handle: Handle,
         terms: Terms,
     ) -> Self {
         let now = Instant::now();
         let mut deadlines = Deadlines::new(now, &terms);
-        if let Line::Poll { wait, .. } = line {
-            deadlines.wait_until(now + wait);
+        if let Line::Poll { wait_ms, .. } = line {
+            deadlines.wait_until(now + Duration::from_millis(wait_ms.into()));
         }
         Self {
-            socket: Some(socket),
+            socket,
             live_due: terms.resumed && !matches!(line, Line::Poll { .. }),
             line,
             sent_up_to: reader.cursor(),
             reader,
             host,
-            identity,
             handle,
-            limit: terms.limit,
-            expires_at: terms.expiry.map(|expiry| expiry.text),
+            limit: [terms.limit.events, terms.limit.bytes]
+                .map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             deadlines,
             sleep: Box::pin(tokio::time::sleep_until(now)),
-            out: Vec::new(),
-            out_at: 0,
+            out: Out::default(),
             command: None,
             more: false,
             held: None,
             controls: 0,
-            controls_since: now,
+            controls_since_ms: 0,
             phase: Phase::Opening,
         }
     }
@@ -203,6 +183,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Line::Sse { .. } => Transport::Sse,
             Line::Poll { .. } => Transport::Poll,
         }
+    }
+
+    /// The connection of a session that `ended`, where it can be used again: after an answered poll, with what the
+    /// client had sent behind its request.
+    pub fn reuse(self, ended: Ended) -> Option<(S, Vec<u8>)> {
+        match self.line {
+            Line::Poll { keep_alive: true, pipelined, .. } if ended == Ended::Answered => {
+                Some((self.socket, pipelined))
+            }
+            _ => None,
+        }
+    }
+
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.deadlines.start()
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -303,10 +299,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return;
             }
             Line::Sse { chunked, pad, headers } => {
-                frame::write_sse_head(*chunked, headers, &mut self.out);
-                if *pad > 0 {
-                    frame::write_sse_pad(*pad, *chunked, &mut self.out);
-                }
+                self.out.write(|out| {
+                    frame::write_sse_head(*chunked, headers, out);
+                    if *pad > 0 {
+                        frame::write_sse_pad(*pad, *chunked, out);
+                    }
+                });
             }
         }
         self.phase = Phase::Open;
@@ -323,16 +321,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             _ => self.sent_up_to,
         };
         let notice = reset.map(|reset| self.notice(reset));
-        let identity = Arc::clone(&self.identity);
+        let host = Arc::clone(&self.host);
+        let identity = host.identity();
         let topics: Vec<_> = self.reader.topics().cloned().collect();
-        let expires_at = self.expires_at.clone();
+        let expires_at = self.deadlines.expires().then(|| host.expires_at());
         let hello = Hello {
-            session: &identity.session,
-            user: &identity.user,
+            session: identity.session,
+            user: identity.user,
             transport: self.transport().as_str(),
             heartbeat_ms: self.deadlines.heartbeat().as_millis() as u64,
             topics: topics.iter().collect(),
-            deployment: &identity.deployment,
+            deployment: identity.deployment,
             expires_at: expires_at.as_deref(),
         };
         self.live_due |= notice.is_some() && self.transport() != Transport::Poll;
@@ -349,18 +348,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// is due; the next one tells the cursor.
     fn send_batch(&mut self, now: Instant, must: bool) {
         let mut events = EVENTS.take();
+        let [most_events, most_bytes] = self.limit.map(|most| most as usize);
+        let limit = Limit { events: most_events, bytes: most_bytes };
         let is_poll = self.transport() == Transport::Poll;
         let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
         let lag = self.reader.lag();
         let holds_ephemeral = self.deadlines.is_ephemeral_spaced(now);
         self.reader.hold_ephemeral(holds_ephemeral);
         let mut lost = None;
-        let mut read = self.reader.read(self.limit, &mut events);
+        let mut read = self.reader.read(limit, &mut events);
         while let (true, Err(reset)) = (is_poll, &read) {
             // A poll says it all in one answer: every reset, and what is retained behind it.
             self.sent_up_to = reset.at;
             lost = Some(both(lost, reset.clone()));
-            read = self.reader.read(self.limit, &mut events);
+            read = self.reader.read(limit, &mut events);
         }
         match read {
             Ok(span) => {
@@ -374,8 +375,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let is_due = must || live || lost.is_some() || self.deadlines.is_batch_due(now);
                 if is_due || !events.is_empty() {
                     let notice = lost.map(|reset| self.notice(reset));
-                    let expiring =
-                        self.deadlines.take_expiring(now).then(|| self.expires_at.clone()).flatten();
+                    let expiring = self.deadlines.take_expiring(now).then(|| self.host.expires_at());
                     let bytes = self.write(&Batch {
                         live,
                         more: span.more && is_poll,
@@ -399,22 +399,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Frames a batch behind what is waiting to be written. Returns its bytes on the wire.
     fn write(&mut self, batch: &Batch<'_>) -> usize {
-        if self.out.capacity() == 0 {
-            self.out = FRAMES.take();
-        }
         self.sent_up_to = batch.cursor;
-        let before = self.out.len();
-        match &self.line {
-            Line::Ws(_) => batch.write_ws(&mut self.out),
-            Line::Sse { chunked, .. } => batch.write_sse(*chunked, &mut self.out),
-            Line::Poll { keep_alive, headers, .. } => {
-                let keep_alive = *keep_alive && batch.bye.is_none();
-                frame::write_poll(batch, keep_alive, headers, &mut self.out);
-                let ended = batch.bye.map_or(Ended::Answered, |bye| Ended::Bye(bye.reason));
-                self.close(ended);
+        let line = &self.line;
+        let bytes = self.out.write(|out| {
+            let before = out.len();
+            match line {
+                Line::Ws(_) => batch.write_ws(out),
+                Line::Sse { chunked, .. } => batch.write_sse(*chunked, out),
+                Line::Poll { keep_alive, headers, .. } => {
+                    frame::write_poll(batch, *keep_alive && batch.bye.is_none(), headers, out);
+                }
             }
+            out.len() - before
+        });
+        if self.transport() == Transport::Poll {
+            self.close(batch.bye.map_or(Ended::Answered, |bye| Ended::Bye(bye.reason)));
         }
-        self.out.len() - before
+        bytes
     }
 
     fn bye(&mut self, reason: ByeReason) {
@@ -449,8 +450,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Writes the transport's own end of stream.
     fn finish_stream(&mut self, code: CloseCode, reason: &str) {
         match &self.line {
-            Line::Ws(_) => frame::write_ws_close(Some(code), reason, &mut self.out),
-            Line::Sse { chunked: true, .. } => self.out.extend_from_slice(frame::LAST_CHUNK),
+            Line::Ws(_) => self.out.write(|out| frame::write_ws_close(Some(code), reason, out)),
+            Line::Sse { chunked: true, .. } => self.out.write(|out| out.extend_from_slice(frame::LAST_CHUNK)),
             Line::Sse { .. } | Line::Poll { .. } => {}
         }
     }
@@ -477,10 +478,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
             Change::Lens(lens) => self.reader.look_through(lens),
-            Change::Expiry(expiry) => {
-                self.deadlines.expire(Instant::now(), expiry.as_ref());
-                self.expires_at = expiry.map(|expiry| expiry.text);
-            }
+            Change::Expiry(expiry) => self.deadlines.expire(Instant::now(), expiry),
             Change::Bye(bye) => self.say_bye(bye),
             Change::Close(code, reason) => {
                 if let (Phase::Opening, Line::Sse { .. }) = (self.phase, &self.line) {
@@ -500,18 +498,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let (ends, changes): (Vec<_>, Vec<_>) =
                 changes.into_iter().partition(|change| matches!(change, Change::Bye(_) | Change::Close(..)));
             changes.into_iter().for_each(|change| self.make(change));
-            frame::write_ws_text(&reply, &mut self.out);
+            self.out.write(|out| frame::write_ws_text(&reply, out));
             ends.into_iter().for_each(|change| self.make(change));
             return true;
         }
         let Line::Ws(decoder) = &mut self.line else { return false };
         let had_a_frame = !decoder.needs_bytes();
-        match decoder.step(&mut self.out) {
+        match self.out.write(|out| decoder.step(out)) {
             // A fragment was taken in: what follows it has not been asked for yet.
             Step::Incomplete => return had_a_frame,
             Step::Text(text) => self.command = Some(Arc::clone(&self.host).command(text)),
             Step::Binary(_) => {
-                frame::write_ws_text(&self.host.not_a_command(), &mut self.out);
+                let reply = self.host.not_a_command();
+                self.out.write(|out| frame::write_ws_text(&reply, out));
                 self.count_control();
             }
             Step::Control => self.count_control(),
@@ -525,9 +524,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn count_control(&mut self) {
-        let now = Instant::now();
-        if now - self.controls_since > CONTROLS_WINDOW {
-            self.controls_since = now;
+        let now_ms = self.started().elapsed().as_millis() as u32;
+        if now_ms.wrapping_sub(self.controls_since_ms) > CONTROLS_WINDOW_MS {
+            self.controls_since_ms = now_ms;
             self.controls = 0;
         }
         self.controls += 1;
@@ -536,14 +535,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Writes what is waiting. With everything written, the buffer goes back to the worker.
+    /// Writes what is waiting.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(())) };
-        while self.out_at < self.out.len() {
-            match Pin::new(&mut *socket).poll_write(cx, &self.out[self.out_at..]) {
+        let has_written = !self.out.is_empty();
+        while !self.out.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(cx, self.out.rest()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
-                    self.out_at += written;
+                    self.out.advance(written);
                     self.deadlines.wrote(None);
                     if self.phase == Phase::Closing(Ended::Answered) {
                         // An answer may take its time as long as it moves.
@@ -553,17 +552,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.deadlines.wrote(Some(Instant::now()));
-                    self.keep_only_the_rest();
+                    self.out.keep_only_the_rest();
                     return Poll::Pending;
                 }
             }
         }
-        if self.out_at > 0 {
-            give_back(std::mem::take(&mut self.out));
-            self.out_at = 0;
-            if !self.live_due && !self.more {
-                self.held = None;
-            }
+        if has_written && !self.live_due && !self.more {
+            self.held = None;
         }
         // Whoever has said its last words closes its half, so that the client sees the end at once. Only on a WebSocket
         // is there an answer to wait for first, unless the client cannot be understood any more.
@@ -572,17 +567,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Phase::Closing(Ended::Violation(_)) => true,
             Phase::Closing(_) => !matches!(self.line, Line::Ws(_)),
         };
-        if is_last { Pin::new(socket).poll_shutdown(cx) } else { Pin::new(socket).poll_flush(cx) }
-    }
-
-    /// A client that does not read holds up what it has not read, and not the buffer in which it was made.
-    fn keep_only_the_rest(&mut self) {
-        let rest = self.out.len() - self.out_at;
-        if self.out.capacity() > (2 * rest).max(BLOCKED_BYTES_KEPT) {
-            let rest = self.out[self.out_at..].to_vec();
-            give_back(std::mem::replace(&mut self.out, rest));
-            self.out_at = 0;
-        }
+        let socket = Pin::new(&mut self.socket);
+        if is_last { socket.poll_shutdown(cx) } else { socket.poll_flush(cx) }
     }
 
     /// Reads what the client sent. Ready when it has gone.
@@ -591,10 +577,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if !self.may_receive() {
                 return Poll::Pending;
             }
-            let Some(socket) = &mut self.socket else { return Poll::Pending };
             let received = RECEIVED.with_borrow_mut(|buffer| {
                 let mut buffer = ReadBuf::new(buffer);
-                let result = ready!(Pin::new(socket).poll_read(cx, &mut buffer));
+                let result = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer));
                 let bytes = buffer.filled();
                 if result.is_err() || bytes.is_empty() {
                     return Poll::Ready(false);
@@ -668,26 +653,10 @@ fn both(earlier: Option<Reset>, mut later: Reset) -> Reset {
     }
 }
 
-/// Leaves a buffer for the next session that this worker runs.
-fn give_back(mut frames: Vec<u8>) {
-    frames.clear();
-    FRAMES.with_borrow_mut(|kept| {
-        if frames.capacity() > kept.capacity() && frames.capacity() <= FRAMES_BYTES_KEPT {
-            *kept = frames;
-        }
-    });
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
-    type Output = Closed<S>;
+    type Output = Ended;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed<S>> {
-        let this = self.get_mut();
-        let ended = ready!(this.run(cx));
-        let mut closed = Closed { ended, reuse: None };
-        if let (Ended::Answered, Line::Poll { keep_alive: true, pipelined, .. }) = (ended, &mut this.line) {
-            closed.reuse = this.socket.take().map(|socket| (socket, std::mem::take(pipelined)));
-        }
-        Poll::Ready(closed)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        self.get_mut().run(cx)
     }
 }

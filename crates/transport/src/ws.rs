@@ -65,7 +65,7 @@ const NOT_UTF8: Violation = Violation { code: CloseCode::NOT_UTF8, reason: "text
 /// Puts the bytes of a client together into messages.
 #[derive(Debug)]
 pub struct Decoder {
-    message_bytes_max: usize,
+    message_bytes_max: u32,
     /// Bytes that have not been looked at, or the start of a frame that is not complete enough to be.
     pending: Vec<u8>,
     /// A message that is not complete yet, boxed because it is rare.
@@ -108,6 +108,7 @@ impl Decoder {
     /// A decoder that refuses messages above `message_bytes_max`, fragments added up.
     #[must_use]
     pub fn new(message_bytes_max: usize) -> Self {
+        let message_bytes_max = u32::try_from(message_bytes_max).unwrap_or(u32::MAX);
         Self { message_bytes_max, pending: Vec::new(), partial: None, is_broken: false }
     }
 
@@ -166,7 +167,7 @@ impl Decoder {
         }
         let result = self.next();
         if result.is_err() {
-            *self = Self { is_broken: true, ..Self::new(self.message_bytes_max) };
+            *self = Self { is_broken: true, ..Self::new(self.message_bytes_max as usize) };
         } else if self.pending.is_empty() {
             self.pending = Vec::new();
         }
@@ -246,7 +247,7 @@ impl Decoder {
             }
             _ => {}
         }
-        if !is_control(opcode) && len > (self.message_bytes_max - before.min(self.message_bytes_max)) as u64 {
+        if !is_control(opcode) && len > u64::from(self.message_bytes_max).saturating_sub(before as u64) {
             return Err(Violation { code: CloseCode::TOO_LARGE, reason: "the message is over the limit" });
         }
         let Some(mask) = bytes.get(at..at + 4).and_then(|mask| <[u8; 4]>::try_from(mask).ok()) else {

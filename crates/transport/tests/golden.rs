@@ -249,7 +249,7 @@ impl Player {
             "ws" => Line::Ws(Decoder::new(16 << 10)),
             "sse" => Line::Sse { chunked: true, pad: request.pad, headers },
             _ => Line::Poll {
-                wait: request.wait,
+                wait_ms: request.wait.as_millis() as u32,
                 hello: request.after == After::Latest,
                 keep_alive: true,
                 headers,

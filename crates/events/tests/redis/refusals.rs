@@ -127,11 +127,14 @@ async fn nothing_is_written_to_a_replica_that_can_be_written() {
     let replica = Server::replica_of(&master, &["--replica-read-only", "no"]).await;
     let log = Log::new(&Options::default());
     let store = Redis::open(log.clone(), &redis_options(&replica.url())).unwrap();
-    let before = replica.cli(&["XLEN", "{log}:s"]);
     assert!(store.append(vec![draft(&["a"], 1)]).await[0].is_err());
     assert!(store.ready().is_err() && store.loaded().is_err() && store.tail().await.is_err());
     assert_eq!(store.last_error().unwrap(), "the server is not a master");
-    assert_eq!(replica.cli(&["XLEN", "{log}:s"]), before);
+    // That a replica came is a new generation of the master's; nothing else is there.
+    let end = settle(&writer).await;
+    let id = format!("{}-{}", end.epoch.number(), end.seq);
+    until("replicated", || replica.cli(&["XINFO", "STREAM", "{log}:s"]).contains(&id)).await;
+    assert_eq!(replica.cli(&["XLEN", "{log}:s"]), master.cli(&["XLEN", "{log}:s"]));
     // Once it is the master it will do.
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     until("ready", || store.ready().is_ok() && store.loaded().is_ok()).await;

@@ -83,6 +83,7 @@ async fn a_server_that_is_gone_is_told_of_and_comes_back_without_a_gap() {
     let mut server = Server::start(&KEEPS_ALL).await;
     let node = node(&redis_options(&server.url())).await;
     let start = node.publish(draft(&["a"], 0)).await.cursor;
+    reach(&node, start).await;
     server.kill();
     let refused = node.append_one(draft(&["a"], 9)).await;
     assert!(matches!(refused, Err(events::Rejection::Unavailable(_))), "{refused:?}");

@@ -15,7 +15,7 @@ use super::{Grant, Refusal, TopicPattern};
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
     #[serde(default)]
-    sub: String,
+    sub: Box<str>,
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
@@ -28,13 +28,13 @@ pub(super) struct Claims {
     #[expect(dead_code, reason = "its type is checked here, its value by the JWT library")]
     aud: Option<Audience>,
     #[serde(default)]
-    subscribe: Vec<TopicPattern>,
+    subscribe: Box<[TopicPattern]>,
     #[serde(default)]
-    publish: Vec<TopicPattern>,
+    publish: Box<[TopicPattern]>,
     #[serde(default)]
     info: Option<Box<RawValue>>,
     #[serde(default)]
-    scopes: Vec<String>,
+    scopes: Box<[String]>,
 }
 
 impl Claims {
@@ -45,7 +45,7 @@ impl Claims {
             return Err(Refusal::Claims);
         }
         Ok(Grant {
-            user: self.sub,
+            user: self.sub.into(),
             user_topic,
             subscribe: self.subscribe,
             publish: self.publish,
@@ -116,12 +116,12 @@ mod tests {
             "subscribe": ["room:*"], "publish": ["job:1"], "info": {"role": "editor"}, "scopes": ["pii"],
         }))
         .unwrap();
-        assert_eq!((grant.user.as_str(), grant.user_topic.as_str()), ("alice", "user:alice"));
+        assert_eq!((&*grant.user, grant.user_topic.as_str()), ("alice", "user:alice"));
         assert_eq!(grant.expires_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
-        assert_eq!(grant.subscribe, ["room:*".parse().unwrap()]);
-        assert_eq!(grant.publish, ["job:1".parse().unwrap()]);
+        assert_eq!(*grant.subscribe, ["room:*".parse().unwrap()]);
+        assert_eq!(*grant.publish, ["job:1".parse().unwrap()]);
         assert_eq!(grant.info.unwrap().get(), "{\"role\":\"editor\"}");
-        assert_eq!(grant.scopes, ["pii"]);
+        assert_eq!(*grant.scopes, ["pii"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use events::{Topic, TopicError};
@@ -20,14 +21,14 @@ pub enum TopicPattern {
     /// This topic.
     Exact(Topic),
     /// Every topic whose name begins with this text.
-    Prefix(String),
+    Prefix(Box<str>),
 }
 
 impl TopicPattern {
     /// The pattern `*`: every topic.
     #[must_use]
     pub fn everything() -> Self {
-        Self::Prefix(String::new())
+        Self::Prefix(Box::default())
     }
 
     /// Whether the topic is one of these.
@@ -35,7 +36,7 @@ impl TopicPattern {
     pub fn matches(&self, topic: &Topic) -> bool {
         match self {
             Self::Exact(exact) => exact == topic,
-            Self::Prefix(prefix) => topic.as_str().starts_with(prefix.as_str()),
+            Self::Prefix(prefix) => topic.as_str().starts_with(&**prefix),
         }
     }
 
@@ -50,7 +51,7 @@ impl FromStr for TopicPattern {
     fn from_str(text: &str) -> Result<Self, TopicError> {
         match text.strip_suffix('*') {
             Some("") => Ok(Self::everything()),
-            Some(prefix) => prefix.parse::<Topic>().map(|topic| Self::Prefix(topic.as_str().to_owned())),
+            Some(prefix) => prefix.parse::<Topic>().map(|topic| Self::Prefix(topic.as_str().into())),
             None => text.parse().map(Self::Exact),
         }
     }
@@ -81,19 +82,19 @@ impl<'de> Deserialize<'de> for TopicPattern {
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The user: the `sub` claim.
-    pub user: String,
+    pub user: Arc<str>,
     /// The user's own topic, `user:SUB`.
     pub user_topic: Topic,
     /// Topics that may be subscribed to, beside the user's own and `all`.
-    pub subscribe: Vec<TopicPattern>,
+    pub subscribe: Box<[TopicPattern]>,
     /// Topics that may be published to.
-    pub publish: Vec<TopicPattern>,
+    pub publish: Box<[TopicPattern]>,
     /// The `exp` claim; `None`: does not expire.
     pub expires_at: Option<SystemTime>,
     /// JSON that is shown in presence, at most [`Grant::INFO_BYTES_MAX`].
     pub info: Option<Box<RawValue>>,
     /// Names that decide which fields of an event are shown.
-    pub scopes: Vec<String>,
+    pub scopes: Box<[String]>,
 }
 
 impl Grant {
@@ -106,13 +107,13 @@ impl Grant {
     /// When the name gives no topic.
     pub fn of_developer(user: &str) -> Result<Self, TopicError> {
         Ok(Self {
-            user: user.to_owned(),
+            user: user.into(),
             user_topic: Topic::of_user(user)?,
-            subscribe: vec![TopicPattern::everything()],
-            publish: vec![TopicPattern::everything()],
+            subscribe: [TopicPattern::everything()].into(),
+            publish: [TopicPattern::everything()].into(),
             expires_at: None,
             info: None,
-            scopes: Vec::new(),
+            scopes: Box::default(),
         })
     }
 

@@ -5,6 +5,7 @@
 //! * `keys.rs`: keys, each with its one algorithm. `jwks.rs`: a key set that is read again.
 //! * `claims.rs`: typed claims. `grant.rs`: what they allow.
 //! * `credential.rs`: where a request carries its token.
+//! * `remembered.rs`: tokens that were verified a moment ago.
 //! * `provider.rs`: `ring` as the JWT library's cryptography. `issue.rs`: `gateway token`.
 //!
 //! # How long a verified token is remembered
@@ -19,22 +20,22 @@ mod jwks;
 mod keys;
 mod provider;
 mod publish_key;
+mod remembered;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use claims::Claims;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use jwks::{Jwks, Pace};
 use keys::VerifyingKey;
-use moka::sync::Cache;
 use publish_key::PublishKeys;
-use ring::digest;
+use remembered::{Remembered, TokenId};
 
 pub use credential::{Credential, Source};
 pub use grant::{Grant, LEEWAY, TopicPattern};
@@ -46,12 +47,6 @@ use crate::secret::Secret;
 
 /// Bytes of the longest token that is looked at.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
-
-/// For how long a verified token is remembered at most.
-const REMEMBERED: Duration = Duration::from_secs(60);
-
-/// Bytes of memory that verified tokens take, about.
-const REMEMBERED_BYTES_MAX: u64 = 32 << 20;
 
 /// Which tokens and keys are good.
 #[derive(Clone, Debug, Default)]
@@ -162,27 +157,7 @@ pub struct Authenticator {
     audience: Option<String>,
     publish_keys: PublishKeys,
     user_parameter: bool,
-    remembered: Cache<[u8; 32], Remembered>,
-}
-
-/// A verified token.
-#[derive(Clone, Debug)]
-struct Remembered {
-    grant: Arc<Grant>,
-    /// The version of the key set when it was verified.
-    version: u64,
-}
-
-impl Remembered {
-    /// The bytes that it takes, about.
-    fn weight(&self) -> u32 {
-        const ENTRY: usize = 512;
-        const LIST_MEMBER: usize = 200;
-        let grant = &self.grant;
-        let members = grant.subscribe.len() + grant.publish.len() + grant.scopes.len();
-        let info = grant.info.as_ref().map_or(0, |info| info.get().len());
-        u32::try_from(ENTRY + members * LIST_MEMBER + info).unwrap_or(u32::MAX)
-    }
+    remembered: Remembered,
 }
 
 impl Authenticator {
@@ -216,11 +191,7 @@ impl Authenticator {
             audience: config.audience.clone(),
             publish_keys: PublishKeys::new(&config.publish_keys)?,
             user_parameter: config.user_parameter,
-            remembered: Cache::builder()
-                .max_capacity(REMEMBERED_BYTES_MAX)
-                .weigher(|_, remembered: &Remembered| remembered.weight())
-                .time_to_live(REMEMBERED)
-                .build(),
+            remembered: Remembered::new(),
         })
     }
 
@@ -238,20 +209,13 @@ impl Authenticator {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Refusal::Malformed);
         }
-        let mut id = [0; 32];
-        id.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        if let Some(remembered) = self.remembered.get(&id)
-            && remembered.version == self.version()
-        {
-            return if remembered.grant.has_ended(SystemTime::now()) {
-                Err(Refusal::Expired)
-            } else {
-                Ok(remembered.grant)
-            };
+        let id = TokenId::of(token);
+        if let Some(grant) = self.remembered.get(id, self.version()) {
+            return if grant.has_ended(SystemTime::now()) { Err(Refusal::Expired) } else { Ok(grant) };
         }
         let (grant, version) = self.verify_anew(token).await?;
         let grant = Arc::new(grant);
-        self.remembered.insert(id, Remembered { grant: Arc::clone(&grant), version });
+        self.remembered.insert(id, &grant, version);
         Ok(grant)
     }
 
@@ -270,6 +234,11 @@ impl Authenticator {
     #[must_use]
     pub fn publish_key(&self, presented: &str) -> bool {
         self.publish_keys.contains(presented)
+    }
+
+    /// Forgets what was verified too long ago.
+    pub fn sweep(&self) {
+        self.remembered.sweep();
     }
 
     fn version(&self) -> u64 {

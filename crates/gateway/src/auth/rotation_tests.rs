@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -98,12 +98,12 @@ async fn pause() {
 async fn keys_are_rotated_while_the_gateway_runs() {
     let server = KeyServer::start(&["rsa-1"]);
     let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
-    assert_eq!(authenticator.verify(&by_rsa()).await.unwrap().user, "alice", "waits for the first reading");
+    assert_eq!(&*authenticator.verify(&by_rsa()).await.unwrap().user, "alice", "waits for the first reading");
     assert_eq!(server.requests(), 1);
 
     server.publish(200, key_set(&["ec-1"]));
     pause().await;
-    assert_eq!(authenticator.verify(&by_ec()).await.unwrap().user, "bob", "a new key is fetched at once");
+    assert_eq!(&*authenticator.verify(&by_ec()).await.unwrap().user, "bob", "a new key is fetched at once");
     assert_eq!(server.requests(), 2);
     pause().await;
     assert_eq!(
@@ -267,7 +267,7 @@ async fn over_https_an_unknown_authority_is_not_believed() {
 async fn over_https_a_trusted_authority_is_believed() {
     const MARK: &str = "THROUGHLINE_TEST_TRUSTS_THE_TEST_CA";
     if std::env::var_os(MARK).is_some() {
-        assert_eq!(outcome_over_https().await.unwrap().user, "alice");
+        assert_eq!(&*outcome_over_https().await.unwrap().user, "alice");
         return;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())

@@ -1,6 +1,7 @@
 //! Tokens against an authenticator: good ones, and every kind of bad one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ pub(super) fn named(algorithm: &str, id: &str) -> Value {
 
 async fn outcome(config: &AuthConfig, token: &str) -> Result<String, Refusal> {
     let grant = Authenticator::new(config).unwrap().verify(token).await?;
-    Ok(grant.user.clone())
+    Ok(grant.user.to_string())
 }
 
 /// The outcome for a token with these claims, signed with the secret.
@@ -265,8 +266,8 @@ async fn what_gateway_token_prints_is_accepted() {
     let authenticator = Authenticator::new(&with_secret()).unwrap();
     let grant = authenticator.verify(&request.sign().unwrap()).await.unwrap();
     assert_eq!(
-        (&grant.user, &grant.subscribe, &grant.publish),
-        (&request.user, &request.subscribe, &request.publish)
+        (&*grant.user, &*grant.subscribe, &*grant.publish),
+        (&*request.user, &*request.subscribe, &*request.publish)
     );
     let left = grant.expires_at.unwrap().duration_since(SystemTime::now()).unwrap();
     assert!(left > Duration::from_secs(50) && left <= Duration::from_secs(60), "{left:?}");

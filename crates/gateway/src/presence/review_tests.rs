@@ -26,7 +26,7 @@ impl World {
     /// A navigation: what is shown is told at once.
     async fn on(&self, guest: &Guest, status: Status, feature: &str) {
         let info = Data::from_value(&json!({"role": "architect", "feature": feature})).unwrap();
-        let key = guest.registration.as_ref().unwrap().key();
+        let key = &guest.registered.as_ref().unwrap().key;
         self.sessions.set_presence(key, &guest.topic, status, info, 64).unwrap();
         self.settle().await;
     }
@@ -59,7 +59,7 @@ async fn a_reviewer_is_listed_for_half_an_hour_after_leaving() {
     assert_eq!(shown(&world, "u0001"), Some((Status::Away, "login".to_owned(), 1, 60, 0)));
 
     // A reload: another session takes over within the grace, and nobody is told of anything but the status.
-    drop(ann.registration.take());
+    drop(ann.registered.take());
     world.pass(5).await;
     world.on(&reload, Status::Online, "login").await;
     world.pass(10).await;
@@ -72,7 +72,7 @@ async fn a_reviewer_is_listed_for_half_an_hour_after_leaving() {
     );
 
     // The laptop is closed: still there for the grace, then offline, and forgotten half an hour after that.
-    drop(reload.registration.take());
+    drop(reload.registered.take());
     world.pass(9).await;
     assert_eq!(shown(&world, "u0001"), Some((Status::Online, "login".to_owned(), 1, 84, 9)));
     world.pass(1).await;

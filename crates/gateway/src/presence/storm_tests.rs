@@ -48,7 +48,7 @@ async fn a_room_of_5000() {
 
     // All but the last hundred vanish. Before the grace is over nobody has left.
     let before = guests[GUESTS - 1].count;
-    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registration.take()));
+    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registered.take()));
     tokio::time::sleep(Duration::from_secs(9)).await;
     world.sessions.sweep();
     world.settle().await;
@@ -63,7 +63,7 @@ async fn a_room_of_5000() {
     assert_eq!(guests[GUESTS - 1].known.len(), 67);
 
     // In the end nothing is left behind.
-    guests.iter_mut().for_each(|guest| drop(guest.registration.take()));
+    guests.iter_mut().for_each(|guest| drop(guest.registered.take()));
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.sessions.sweep();
     world.settle().await;
@@ -99,7 +99,7 @@ async fn a_thousand_rooms_of_5() {
         assert_eq!(guest.count, 5);
     }
     for guest in guests.iter_mut().skip(4 * ROOMS) {
-        drop(guest.registration.take());
+        drop(guest.registered.take());
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.sessions.sweep();
@@ -154,7 +154,7 @@ async fn a_storm_takes_few_commits_and_nothing_is_told_that_is_not_kept() {
         let commits = slow.commits.load(Ordering::Relaxed);
         assert!(commits < 60, "{commits} commits for {GUESTS} joins");
 
-        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registration.take()));
+        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registered.take()));
         tokio::time::sleep(Duration::from_secs(10)).await;
         world.sessions.sweep();
         tokio::time::sleep(Duration::from_secs(20)).await;

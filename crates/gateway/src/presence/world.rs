@@ -17,7 +17,7 @@ use super::keep::{Answers, Keep, Kept, KeptMember, Loaded};
 use super::{Presence, Status, TellOnly};
 use crate::auth::Grant;
 use crate::scope::Scope;
-use crate::sessions::{Caps, Registration, Sessions, Who};
+use crate::sessions::{Caps, Registered, Sessions, Who};
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -31,7 +31,7 @@ pub(super) struct World {
 
 /// A session and what its client knows.
 pub(super) struct Guest {
-    pub(super) registration: Option<Registration>,
+    pub(super) registered: Option<Registered>,
     pub(super) topic: Topic,
     pub(super) reader: Reader,
     /// Who is there, by what was told.
@@ -92,11 +92,11 @@ impl World {
     pub(super) fn guest(&self, user: usize, room: &str) -> Guest {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
-        let scope = Scope::new(grant, Vec::new(), None);
-        let registered = self.sessions.register(scope, Who::New, address, Transport::Ws, CAPS).unwrap();
+        let scope = Scope::new(grant, Vec::new(), None, address);
+        let registered = self.sessions.register(scope, Who::New, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
         Guest {
-            registration: Some(registered),
+            registered: Some(registered),
             reader: Reader::new(&self.log, std::slice::from_ref(&topic), None, Start::Latest),
             topic,
             known: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl World {
     }
 
     pub(super) fn set(&self, guest: &Guest, status: Status) {
-        let key = guest.registration.as_ref().unwrap().key();
+        let key = &guest.registered.as_ref().unwrap().key;
         self.sessions.set_presence(key, &guest.topic, status, Data::null(), 64).unwrap();
     }
 

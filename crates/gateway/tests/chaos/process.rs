@@ -81,10 +81,13 @@ fn ip(command: &str) -> Result<(), String> {
 impl Namespace {
     /// A new one. `Err`: this user or this machine cannot have any.
     pub(crate) fn new() -> Result<Self, String> {
-        let net = (std::process::id() % 250) as u8 + 1;
-        let namespace = Self { name: format!("tl-{}", std::process::id()), net };
-        let (name, here) = (&namespace.name, format!("tl{net}"));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let net = ((std::process::id() * 2 + number) % 250) as u8 + 1;
+        let name = format!("tl-{}-{number}", std::process::id());
         ip(&format!("netns add {name}"))?;
+        let namespace = Self { name, net };
+        let (name, here) = (&namespace.name, format!("tl{net}"));
         ip(&format!("link add {here} type veth peer name inside netns {name}"))?;
         ip(&format!("addr add {}/24 dev {here}", namespace.redis()))?;
         ip(&format!("addr add {}/24 dev {here}", namespace.clients()))?;

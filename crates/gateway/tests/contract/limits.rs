@@ -60,6 +60,38 @@ async fn connections_of_one_address_are_told_apart_behind_a_trusted_proxy() {
 }
 
 #[tokio::test]
+async fn the_forwarded_header_of_a_trusted_proxy_tells_addresses_apart_too() {
+    let proxies = ["--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "2001:db8:aaaa::/48"];
+    let options = [&["--max-connections-per-ip", "1"][..], &proxies].concat();
+    let gateway = Gateway::serve(&options).await;
+    let forwarded = |value: &'static str| [("Forwarded", value)];
+    let first = forwarded(r#"for="[2001:db8::17]:47011";proto=https;by=203.0.113.43"#);
+    let mut sse = Sse::open_with(gateway.address, &of("alice"), &first).await;
+    sse.batch().await;
+    let status = async |headers: &[(&str, &str)]| {
+        get_with(gateway.address, &format!("/v1/poll?{}", of("bob")), headers).await.status
+    };
+    for same in [
+        r#"for="[2001:db8::17]""#,
+        r#"FOR="[2001:db8::17]:1""#,
+        r#"for=198.51.100.1, for="[2001:db8::17]""#,
+        r#"for="[2001:db8::17]";proto=https, for="[2001:db8:aaaa::1]:443""#,
+        r#"for=unknown, for="[2001:db8:0:0:0:0:0:17]""#,
+    ] {
+        assert_eq!(status(&forwarded(same)).await, 429, "{same}");
+    }
+    // Two lines are one list, of which the last that is not a trusted proxy counts.
+    let lines = [("Forwarded", r#"for="[2001:db8::17]""#), ("Forwarded", "for=127.0.0.9")];
+    assert_eq!(status(&lines).await, 429);
+    for other in [r#"for="[2001:db8::18]""#, r#"for="[2001:db8::17]", for=192.0.2.60"#] {
+        assert_eq!(status(&forwarded(other)).await, 200, "{other}");
+    }
+    drop(sse);
+    gateway.comes_to_rest().await;
+    assert_eq!(status(&first).await, 200);
+}
+
+#[tokio::test]
 async fn connections_of_the_process() {
     let gateway = Gateway::serve(&["--max-connections", "4", "--admin-listen", "127.0.0.1:0"]).await;
     let mut open = Vec::new();

@@ -9,6 +9,7 @@ mod cli;
 mod cors;
 mod errors;
 mod explain;
+mod keys;
 mod limits;
 mod poll;
 mod publish;

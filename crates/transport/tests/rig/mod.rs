@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use transport::ws::Decoder;
-use transport::{ByeReason, Change, Closed, Handle, Host, Identity, Line, Outcome, Sent, Session, Terms};
+use transport::{ByeReason, Change, Ended, Handle, Host, Identity, Line, Outcome, Sent, Session, Terms};
 
 /// The reply to a command.
 pub type Reply = fn(&str) -> String;
@@ -35,6 +35,14 @@ pub struct Application {
 }
 
 impl Host for Application {
+    fn identity(&self) -> Identity<'_> {
+        Identity { session: "0123456789abcdefghijkl", user: "alice", deployment: "test" }
+    }
+
+    fn expires_at(&self) -> String {
+        "2026-01-01T00:00:00Z".to_owned()
+    }
+
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
         self.commands.lock().push(text.clone());
         Box::pin(async move {
@@ -117,7 +125,7 @@ pub fn ws() -> Line {
 
 pub fn poll(wait_ms: u64) -> Line {
     Line::Poll {
-        wait: ms(wait_ms),
+        wait_ms: wait_ms as u32,
         hello: false,
         keep_alive: true,
         headers: "".into(),
@@ -169,10 +177,14 @@ impl Rig {
 
     pub fn start(&self, line: Line) -> Client {
         let (near, far) = tokio::io::duplex(self.pipe);
-        let session = self.session(near, line);
+        let (mut session, handle) = self.session(near, line);
+        let running = async move {
+            let ended = (&mut session).await;
+            Closed { ended, reuse: session.reuse(ended) }
+        };
         Client {
-            handle: session.1,
-            running: Some(tokio::spawn(session.0)),
+            handle,
+            running: Some(tokio::spawn(running)),
             socket: far,
             received: Vec::new(),
             body: Vec::new(),
@@ -187,15 +199,10 @@ impl Rig {
         line: Line,
     ) -> (Session<S>, Handle) {
         let reader = Reader::new(&self.log, &self.topics, self.types.clone(), self.start);
-        let identity = Identity {
-            session: "0123456789abcdefghijkl".into(),
-            user: "alice".into(),
-            deployment: "test".into(),
-        };
         let handle = Handle::default();
         let host = Arc::clone(&self.application) as Arc<dyn Host>;
         let terms = self.terms.clone();
-        let session = Session::new(socket, line, reader, Arc::new(identity), host, handle.clone(), terms);
+        let session = Session::new(socket, line, reader, host, handle.clone(), terms);
         (session, handle)
     }
 
@@ -213,10 +220,17 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
+/// How a session ended, and its connection where that can be used again.
+#[derive(Debug)]
+pub struct Closed {
+    pub ended: Ended,
+    pub reuse: Option<(DuplexStream, Vec<u8>)>,
+}
+
 /// The other end of the pipe.
 pub struct Client {
     pub handle: Handle,
-    pub running: Option<JoinHandle<Closed<DuplexStream>>>,
+    pub running: Option<JoinHandle<Closed>>,
     pub socket: DuplexStream,
     pub received: Vec<u8>,
     body: Vec<u8>,
@@ -231,7 +245,7 @@ impl Client {
     }
 
     /// How the session ended.
-    pub async fn closed(&mut self) -> Closed<DuplexStream> {
+    pub async fn closed(&mut self) -> Closed {
         let running = self.running.take().expect("asked for once");
         timeout(ms(3_600_000), running).await.expect("it ends").unwrap()
     }

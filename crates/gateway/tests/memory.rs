@@ -1,0 +1,89 @@
+//! What an idle client costs the whole gateway: its socket, its task, its place in every table, its token. Each is a user of
+//! its own in a room that all share. Every byte that is asked for is counted; what the allocator adds is not.
+
+#![allow(clippy::print_stdout, reason = "the figures are worth more than that they are small enough")]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::{Gateway, get, token};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+const CLIENTS: usize = 400;
+
+/// Bytes that an idle client may cost. Raise it only with a reason.
+const BYTES_MAX: usize = 2250;
+
+/// The request of a client with this token, who has seen everything up to a cursor.
+type Request = fn(token: &str, cursor: &str) -> String;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_idle_client_is_small() {
+    let transports: [(&str, Request); 3] = [
+        ("ws", |token, cursor| {
+            format!(
+                "GET /v1/ws?topics=room:1&after={cursor}&token={token} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+        }),
+        ("sse", |token, cursor| {
+            format!(
+                "GET /v1/sse?topics=room:1&after={cursor}&token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+        }),
+        ("poll", |token, cursor| {
+            format!(
+                "GET /v1/poll?topics=room:1&wait=60&after={cursor}&token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+        }),
+    ];
+    let options = ["--subscribe", "room:*", "--ttl-seconds", "3600"];
+    let tokens: Vec<String> = (0..CLIENTS).map(|n| token(&format!("user-{n:06}"), &options)).collect();
+    for (name, request) in transports {
+        // The first round fills what a worker keeps for all its sessions.
+        idle(request, &tokens).await;
+        let bytes = idle(request, &tokens).await;
+        println!("{name}: {bytes} bytes an idle client");
+        assert!(bytes <= BYTES_MAX, "{name}: {bytes}");
+    }
+}
+
+/// Bytes a client with [`CLIENTS`] of them.
+async fn idle(request: Request, tokens: &[String]) -> usize {
+    let mut gateway = Gateway::serve(&[]).await;
+    let first = get(gateway.address, &format!("/v1/poll?token={}", tokens[0])).await.json();
+    let cursor = first["cursor"].as_str().unwrap();
+    let requests: Vec<String> = tokens.iter().map(|token| request(token, cursor)).collect();
+    let mut clients = Vec::with_capacity(CLIENTS);
+    let region = Region::new(ALLOCATOR);
+    for request in &requests {
+        clients.push(connect(gateway.address, request));
+    }
+    // Past the second batch of a stream.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    let change = region.change();
+    let sessions = gateway.metric("throughline_connections").await;
+    assert_eq!(sessions, CLIENTS as f64);
+    drop(clients);
+    gateway.comes_to_rest().await;
+    gateway.stop();
+    (&mut gateway.task).await.unwrap();
+    (change.bytes_allocated - change.bytes_deallocated) / CLIENTS
+}
+
+/// Connects, and reads what comes first where something does.
+fn connect(address: SocketAddr, request: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    if !request.starts_with("GET /v1/poll") {
+        let received = socket.read(&mut [0; 4096]).unwrap();
+        assert!(received > 0);
+    }
+    socket
+}
