@@ -307,6 +307,21 @@ describe('a stream that is let go in blocks', () => {
   })
 })
 
+describe('a stream that stops with what it owes, where there are no polls', () => {
+  it('is replaced by another one', async () => {
+    const { client, seqs } = connectTo(server, { transports: ['sse'] })
+    await server.clock.advance(30 * SECOND)
+    // The event comes through, and then nothing more.
+    server.publish('user:test', 'tick')
+    await server.clock.advance(100)
+    server.freeze()
+    server.publish('user:test', 'tick')
+    await server.clock.advance(3 * SECOND)
+    expect(seqs).toEqual([1, 2])
+    expect(client.state.transport).toBe('sse')
+  })
+})
+
 describe('a gateway that is busy', () => {
   it('blames nobody: the client is back on WebSocket within half a minute', async () => {
     const { client } = connectTo(server)

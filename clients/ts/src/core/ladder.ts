@@ -266,7 +266,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     lastReason = link.owes ? 'buffered' : 'silent'
     ping(link)
     // Where only this stream may be at fault, the quickest proof of it is a poll, which brings what is withheld.
-    if (link === writer && !race && visible) startRace(false, link.owes ? POLL : WS)
+    if (link === writer && !race && visible) startRace(false, link.owes ? rungs().at(-1) : WS)
   }
 
   /** Picks the writer, closes what lost, and plans what comes next. */
@@ -279,15 +279,15 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
       dirty = true
     }
     writer = first ?? null
-    if (writer?.provenAt) settled(writer)
-    const waiting = links.some(flying)
-    if (!race?.rungs.length && !waiting) race = null
     if (writer?.provenAt) {
       const { rung } = writer
+      settled(writer)
       const above = rungs().filter((other) => other > rung && due(standing(other).blockedUntil))
       const hopeful = now - busyAt < BUFFERED_MS || above.some((other) => standing(other).proven)
       climb.plan(now, writer, above.length > 0, hopeful)
     }
+    const waiting = links.some(flying)
+    if (!race?.rungs.length && !waiting) race = null
     if (race || waiting || retryAt || away || (writer && !writer.leaving)) return
     const most = roundLived ? RETRY_PROVEN_MS : Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** retryCount)
     retryAt = now + roundWaitMs + random() * (roundWaitMs ? RETRY_PROVEN_MS : most)
