@@ -45,7 +45,7 @@ pub use log::{Evictions, Fact, Found, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
-    Appended, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue, Memory, Recovered, Redis,
-    RedisError, RedisOptions, Rejection, Standing, Store, Unavailable,
+    Appended, Board, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue, Memory, News, Question,
+    Recovered, Redis, RedisError, RedisOptions, Rejection, Shown, Standing, Store, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

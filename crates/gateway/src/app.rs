@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Evictions, Lens, Log, Options, Store};
+use events::{Board, Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::{HttpLimits, Transport};
@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub redaction: Arc<Redaction>,
     /// Who is in which topic.
     pub presence: Arc<Presence>,
+    /// The other gateways of the same log, if it can have any.
+    pub board: Option<Arc<Board>>,
     /// How fast each user may send commands and publish.
     pub limiters: Limiters,
     /// How much history is on its way.
@@ -76,7 +78,7 @@ impl App {
             log_bytes_max,
             ..Options::default()
         });
-        let (store, keep) = store::open(&config.store, &log, limits)?;
+        let store::Opened { store, keep, board } = store::open(&config.store, &log, limits)?;
         if config.database_url.is_some() {
             tracing::warn!(
                 "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
@@ -91,6 +93,7 @@ impl App {
             metrics,
             sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
             presence,
+            board,
             redaction: Redaction::new(&config.redact),
             limiters: Limiters::new(limits),
             replays: Replays::new(limits.replay_bytes),

@@ -8,11 +8,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use transport::{Batch, Bye, ByeReason, Request, ResetNotice, Transport, parse_after};
+use transport::{Batch, Request, ResetNotice, Transport, parse_after};
 
 use crate::audit::{self, Deed};
 use crate::auth::Grant;
 use crate::connect::{self, BATCH_BYTES};
+use crate::peers::{self, Asked};
 use crate::presence::{self, Status};
 use crate::problem::{Code, Problem};
 use crate::publish::{self, Body as PublishBody, Publisher};
@@ -136,8 +137,8 @@ async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<Option<Arc<Grant>>, 
     Err(Problem::new(Code::Forbidden, detail))
 }
 
-/// `POST /v1/disconnect`: ends the sessions of a user, or one session.
-pub(crate) fn disconnect(call: &Call<'_>, body: &[u8]) -> Result<Response<Body>, Problem> {
+/// `POST /v1/disconnect`: ends the sessions of a user, or one session, whichever gateway of the log has them.
+pub(crate) async fn disconnect(call: &Call<'_>, body: &[u8]) -> Result<Response<Body>, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Wanted {
@@ -150,21 +151,18 @@ pub(crate) fn disconnect(call: &Call<'_>, body: &[u8]) -> Result<Response<Body>,
     }
     let wanted: Wanted = serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("not a valid request: {error}")))?;
-    let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
-    let (ended, sessions) = match (wanted.user, wanted.session) {
-        (Some(user), None) => {
-            let sessions = call.app.sessions.end_user(&user, bye);
-            (user, sessions)
-        }
-        (None, Some(session)) => (String::new(), call.app.sessions.end_session(&session, bye)),
+    let (ended, asked) = match (wanted.user, wanted.session) {
+        (Some(user), None) => (user.clone(), Asked::EndUser(user)),
+        (None, Some(session)) => (String::new(), Asked::EndSession(session)),
         _ => return Err(Problem::bad_request("either user or session is needed")),
     };
+    let sessions = peers::end(call.app, &asked).await;
     audit::record(Deed::Disconnected, &ended, call.address(), &format!("{sessions} sessions"));
     Ok(json(&Ended { sessions }))
 }
 
-/// `GET /v1/stats`.
-pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+/// `GET /v1/stats`: of all gateways of the log; the log's own figures are this one's.
+pub(crate) async fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct User<'a> {
@@ -204,20 +202,20 @@ pub(crate) fn stats(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     }
     const USERS_MAX: usize = 1000;
     const TOPICS_MAX: usize = 1000;
-    let counts = call.app.sessions.counts(USERS_MAX);
+    let counts = peers::counts(call.app).await;
     let of = |transport: Transport| counts.by_transport[transport as usize];
     let by_transport =
         ByTransport { ws: of(Transport::Ws), sse: of(Transport::Sse), poll: of(Transport::Poll) };
     let log = call.app.log.stats();
-    let users =
-        counts.by_user.iter().map(|(user_id, connections)| User { user_id, connections: *connections });
-    let by_topic = call.app.sessions.by_topic(TOPICS_MAX).into_iter().map(|(topic, connections)| InTopic {
+    let users = counts.by_user.iter().take(USERS_MAX);
+    let users = users.map(|(user_id, connections)| User { user_id, connections: *connections });
+    let by_topic = counts.topics(TOPICS_MAX).into_iter().map(|(topic, connections)| InTopic {
         members: call.app.presence.present(&topic),
         topic,
         connections,
     });
     Ok(json(&Stats {
-        total_users: counts.users,
+        total_users: counts.by_user.len() + counts.others,
         total_clients: counts.clients,
         clients_by_user: users.collect(),
         by_transport,

@@ -7,6 +7,7 @@
 //! * `connect`: from a request to a running session; `early`: a WebSocket before it is one; `client`: what a
 //!   session asks of the gateway; `commands`: what a client asks.
 //! * `publish`: drafts on their way into the store.
+//! * `peers`: the other gateways of the same log, and what is asked of all of them.
 //! * `presence`: who is in a topic, and what its sessions are told of it.
 //! * `explain`: why a user did or did not get an event.
 //! * `sessions`: who is connected, `scope`: what each may see and was sent; `limits`: how much one user may; `pacing`: who may come back when.
@@ -35,6 +36,7 @@ pub mod metrics;
 pub mod origin;
 mod pacing;
 mod page;
+mod peers;
 mod presence;
 mod problem;
 mod publish;
@@ -99,6 +101,7 @@ pub async fn run(
     tasks.spawn(server::accept(Arc::clone(&app), client_listener, door));
     tasks.spawn(Arc::clone(&app).tidy());
     tasks.spawn(Arc::clone(&app).tell_presence());
+    tasks.spawn(peers::listen(Arc::clone(&app)));
     ready(bound);
     tokio::select! {
         () = shutdown => {}

@@ -192,11 +192,11 @@ impl Call<'_> {
             (Route::Disconnect, &Method::POST) => {
                 self.operator().await?;
                 let body = self.collect(body).await?;
-                backend::disconnect(self, &body).map(Answer::Response)
+                backend::disconnect(self, &body).await.map(Answer::Response)
             }
             (Route::Stats, &Method::GET) => {
                 self.operator().await?;
-                backend::stats(self).map(Answer::Response)
+                backend::stats(self).await.map(Answer::Response)
             }
             (Route::Explain, &Method::GET) => {
                 self.operator().await?;

@@ -3,17 +3,26 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use events::{Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Standing, Store, Unavailable};
+use events::{
+    Board, Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Standing, Store, Unavailable,
+};
 
 use crate::config::{ConfigError, Fsync, Limits, RedisConfig, RedisDown, StoreConfig};
 use crate::metrics::Metrics;
-use crate::presence::{Keep, OnDisk, TellOnly};
+use crate::presence::{Keep, OnDisk, OnRedis, TellOnly};
 
 /// The least that an event takes of the log's memory.
 const EVENT_BYTES_MIN: u64 = 256;
 
-/// The store, and what keeps members beside it.
-pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Keep>);
+/// What opening a store gives.
+pub(crate) struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What keeps members beside it.
+    pub keep: Arc<dyn Keep>,
+    /// The other gateways, if the store is shared with any.
+    pub board: Option<Arc<Board>>,
+}
 
 /// Opens the store and the keep.
 ///
@@ -24,11 +33,16 @@ pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Res
         StoreConfig::Memory => Memory::open(Arc::clone(log)),
         StoreConfig::Disk { data_dir, fsync } => {
             let disk = open_disk(log, data_dir, *fsync, limits)?;
-            return Ok((Arc::clone(&disk) as _, Arc::new(OnDisk(disk))));
+            let keep = Arc::new(OnDisk(Arc::clone(&disk)));
+            return Ok(Opened { store: disk, keep, board: None });
         }
-        StoreConfig::Redis(config) => open_redis(log, config, limits)?,
+        StoreConfig::Redis(config) => {
+            let redis = open_redis(log, config, limits)?;
+            let (keep, board) = (Arc::new(OnRedis(Arc::clone(&redis))), Arc::clone(redis.board()));
+            return Ok(Opened { store: redis, keep, board: Some(board) });
+        }
     };
-    Ok((Arc::clone(&store), Arc::new(TellOnly(store))))
+    Ok(Opened { store: Arc::clone(&store), keep: Arc::new(TellOnly(store)), board: None })
 }
 
 /// What the log can replay decides what is kept on disk.

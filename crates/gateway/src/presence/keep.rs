@@ -15,6 +15,8 @@ pub(crate) struct Kept {
     pub user: Arc<str>,
     /// `None`: forgotten.
     pub member: Option<KeptMember>,
+    /// What the topic's sessions have been told, if that is known.
+    pub told: Option<Status>,
 }
 
 /// A member, or one who left and is still listed.
@@ -63,6 +65,11 @@ pub(crate) trait Keep: Send + Sync + 'static {
     ///
     /// An error: nobody was told, and nobody kept.
     fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>>;
+
+    /// Whether other gateways tell of the same members, so that two may say the same.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// Tells, and keeps nobody: with the log in memory, members end with the process too.

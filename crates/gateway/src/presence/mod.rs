@@ -1,7 +1,7 @@
 //! Who is in a topic: members, what their topic's sessions are told of them, and who is listed.
 //!
 //! `roster`: the members of one topic; `rosters`: all topics, both pure. `keep`: what outlives this process; `on_disk`:
-//! beside the log on disk. Here: the lock, the clock, and the task that puts what changed into the log.
+//! beside the log on disk; `on_redis`: of other gateways too. Here: the lock, the clock, and the task that puts what changed into the log.
 //!
 //! A change marks its user and wakes the task; the task appends what differs from what was told last. So a user whose
 //! status flickers costs one event at a time, the count of an event fits its place in the log, and nothing piles up
@@ -9,6 +9,7 @@
 
 mod keep;
 mod on_disk;
+mod on_redis;
 mod roster;
 mod rosters;
 
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 
 pub(crate) use keep::{Keep, TellOnly};
 pub(crate) use on_disk::OnDisk;
+pub(crate) use on_redis::OnRedis;
 pub(crate) use roster::{Shown, Status};
 pub(crate) use rosters::Listing;
 
@@ -104,6 +106,24 @@ impl Presence {
         self.tell_if_news(&rosters);
     }
 
+    /// Another gateway shows some of its members, or all.
+    pub(crate) fn hear(&self, node: &Arc<str>, shown: &[events::Shown], is_all: bool) {
+        let now_ms = self.now_ms();
+        let mut theirs: Vec<Kept> = shown.iter().filter_map(on_redis::heard).collect();
+        let mut rosters = self.rosters.lock();
+        if is_all {
+            let stay = theirs.iter().map(|kept| (kept.topic.clone(), Arc::clone(&kept.user))).collect();
+            rosters.lose(node, &stay, now_ms);
+            // Of whom it shows it has told, too.
+            for kept in &mut theirs {
+                let statuses = kept.member.iter().flat_map(|member| &member.sessions);
+                kept.told = statuses.map(|session| session.status).max();
+            }
+        }
+        theirs.into_iter().for_each(|kept| rosters.hear(node, kept, now_ms));
+        self.tell_if_news(&rosters);
+    }
+
     /// Forgets those who left too long ago.
     pub(crate) fn sweep(&self) {
         let mut rosters = self.rosters.lock();
@@ -150,7 +170,8 @@ impl Presence {
                 continue;
             }
             is_said = true;
-            let drafts = told.iter().filter_map(draft_of).collect();
+            let is_shared = self.keep.is_shared();
+            let drafts = told.iter().filter_map(|told| draft_of(told, is_shared)).collect();
             let answers = self.keep.tell(drafts, kept.clone()).await;
             if self.take_back(&told, kept, answers) {
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -190,12 +211,15 @@ impl Presence {
 }
 
 /// The event that tells of a change. Every part of it has been checked before it came here, so that there is one.
-fn draft_of(told: &Told) -> Option<Draft> {
+fn draft_of(told: &Told, is_shared: bool) -> Option<Draft> {
     let kind = match told.kind {
         Kind::Join => "presence.join",
         Kind::Update => "presence.update",
         Kind::Leave => "presence.leave",
     };
+    // Of who goes when a gateway is gone all others tell.
+    let is_once = is_shared && told.kind != Kind::Update;
+    let once = is_once.then(|| format!("m\n{kind}\n{}\n{}\n{}", told.topic, told.user, told.since_ms).into());
     let info = serde_json::from_slice(told.info.as_bytes()).ok()?;
     let change = Change { user: &told.user, status: told.status, info, count: told.count };
     Some(Draft {
@@ -204,7 +228,7 @@ fn draft_of(told: &Told) -> Option<Draft> {
         data: Data::from_value(&change).ok()?,
         key: Some(told.user.parse().ok()?),
         id: None,
-        once: None,
+        once,
         ttl_ms: None,
         ephemeral: false,
         expect: None,

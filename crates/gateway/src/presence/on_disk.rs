@@ -53,7 +53,7 @@ impl Keep for OnDisk {
     }
 }
 
-fn write(kept: &Kept) -> KeptValue {
+pub(super) fn write(kept: &Kept) -> KeptValue {
     let name = format!("{} {}", kept.topic, kept.user);
     let record = |member: &KeptMember| {
         let session = |session: &KeptSession| SessionRecord {
@@ -72,7 +72,7 @@ fn write(kept: &Kept) -> KeptValue {
     (name, kept.member.as_ref().and_then(record))
 }
 
-fn parse(name: &str, value: &[u8]) -> Option<Kept> {
+pub(super) fn parse(name: &str, value: &[u8]) -> Option<Kept> {
     let (topic, user) = name.split_once(' ')?;
     let record: MemberRecord = serde_json::from_slice(value).ok()?;
     let session = |record: SessionRecord| {
@@ -88,6 +88,7 @@ fn parse(name: &str, value: &[u8]) -> Option<Kept> {
             last_seen_ms: record.last_seen_ms,
             sessions: record.sessions.into_iter().map(session).collect::<Option<_>>()?,
         }),
+        told: None,
     })
 }
 
@@ -105,8 +106,12 @@ mod tests {
             sessions: vec![session("a-_1", Status::Online, false), session("b", Status::Away, true)],
         };
         for member in [member.clone(), KeptMember { sessions: Vec::new(), ..member }] {
-            let kept =
-                Kept { topic: "room:a/1".parse().unwrap(), user: "x@y".into(), member: Some(member.clone()) };
+            let kept = Kept {
+                topic: "room:a/1".parse().unwrap(),
+                user: "x@y".into(),
+                member: Some(member.clone()),
+                told: None,
+            };
             let (name, value) = write(&kept);
             let read = parse(&name, &value.unwrap()).unwrap();
             assert_eq!((read.topic.as_str(), &*read.user, read.member), ("room:a/1", "x@y", Some(member)));

@@ -1,6 +1,6 @@
 //! The members of one topic: pure, with the time passed in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use events::{Data, Topic};
@@ -58,6 +58,8 @@ pub(crate) struct Told {
     pub info: Data,
     /// How many members there are now, those who are offline left out.
     pub count: usize,
+    /// When the user came, milliseconds since 1970.
+    pub since_ms: u64,
     /// What they were told before; for an undo.
     before: Option<(Status, u64)>,
 }
@@ -120,6 +122,14 @@ struct Session {
     status: Status,
     polls: bool,
     is_connected: bool,
+    /// Which other gateway has it; `None`: this one. While it moves, both have it.
+    node: Option<Arc<str>>,
+}
+
+impl Session {
+    fn is_here(&self, id: &str) -> bool {
+        self.node.is_none() && *self.id == *id
+    }
 }
 
 /// What a session shows in a topic.
@@ -197,12 +207,13 @@ impl Roster {
                 member.info = info.clone();
                 member.version += 1;
             }
-            if let Some(known) = member.sessions.iter_mut().find(|known| known.id == *session) {
+            let now = Session { id: Arc::clone(session), status, polls, is_connected: true, node: None };
+            if let Some(known) = member.sessions.iter_mut().find(|known| known.is_here(session)) {
                 let is_same = (known.status, known.polls) == (status, polls);
-                *known = Session { id: Arc::clone(session), status, polls, is_connected: true };
+                *known = now;
                 return is_other || !is_same;
             }
-            member.sessions.push(Session { id: Arc::clone(session), status, polls, is_connected: true });
+            member.sessions.push(now);
             true
         })
     }
@@ -211,7 +222,7 @@ impl Roster {
     pub(crate) fn leave(&mut self, user: &Arc<str>, session: &str, now_ms: u64) -> Effect {
         self.change(user, now_ms, None, |member| {
             let before = member.sessions.len();
-            member.sessions.retain(|known| &*known.id != session);
+            member.sessions.retain(|known| !known.is_here(session));
             member.sessions.len() < before
         })
     }
@@ -225,8 +236,19 @@ impl Roster {
         now_ms: u64,
     ) -> Effect {
         self.change(user, now_ms, None, |member| {
-            let Some(known) = member.sessions.iter_mut().find(|known| &*known.id == session) else {
-                return false;
+            let Some(known) = member.sessions.iter_mut().find(|known| known.is_here(session)) else {
+                // It comes from another gateway, and what it shows comes along.
+                let there = member.sessions.iter().find(|known| *known.id == *session);
+                let come = there.zip(polls).map(|(there, polls)| Session {
+                    id: Arc::clone(&there.id),
+                    status: there.status,
+                    polls,
+                    is_connected: true,
+                    node: None,
+                });
+                let has_come = come.is_some();
+                member.sessions.extend(come);
+                return has_come;
             };
             known.is_connected = polls.is_some();
             polls.is_some_and(|polls| std::mem::replace(&mut known.polls, polls) != polls)
@@ -236,7 +258,13 @@ impl Roster {
     /// Somebody who was here before this process, and of whom the topic's sessions were told what is kept.
     pub(crate) fn restore(&mut self, user: &Arc<str>, kept: KeptMember) {
         let KeptMember { info, since_ms, last_seen_ms, sessions } = kept;
-        let session = |KeptSession { id, status, polls }| Session { id, status, polls, is_connected: false };
+        let session = |KeptSession { id, status, polls }| Session {
+            id,
+            status,
+            polls,
+            is_connected: false,
+            node: None,
+        };
         let sessions = sessions.into_iter().map(session).collect();
         let mut member = Member { sessions, last_seen_ms, ..Member::new(info, since_ms) };
         let status = member.status();
@@ -309,6 +337,7 @@ impl Roster {
             status,
             info: member.info.clone(),
             count: self.told,
+            since_ms: member.since_ms,
             before,
         })
     }
@@ -326,8 +355,76 @@ impl Roster {
             info: member.info.clone(),
             since_ms: member.since_ms,
             last_seen_ms: member.last_seen_ms,
-            sessions: member.sessions.iter().map(session).collect(),
+            sessions: member.sessions.iter().filter(|session| session.node.is_none()).map(session).collect(),
         })
+    }
+
+    /// What the topic's sessions believe a user to be.
+    #[must_use]
+    pub(crate) fn believed(&self, user: &Arc<str>) -> Status {
+        let told = self.members.get(user).and_then(|member| member.told);
+        told.map_or(Status::Offline, |(status, _)| status)
+    }
+
+    /// The sessions of a user that another gateway has.
+    #[must_use]
+    pub(crate) fn sessions_at(&self, user: &Arc<str>, node: &str) -> Vec<Arc<str>> {
+        let sessions = self.members.get(user).into_iter().flat_map(|member| &member.sessions);
+        let there = sessions.filter(|session| session.node.as_deref() == Some(node));
+        there.map(|session| Arc::clone(&session.id)).collect()
+    }
+
+    /// Whether a session makes a user a member, wherever it is.
+    #[must_use]
+    pub(crate) fn is_known(&self, user: &Arc<str>, session: &str) -> bool {
+        let member = self.members.get(user);
+        member.is_some_and(|member| member.sessions.iter().any(|known| *known.id == *session))
+    }
+
+    /// The users of whom another gateway has a session.
+    #[must_use]
+    pub(crate) fn users_at(&self, node: &str) -> Vec<Arc<str>> {
+        let is_there = |member: &Member| member.sessions.iter().any(|s| s.node.as_deref() == Some(node));
+        self.members.iter().filter(|(_, member)| is_there(member)).map(|(user, _)| Arc::clone(user)).collect()
+    }
+
+    /// What another gateway has of a user, `None`: nothing; and what it has told of the user, if it says so.
+    pub(crate) fn hear(
+        &mut self,
+        user: &Arc<str>,
+        node: &Arc<str>,
+        theirs: Option<KeptMember>,
+        told: Option<Status>,
+        now_ms: u64,
+    ) -> Effect {
+        let was_there = self.members.get(user).is_some_and(|member| member.status() != Status::Offline);
+        let info = theirs.as_ref().map(|theirs| theirs.info.clone());
+        let since_ms = theirs.as_ref().map(|theirs| theirs.since_ms);
+        let (mut was_told, mut is_told) = (false, false);
+        let effect = self.change(user, now_ms, info.as_ref(), |member| {
+            member.sessions.retain(|session| session.node.as_ref() != Some(node));
+            for KeptSession { id, status, polls } in theirs.into_iter().flat_map(|theirs| theirs.sessions) {
+                let node = Some(Arc::clone(node));
+                member.sessions.push(Session { id, status, polls, is_connected: true, node });
+            }
+            if let Some(info) = info.as_ref().filter(|info| **info != member.info) {
+                member.info = info.clone();
+                member.version += 1;
+            }
+            was_told = member.told.is_some();
+            if let Some(told) = told {
+                member.told = (told != Status::Offline).then_some((told, member.version));
+            }
+            is_told = member.told.is_some();
+            false
+        });
+        self.told = self.told + usize::from(is_told) - usize::from(was_told);
+        if let Some(since_ms) = since_ms
+            && let Some(member) = self.members.get_mut(user)
+        {
+            member.since_ms = if was_there { member.since_ms.min(since_ms) } else { since_ms };
+        }
+        effect
     }
 
     /// The topic's sessions could not be told.
@@ -372,7 +469,7 @@ impl Roster {
             info: member.info.clone(),
             since_ms: member.since_ms,
             last_seen_ms: if member.is_connected() { now_ms } else { member.last_seen_ms },
-            sessions: member.sessions.len(),
+            sessions: member.sessions.iter().map(|session| &session.id).collect::<HashSet<_>>().len(),
         };
         members.into_iter().map(listed).collect()
     }

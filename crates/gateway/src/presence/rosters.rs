@@ -1,6 +1,6 @@
 //! The rosters of all topics: who is where, who has to be told, who is to be forgotten. Pure, with the time passed in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use events::Topic;
@@ -51,7 +51,7 @@ impl Rosters {
     /// sessions, and which of them poll: each has lost its connection.
     pub(crate) fn restore(&mut self, kept: Vec<Kept>, alive_ms: u64, now_ms: u64) -> Vec<(Key, bool)> {
         let mut sessions: HashMap<Key, bool> = HashMap::new();
-        for Kept { topic, user, member } in kept {
+        for Kept { topic, user, member, .. } in kept {
             let Some(KeptMember { info, since_ms, last_seen_ms, sessions: present }) = member else {
                 continue;
             };
@@ -122,6 +122,50 @@ impl Rosters {
         }
     }
 
+    /// What another gateway has of a user in a topic, and what it has told of the user, if it says so.
+    pub(crate) fn hear(&mut self, node: &Arc<str>, theirs: Kept, now_ms: u64) {
+        let Kept { topic, user, member, told } = theirs;
+        let roster = self.topics.entry(topic.clone()).or_default();
+        let before = roster.sessions_at(&user, node);
+        let effect = roster.hear(&user, node, member, told, now_ms);
+        let now = roster.sessions_at(&user, node);
+        let is_empty = roster.is_empty();
+        for id in &now {
+            let topics =
+                self.sessions.entry(Key { user: Arc::clone(&user), id: Arc::clone(id) }).or_default();
+            if !topics.contains(&topic) {
+                topics.push(topic.clone());
+            }
+        }
+        for id in before.into_iter().filter(|id| !now.contains(id)) {
+            let key = Key { user: Arc::clone(&user), id };
+            if self.topics.get(&topic).is_some_and(|roster| roster.is_known(&user, &key.id)) {
+                continue;
+            }
+            if let Some(topics) = self.sessions.get_mut(&key) {
+                topics.retain(|other| *other != topic);
+                if topics.is_empty() {
+                    self.sessions.remove(&key);
+                }
+            }
+        }
+        if is_empty {
+            self.topics.remove(&topic);
+        }
+        self.note(&topic, &user, effect, now_ms);
+    }
+
+    /// All that another gateway has, but for what `stays`.
+    pub(crate) fn lose(&mut self, node: &Arc<str>, stays: &HashSet<(Topic, Arc<str>)>, now_ms: u64) {
+        let of_topic = |(topic, roster): (&Topic, &Roster)| {
+            roster.users_at(node).into_iter().map(|user| (topic.clone(), user)).collect::<Vec<_>>()
+        };
+        let lost: Vec<(Topic, Arc<str>)> = self.topics.iter().flat_map(of_topic).collect();
+        for (topic, user) in lost.into_iter().filter(|lost| !stays.contains(lost)) {
+            self.hear(node, Kept { topic, user, member: None, told: None }, now_ms);
+        }
+    }
+
     fn note(&mut self, topic: &Topic, user: &Arc<str>, effect: Effect, now_ms: u64) {
         if effect.changed {
             self.changed.push_back((topic.clone(), Arc::clone(user)));
@@ -144,8 +188,9 @@ impl Rosters {
         for (topic, user) in self.changed.drain(..users) {
             let mut roster = self.topics.get_mut(&topic);
             told.extend(roster.as_mut().and_then(|roster| roster.tell(&topic, &user)));
-            let member = roster.and_then(|roster| roster.kept(&user));
-            kept.push(Kept { topic, user, member });
+            let member = roster.as_ref().and_then(|roster| roster.kept(&user));
+            let told = roster.map(|roster| roster.believed(&user));
+            kept.push(Kept { topic, user, member, told });
         }
         (told, kept)
     }
@@ -318,6 +363,7 @@ mod tests {
                     .map(|id| KeptSession { id: (*id).into(), status: Status::Online, polls: *id == "p" })
                     .collect(),
             }),
+            told: None,
         };
         let of_before = vec![kept("a", &["s", "p"], 5), kept("b", &["s"], 900), kept("c", &[], 5)];
         let mut sessions = rosters.restore(of_before, 40, 100);

@@ -60,7 +60,7 @@ impl Keep for Slow {
             if (self.fails)(self.commits.fetch_add(1, Ordering::Relaxed)) {
                 return Err(Unavailable("the disk is full"));
             }
-            for Kept { topic, user, member } in members {
+            for Kept { topic, user, member, .. } in members {
                 let name = (topic.to_string(), user.to_string());
                 match member {
                     Some(member) => self.kept.lock().insert(name, member),

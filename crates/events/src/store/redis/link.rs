@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, ErrorKind, ServerErrorKind, Value, cmd};
+use redis::{Client, Cmd, ErrorKind, Pipeline, ServerErrorKind, Value, cmd};
 
 use super::Keys;
 use super::id::Id;
@@ -103,6 +103,14 @@ impl Link {
 
     pub(super) async fn call(&mut self, command: &Cmd) -> Result<Value, LinkError> {
         Ok(command.query_async(&mut self.connection).await?)
+    }
+
+    /// Runs commands of which no answer is needed.
+    pub(super) async fn run(&mut self, pipeline: &Pipeline) -> Result<(), LinkError> {
+        if pipeline.is_empty() {
+            return Ok(());
+        }
+        Ok(pipeline.query_async(&mut self.connection).await?)
     }
 
     /// The call of the publishing script, to which keys and arguments are added.

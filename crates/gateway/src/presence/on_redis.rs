@@ -1,0 +1,50 @@
+//! Members of several gateways: each shows the others what makes its own users members.
+
+use std::sync::Arc;
+
+use events::{BoxFuture, Draft, Redis, Shown, Store as _, Unavailable};
+
+use super::keep::{Answers, Keep, Kept, Loaded};
+use super::on_disk::{parse, write};
+use super::roster::Status;
+
+/// Shows members to other gateways as JSON under `TOPIC USER`, with the status that the topic was told as the note.
+pub(crate) struct OnRedis(pub(crate) Arc<Redis>);
+
+impl Keep for OnRedis {
+    /// Who was kept by a process before this one is shown by it until it has been silent for too long.
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, Unavailable>> {
+        Box::pin(std::future::ready(Ok(Loaded::default())))
+    }
+
+    fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>> {
+        Box::pin(async move {
+            let answers = self.0.append(drafts).await;
+            self.0.board().show(members.iter().map(show).collect()).await;
+            Ok(answers)
+        })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+fn show(kept: &Kept) -> Shown {
+    let is_here = kept.member.as_ref().is_some_and(|member| !member.sessions.is_empty());
+    let (name, value) = write(kept);
+    let value = value.filter(|_| is_here).and_then(|value| String::from_utf8(value).ok());
+    Shown { name, value, note: kept.told.map_or("", Status::as_str).to_owned() }
+}
+
+/// What another gateway shows; `None`: it is none of ours.
+pub(super) fn heard(shown: &Shown) -> Option<Kept> {
+    let told = Status::named(&shown.note);
+    match &shown.value {
+        Some(value) => parse(&shown.name, value.as_bytes()).map(|kept| Kept { told, ..kept }),
+        None => {
+            let (topic, user) = shown.name.split_once(' ')?;
+            Some(Kept { topic: topic.parse().ok()?, user: user.into(), member: None, told })
+        }
+    }
+}
