@@ -88,6 +88,15 @@ const scripted = [
   obstacle('cut every 5 s', { cut: 5000 }, ['ws', 'sse', 'poll'], { seconds: 16, within: VISIBLE_MS, short: true }),
   obstacle('cut every 20 s', { cut: 20_000 }, ['ws', 'sse', 'poll'], { seconds: 65, within: VISIBLE_MS }),
   obstacle('half-open', {}, ['ws'], { seconds: 20, freezes: true, within: SILENT_MS, short: true }),
+  obstacle('Upgrade refused, cut every 5 s', { refuse: WITHOUT_WS, cut: 5000 }, ['sse', 'poll'], {
+    seconds: 25,
+    within: VISIBLE_MS,
+  }),
+  obstacle('Upgrade refused, half-open', { refuse: WITHOUT_WS }, ['sse'], {
+    seconds: 25,
+    freezes: true,
+    within: SILENT_MS,
+  }),
   obstacle('429 for 6 s', { busy: 2 }, ['ws'], { seconds: 30, clearsAfter: 6000 }),
   // Back up without being told: the first probe comes a minute after settling below.
   obstacle('Upgrade refused for 5 s', { refuse: WITHOUT_WS }, ['ws'], { seconds: 80, clearsAfter: 5000 }),

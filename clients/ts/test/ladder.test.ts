@@ -184,6 +184,19 @@ describe('silence and cuts', () => {
     expect(client.state.transport).toBe('ws')
   })
 
+  it.each(['ws', 'sse', 'poll'] as const)('is back within 2 s of each of many cuts of %s', async (transport) => {
+    const { client, seqs } = connectTo(server, { transports: [transport] })
+    await server.clock.advance(2 * SECOND)
+    for (let index = 0; index < 20; index += 1) {
+      await server.clock.advance(5 * SECOND)
+      server.cut()
+      server.publish('user:test', 'tick')
+      await server.clock.advance(2 * SECOND)
+      expect(client.state.transport).toBe(transport)
+    }
+    expect(seqs).toHaveLength(20)
+  })
+
   it.each(['ws', 'sse'] as const)('delivers within 15 s of a silent cut of %s', async (transport) => {
     const { client, seqs } = connectTo(server, { transports: [transport, 'poll'] })
     await server.clock.advance(30 * SECOND)
@@ -291,6 +304,21 @@ describe('a stream that is let go in blocks', () => {
     expect(seqs).toEqual([1])
     expect(client.state.transport).toBe('sse')
     expect(liveLinks(server)).toBe(1)
+  })
+})
+
+describe('a stream that stops with what it owes, where there are no polls', () => {
+  it('is replaced by another one', async () => {
+    const { client, seqs } = connectTo(server, { transports: ['sse'] })
+    await server.clock.advance(30 * SECOND)
+    // The event comes through, and then nothing more.
+    server.publish('user:test', 'tick')
+    await server.clock.advance(100)
+    server.freeze()
+    server.publish('user:test', 'tick')
+    await server.clock.advance(3 * SECOND)
+    expect(seqs).toEqual([1, 2])
+    expect(client.state.transport).toBe('sse')
   })
 })
 

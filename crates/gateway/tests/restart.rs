@@ -179,6 +179,23 @@ async fn those_who_left_are_forgotten_for_good_when_their_time_is_over() {
 }
 
 #[tokio::test]
+async fn who_comes_back_with_a_smaller_grant_is_no_member_of_what_it_lacks() {
+    let directory = Directory::new("grant");
+    let gateway = directory.start(&[]);
+    let (_alice, session) = joined(&gateway, "alice").await;
+    let (_bob, _) = joined(&gateway, "bob").await;
+    gateway.signal("KILL");
+    gateway.end().await;
+    let gateway = directory.start(&[]);
+    assert_eq!(members(&gateway).await.0, 2);
+    let less = token("alice", &["--subscribe", "room:2"]);
+    let mut ws = Ws::open(gateway.address, &format!("token={less}&session={session}")).await;
+    ws.batch().await;
+    let (count, members) = members(&gateway).await;
+    assert_eq!((count, &members["alice"]["status"]), (1, &json!("offline")));
+}
+
+#[tokio::test]
 async fn a_drain_notes_until_when_members_were_there() {
     let directory = Directory::new("drain");
     let gateway = directory.start(&[]);

@@ -116,7 +116,7 @@ export function createConnection(
   /** Sends a command over the link in use, or over HTTP beside one that cannot. @throws CommandError */
   async function command(command: Command): Promise<unknown> {
     const carrier = ladder.writer?.carrier
-    if (!carrier) throw new CommandError(unheard('not connected'))
+    if (!carrier) throw new CommandError(unheard('no link'))
     return carrier.link.send ? ask(carrier, command) : (await import('./requests.js')).post(connection, command)
   }
 
@@ -215,7 +215,7 @@ export function createConnection(
       // Cut, or not from the gateway: handled below as not a batch.
     }
     if (isReply(value)) carrier.waiting.get(value.reply as string)?.(value)
-    else if (!isBatch(value)) closed({ kind: 'lost', message: 'not a batch' })
+    else if (!isBatch(value)) closed({ kind: 'lost', message: 'no batch' })
     // Ephemeral events have no number to tell a repetition by: only the link in use may bring them.
     else if (!session.receive(carrier.chain, value, ladder.writer === state || !inUse())) closed(GAP)
     else {

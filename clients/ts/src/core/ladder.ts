@@ -24,6 +24,7 @@ import {
   DEAD_MS,
   LATE_MS,
   LINGER_MS,
+  LIVED_MS,
   LONG_HIDDEN_MS,
   PONG_MS,
   RETRY_BASE_MS,
@@ -85,8 +86,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
   let race: Race | null = null
   let settledOn: Rung | -1 = -1
   let lastReason: SwitchReason = 'first'
-  // The latest round had a stable link, and the longest wait that was asked for in it.
-  let roundStable = false
+  // The latest round had a link that lived, and the longest wait that was asked for in it.
+  let roundLived = false
   let roundWaitMs = 0
 
   /** Takes one input at this time (milliseconds, never falling). */
@@ -265,7 +266,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     lastReason = link.owes ? 'buffered' : 'silent'
     ping(link)
     // Where only this stream may be at fault, the quickest proof of it is a poll, which brings what is withheld.
-    if (link === writer && !race && visible) startRace(false, link.owes ? POLL : WS)
+    if (link === writer && !race && visible) startRace(false, link.owes ? rungs().at(-1) : WS)
   }
 
   /** Picks the writer, closes what lost, and plans what comes next. */
@@ -278,21 +279,21 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
       dirty = true
     }
     writer = first ?? null
-    if (writer?.provenAt) settled(writer)
-    const waiting = links.some(flying)
-    if (!race?.rungs.length && !waiting) race = null
     if (writer?.provenAt) {
       const { rung } = writer
+      settled(writer)
       const above = rungs().filter((other) => other > rung && due(standing(other).blockedUntil))
       const hopeful = now - busyAt < BUFFERED_MS || above.some((other) => standing(other).proven)
       climb.plan(now, writer, above.length > 0, hopeful)
     }
+    const waiting = links.some(flying)
+    if (!race?.rungs.length && !waiting) race = null
     if (race || waiting || retryAt || away || (writer && !writer.leaving)) return
-    const most = roundStable ? RETRY_PROVEN_MS : Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** retryCount)
+    const most = roundLived ? RETRY_PROVEN_MS : Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** retryCount)
     retryAt = now + roundWaitMs + random() * (roundWaitMs ? RETRY_PROVEN_MS : most)
     retryCount += 1
     roundWaitMs = 0
-    roundStable = false
+    roundLived = false
     dirty = true
   }
 
@@ -363,7 +364,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     }
     if (race) race.nextAt = now + (kind === 'lost' ? 0 : STAGE_MS)
     if (!writer) {
-      roundStable = !!link.lasting
+      roundLived = now - (provenAt ?? now) >= LIVED_MS
       roundWaitMs = Math.max(roundWaitMs, close.waitMs || (kind === 'busy' ? BUSY_MS : 0))
     }
   }

@@ -59,7 +59,9 @@ export const RETRY_BASE_MS = 500
 export const RETRY_MAX_MS = 30 * SECOND
 /** When a busy gateway does not say how long to wait. */
 export const BUSY_MS = SECOND
-/** First retry after a proven link: random(0, this). */
+/** A proven link that lived for this long is no reason to back off. */
+export const LIVED_MS = 3 * SECOND
+/** First retry after one that lived: random(0, this). */
 export const RETRY_PROVEN_MS = SECOND
 /** Hold of one long poll. */
 export const POLL_HOLD_MS = 25 * SECOND

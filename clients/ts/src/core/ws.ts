@@ -29,7 +29,7 @@ export function openWs({ env, tokens, address }: LinkRequest, { heard, message, 
   // An error is always followed by a close, and only the close carries a code. Some runtimes throw what nobody hears.
   socket.onerror = () => {}
   socket.onclose = ({ code, reason }: { code: number; reason?: string }) =>
-    closed({ kind: CODES[code] ?? 'lost', code, message: reason || `closed: ${code}` })
+    closed({ kind: CODES[code] ?? 'lost', code, message: reason || `closed ${code}` })
   return {
     send: (text) => socket.send(text),
     close: () => socket.close(),

@@ -165,15 +165,36 @@ describe('the gateway has its say', () => {
 })
 
 describe('a restart', () => {
+  const crowd = (url: string) => Array.from({ length: 500 }, (_, index) => connect(url, { user: `u${index}` }))
+  const on = (clients: ReturnType<typeof crowd>, transport: Transport) =>
+    clients.filter(({ client }) => client.state.transport === transport).length
+
   it('tells each of 500 clients to fetch anew, and all are back on WebSocket within a minute', async () => {
     let own = await Gateway.start()
-    const clients = Array.from({ length: 500 }, (_, index) => connect(own.url, { user: `u${index}` }))
+    const clients = crowd(own.url)
     await Promise.all(clients.map(({ client }) => client.ready()))
     await sleep(500)
     await own.stop('SIGTERM')
     own = await Gateway.start([], new URL(own.url).host)
-    await until(() => clients.every(({ client }) => client.state.transport === 'ws'), 'all back', 60 * SECOND)
+    await until(() => on(clients, 'ws') === 500, 'all back', 60 * SECOND)
     expect(clients.every(({ resets }) => resets.length === 1 && resets[0]?.reason === 'epoch')).toBe(true)
     await own.stop()
   })
+
+  it('leaves none of 500 clients on polls a minute later, even if polls alone got through at first', async () => {
+    let own = await Gateway.start()
+    const way = await new Path(own.url).open()
+    const clients = crowd(way.url)
+    await Promise.all(clients.map(({ client }) => client.ready()))
+    await sleep(500)
+    way.refuse.add('ws')
+    way.refuse.add('sse')
+    await own.stop()
+    own = await Gateway.start([], new URL(own.url).host)
+    await until(() => on(clients, 'poll') > 400, 'most on polls', 30 * SECOND)
+    way.refuse.clear()
+    await until(() => on(clients, 'ws') === 500, 'all back', 60 * SECOND)
+    way.close()
+    await own.stop()
+  }, 120_000)
 })

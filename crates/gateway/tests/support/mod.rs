@@ -282,7 +282,11 @@ impl Program {
             let address = line.trim_end().strip_prefix(before)?;
             Some(address.parse::<SocketAddr>().unwrap())
         };
-        let address = at(&first, "listening on http://").unwrap_or_else(|| panic!("{first:?}"));
+        let address = at(&first, "listening on http://").unwrap_or_else(|| {
+            // It has ended: why, it said on the other stream.
+            let said = child.stderr.take().map(|stderr| std::io::read_to_string(stderr).unwrap());
+            panic!("{first:?} {said:?}")
+        });
         let has_admin = arguments.contains(&"--admin-listen");
         let admin = has_admin.then(|| at(&line(), "admin on http://").expect("the second line"));
         Self { child, address, admin, stdout: Some(stdout) }
