@@ -6,6 +6,8 @@ mod suite;
 
 #[path = "redis/access.rs"]
 mod access;
+#[path = "redis/board.rs"]
+mod board;
 #[path = "redis/changes.rs"]
 mod changes;
 #[path = "redis/chaos.rs"]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSubStream};
 use redis::{Client, Cmd, ErrorKind, Pipeline, ServerErrorKind, Value, cmd};
 
 use super::Keys;
@@ -68,6 +68,7 @@ impl Look {
 }
 
 pub(super) struct Link {
+    client: Client,
     connection: MultiplexedConnection,
     publish: String,
     look: String,
@@ -77,8 +78,9 @@ impl Link {
     /// Connects to the master.
     pub(super) async fn to_master(servers: &Servers, patience: Duration) -> Result<Self, LinkError> {
         let mut why = LinkError::Broken("no server is configured".to_owned());
-        for client in servers.masters(patience).await? {
-            match Self::open(&client, patience).await {
+        for seed in servers.seeds() {
+            let opening = async { Self::open(servers.named_by(seed, patience).await?, patience).await };
+            match opening.await {
                 Ok(link) => return Ok(link),
                 Err(error) => why = error,
             }
@@ -86,8 +88,8 @@ impl Link {
         Err(why)
     }
 
-    async fn open(client: &Client, patience: Duration) -> Result<Self, LinkError> {
-        let mut connection = connect(client, patience).await?;
+    async fn open(client: Client, patience: Duration) -> Result<Self, LinkError> {
+        let mut connection = connect(&client, patience).await?;
         let role: Value = cmd("ROLE").query_async(&mut connection).await?;
         let is_master =
             matches!(&role, Value::Array(parts) if parts.first().and_then(text) == Some("master"));
@@ -98,7 +100,18 @@ impl Link {
             async |script: &str| cmd("SCRIPT").arg("LOAD").arg(script).query_async(&mut connection).await;
         let (publish, look): (String, String) =
             (load(include_str!("publish.lua")).await?, load(include_str!("look.lua")).await?);
-        Ok(Self { connection, publish, look })
+        Ok(Self { client, connection, publish, look })
+    }
+
+    /// Listens to a channel, on the same server.
+    pub(super) async fn listen(&self, channel: &str, patience: Duration) -> Result<PubSubStream, LinkError> {
+        let listen = async {
+            let mut listening = self.client.get_async_pubsub().await?;
+            listening.subscribe(channel).await?;
+            Ok(listening.into_on_message())
+        };
+        let late = |_| LinkError::Broken("listening took too long".to_owned());
+        tokio::time::timeout(patience, listen).await.map_err(late)?
     }
 
     pub(super) async fn call(&mut self, command: &Cmd) -> Result<Value, LinkError> {
