@@ -445,3 +445,48 @@ async fn a_snapshot_that_lacks_the_last_events() {
         told_of_loss(node, "a", start).await;
     }
 }
+
+/// Lets go of whoever is connected, who then looks for the master again.
+fn let_go(server: &Server) {
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+}
+
+/// Publishes until the event is in another epoch than `epoch`.
+async fn publish_elsewhere(node: &super::Subject, name: &str, epoch: events::Epoch) -> events::Cursor {
+    for n in 1000..1500 {
+        let cursor = publish_at_last(node, draft(&[name], n)).await.cursor;
+        if cursor.epoch != epoch {
+            return cursor;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("still in {epoch}");
+}
+
+/// After a stray visit to a server that knows nothing, what was repeatable before still is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_after_a_visit_to_an_empty_server() {
+    let mut pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    node.publish(draft(&["a"], 0)).await;
+    has(&pair.replica, 2).await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let first = publish_at_last(&node, once("x", draft(&["a"], 1))).await;
+    // Another generation, so that the one of the first is history there.
+    pair.replica.cli(&["HSET", "{log}:f", "id", "another"]);
+    let before = publish_elsewhere(&node, "a", first.cursor.epoch).await;
+    settle(&node).await;
+    pair.master.start_again().await;
+    let_go(&pair.replica);
+    publish_elsewhere(&node, "b", before.epoch).await;
+    settle(&node).await;
+    // Nothing is left to read there from which the ends of the generations could be learnt.
+    pair.replica.cli(&["XTRIM", "{log}:s", "MAXLEN", "=", "0"]);
+    pair.master.kill();
+    settle(&node).await;
+    let repeat = node.append_one(once("x", draft(&["a"], 1)));
+    let again = tokio::time::timeout(Duration::from_secs(2), repeat).await.expect("at once").unwrap();
+    assert_eq!((again.duplicate, again.seq), (true, first.seq));
+    assert!(node.store.ready().is_ok());
+}

@@ -58,6 +58,14 @@ end
 -- What is in the stream may be another's: numbers would be given twice.
 if held[1] ~= identity or not generation or last_of_stream() ~= generation then open() end
 
+-- Whether what was answered at first is part of this log: what was deleted or replaced takes its tokens' word along.
+local function lives(answer)
+  local of, n = string.match(answer, '^%a(%d+)%-(%d+)$')
+  if of == generation then return true end
+  local ended = of and redis.call('HGET', fence, of)
+  return ended and tonumber(n) <= tonumber(ended)
+end
+
 local answers = { generation }
 local key, at = 3, 6
 for draft = 1, tonumber(ARGV[5]) do
@@ -72,6 +80,7 @@ for draft = 1, tonumber(ARGV[5]) do
   key = key + topics
   local answer
   local known = token and redis.call('GET', token)
+  if known and not lives(known) then known = nil end
   if known then
     -- A write, so that a WAIT on this connection covers the first append too.
     redis.call('PEXPIRE', token, token_ms)

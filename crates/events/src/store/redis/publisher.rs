@@ -41,6 +41,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const RESPONSE: Duration = Duration::from_secs(2);
 /// After so many failures publishers are refused at once until connecting is due again.
 const OPEN_AFTER: u32 = 3;
+/// How often a draft is tried that is acknowledged where this node takes its generation to be over, and how long after
+/// one another: by then who follows has looked again, and one of both is right.
+const DOUBTS_MAX: u32 = 10;
+const DOUBT: Duration = Duration::from_millis(150);
 /// How long replicas may take.
 const WAIT_MS: u64 = 1000;
 const SCRIPT_DRAFTS: usize = 128;
@@ -95,13 +99,30 @@ impl Publisher {
 
     async fn append_together(&mut self, items: &mut [Item]) {
         let until = Instant::now() + PATIENCE;
+        let mut doubts = 0;
         while items.iter().any(|item| item.answer.is_none()) && Instant::now() < until {
             if self.is_hopeless() {
                 break;
             }
             let result = self.try_append(items).await;
             match result {
-                Ok(()) => {}
+                Ok(()) => {
+                    if items.iter().all(|item| item.answer.is_some()) {
+                        break;
+                    }
+                    // Who follows looks for the master again, and so does this.
+                    self.status.set_doubt();
+                    self.link = None;
+                    doubts += 1;
+                    if doubts == DOUBTS_MAX {
+                        let error = LinkError::Broken("acknowledged by a master that is gone".to_owned());
+                        self.status.set_failed(&error);
+                        let refused = Err(Unavailable("two servers tell of different logs").into());
+                        let doubted = items.iter_mut().filter(|item| item.answer.is_none());
+                        doubted.for_each(|item| item.answer = Some(refused));
+                    }
+                    tokio::time::sleep(DOUBT).await;
+                }
                 Err(LinkError::Refused(error)) => {
                     self.status.set_refused(&error);
                     let refused = Err(Unavailable("Redis refuses to write").into());
@@ -120,6 +141,7 @@ impl Publisher {
         }
     }
 
+    /// Leaves those without an answer of which this node knows that they are lost, or believes so.
     async fn try_append(&mut self, items: &mut [Item]) -> Result<(), LinkError> {
         self.connect().await?;
         let Some(link) = &mut self.link else { return Ok(()) };
@@ -153,9 +175,8 @@ impl Publisher {
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = Id { generation: cursor.epoch.number(), seq: *seq };
                 if !self.recent.add(id, Touched::Event(draft.topics.clone())) {
-                    // Its master is gone and took it along: once more. If it is not gone, the other one is in doubt.
-                    self.status.set_doubt();
-                    return Err(LinkError::Broken("acknowledged by a master that is gone".to_owned()));
+                    // Its master is gone and took it along. If it is not gone, the one that is followed is in doubt.
+                    continue;
                 }
             }
             item.answer =

@@ -33,8 +33,8 @@ impl Recent {
     /// How many entries are remembered.
     const ENTRIES_MAX: usize = 65_536;
 
-    /// How many generations are remembered.
-    const ENDS_MAX: usize = 256;
+    /// How many ends are remembered: more than a server does, so that there is room for those of others.
+    const ENDS_MAX: usize = 512;
 
     /// Remembers an entry. `false`: its generation ended before it.
     pub(super) fn add(&self, id: Id, touched: Touched) -> bool {
@@ -51,9 +51,14 @@ impl Recent {
         true
     }
 
-    /// A generation goes on, whatever was thought of it before.
-    pub(super) fn go_on(&self, generation: u64) {
-        self.inner.lock().ends.remove(&generation);
+    /// A generation goes on, and others ended there, whatever was thought of them before.
+    pub(super) fn go_on(&self, generation: u64, ends: &BTreeMap<u64, Seq>) {
+        let mut inner = self.inner.lock();
+        inner.ends.extend(ends);
+        inner.ends.remove(&generation);
+        while inner.ends.len() > Self::ENDS_MAX {
+            inner.ends.pop_first();
+        }
     }
 
     /// A generation is over and ended at `end`. What was lost with it; told once.
@@ -114,6 +119,18 @@ mod tests {
         }
         assert_eq!(recent.end(7, Seq::new(20).unwrap()).to_string(), "a");
         assert_eq!(recent.end(7, Seq::new(5).unwrap()), Lost::Everything);
+    }
+
+    #[test]
+    fn what_was_wrongly_ended_goes_on() {
+        let recent = Recent::default();
+        let end = Seq::new(9).unwrap();
+        for generation in [6, 7] {
+            recent.end(generation, Seq::ZERO);
+        }
+        recent.go_on(7, &BTreeMap::from([(6, end)]));
+        assert!(recent.add(id(7, 1), event("a")) && recent.add(id(6, 9), event("a")));
+        assert!(!recent.add(id(6, 10), event("a")));
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Tailer {
                 lost.merge(&self.recent.end(id.generation, end));
             }
         }
-        self.recent.go_on(current);
+        self.recent.go_on(current, &look.ends);
         let shared = self.followed.iter().rposition(|id| look.end_of(id.generation).is_some());
         self.followed.truncate(shared.map_or(0, |index| index + 1));
         if let Some(id) = self.followed.last_mut() {
