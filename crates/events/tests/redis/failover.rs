@@ -490,3 +490,48 @@ async fn a_repeat_after_a_visit_to_an_empty_server() {
     assert_eq!((again.duplicate, again.seq), (true, first.seq));
     assert!(node.store.ready().is_ok());
 }
+
+/// Who publishes loses its connection and finds another master than who follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_publishes_and_who_follows_do_not_stay_on_two_masters() {
+    let mut pair = Pair::start().await;
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let node = node(&pair.options()).await;
+    let start = publish_at_last(&node, draft(&["a"], 0)).await.cursor;
+    reach(&node, start).await;
+    pair.master.start_again().await;
+    // Only the connection that publishes: who follows has read since.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    node.publish(draft(&["a"], 1)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for client in pair.replica.cli(&["CLIENT", "LIST", "TYPE", "normal"]).lines() {
+        let field = |name: &str| client.split(' ').find_map(|field| field.strip_prefix(name));
+        if field("cmd=") == Some("evalsha") {
+            pair.replica.cli(&["CLIENT", "KILL", "ID", field("id=").unwrap()]);
+        }
+    }
+    let last = publish_elsewhere(&node, "a", start.epoch).await;
+    reach(&node, last).await;
+    assert_eq!(read_after(&node, "a", start).unwrap_err().reason, ResetReason::Epoch);
+    assert_eq!(settle(&node).await, last);
+}
+
+/// A log in its first generation knows of no end of any; still there are readers to tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_beside_a_log_in_its_first_generation_is_told_of() {
+    let mut stray = Server::start(&[]).await;
+    stray.kill();
+    let server = Server::start(&[]).await;
+    let both = redis_options(&format!("{},{}", stray.url(), server.url()));
+    let [here, other] = [node(&both).await, node(&redis_options(&server.url())).await];
+    let start = publish_at_last(&here, draft(&["a", "b"], 0)).await.cursor;
+    reach(&other, start).await;
+    stray.start_again().await;
+    let_go(&server);
+    let lost = publish_elsewhere(&here, "a", start.epoch).await;
+    reach(&here, lost).await;
+    stray.kill();
+    assert_eq!(told_of_loss(&other, "a", start).await.reason, ResetReason::Expired);
+    assert!(read_after(&other, "b", start).unwrap().is_empty(), "nothing of it was lost");
+}

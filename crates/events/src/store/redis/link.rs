@@ -58,6 +58,15 @@ pub(super) struct Look {
 }
 
 impl Look {
+    /// How many ends a server remembers.
+    const ENDS_MAX: usize = 256;
+
+    /// Whether a generation is part of the log that survives, or was, longer ago than the server remembers.
+    pub(super) fn knows(&self, generation: u64) -> bool {
+        let is_forgotten = |(oldest, _): (&u64, &Seq)| self.ends.len() >= Self::ENDS_MAX && generation < *oldest;
+        self.end_of(generation).is_some() || self.ends.first_key_value().is_some_and(is_forgotten)
+    }
+
     /// Up to where a generation is part of the log that survives.
     pub(super) fn end_of(&self, generation: u64) -> Option<Seq> {
         match self.last {

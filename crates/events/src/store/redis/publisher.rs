@@ -194,6 +194,9 @@ impl Publisher {
     }
 
     async fn connect(&mut self) -> Result<(), LinkError> {
+        if self.status.take_astray() {
+            self.link = None;
+        }
         if self.link.is_some() {
             return Ok(());
         }

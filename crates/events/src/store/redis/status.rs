@@ -22,6 +22,8 @@ pub(super) struct Status {
     refused_at: Mutex<Option<Instant>>,
     /// Whether who publishes has found another master than who follows.
     doubt: AtomicBool,
+    /// Whether who follows has found another master than who publishes.
+    astray: AtomicBool,
     failures: AtomicU64,
     epochs: AtomicU64,
 }
@@ -41,6 +43,7 @@ impl Status {
             error: Mutex::default(),
             refused_at: Mutex::default(),
             doubt: AtomicBool::new(false),
+            astray: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             epochs: AtomicU64::new(0),
         }
@@ -118,6 +121,14 @@ impl Status {
 
     pub(super) fn take_doubt(&self) -> bool {
         self.doubt.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn set_astray(&self) {
+        self.astray.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_astray(&self) -> bool {
+        self.astray.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn add_epoch(&self) {
