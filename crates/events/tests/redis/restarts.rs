@@ -181,3 +181,22 @@ async fn who_goes_on_alone_comes_back_to_the_log_and_says_so() {
         assert_eq!(read_after(node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
     }
 }
+
+/// Behind a balancer that asks whether a node is ready nobody publishes to one that is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_go_on_alone_does_so_though_nobody_publishes() {
+    let mut server = Server::start(&KEEPS_ALL).await;
+    let alone = super::RedisOptions { alone_when_down: true, ..redis_options(&server.url()) };
+    let alone = node(&alone).await;
+    let start = alone.publish(draft(&["a"], 0)).await.cursor;
+    reach(&alone, start).await;
+    server.kill();
+    until("not ready", || alone.store.ready().is_err()).await;
+    until("alone", || alone.store.standing().alone && alone.store.ready().is_ok()).await;
+    let own = alone.publish(draft(&["a"], 1)).await.cursor;
+    assert_ne!(own.epoch, start.epoch);
+    server.start_again().await;
+    until("not alone any more", || !alone.store.standing().alone).await;
+    settle(&alone).await;
+    assert!(read_after(&alone, "a", own).is_err());
+}

@@ -21,6 +21,10 @@ use crate::{Epoch, Log, Seq, Sequenced};
 /// How long one read waits for something new: so often is looked whether the server still is what it was.
 const BLOCK: Duration = Duration::from_millis(500);
 
+/// After how long without the log a node that may goes on alone, though nobody publishes to it: as long as drafts are
+/// tried.
+const ALONE_AFTER: Duration = Duration::from_secs(4);
+
 /// How many entries are read at once.
 const COUNT: usize = 512;
 
@@ -72,11 +76,15 @@ impl Tailer {
 
     pub(super) async fn run(mut self, may_go_alone: bool) {
         let mut failures = 0;
+        let mut lost_at = Instant::now();
         loop {
             match Link::to_master(&self.servers, BLOCK + Duration::from_secs(2)).await {
                 Ok(mut link) => {
                     let error = self.follow(&mut link).await;
-                    failures = if self.status.is_followed() { 0 } else { failures + 1 };
+                    failures += 1;
+                    if self.status.is_followed() {
+                        (failures, lost_at) = (0, Instant::now());
+                    }
                     self.status.set_lost(&error);
                 }
                 Err(error) => {
@@ -86,6 +94,9 @@ impl Tailer {
             }
             if may_go_alone {
                 self.alone.allow();
+                if lost_at.elapsed() > ALONE_AFTER {
+                    self.alone.begin();
+                }
             }
             tokio::time::sleep(super::backoff(failures)).await;
         }
