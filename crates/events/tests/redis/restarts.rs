@@ -200,3 +200,39 @@ async fn who_may_go_on_alone_does_so_though_nobody_publishes() {
     settle(&alone).await;
     assert!(read_after(&alone, "a", own).is_err());
 }
+
+/// How often something was done on a server, by its own count.
+fn counted(server: &Server, section: &str, name: &str) -> u64 {
+    let info = server.cli(&["INFO", section]);
+    let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+    line.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_fails_every_command_is_not_stormed() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    // The last number that there is: connecting goes well, and nothing can be appended.
+    server.cli(&["XADD", "{log}:s", &format!("{}-18446744073709551615", start.epoch.number()), "x", "y"]);
+    let before = counted(&server, "stats", "total_connections_received:");
+    let until = std::time::Instant::now() + Duration::from_secs(3);
+    while std::time::Instant::now() < until {
+        assert!(node.append_one(draft(&["a"], 1)).await.is_err());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let connections = counted(&server, "stats", "total_connections_received:") - before;
+    assert!(connections < 60, "{connections} connections");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_the_tail_at_once_is_answered_by_few_looks() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    let before = counted(&server, "commandstats", "cmdstat_evalsha:calls=");
+    let tails = futures_util::future::join_all((0..500).map(|_| node.store.tail())).await;
+    assert!(tails.iter().all(|tail| *tail == Ok(start)));
+    let looks = counted(&server, "commandstats", "cmdstat_evalsha:calls=") - before;
+    assert!(looks < 100, "{looks} looks");
+}

@@ -64,7 +64,10 @@ pub struct RedisOptions {
     pub authorities: Option<Vec<u8>>,
     /// The log's name, part of each of its keys.
     pub log_name: String,
-    /// How many replicas must have an event before its publisher is answered.
+    /// How many replicas must have an event before its publisher is answered. For nothing that was acknowledged to be
+    /// lost in a failover, any replica that may be promoted must be among those that have it: of two replicas one will
+    /// do only if the one that is further is chosen, as Sentinel does while it sees both; to lose nothing whichever is
+    /// promoted it takes as many as there are.
     pub wait_replicas: u32,
     /// About how many events the stream keeps.
     pub events_max: u64,

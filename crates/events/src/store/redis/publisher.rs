@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::alone::Alone;
 use super::id::Id;
-use super::link::{Link, LinkError};
+use super::link::{Link, LinkError, Look};
 use super::recent::{Recent, Touched};
 use super::script::{self, Answers, Item};
 use super::servers::Servers;
@@ -61,6 +61,7 @@ impl Publisher {
     async fn turn(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) {
         let mut items: Vec<Item> = Vec::new();
         let mut answers = Vec::new();
+        let mut tails = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
@@ -68,18 +69,19 @@ impl Publisher {
                     answers.push((drafts.len(), answer));
                     items.extend(drafts.into_iter().map(Item::new));
                 }
-                Job::Tail { answer } => {
-                    // What was queued before is appended before.
-                    self.append(&mut items).await;
-                    let _ = answer.send(self.tail().await);
-                }
+                Job::Tail { answer } => tails.push(answer),
             }
-            next = if items.len() >= BATCH_DRAFTS { None } else { jobs.try_recv().ok() };
+            next = if items.len() + tails.len() >= BATCH_DRAFTS { None } else { jobs.try_recv().ok() };
         }
         self.append(&mut items).await;
         let mut results = items.into_iter().map(|item| item.answer.unwrap_or(Err(UNKNOWN.into())));
         for (number, answer) in answers {
             let _ = answer.send(results.by_ref().take(number).collect());
+        }
+        if !tails.is_empty() {
+            // What was queued before is appended before, and one look will do for all.
+            let tail = self.tail().await;
+            tails.into_iter().for_each(|answer| drop(answer.send(tail)));
         }
     }
 
@@ -130,10 +132,7 @@ impl Publisher {
                         item.answer = Some(refused);
                     }
                 }
-                Err(error @ LinkError::Broken(_)) => {
-                    self.status.set_failed(&error);
-                    self.link = None;
-                }
+                Err(error @ LinkError::Broken(_)) => self.break_off(&error),
             }
         }
         if items.iter().any(|item| item.answer.is_none()) {
@@ -164,12 +163,15 @@ impl Publisher {
             match link.call(&wait).await? {
                 Value::Int(replicas) if replicas >= i64::from(self.wait_replicas) => {}
                 _ => {
-                    let few = Err(Unavailable("too few replicas have it").into());
-                    rest.iter_mut().for_each(|item| item.answer = Some(few));
+                    const FEW: &str = "too few replicas have it";
+                    self.failures = 0;
+                    self.status.set_refused(FEW);
+                    rest.iter_mut().for_each(|item| item.answer = Some(Err(Unavailable(FEW).into())));
                     return Ok(());
                 }
             }
         }
+        self.failures = 0;
         self.status.set_published();
         for (item, result) in rest.iter_mut().zip(results) {
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
@@ -201,18 +203,17 @@ impl Publisher {
             return Ok(());
         }
         tokio::time::sleep_until(self.closed_until.min(Instant::now() + PATIENCE)).await;
-        match Link::to_master(&self.servers, RESPONSE).await {
-            Ok(link) => {
-                self.failures = 0;
-                self.link = Some(link);
-                Ok(())
-            }
-            Err(error) => {
-                self.failures += 1;
-                self.closed_until = Instant::now() + super::backoff(self.failures);
-                Err(error)
-            }
-        }
+        self.link = Some(Link::to_master(&self.servers, RESPONSE).await?);
+        Ok(())
+    }
+
+    /// The connection is of no more use, or there was none. One that can be had again at once may fail again at once,
+    /// so that only what was appended or read ends the count.
+    fn break_off(&mut self, error: &LinkError) {
+        self.status.set_failed(error);
+        self.link = None;
+        self.failures += 1;
+        self.closed_until = Instant::now() + super::backoff(self.failures);
     }
 
     async fn tail(&mut self) -> Result<Cursor, Unavailable> {
@@ -221,16 +222,20 @@ impl Publisher {
         }
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && !self.is_hopeless() {
-            if self.connect().await.is_ok()
-                && let Some(link) = &mut self.link
-            {
-                match link.look_open(&self.keys).await {
-                    Ok(look) => return look.last.map(Id::cursor).ok_or(UNKNOWN),
-                    Err(_) => self.link = None,
-                }
+            match self.look().await {
+                Ok(look) => return look.last.map(Id::cursor).ok_or(UNKNOWN),
+                Err(error) => self.break_off(&error),
             }
         }
         Err(UNKNOWN)
+    }
+
+    async fn look(&mut self) -> Result<Look, LinkError> {
+        self.connect().await?;
+        let link = self.link.as_mut().ok_or_else(|| LinkError::Broken("there is no connection".to_owned()))?;
+        let look = link.look_open(&self.keys).await?;
+        self.failures = 0;
+        Ok(look)
     }
 }
 
