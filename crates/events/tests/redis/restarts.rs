@@ -236,3 +236,14 @@ async fn who_asks_for_the_tail_at_once_is_answered_by_few_looks() {
     let looks = counted(&server, "commandstats", "cmdstat_evalsha:calls=") - before;
     assert!(looks < 100, "{looks} looks");
 }
+
+/// What the log can replay can be expected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_a_topic_is_kept_for_as_long_as_its_events() {
+    let server = Server::start(&[]).await;
+    let log = events::Options { ring_age_max: Duration::from_secs(7200), ..events::Options::default() };
+    let node = super::node_keeping(&redis_options(&server.url()), &log, Box::new(())).await;
+    node.publish(draft(&["a"], 0)).await;
+    let ttl: u64 = server.cli(&["PTTL", "{log}:t:a"]).parse().unwrap();
+    assert!(ttl > 7_100_000, "{ttl} ms");
+}

@@ -17,7 +17,7 @@ pub(super) enum LinkError {
     /// The connection is of no more use; what became of the command is not known.
     #[error("{0}")]
     Broken(String),
-    /// The server refuses, and did nothing.
+    /// The server refuses. Of a script it may have done what comes before the part that it refuses.
     #[error("{0}")]
     Refused(String),
 }

@@ -44,6 +44,7 @@ use notice::{Herald, Owed};
 use publisher::{Job, Publisher};
 use recent::Recent;
 use ring::rand::SecureRandom as _;
+use script::Kept;
 use servers::Servers;
 use status::Status;
 use tailer::Tailer;
@@ -95,6 +96,7 @@ impl Redis {
     const QUEUE_MAX: usize = 1024;
     /// How long an append waits for a place in the queue.
     const QUEUE_PATIENCE: Duration = Duration::from_secs(4);
+
     /// Starts to follow the log. It needs not be there yet: until it is, the store is not ready.
     ///
     /// # Errors
@@ -107,6 +109,8 @@ impl Redis {
         let servers = Arc::new(Servers::parse(&options.url, &keys.stream, options.authorities.clone())?);
         let status = Arc::new(Status::new());
         let (recent, owed) = (Arc::new(Recent::default()), Arc::new(Owed::default()));
+        let last_ms = u64::try_from(log.topic_kept().as_millis()).unwrap_or(u64::MAX);
+        let kept = Kept { events_max: options.events_max, last_ms };
         let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
         let alone = Arc::new(Alone::new(Arc::clone(&log), options.alone_when_down));
         let publisher = Publisher {
@@ -115,7 +119,7 @@ impl Redis {
             status: Arc::clone(&status),
             recent: Arc::clone(&recent),
             alone: Arc::clone(&alone),
-            events_max: options.events_max,
+            kept,
             wait_replicas: options.wait_replicas,
             link: None,
             failures: 0,
@@ -133,7 +137,7 @@ impl Redis {
             keys: Arc::clone(&keys),
             status: Arc::clone(&status),
             owed: Arc::clone(&owed),
-            events_max: options.events_max,
+            kept,
         };
         let tailer = Tailer::new(log, servers, keys, Arc::clone(&status), recent, owed, Arc::clone(&alone));
         let tasks = vec![

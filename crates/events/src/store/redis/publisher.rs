@@ -11,7 +11,7 @@ use super::alone::Alone;
 use super::id::Id;
 use super::link::{Link, LinkError, Look};
 use super::recent::{Recent, Touched};
-use super::script::{self, Answers, Item};
+use super::script::{self, Answers, Item, Kept};
 use super::servers::Servers;
 use super::{Keys, Status};
 use crate::{Appended, Cursor, Draft, Unavailable};
@@ -27,7 +27,7 @@ pub(super) struct Publisher {
     pub(super) status: Arc<Status>,
     pub(super) recent: Arc<Recent>,
     pub(super) alone: Arc<Alone>,
-    pub(super) events_max: u64,
+    pub(super) kept: Kept,
     pub(super) wait_replicas: u32,
     pub(super) link: Option<Link>,
     pub(super) failures: u32,
@@ -154,7 +154,7 @@ impl Publisher {
                 bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
             });
             let run: Vec<&Item> = run.map(|item| &**item).collect();
-            results.extend(script::run(link, &self.keys, self.events_max, &run).await?);
+            results.extend(script::run(link, &self.keys, self.kept, &run).await?);
             from += run.len();
         }
         if self.wait_replicas > 0 {

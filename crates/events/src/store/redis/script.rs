@@ -40,8 +40,6 @@ enum Sort {
 const ONCE_MS: u64 = 300_000;
 /// Likewise for a repeat of this node's own making.
 const RETRY_MS: u64 = 30_000;
-/// For how long a topic's last seq is kept after its last event.
-const LAST_MS: u64 = 3_600_000;
 
 impl Item {
     pub(super) fn new(draft: Draft) -> Self {
@@ -93,11 +91,20 @@ impl Item {
     }
 }
 
+/// How much of the log Redis keeps.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    /// About how many events.
+    pub(super) events_max: u64,
+    /// For how long a topic's last seq after its last event.
+    pub(super) last_ms: u64,
+}
+
 /// Runs the publishing script on some items. Its answers, in their order.
 pub(super) async fn run(
     link: &mut Link,
     keys: &Keys,
-    events_max: u64,
+    kept: Kept,
     run: &[&Item],
 ) -> Result<Answers, LinkError> {
     let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
@@ -109,7 +116,7 @@ pub(super) async fn run(
             call.arg(keys.last(topic));
         }
     }
-    call.arg(super::random()).arg(events_max).arg(LAST_MS).arg(&keys.ephemeral).arg(run.len());
+    call.arg(super::random()).arg(kept.events_max).arg(kept.last_ms).arg(&keys.ephemeral).arg(run.len());
     for item in run {
         let sort = match item.sort {
             Sort::Event => "e",
