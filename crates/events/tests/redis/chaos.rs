@@ -77,11 +77,18 @@ async fn no_client_misses_anything_unawares() {
     for publisher in publishers {
         publisher.await.unwrap();
     }
-    let end = settle(&nodes[0]).await;
-    for node in &nodes {
-        reach(node, end).await;
+    // Until nobody has anything more to tell.
+    let mut end = settle(&nodes[0]).await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = std::mem::replace(&mut end, settle(&nodes[0]).await);
+        for node in &nodes {
+            reach(node, end).await;
+        }
+        if end == before {
+            break;
+        }
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
     done.store(true, Ordering::Release);
     let published = published.each_ref().map(|last| last.load(Ordering::Acquire));
     let mut resets = 0;

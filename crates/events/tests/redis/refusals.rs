@@ -65,7 +65,8 @@ async fn a_server_that_is_still_loading_is_waited_for() {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let node = node(&redis_options(&server.url())).await;
     let start = node.publish(draft(&["a"], 0)).await.cursor;
-    for n in 1..=20 {
+    // As many as make loading last for some seconds.
+    for n in 1..=60 {
         node.publish(once(&format!("id {n}"), draft(&["a"], n))).await;
     }
     server.cli(&["BGREWRITEAOF"]);
@@ -79,11 +80,11 @@ async fn a_server_that_is_still_loading_is_waited_for() {
     ]);
     until("loading", || server.cli(&["PING"]).starts_with("LOADING")).await;
     until("told", || node.store.ready().is_err()).await;
-    let end = publish_at_last(&node, once("last", draft(&["a"], 21))).await.cursor;
+    let end = publish_at_last(&node, once("last", draft(&["a"], 61))).await.cursor;
     reach(&node, end).await;
     assert_eq!(
         read_after(&node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(),
-        (1..=21).collect::<Vec<_>>()
+        (1..=61).collect::<Vec<_>>()
     );
 }
 
