@@ -247,3 +247,22 @@ async fn the_last_of_a_topic_is_kept_for_as_long_as_its_events() {
     let ttl: u64 = server.cli(&["PTTL", "{log}:t:a"]).parse().unwrap();
     assert!(ttl > 7_100_000, "{ttl} ms");
 }
+
+/// The server did it after the answer was waited for; that is no repeat of the publisher's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_came_too_late_makes_no_duplicate() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    server.signal("-STOP");
+    let publishing = node.append_one(once("x", draft(&["a"], 1)));
+    let going_on = async {
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+        server.signal("-CONT");
+    };
+    let appended = tokio::join!(publishing, going_on).0.unwrap();
+    assert!(!appended.duplicate);
+    reach(&node, appended.cursor).await;
+    assert_eq!(read_after(&node, "a", start).unwrap().len(), 1);
+    assert!(node.publish(once("x", draft(&["a"], 1))).await.duplicate);
+}

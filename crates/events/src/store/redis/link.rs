@@ -63,7 +63,8 @@ impl Look {
 
     /// Whether a generation is part of the log that survives, or was, longer ago than the server remembers.
     pub(super) fn knows(&self, generation: u64) -> bool {
-        let is_forgotten = |(oldest, _): (&u64, &Seq)| self.ends.len() >= Self::ENDS_MAX && generation < *oldest;
+        let is_forgotten =
+            |(oldest, _): (&u64, &Seq)| self.ends.len() >= Self::ENDS_MAX && generation < *oldest;
         self.end_of(generation).is_some() || self.ends.first_key_value().is_some_and(is_forgotten)
     }
 
@@ -194,7 +195,8 @@ impl Link {
         }
         if !look.is_open {
             let mut call = self.publishing(2);
-            call.arg(&keys.stream).arg(&keys.fence).arg(super::random()).arg(0).arg(0).arg("").arg(0);
+            call.arg(&keys.stream).arg(&keys.fence).arg(super::random()).arg(super::random());
+            call.arg(0).arg(0).arg("").arg(0);
             self.call(&call).await?;
             look = self.look(keys).await?;
         }

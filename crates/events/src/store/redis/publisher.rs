@@ -81,7 +81,9 @@ impl Publisher {
         if !tails.is_empty() {
             // What was queued before is appended before, and one look will do for all.
             let tail = self.tail().await;
-            tails.into_iter().for_each(|answer| drop(answer.send(tail)));
+            for answer in tails {
+                let _ = answer.send(tail);
+            }
         }
     }
 
@@ -181,11 +183,7 @@ impl Publisher {
                     continue;
                 }
             }
-            item.answer =
-                Some(result.map(|appended| Appended {
-                    duplicate: appended.duplicate && item.is_own_token,
-                    ..appended
-                }));
+            item.answer = Some(result);
         }
         Ok(())
     }
@@ -232,7 +230,8 @@ impl Publisher {
 
     async fn look(&mut self) -> Result<Look, LinkError> {
         self.connect().await?;
-        let link = self.link.as_mut().ok_or_else(|| LinkError::Broken("there is no connection".to_owned()))?;
+        let link =
+            self.link.as_mut().ok_or_else(|| LinkError::Broken("there is no connection".to_owned()))?;
         let look = link.look_open(&self.keys).await?;
         self.failures = 0;
         Ok(look)
