@@ -278,12 +278,7 @@ async fn there_and_back_without_a_restart_and_without_a_publish_there() {
 
 /// Publishes for a while at some nodes, one draft after another, each to a topic of the node's own, and on until
 /// something is acknowledged if something has to be. What was.
-async fn publish_for(
-    nodes: &[&super::Subject],
-    time: Duration,
-    from: u64,
-    has_to: bool,
-) -> Vec<Vec<u64>> {
+async fn publish_for(nodes: &[&super::Subject], time: Duration, from: u64, has_to: bool) -> Vec<Vec<u64>> {
     let until = std::time::Instant::now() + time;
     let deadline = until + Duration::from_secs(20);
     let publishing = nodes.iter().enumerate().map(async |(at, node)| {
