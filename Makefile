@@ -66,7 +66,8 @@ lint-deny: ## Licences, sources, duplicates and layers of the dependencies
 	@.ci/need cargo-deny
 	$(CARGO) deny --log-level error check bans licenses sources
 
-bench: ## Figures of the log, the frames, a flood by one client, and the fan-out beside a bare epoll loop
+bench: ## Figures of the log, the frames, a flood by one client, and the fan-out beside a bare epoll loop, several gateways on Redis
+	@.ci/need cargo cc redis-server
 	$(CARGO) bench --workspace
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	target/release/loadtest run fan-out --scale 0.2

@@ -6,7 +6,7 @@ import { minify_sync } from 'terser'
  */
 export const INTERNAL = `
   address base batch begin blockedUntil canRefresh cancel carrier chain changed climbing closeAt closed command
-  current deliver dispatch drain drained effects ended excuse expected failedAt firstAt flaky follows forget
+  current deliver dispatch drain drained effects ended expected failedAt firstAt flaky follows forget
   graceFrom greeted hear heard heardAt heartbeatMs history http inUse init judge keep kind ladder lastClose
   lasting leaving link links memory metDeployment nextAt openedAt owes ping pingAt plan proven provenAt
   quarantine queue receive reopen replyMs report result retryAt rung rungs second standing start started

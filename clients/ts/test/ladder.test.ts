@@ -323,7 +323,7 @@ describe('a stream that stops with what it owes, where there are no polls', () =
 })
 
 describe('a gateway that is busy', () => {
-  it('blames nobody: the client is back on WebSocket within half a minute', async () => {
+  it('is asked again soon: the client is back on WebSocket within half a minute', async () => {
     const { client } = connectTo(server)
     server.busy = true
     await server.clock.advance(6 * SECOND)

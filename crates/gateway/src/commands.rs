@@ -176,9 +176,15 @@ impl Sender {
     /// Takes a new token for the same user. What it no longer allows is dropped at once.
     async fn refresh(&self, token: &str) -> Result<Done, Problem> {
         let verified = self.app.auth.verify(token).await;
-        let grant = verified.inspect_err(|refusal| self.app.metrics.auth_failed((*refusal).into()))?;
+        let refused =
+            |reason| audit::record(Deed::TokenRefused, &self.scope.user, self.scope.address, reason);
+        let grant = verified.inspect_err(|refusal| {
+            self.app.metrics.auth_failed((*refusal).into());
+            refused(refusal.reason());
+        })?;
         if grant.user != self.scope.user {
             self.app.metrics.auth_failed(AuthFailure::Subject);
+            refused("subject");
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
         self.scope.held.lock().grant = Arc::clone(&grant);

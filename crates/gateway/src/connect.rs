@@ -144,18 +144,17 @@ async fn try_admit(app: &Arc<App>, asked: Asked, grant: Arc<Grant>) -> Result<Ad
     // A session that is continued may come with a smaller grant.
     app.presence.retain(&registered.key, |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
-    let replay = match start {
-        Start::Latest | Start::Broken(..) => None,
-        Start::Earliest => replay(app, &topics, Seq::ZERO).await?,
-        Start::After(cursor) => replay(app, &topics, cursor.seq).await?,
+    let after = match start {
+        Start::Latest => Seq::MAX,
+        Start::Earliest => Seq::ZERO,
+        Start::After(cursor) | Start::Broken(_, cursor) => cursor.seq,
     };
+    let missed = app.log.bytes_after(&topics, after);
+    // A poll is answered with one batch.
+    let missed = if asked.transport == Transport::Poll { missed.min(BATCH_BYTES) } else { missed };
+    let replay = app.replays.admit(missed).await;
+    let replay = replay.inspect_err(|_| app.metrics.rate_limited(RateLimit::ReplayBytes))?;
     Ok(Admitted { asked, grant, registered, start, replay })
-}
-
-/// Waits for its turn to be sent what the log has above `after`.
-async fn replay(app: &App, topics: &[Topic], after: Seq) -> Result<Option<Replay>, Problem> {
-    let bytes = app.log.bytes_after(topics, after);
-    app.replays.admit(bytes).await.inspect_err(|_| app.metrics.rate_limited(RateLimit::ReplayBytes))
 }
 
 fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
@@ -331,6 +330,7 @@ async fn authenticate(app: &Arc<App>, early: &mut Early, asked: Asked) -> Option
             }
             Err(refusal) => {
                 app.metrics.auth_failed(refusal.into());
+                audit::record(Deed::TokenRefused, "", asked.address, refusal.reason());
                 early.reply(&commands::early_reply(&text, Err(refusal.into()))).await;
             }
         }
@@ -354,7 +354,7 @@ pub(crate) struct Running {
 impl Running {
     fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
         let Admitted { asked, grant, registered, start, replay } = admitted;
-        let Registered { registration, is_new, switched_from, before, .. } = registered;
+        let Registered { registration, is_new, switched_from, older, before, .. } = registered;
         let scope = Arc::clone(&registration.scope);
         let transport = asked.transport;
         let request = asked.request;
@@ -379,6 +379,7 @@ impl Running {
         drop(held);
         reader.look_through(app.lens(&grant));
         scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
+        registration.begins(before, older);
         let handle: Handle = scope.handle.clone();
         if app.is_draining() {
             // The drain may have begun after this client was let in and before it could be told.

@@ -111,11 +111,20 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &Standing) -
     let all = || list(found.iter().map(|found| &found.topic));
     // As the session sees it: by the first of its topics.
     let Some(seen) = topics.iter().find_map(|topic| found.iter().find(|found| found.topic == *topic)) else {
+        // Topics may have been given up, and a grant may have shrunk, after the event was sent.
+        let before = if scope.began() < seq && seq <= scope.sent() {
+            "; whether it did when the event was sent is not known"
+        } else {
+            ""
+        };
         return match found.iter().find(|found| grant.may_subscribe(&found.topic)) {
-            None => {
-                (Verdict::NotAllowed, format!("{} is beyond the grant, which {}", all(), granted(&grant)))
+            None => (
+                Verdict::NotAllowed,
+                format!("{} is beyond the grant, which {}{before}", all(), granted(&grant)),
+            ),
+            Some(_) => {
+                (Verdict::NotSubscribed, format!("the session does not subscribe to {}{before}", all()))
             }
-            Some(_) => (Verdict::NotSubscribed, format!("the session has not subscribed to {}", all())),
         };
     };
     let sent = scope.sent();

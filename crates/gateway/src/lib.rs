@@ -10,7 +10,9 @@
 //! * `peers`: the other gateways of the same log, and what is asked of all of them.
 //! * `presence`: who is in a topic, and what its sessions are told of it.
 //! * `explain`: why a user did or did not get an event.
-//! * `sessions`: who is connected, `scope`: what each may see and was sent; `limits`: how much one user may; `pacing`: who may come back when.
+//! * `sessions`: who is connected, `scope`: what each may see and was sent; `limits`: how much one user may; `pacing`: who may come back when,
+//!   `replays`: and how much of what it missed is sent at once.
+//! * `store`: opens the store that was configured, and says how it stands.
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
 //! * [`origin`]: which web pages may connect, and the CORS headers; [`address`]: the client's address behind proxies.
 //! * [`metrics`]: every name on a dashboard; [`telemetry`]: log lines; `problem`: errors as clients see them.

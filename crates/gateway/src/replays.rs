@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::pacing;
 use crate::problem::{Code, Problem};
@@ -21,6 +21,8 @@ const SMALL_BYTES: usize = 16 << 10;
 const WAITING_MAX: usize = 4096;
 /// How long a client waits at most.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The largest part of all that one replay counts for.
+const SHARES: usize = 4;
 /// A client that takes its replay more slowly than this is no longer waited for.
 const COUNTED_FOR: Duration = Duration::from_secs(10);
 
@@ -56,7 +58,7 @@ pub(crate) struct Replay {
 }
 
 impl Replays {
-    /// Up to `bytes_max` at once; one that is larger runs alone.
+    /// Up to `bytes_max` at once.
     #[must_use]
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self { bytes_max, state: Mutex::default() })
@@ -70,40 +72,69 @@ impl Replays {
         if bytes <= SMALL_BYTES {
             return Ok(None);
         }
-        let bytes = bytes.min(self.bytes_max);
-        let (place, admitted) = {
-            let mut state = self.state.lock();
-            state.forget_the_slow();
-            state.came += 1;
-            let turn = Turn { bytes, number: state.came };
-            if state.under_way_bytes + bytes <= self.bytes_max {
-                return Ok(Some(self.begin(&mut state, turn)));
+        // However much it missed, one client does not have it all to itself.
+        let bytes = bytes.min(self.bytes_max / SHARES);
+        let (sender, mut admitted) = oneshot::channel();
+        let place = Place { replays: self, turn: self.state.lock().wait(bytes, sender) };
+        let patient_until = Instant::now() + PATIENCE;
+        let result = loop {
+            let next_look = self.let_in();
+            match timeout_at(next_look.min(patient_until), &mut admitted).await {
+                Ok(result) => break result.ok(),
+                Err(_) if Instant::now() >= patient_until => break None,
+                Err(_) => {}
             }
-            let (sender, admitted) = oneshot::channel();
-            state.waiting.insert(turn, sender);
-            if state.waiting.len() > WAITING_MAX {
-                // Perhaps this one: the largest has the worst prospects.
-                state.waiting.pop_last();
-            }
-            (Place { replays: self, turn }, admitted)
         };
-        let result = tokio::time::timeout(PATIENCE, admitted).await;
         drop(place);
-        match result {
-            Ok(Ok(replay)) => Ok(Some(replay)),
-            Ok(Err(_)) | Err(_) => Err(Problem::new(Code::Unavailable, "too many clients are catching up")
-                .retry_after(Duration::from_secs(1) + pacing::part_of(PATIENCE))),
-        }
+        result.map(Some).ok_or_else(|| {
+            Problem::new(Code::Unavailable, "too many clients are catching up")
+                .retry_after(Duration::from_secs(1) + pacing::part_of(PATIENCE))
+        })
     }
 
-    fn begin(self: &Arc<Self>, state: &mut State, Turn { bytes, number }: Turn) -> Replay {
-        state.under_way.insert(number, (Instant::now(), bytes));
-        state.under_way_bytes += bytes;
-        Replay { replays: Arc::clone(self), number }
+    /// Lets in who fits by now. Returns when the next one may fit without anybody having ended.
+    fn let_in(self: &Arc<Self>) -> Instant {
+        let mut admitted = Vec::new();
+        let next_look = {
+            let mut state = self.state.lock();
+            state.forget_the_slow();
+            while let Some((turn, sender)) = state.take_who_fits(self.bytes_max) {
+                admitted.push((sender, Replay { replays: Arc::clone(self), number: turn.number }));
+            }
+            let oldest = state.under_way.first_key_value();
+            oldest.map_or_else(Instant::now, |(_, (since, _))| *since) + COUNTED_FOR
+        };
+        for (sender, replay) in admitted {
+            // To somebody who has just left, it comes back here and ends, which lets in the next.
+            let _ = sender.send(replay);
+        }
+        next_look
     }
 }
 
 impl State {
+    fn wait(&mut self, bytes: usize, sender: oneshot::Sender<Replay>) -> Turn {
+        self.came += 1;
+        let turn = Turn { bytes, number: self.came };
+        self.waiting.insert(turn, sender);
+        if self.waiting.len() > WAITING_MAX {
+            // Perhaps this one: the largest has the worst prospects.
+            self.waiting.pop_last();
+        }
+        turn
+    }
+
+    fn take_who_fits(&mut self, bytes_max: usize) -> Option<(Turn, oneshot::Sender<Replay>)> {
+        let first = self.waiting.first_entry()?;
+        if self.under_way_bytes + first.key().bytes > bytes_max {
+            return None;
+        }
+        let (turn, sender) = first.remove_entry();
+        self.under_way.insert(turn.number, (Instant::now(), turn.bytes));
+        self.under_way_bytes += turn.bytes;
+        Some((turn, sender))
+    }
+
     fn forget_the_slow(&mut self) {
         while let Some(oldest) = self.under_way.first_entry()
             && oldest.get().0.elapsed() >= COUNTED_FOR
@@ -115,24 +146,13 @@ impl State {
 
 impl Drop for Replay {
     fn drop(&mut self) {
-        let mut admitted = Vec::new();
         {
             let mut state = self.replays.state.lock();
             if let Some((_, bytes)) = state.under_way.remove(&self.number) {
                 state.under_way_bytes -= bytes;
             }
-            state.forget_the_slow();
-            while let Some((turn, _)) = state.waiting.first_key_value()
-                && state.under_way_bytes + turn.bytes <= self.replays.bytes_max
-                && let Some((turn, sender)) = state.waiting.pop_first()
-            {
-                admitted.push((sender, self.replays.begin(&mut state, turn)));
-            }
         }
-        for (sender, replay) in admitted {
-            // To somebody who has just left, it comes back here and ends, which lets in the next.
-            let _ = sender.send(replay);
-        }
+        self.replays.let_in();
     }
 }
 
@@ -166,58 +186,72 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_missed_least_is_first() {
-        let replays = Replays::new(100 * KIB);
-        let first = replays.admit(90 * KIB).await.unwrap();
-        let mut large = pin!(replays.admit(60 * KIB));
-        let mut small = pin!(replays.admit(50 * KIB));
+        let replays = Replays::new(400 * KIB);
+        let first = [replays.admit(90 * KIB).await.unwrap(), replays.admit(usize::MAX).await.unwrap()];
+        assert_eq!(load(&replays), (190 * KIB, 0), "one has a quarter at most");
+        let others = [replays.admit(100 * KIB).await.unwrap(), replays.admit(100 * KIB).await.unwrap()];
+        let mut large = pin!(replays.admit(90 * KIB));
+        let mut small = pin!(replays.admit(80 * KIB));
         assert!(large.as_mut().now_or_never().is_none() && small.as_mut().now_or_never().is_none());
-        assert_eq!(load(&replays), (90 * KIB, 2));
+        assert_eq!(load(&replays), (390 * KIB, 2));
         assert!(replays.admit(16 * KIB).await.unwrap().is_none(), "so little never waits");
 
-        drop(first);
+        let [ninety, hundred] = first;
+        drop(ninety);
         let small = small.await.unwrap();
         assert!(large.as_mut().now_or_never().is_none());
-        drop(small);
+        drop(hundred);
         let large = large.await.unwrap();
-        assert_eq!(load(&replays), (60 * KIB, 0));
-        drop(large);
+        assert_eq!(load(&replays), (370 * KIB, 0));
+        drop((small, large, others));
         assert_eq!(load(&replays), (0, 0));
+    }
+
+    /// Replays that take all there is.
+    async fn all(replays: &Arc<Replays>) -> Vec<Option<Replay>> {
+        let mut all = Vec::new();
+        for _ in 0..SHARES {
+            all.push(replays.admit(usize::MAX).await.unwrap());
+        }
+        all
     }
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends_and_who_leaves_frees_the_place() {
-        let replays = Replays::new(100 * KIB);
-        let all = replays.admit(usize::MAX).await.unwrap();
-        let start = tokio::time::Instant::now();
+        let replays = Replays::new(400 * KIB);
+        let all = all(&replays).await;
+        let start = Instant::now();
         let problem = replays.admit(50 * KIB).await.unwrap_err();
         assert_eq!((problem.code, start.elapsed()), (Code::Unavailable, PATIENCE));
         assert!(problem.retry_after >= Some(Duration::from_secs(1)));
         {
             let mut left = pin!(replays.admit(50 * KIB));
             assert!(left.as_mut().now_or_never().is_none());
-            assert_eq!(load(&replays), (100 * KIB, 1));
+            assert_eq!(load(&replays), (400 * KIB, 1));
         }
-        assert_eq!(load(&replays), (100 * KIB, 0));
+        assert_eq!(load(&replays), (400 * KIB, 0));
         drop(all);
         assert_eq!(load(&replays), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_the_slow() {
-        let replays = Replays::new(100 * KIB);
-        let slow = replays.admit(100 * KIB).await.unwrap();
-        tokio::time::advance(COUNTED_FOR).await;
+        let replays = Replays::new(400 * KIB);
+        let slow = all(&replays).await;
+        tokio::time::advance(COUNTED_FOR - PATIENCE / 2).await;
+        let start = Instant::now();
         let next = replays.admit(70 * KIB).await.unwrap();
+        assert_eq!(start.elapsed(), PATIENCE / 2, "whoever waits is let in as soon as they count no more");
         drop(slow);
-        assert_eq!(load(&replays), (70 * KIB, 0), "it counts no longer");
+        assert_eq!(load(&replays), (70 * KIB, 0));
         drop(next);
         assert_eq!(load(&replays), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_queue_is_bounded_and_the_largest_leaves_it() {
-        let replays = Replays::new(100 * KIB);
-        let _all = replays.admit(100 * KIB).await.unwrap();
+        let replays = Replays::new(400 * KIB);
+        let _all = all(&replays).await;
         let mut large = pin!(replays.admit(90 * KIB));
         assert!(large.as_mut().now_or_never().is_none());
         let mut others: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(replays.admit(50 * KIB))).collect();

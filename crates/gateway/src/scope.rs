@@ -28,7 +28,7 @@ pub(crate) struct Scope {
     pub held: Mutex<Held>,
     /// The types it wants; `None`: all.
     pub types: Option<TypeFilter>,
-    /// The session has what lies above.
+    /// The session has what lies above; [`NOT_YET`] until it has begun.
     began: AtomicU64,
     /// It began with a cursor, so what lies below was somebody's to give.
     resumed: AtomicBool,
@@ -48,6 +48,9 @@ pub(crate) struct Held {
     late: Option<Box<Vec<(Topic, Seq)>>>,
 }
 
+/// Beyond every seq.
+const NOT_YET: u64 = u64::MAX;
+
 impl Scope {
     /// Of no session: a grant, topics that it allows, and the types that are wanted of them.
     #[must_use]
@@ -64,7 +67,7 @@ impl Scope {
             handle: Handle::default(),
             held: Mutex::new(Held { grant, topics, late: None }),
             types,
-            began: AtomicU64::new(0),
+            began: AtomicU64::new(NOT_YET),
             resumed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
         }
@@ -134,6 +137,12 @@ impl Scope {
     #[must_use]
     pub(crate) fn began(&self) -> Seq {
         seq(&self.began)
+    }
+
+    /// Whether its session has begun: before, and if it is refused, it was sent nothing.
+    #[must_use]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.began.load(Ordering::Relaxed) != NOT_YET
     }
 
     /// Whether that is a cursor with which the client came.

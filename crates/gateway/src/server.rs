@@ -89,7 +89,7 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
             tokio::spawn(turn_away(socket));
             continue;
         }
-        tokio::spawn(serve(Guest::enter(&app), door, socket, Bytes::new()));
+        tokio::spawn(await_request(Guest::enter(&app), door, socket));
     }
 }
 
@@ -111,35 +111,47 @@ impl Drop for Guest {
     }
 }
 
-/// Serves HTTP until the connection becomes a stream, and goes on with HTTP after a poll. The stream runs in a task of
+/// Waits for the first byte of a request. Until it comes there is nothing for HTTP to do, and so none of its buffers and
+/// not its task either: thousands of clients may have had their answer, and be on their way to the next poll.
+async fn await_request(guest: Guest, door: Door, socket: TcpStream) {
+    let app = &guest.0;
+    let since = Instant::now();
+    let drained = async {
+        if app.is_draining() {
+            // Whoever came late is heard.
+            std::future::pending::<()>().await;
+        }
+        app.drained().await;
+    };
+    // Looked at, because tokio takes an accepted socket for readable until it has been.
+    let mut first = [0];
+    let peeked = timeout(app.http_limits().head_timeout, socket.peek(&mut first));
+    let has_come = tokio::select! {
+        peeked = peeked => matches!(peeked, Ok(Ok(1))),
+        () = drained => false,
+    };
+    if has_come {
+        tokio::spawn(serve(guest, door, socket, Bytes::new(), since));
+    }
+}
+
+/// Serves HTTP to a client that was listened to `since`, until the connection becomes a stream, and goes on with HTTP after a poll. The stream runs in a task of
 /// its own, so that it does not carry HTTP's memory along.
 fn serve(
     guest: Guest,
     door: Door,
     socket: TcpStream,
     received: Bytes,
+    since: Instant,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         // Asked for each time: a stream need not keep it. Without one the client has gone already.
         let Ok(peer) = socket.peer_addr() else { return };
         let app = &guest.0;
         let mut limits = app.http_limits();
+        limits.head_timeout = limits.head_timeout.saturating_sub(since.elapsed());
         // Who comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
         let came_late = app.is_draining();
-        if received.is_empty() {
-            // Until something comes there is nothing for HTTP to do, and so none of its buffers: thousands of clients may
-            // have their answer and be on their way to the next poll.
-            let since = Instant::now();
-            tokio::select! {
-                readable = timeout(limits.head_timeout, socket.readable()) => {
-                    if !matches!(readable, Ok(Ok(()))) {
-                        return;
-                    }
-                }
-                () = app.drained(), if !came_late => {}
-            }
-            limits.head_timeout = limits.head_timeout.saturating_sub(since.elapsed());
-        }
         let drained = async {
             if came_late {
                 std::future::pending::<()>().await;
@@ -178,7 +190,11 @@ impl Future for Stream {
             None => None,
         };
         if let (Some((socket, received)), Some(guest)) = (reuse, guest.take()) {
-            tokio::spawn(serve(guest, *door, socket, received));
+            if received.is_empty() {
+                tokio::spawn(await_request(guest, *door, socket));
+            } else {
+                tokio::spawn(serve(guest, *door, socket, received, Instant::now()));
+            }
         }
         Poll::Ready(())
     }

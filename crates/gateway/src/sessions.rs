@@ -169,6 +169,8 @@ pub(crate) struct Registered {
     pub is_new: bool,
     /// Where this session's last connection was, if this one continues it over another transport.
     pub switched_from: Option<Transport>,
+    /// The connections of the session that this one replaces.
+    pub older: Vec<Handle>,
     /// The scope of the connection that the session had before, until this one begins.
     pub before: Option<Arc<Scope>>,
 }
@@ -253,8 +255,7 @@ impl Sessions {
         let is_new = beside.is_none() || std::mem::take(&mut entry.is_restored);
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
         entry.lapsed_at = None;
-        let newest = entry.connections.last().map(|newest| Arc::clone(&newest.scope));
-        let before = newest.or_else(|| entry.last_scope.take());
+        let before = entry.newest().map(Arc::clone);
         entry.connections.push(Connection { transport, scope: Arc::clone(&scope) });
         self.presence.connect(&key, Some(transport == Transport::Poll));
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
@@ -264,15 +265,9 @@ impl Sessions {
             self.presence.retain(&forgotten, |_| false);
         }
         drop(table);
-        if !older.is_empty() {
-            tokio::spawn(async move {
-                tokio::time::sleep(REPLACED_AFTER).await;
-                older.iter().for_each(|handle| handle.end(replaced));
-            });
-        }
         let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
         let registration = Registration { sessions: Arc::clone(self), scope };
-        Ok(Registered { registration, key, is_new, switched_from, before })
+        Ok(Registered { registration, key, is_new, switched_from, older, before })
     }
 
     /// Ends every session of a user. Returns how many.
@@ -316,12 +311,11 @@ impl Sessions {
     pub(crate) fn of_user(&self, user: &str, max: usize) -> Vec<Standing> {
         let table = self.table.lock();
         let standing = |entry: &Entry| {
-            let newest = entry.connections.last();
-            let scope = newest.map(|newest| &newest.scope).or(entry.last_scope.as_ref())?;
+            let scope = entry.newest()?;
             Some(Standing {
                 id: Arc::clone(&entry.id),
                 transport: entry.last_transport,
-                is_connected: newest.is_some(),
+                is_connected: !entry.connections.is_empty(),
                 scope: Arc::clone(scope),
             })
         };
@@ -408,7 +402,9 @@ impl Sessions {
         let connection = entry.connections.remove(at);
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
-            entry.last_scope = Some(connection.scope);
+            if connection.scope.has_begun() {
+                entry.last_scope = Some(connection.scope);
+            }
             self.presence.connect(key, None);
             let address = entry.address;
             if let Some(count) = table.addresses.get_mut(&address) {
@@ -427,7 +423,33 @@ impl Drop for Registration {
     }
 }
 
+impl Registration {
+    /// Its session has begun in place of the one with the scope `before`: connections that are older go on beside it for
+    /// a short time.
+    pub(crate) fn begins(&self, before: Option<Arc<Scope>>, older: Vec<Handle>) {
+        if before.is_some()
+            && let Some(key) = &self.scope.session()
+            && let Some(entry) = self.sessions.table.lock().get_mut(key)
+        {
+            entry.last_scope = None;
+        }
+        if !older.is_empty() {
+            let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+            tokio::spawn(async move {
+                tokio::time::sleep(REPLACED_AFTER).await;
+                older.iter().for_each(|handle| handle.end(replaced));
+            });
+        }
+    }
+}
+
 impl Entry {
+    /// The scope of the newest connection that has begun, or of the last that it had.
+    fn newest(&self) -> Option<&Arc<Scope>> {
+        let connections = self.connections.iter().rev().map(|connection| &connection.scope);
+        connections.chain(&self.last_scope).find(|scope| scope.has_begun())
+    }
+
     fn end(&self, bye: Bye) -> bool {
         self.connections.iter().for_each(|connection| connection.scope.handle.end(bye));
         !self.connections.is_empty()

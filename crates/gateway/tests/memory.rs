@@ -20,6 +20,9 @@ const CLIENTS: usize = 400;
 /// Bytes that an idle client may cost. Raise it only with a reason.
 const BYTES_MAX: usize = 2150;
 
+/// Bytes that a connection without a request may cost: not one buffer of HTTP's.
+const SILENT_BYTES_MAX: usize = 1300;
+
 /// The request of a client with this token, who has seen everything up to a cursor.
 type Request = fn(token: &str, cursor: &str) -> String;
 
@@ -52,6 +55,23 @@ async fn an_idle_client_is_small() {
         println!("{name}: {bytes} bytes an idle client");
         assert!(bytes <= BYTES_MAX, "{name}: {bytes}");
     }
+    let bytes = silent().await;
+    println!("{bytes} bytes a connection without a request");
+    assert!(bytes <= SILENT_BYTES_MAX, "{bytes}");
+}
+
+/// Bytes a connection over which nothing has come, as of a client between two polls.
+async fn silent() -> usize {
+    let gateway = Gateway::serve(&[]).await;
+    let mut clients = Vec::with_capacity(CLIENTS);
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..CLIENTS {
+        clients.push(TcpStream::connect(gateway.address).unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let change = region.change();
+    assert!(gateway.metric("throughline_tcp_connections").await >= CLIENTS as f64);
+    (change.bytes_allocated - change.bytes_deallocated) / CLIENTS
 }
 
 /// Bytes a client with [`CLIENTS`] of them.

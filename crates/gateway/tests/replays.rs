@@ -20,6 +20,10 @@ async fn blocked(gateway: &Gateway, token: &str) -> TcpStream {
     socket
 }
 
+async fn get_owned(address: std::net::SocketAddr, path: String) -> u16 {
+    get(address, &path).await.status
+}
+
 #[tokio::test]
 async fn a_replay_waits_its_turn_and_is_told_to_come_again() {
     let gateway = Gateway::serve(&[
@@ -44,8 +48,17 @@ async fn a_replay_waits_its_turn_and_is_told_to_come_again() {
     }
     gateway.publish(little).await;
 
-    let blocked = blocked(&gateway, &alice).await;
-    eventually("it is there", async || gateway.metric("throughline_connections").await == 1.0).await;
+    // A client whose history is filtered away holds up nobody, however long it waits.
+    let filtered = tokio::spawn(get_owned(
+        gateway.address,
+        format!("/v1/poll?after=earliest&types=other&wait=60&token={alice}"),
+    ));
+    eventually("it waits", async || gateway.metric("throughline_connections").await == 1.0).await;
+    let mut blocked = Vec::new();
+    for _ in 0..4 {
+        blocked.push(self::blocked(&gateway, &alice).await);
+    }
+    eventually("they are there", async || gateway.metric("throughline_connections").await == 5.0).await;
     let poll = |token: &str| format!("/v1/poll?after=earliest&limit=1&token={token}");
     let start = Instant::now();
     let answer = get(gateway.address, &poll(&bob)).await;
@@ -73,6 +86,7 @@ async fn a_replay_waits_its_turn_and_is_told_to_come_again() {
     assert!(!next.is_finished());
     let left = Instant::now();
     drop(blocked);
+    filtered.abort();
     let (first, came) = next.await.unwrap();
     assert!(first["hello"].is_object() && came - left < Duration::from_secs(3), "{first}");
 

@@ -206,25 +206,24 @@ async fn types_hold_over_each_transport_for_presence_and_what_passes_by() {
             }
         };
         assert_eq!(bob.next_event().await["type"], "presence.join", "{transport}");
-        for (kind, ephemeral) in [("room_message", false), ("cursor_moved", true), ("typing", true)] {
-            let publish = json!({"id": 1, "op": "publish", "topic": "room:1", "type": kind, "data": 1, "ephemeral": ephemeral});
-            let next = bob.next_event();
-            // A poll has to wait already for what only passes by.
-            let publish = async {
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                assert_eq!(alice.command(publish).await.get("error"), None);
-            };
-            if kind == "cursor_moved" {
-                let (event, ()) = tokio::join!(next, publish);
-                assert_eq!(event["type"], "cursor_moved", "{transport}");
-            } else {
-                drop(next);
-                publish.await;
-            }
-        }
-        let leave = json!({"id": 2, "op": "presence", "topic": "room:1", "status": "offline"});
-        alice.command(leave).await;
-        assert_eq!(bob.next_event().await["type"], "presence.leave", "{transport}: and nothing between");
+        let on = |kind: &str, ephemeral| json!({"id": 1, "op": "publish", "topic": "room:1", "type": kind, "data": 1, "ephemeral": ephemeral});
+        assert_eq!(alice.command(on("room_message", false)).await.get("error"), None);
+        // A poll has to wait already for what only passes by.
+        let soon = || tokio::time::sleep(std::time::Duration::from_millis(200));
+        let moves = async {
+            soon().await;
+            assert_eq!(alice.command(on("cursor_moved", true)).await.get("error"), None);
+        };
+        let (event, ()) = tokio::join!(bob.next_event(), moves);
+        assert_eq!(event["type"], "cursor_moved", "{transport}");
+        let types_and_leaves = async {
+            soon().await;
+            assert_eq!(alice.command(on("typing", true)).await.get("error"), None);
+            soon().await;
+            alice.command(json!({"id": 2, "op": "presence", "topic": "room:1", "status": "offline"})).await;
+        };
+        let (event, ()) = tokio::join!(bob.next_event(), types_and_leaves);
+        assert_eq!(event["type"], "presence.leave", "{transport}: and nothing between");
     }
 }
 

@@ -260,6 +260,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Does the next thing that is due, with nothing left to write. `false`: there is none.
     fn step(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.phase == Phase::Open && !self.live_due && !self.more {
+            self.held = None;
+        }
         if self.deadlines.is_expired(now) {
             self.bye(ByeReason::ExpiredToken);
         } else if self.deadlines.is_aged(now) {
@@ -537,7 +540,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Writes what is waiting.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let has_written = !self.out.is_empty();
         while !self.out.is_empty() {
             match Pin::new(&mut self.socket).poll_write(cx, self.out.rest()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
@@ -556,9 +558,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     return Poll::Pending;
                 }
             }
-        }
-        if has_written && !self.live_due && !self.more {
-            self.held = None;
         }
         // Whoever has said its last words closes its half, so that the client sees the end at once. Only on a WebSocket
         // is there an answer to wait for first, unless the client cannot be understood any more.

@@ -36,11 +36,6 @@ export function createBlame(memory: Memory) {
       memory.forget()
     },
 
-    /** The gateway turned everyone away: no fault of those that it did not even answer. */
-    excuse(): void {
-      for (const own of standing) own.weight = 0
-    },
-
     /** A path that withholds, or three strikes: left alone until then. */
     quarantine,
 

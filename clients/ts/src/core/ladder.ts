@@ -349,14 +349,12 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     // Once more: with padding, or from where another link has since moved on to.
     if (!provenAt && !link.second && (buffered || kind === 'gap')) return open(rung, climbing, link, buffered)
     if (provenAt) climb.ended(link, now)
-    if (kind === 'busy') {
-      busyAt = now
-      blame.excuse()
-    }
+    if (kind === 'busy') busyAt = now
     if (kind === 'lost' && !link.leaving && !link.lasting) {
       const own = standing(rung)
       if (provenAt) own.flaky = true
-      if (fair()) {
+      // A probe of what has worked here says little: the waits between probes grow by themselves.
+      if (fair() && !(climbing && own.proven)) {
         own.failedAt = now
         own.weight = buffered ? 3 : 1
         judge(writer)

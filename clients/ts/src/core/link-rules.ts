@@ -3,7 +3,7 @@ import { BESIDE_MS, BESIDE_TIMES, CONNECT_MS, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS,
 
 /**
  * By when an unproven link must have taken its next step, and what it means if it has not. Beside a writer that works
- * it gets little longer than such a path needs: two links are one too many.
+ * each step gets little longer than such a path needs: two links are one too many.
  */
 export function deadline(link: LinkState, writer: LinkState | null): [at: number, reason: SwitchReason] {
   const { rung, startedAt, openedAt, firstAt, graceFrom } = link
@@ -12,11 +12,11 @@ export function deadline(link: LinkState, writer: LinkState | null): [at: number
     : rung === SSE
       ? [firstAt ? OWED_MS : FIRST_BYTE_MS, 'buffered']
       : [PROVE_MS, 'silent']
-  const at = Math.max(firstAt ?? openedAt ?? startedAt, graceFrom) + ms
+  const since = Math.max(firstAt ?? openedAt ?? startedAt, graceFrom)
+  const at = since + ms
   if (!writer?.provenAt || troubled(writer)) return [at, reason]
   const answeredMs = (writer.openedAt as number) - writer.startedAt
-  const beside = Math.max(startedAt, writer.provenAt, graceFrom) + BESIDE_MS + BESIDE_TIMES * answeredMs
-  return [Math.min(at, beside), reason]
+  return [Math.min(at, Math.max(since, writer.provenAt) + BESIDE_MS + BESIDE_TIMES * answeredMs), reason]
 }
 
 /** Silent for too long, or about to end: anything proven is better. */

@@ -37,7 +37,7 @@ export const PROVE_MS = 4500
 export const FIRST_BYTE_MS = 3 * SECOND
 /** For what the gateway sends within 300 ms: the second batch, what follows a burst, the rest of a message. */
 export const OWED_MS = 2 * SECOND
-/** For a transport without proof once another is proven: this, and so many times what that one took to answer. */
+/** For each step to a proof once another transport is proven: this, and so many times what that one took to answer. */
 export const BESIDE_MS = 800
 export const BESIDE_TIMES = 5
 /** A proven link that lost to a better one closes after this. */
@@ -82,4 +82,4 @@ export const HEARTBEAT_SLACK_MS = 2 * SECOND
 /** Heartbeat plus this without a byte: dead. */
 export const DEAD_MS = 10 * SECOND
 /** Waits before probing a transport that has worked in this page, or that a busy gateway may have refused. */
-export const REGAIN_MS = [5 * SECOND, 10 * SECOND, 20 * SECOND]
+export const REGAIN_MS = [5 * SECOND, 10 * SECOND, 15 * SECOND, 15 * SECOND]

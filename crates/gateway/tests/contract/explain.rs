@@ -67,7 +67,7 @@ async fn what_was_not_sent_names_the_grant_the_filter_or_the_time() {
     is(&gateway, "alice", foreign, "not_allowed", "room:2 is beyond the grant, which lists room:1, job:*")
         .await;
     let elsewhere = publish(&gateway, "job:7", json!({})).await;
-    is(&gateway, "alice", elsewhere, "not_subscribed", "has not subscribed to job:7").await;
+    is(&gateway, "alice", elsewhere, "not_subscribed", "does not subscribe to job:7").await;
     let unwanted = publish(&gateway, "room:1", json!({"type": "v"})).await;
     is(&gateway, "alice", unwanted, "filtered", "its type").await;
     ws.command(json!({"id": 1, "op": "subscribe", "topics": ["job:7"]})).await;
@@ -205,4 +205,17 @@ async fn the_answer_has_neither_the_data_nor_any_secret() {
     for secret in [mine.as_str(), mine.split('.').nth(2).unwrap(), SECRET, "Bearer", "of-mine"] {
         assert!(!told.contains(secret), "{secret}: {told}");
     }
+}
+
+#[tokio::test]
+async fn what_a_session_had_before_is_not_denied() {
+    let gateway = Gateway::serve(&[]).await;
+    let mine = token("alice", &["--subscribe", "*"]);
+    let mut ws = Ws::open(gateway.address, &format!("token={mine}&topics=room:1")).await;
+    ws.batch().await;
+    let seq = publish(&gateway, "room:1", json!({})).await;
+    delivered(&gateway, "alice", seq).await;
+    ws.command(json!({"id": 1, "op": "unsubscribe", "topics": ["room:1"]})).await;
+    ws.reply().await;
+    is(&gateway, "alice", seq, "not_subscribed", "whether it did when the event was sent is not known").await;
 }

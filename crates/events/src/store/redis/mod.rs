@@ -13,10 +13,7 @@
 //! * `board`: what nodes show and ask one another beside the log;
 //! * `ephemeral`: events without a seq, by pub/sub; `status`: how things stand.
 //!
-//! Measured with `examples/redis_figures.rs` (two cores under heavy load by others, 300 bytes of data): 8,400
-//! acknowledged a second from one publisher, 18,800 from 64, 21,400 from 1,024; published on one node and there on
-//! another after 0.29 ms (p50) and 12.7 ms (p99); 100,000 events read at the start in 0.35 s.
-//!
+//! Measured by `cargo bench -p gateway --bench gateways`; the figures stand in the README.
 
 mod alone;
 mod board;
