@@ -160,3 +160,13 @@ async fn ephemeral_events_are_heard_on_the_master() {
         reader.read(events::Limit { events: 10, bytes: 1 << 20 }, &mut out).unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_throws_keys_away_is_warned_of() {
+    let server = Server::start(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]).await;
+    let node = node(&redis_options(&server.url())).await;
+    assert!(node.store.standing().warning.is_some_and(|warning| warning.contains("noeviction")));
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    until("no warning any more", || node.store.standing().warning.is_none()).await;
+}

@@ -136,6 +136,15 @@ impl Link {
         Ok(pipeline.query_async(&mut self.connection).await?)
     }
 
+    /// Whether the server throws keys away when its memory is full.
+    pub(super) async fn evicts(&mut self) -> Result<bool, LinkError> {
+        let answer = self.call(cmd("INFO").arg("memory")).await?;
+        let info = text(&answer).unwrap_or_default();
+        let fact = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+        let keeps = |policy| policy == "noeviction";
+        Ok(fact("maxmemory:") != Some("0") && !fact("maxmemory_policy:").is_none_or(keeps))
+    }
+
     /// The call of the publishing script, to which keys and arguments are added.
     pub(super) fn publishing(&self, keys: usize) -> Cmd {
         let mut call = cmd("EVALSHA");

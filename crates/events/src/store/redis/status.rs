@@ -24,9 +24,14 @@ pub(super) struct Status {
     doubt: AtomicBool,
     /// Whether who follows has found another master than who publishes.
     astray: AtomicBool,
+    /// Whether the server throws keys away when its memory is full.
+    evicts: AtomicBool,
     failures: AtomicU64,
     epochs: AtomicU64,
 }
+
+/// What is thrown away may be the log, or how a repeat is recognised.
+const EVICTS: &str = "Redis evicts keys when its memory is full: set maxmemory-policy to noeviction";
 
 /// For how long a refused write speaks against the next: who looks whether this node is ready must let it try again.
 const REFUSED: Duration = Duration::from_secs(3);
@@ -44,6 +49,7 @@ impl Status {
             refused_at: Mutex::default(),
             doubt: AtomicBool::new(false),
             astray: AtomicBool::new(false),
+            evicts: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             epochs: AtomicU64::new(0),
         }
@@ -74,6 +80,7 @@ impl Status {
             epochs: self.epochs.load(Ordering::Relaxed),
             alone: false,
             error: self.error.lock().clone(),
+            warning: self.evicts.load(Ordering::Relaxed).then_some(EVICTS),
         }
     }
 
@@ -129,6 +136,10 @@ impl Status {
 
     pub(super) fn take_astray(&self) -> bool {
         self.astray.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn set_evicts(&self, evicts: bool) {
+        self.evicts.store(evicts, Ordering::Relaxed);
     }
 
     pub(super) fn add_epoch(&self) {

@@ -103,6 +103,8 @@ impl Tailer {
     }
 
     async fn follow(&mut self, link: &mut Link) -> LinkError {
+        // One that does not say so is none to warn of.
+        self.status.set_evicts(link.evicts().await.unwrap_or(false));
         loop {
             match self.follow_until_astray(link).await {
                 Err(Stop::Link(error)) => return error,
