@@ -18,6 +18,8 @@ mod cluster;
 mod failover;
 #[path = "redis/given.rs"]
 mod given;
+#[path = "redis/masters.rs"]
+mod masters;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/regressions.rs"]

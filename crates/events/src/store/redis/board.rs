@@ -4,18 +4,19 @@
 //! that who is there sees them at once. A node that is gone is noticed by its silence, and what it showed goes with it.
 //! Questions go to whoever is there now.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use redis::{Msg, cmd, pipe};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Keys;
 use super::link::{Link, LinkError, text};
+use super::mine::Mine;
 use super::servers::Servers;
 
 /// Something that a node shows.
@@ -64,74 +65,6 @@ pub struct Board {
     mine: Arc<Mine>,
     orders: mpsc::Sender<Order>,
     news: Mutex<mpsc::Receiver<News>>,
-}
-
-/// What this node shows, and what of it the others have yet to be told. Never more than the newest of each name, so
-/// that nobody has to wait while there is no server.
-#[derive(Default)]
-struct Mine {
-    inner: parking_lot::Mutex<Inner>,
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct Inner {
-    shown: HashMap<String, String>,
-    untold: Untold,
-}
-
-enum Untold {
-    /// The notes of these names.
-    Notes(BTreeMap<String, String>),
-    /// So much that it is better said at once.
-    All,
-}
-
-impl Default for Untold {
-    fn default() -> Self {
-        Self::Notes(BTreeMap::new())
-    }
-}
-
-impl Mine {
-    /// How many changes are told one by one.
-    const NOTES_MAX: usize = 1024;
-
-    fn show(&self, shown: Vec<Shown>) {
-        let mut inner = self.inner.lock();
-        for Shown { name, value, note } in shown {
-            if let Untold::Notes(notes) = &mut inner.untold {
-                notes.insert(name.clone(), note);
-                if notes.len() > Self::NOTES_MAX {
-                    inner.untold = Untold::All;
-                }
-            }
-            match value {
-                Some(value) => inner.shown.insert(name, value),
-                None => inner.shown.remove(&name),
-            };
-        }
-        self.changed.notify_one();
-    }
-
-    /// What has changed since the last time; `None`: too much to say one by one.
-    fn changes(&self) -> Option<Vec<Shown>> {
-        let mut inner = self.inner.lock();
-        let Untold::Notes(notes) = std::mem::take(&mut inner.untold) else { return None };
-        let value = |name: &str| inner.shown.get(name).cloned();
-        Some(notes.into_iter().map(|(name, note)| Shown { value: value(&name), name, note }).collect())
-    }
-
-    /// All of it, of which nothing is untold then.
-    fn all(&self) -> HashMap<String, String> {
-        let mut inner = self.inner.lock();
-        inner.untold = Untold::default();
-        inner.shown.clone()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.inner.lock().shown.is_empty()
-    }
 }
 
 enum Order {

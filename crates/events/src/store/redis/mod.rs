@@ -10,7 +10,7 @@
 //! * `tailer`: the stream into the log; `entry`: what stands there; `id`: `GEN-N`;
 //! * `recent`: what to name as lost; `notice`: how all nodes are told of it;
 //! * `alone`: what a node does without Redis, if it is told to;
-//! * `board`: what nodes show and ask one another beside the log;
+//! * `board`: what nodes show and ask one another beside the log; `mine`: what this one shows;
 //! * `ephemeral`: events without a seq, by pub/sub; `status`: how things stand.
 //!
 //! Measured by `cargo bench -p gateway --bench gateways`; the figures stand in the README.
@@ -21,6 +21,7 @@ mod entry;
 mod ephemeral;
 mod id;
 mod link;
+mod mine;
 mod notice;
 mod publisher;
 mod recent;
@@ -62,10 +63,9 @@ pub struct RedisOptions {
     pub authorities: Option<Vec<u8>>,
     /// The log's name, part of each of its keys.
     pub log_name: String,
-    /// How many replicas must have an event before its publisher is answered. For nothing that was acknowledged to be
-    /// lost in a failover, any replica that may be promoted must be among those that have it: of two replicas one will
-    /// do only if the one that is further is chosen, as Sentinel does while it sees both; to lose nothing whichever is
-    /// promoted it takes as many as there are.
+    /// How many replicas must have an event before its publisher is answered. A failover loses nothing that was
+    /// acknowledged only if the replica that is promoted has it: with a majority of those that may be promoted, any
+    /// majority of them has one that does, and Sentinel promotes the one that is furthest. With fewer it may be lost.
     pub wait_replicas: u32,
     /// About how many events the stream keeps.
     pub events_max: u64,

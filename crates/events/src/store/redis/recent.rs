@@ -84,6 +84,7 @@ impl Recent {
         let current = look.last.map_or(0, |last| last.generation);
         inner.ends.extend(&look.ends);
         inner.ends.remove(&current);
+        inner.bound_ends();
         let mut lost = Casualties::default();
         for (generation, since) in inner.since.clone() {
             let end = match look.end_of(generation) {
@@ -111,11 +112,15 @@ impl Recent {
 }
 
 impl Inner {
-    fn end(&mut self, generation: u64, end: Seq) -> Lost {
-        self.ends.insert(generation, end);
+    fn bound_ends(&mut self) {
         while self.ends.len() > Recent::ENDS_MAX {
             self.ends.pop_first();
         }
+    }
+
+    fn end(&mut self, generation: u64, end: Seq) -> Lost {
+        self.ends.insert(generation, end);
+        self.bound_ends();
         let is_lost = |id: Id| id.generation == generation && id.seq > end;
         let mut lost = Lost::default();
         if is_lost(self.forgotten) {

@@ -136,14 +136,14 @@ impl Tailer {
                 let before = self.recent.now();
                 let look = link.look(&self.keys).await?;
                 looked = Instant::now();
+                let is_at_end = look.last == self.followed.last().copied();
+                if !look.is_master || !look.is_open || entries.is_empty() && !is_at_end {
+                    return Ok(());
+                }
                 if self.recent.has_unknown(&look, before) {
                     // Where it is known, it may be the log that survives: both look for the master again.
                     self.status.set_astray();
                     return Err(LinkError::Broken("this node publishes on another server".to_owned()).into());
-                }
-                let is_at_end = look.last == self.followed.last().copied();
-                if !look.is_master || !look.is_open || entries.is_empty() && !is_at_end {
-                    return Ok(());
                 }
             }
             if entries.is_empty() {
