@@ -185,6 +185,11 @@ impl Log {
         })
     }
 
+    /// For how long a topic that nobody reads is kept after its last event.
+    pub(crate) fn topic_kept(&self) -> Duration {
+        Duration::from_micros(self.topic_idle_us_max)
+    }
+
     /// The seq of the last event applied.
     #[must_use]
     pub fn tail(&self) -> Seq {

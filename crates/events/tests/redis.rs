@@ -6,6 +6,8 @@ mod suite;
 
 #[path = "redis/access.rs"]
 mod access;
+#[path = "redis/board.rs"]
+mod board;
 #[path = "redis/changes.rs"]
 mod changes;
 #[path = "redis/chaos.rs"]
@@ -16,6 +18,8 @@ mod cluster;
 mod failover;
 #[path = "redis/given.rs"]
 mod given;
+#[path = "redis/masters.rs"]
+mod masters;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/regressions.rs"]

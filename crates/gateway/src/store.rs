@@ -111,6 +111,9 @@ impl Watch {
         if now.epochs != self.said.epochs {
             tracing::info!(cursor = %log.tail_cursor(), "the log is in a new epoch");
         }
+        if let Some(warning) = now.warning.filter(|_| now.warning != self.said.warning) {
+            tracing::warn!("{warning}");
+        }
         if now.alone && !self.said.alone {
             let error = now.error.as_deref().unwrap_or("not known");
             tracing::warn!(

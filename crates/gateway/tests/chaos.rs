@@ -113,6 +113,32 @@ impl House {
         }
     }
 
+    /// Where a gateway's log ends.
+    async fn tail(&self, at: u64) -> Option<String> {
+        let token = support::token("alice", &["--subscribe", "*"]);
+        let request = format!(
+            "GET /v1/poll?topics={}&access_token={token} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+            TOPICS.join(",")
+        );
+        let (_, hello) = ask(self.address(at), self.from(), &request).await.ok()?;
+        let hello: serde_json::Value = serde_json::from_str(&hello).ok()?;
+        hello["cursor"].as_str().map(str::to_owned)
+    }
+
+    /// Waits until all gateways are where they were a while ago, and at the same place: no notice is to come.
+    async fn rest(&self) {
+        let mut before = None;
+        for _ in 0..20 {
+            let tails = [self.tail(0).await, self.tail(1).await, self.tail(2).await];
+            if tails.iter().all(|tail| tail.is_some() && *tail == before) {
+                return;
+            }
+            before = tails.into_iter().next().flatten();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        panic!("the gateways do not come to rest");
+    }
+
     /// Something happens to a gateway.
     async fn trouble(&self, chance: &mut Chance) {
         let at = chance.below(3) as usize;
@@ -153,13 +179,7 @@ impl Run {
     async fn start(house: Arc<House>) -> Self {
         house.ready().await;
         let token = support::token("alice", &["--subscribe", "*"]);
-        let request = format!(
-            "GET /v1/poll?topics={}&access_token={token} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-            TOPICS.join(",")
-        );
-        let (_, hello) = ask(house.address(0), house.from(), &request).await.unwrap();
-        let hello: serde_json::Value = serde_json::from_str(&hello).unwrap();
-        let cursor = hello["cursor"].as_str().unwrap().to_owned();
+        let cursor = house.tail(0).await.unwrap();
         let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let published: Arc<[AtomicU64; 3]> = Arc::default();
         let publishers = (0..3).map(|at| {
@@ -193,8 +213,7 @@ impl Run {
             publisher.await.unwrap();
         }
         self.house.ready().await;
-        // For the notices of what was lost.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        self.house.rest().await;
         self.done.store(true, Ordering::Release);
         let published = self.published.each_ref().map(|last| last.load(Ordering::Acquire));
         let mut resets = 0;

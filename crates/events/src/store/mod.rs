@@ -65,6 +65,8 @@ pub struct Standing {
     pub alone: bool,
     /// What went wrong last, until it is well again. Holds no secret.
     pub error: Option<String>,
+    /// What its operator should change, though nothing has gone wrong yet.
+    pub warning: Option<&'static str>,
 }
 
 /// Where a draft ended up.

@@ -217,3 +217,24 @@ async fn what_was_trimmed_across_generations_is_a_reset_and_every_cursor_is_know
         }
     }
 }
+
+/// The token outlives the log that its event was in; the event does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_of_what_was_deleted_is_appended_and_holds_nobody_up() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let first = node.publish(once("x", draft(&["a"], 0))).await;
+    settle(&node).await;
+    server.cli(&["DEL", "{log}:s"]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let next = settle(&node).await;
+    let batch = vec![draft(&["b"], 1), once("x", draft(&["a"], 0)), draft(&["b"], 2)];
+    let answers = tokio::time::timeout(Duration::from_secs(2), node.append(batch)).await.expect("at once");
+    let again = answers[1].as_ref().unwrap();
+    assert!(!again.duplicate && again.cursor.epoch != first.cursor.epoch, "{again:?}");
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(node.store.ready().is_ok());
+    reach(&node, answers[2].as_ref().unwrap().cursor).await;
+    assert_eq!(read_after(&node, "a", next).unwrap().len(), 1);
+    assert!(node.publish(once("x", draft(&["a"], 0))).await.duplicate);
+}

@@ -1,7 +1,7 @@
 //! Masters that die, hang and are succeeded at random, while publishers publish and clients hop between nodes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use events::{Cursor, Limit, Located, Options, Reader, ResetReason, Start};
@@ -58,30 +58,37 @@ async fn no_client_misses_anything_unawares() {
         })
         .collect();
     let done = Arc::new(AtomicBool::new(false));
+    let troubles = Arc::new(AtomicU32::new(0));
     let clients: Vec<_> = (0..6)
         .map(|number| {
-            let (nodes, done) = (nodes.clone(), Arc::clone(&done));
-            tokio::spawn(async move { follow(&nodes, start, number, &done).await })
+            let (nodes, troubles, done) = (nodes.clone(), Arc::clone(&troubles), Arc::clone(&done));
+            tokio::spawn(async move { follow(&nodes, start, number, &troubles, &done).await })
         })
         .collect();
 
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut master = 0;
-    let mut rounds = 0;
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(300 + chance.below(900))).await;
-        rounds += 1;
+        troubles.fetch_add(1, Ordering::AcqRel);
         master = trouble(&mut servers, master, &mut chance).await;
     }
     over.store(true, Ordering::Release);
     for publisher in publishers {
         publisher.await.unwrap();
     }
-    let end = settle(&nodes[0]).await;
-    for node in &nodes {
-        reach(node, end).await;
+    // Until nobody has anything more to tell.
+    let mut end = settle(&nodes[0]).await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = std::mem::replace(&mut end, settle(&nodes[0]).await);
+        for node in &nodes {
+            reach(node, end).await;
+        }
+        if end == before {
+            break;
+        }
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
     done.store(true, Ordering::Release);
     let published = published.each_ref().map(|last| last.load(Ordering::Acquire));
     let mut resets = 0;
@@ -98,13 +105,13 @@ async fn no_client_misses_anything_unawares() {
     let mut same = nodes.iter().map(|node| everything(node));
     let first = same.next().unwrap();
     assert!(same.all(|other| other == first), "all nodes hold the same log");
-    tracing(rounds, published, resets);
+    tracing(troubles.load(Ordering::Acquire), published, resets);
 }
 
 /// Says how much was tried, for who looks at it.
 #[expect(clippy::print_stdout, reason = "figures of a random run")]
-fn tracing(rounds: u32, published: [u64; 3], resets: usize) {
-    println!("{rounds} troubles, {published:?} published, {resets} resets of a topic of a client");
+fn tracing(troubles: u32, published: [u64; 3], resets: usize) {
+    println!("{troubles} troubles, {published:?} published, {resets} resets of a topic of a client");
 }
 
 async fn publish(nodes: &[Arc<Subject>], at: usize, id: u64) {
@@ -174,7 +181,14 @@ fn promote(servers: &[Server], new: usize) {
 }
 
 /// A client that reads all topics and comes back to another node every now and then.
-async fn follow(nodes: &[Arc<Subject>], start: Cursor, number: usize, done: &AtomicBool) -> [Vec<Given>; 3] {
+async fn follow(
+    nodes: &[Arc<Subject>],
+    start: Cursor,
+    number: usize,
+    troubles: &AtomicU32,
+    done: &AtomicBool,
+) -> [Vec<Given>; 3] {
+    let mut seen = 0;
     let mut chance = Chance(number as u64 + 77);
     let mut given: [Vec<Given>; 3] = Default::default();
     let mut cursor = start;
@@ -187,6 +201,10 @@ async fn follow(nodes: &[Arc<Subject>], start: Cursor, number: usize, done: &Ato
         let until = Instant::now() + Duration::from_millis(20 + chance.below(500));
         while Instant::now() < until || is_last {
             let mut out = Vec::new();
+            let now = troubles.load(Ordering::Acquire);
+            for _ in std::mem::replace(&mut seen, now)..now {
+                given.iter_mut().for_each(|given| given.push(Given::Trouble));
+            }
             match reader.read(Limit { events: 50, bytes: 1 << 20 }, &mut out) {
                 Err(reset) => {
                     for topic in &reset.topics {

@@ -1,5 +1,7 @@
 //! A log in a Cluster, whose slot changes hands.
 
+use std::time::Duration;
+
 use super::server::Server;
 use super::suite::{data, draft, once};
 use super::{Subject, node, publish_at_last, reach, read_after, redis_options, until};
@@ -15,7 +17,7 @@ const RANGES: [(u32, u32); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
 
 impl Cluster {
     async fn start() -> Self {
-        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--appendonly", "yes"];
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "3000", "--appendonly", "yes"];
         let mut masters = Vec::new();
         for (first, last) in RANGES {
             let server = Server::start(&options).await;
@@ -44,6 +46,20 @@ impl Cluster {
         Self { masters, owner, replica }
     }
 
+    /// Has the replica take over in order; what does not come to an end within 5 s the servers give up.
+    async fn take_over(&self) {
+        for _ in 0..5 {
+            until("asked to take over", || self.replica.cli(&["CLUSTER", "FAILOVER"]) == "OK").await;
+            for _ in 0..60 {
+                if self.replica.cli(&["ROLE"]).starts_with("master") {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        panic!("not taken over");
+    }
+
     fn url(&self) -> String {
         let hosts = self.masters.iter().map(|server| format!("127.0.0.1:{}", server.port()));
         format!("redis-cluster://{}", hosts.collect::<Vec<_>>().join(","))
@@ -64,12 +80,11 @@ async fn a_log_in_a_cluster_follows_its_slot() {
     let start = here.publish(draft(&["a"], 0)).await.cursor;
     let mut end = start;
     for n in 1..50 {
-        end = here.publish(once(&format!("id {n}"), draft(&["a"], n))).await.cursor;
+        end = publish_at_last(&here, once(&format!("id {n}"), draft(&["a"], n))).await.cursor;
     }
     holds(&other, start, end, 1..50).await;
     // The owner hands over in order.
-    until("asked to take over", || cluster.replica.cli(&["CLUSTER", "FAILOVER"]) == "OK").await;
-    until("taken over", || cluster.replica.cli(&["ROLE"]).starts_with("master")).await;
+    cluster.take_over().await;
     for n in 50..60 {
         end = publish_at_last(&here, once(&format!("id {n}"), draft(&["a"], n))).await.cursor;
     }

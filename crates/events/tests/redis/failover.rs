@@ -8,19 +8,19 @@ use super::server::{Path, Server};
 use super::suite::{data, draft, once, topic};
 use super::{node, publish_at_last, reach, read_after, redis_options, settle, told_of_loss, until};
 
-struct Pair {
-    master: Server,
-    replica: Server,
+pub(crate) struct Pair {
+    pub(crate) master: Server,
+    pub(crate) replica: Server,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let master = Server::start(&[]).await;
         let replica = Server::replica_of(&master, &[]).await;
         Self { master, replica }
     }
 
-    fn options(&self) -> RedisOptions {
+    pub(crate) fn options(&self) -> RedisOptions {
         redis_options(&format!("{},{}", self.master.url(), self.replica.url()))
     }
 
@@ -33,7 +33,7 @@ impl Pair {
 }
 
 /// Waits until a server has so many entries.
-async fn has(server: &Server, entries: usize) {
+pub(crate) async fn has(server: &Server, entries: usize) {
     for _ in 0..200 {
         if server.cli(&["XLEN", "{log}:s"]) == entries.to_string() {
             return;
@@ -140,6 +140,8 @@ async fn with_wait_nothing_is_acknowledged_that_a_replica_lacks() {
     for n in 1..4 {
         assert!(node.append_one(once(&format!("id {n}"), draft(&["a"], n))).await.is_err());
     }
+    assert!(node.store.ready().is_err(), "no publish has a chance");
+    assert_eq!(node.store.standing().error.as_deref(), Some("too few replicas have it"));
     pair.master.kill();
     pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
     let second = Server::replica_of(&pair.replica, &[]).await;
@@ -272,129 +274,6 @@ async fn there_and_back_without_a_restart_and_without_a_publish_there() {
     assert_ne!(next.epoch, first.epoch);
     reach(&node, next).await;
     assert_eq!(read_after(&node, "a", first).unwrap().iter().map(data).collect::<Vec<_>>(), [1]);
-}
-
-/// Publishes for a while at some nodes, one draft after another, each to a topic of the node's own. What was
-/// acknowledged.
-async fn publish_for(nodes: &[&super::Subject], time: Duration, from: u64) -> Vec<Vec<u64>> {
-    let until = std::time::Instant::now() + time;
-    let publishing = nodes.iter().enumerate().map(async |(at, node)| {
-        let mut acknowledged = Vec::new();
-        for n in from.. {
-            let draft = once(&format!("{at} {n}"), draft(&[["a", "b"][at]], n));
-            if node.store.append(vec![draft]).await[0].is_ok() {
-                acknowledged.push(n);
-            } else {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            if std::time::Instant::now() > until {
-                break;
-            }
-        }
-        acknowledged
-    });
-    futures_util::future::join_all(publishing).await
-}
-
-/// Every event that was acknowledged is in the log, or whoever reads its topic is told.
-async fn nothing_is_lost_unsaid(
-    node: &super::Subject,
-    server: &Server,
-    start: events::Cursor,
-    acknowledged: &[Vec<u64>],
-    may_lose: bool,
-) {
-    for (at, acknowledged) in acknowledged.iter().enumerate() {
-        let name = ["a", "b"][at];
-        let keys: Vec<String> = acknowledged.iter().map(|n| format!("{{log}}:i:p:{at} {n}")).collect();
-        let kept = keys.chunks(500).map(|keys| {
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            server.cli(&[&["EXISTS"][..], &keys].concat()).parse::<usize>().unwrap()
-        });
-        let lost = keys.len() - kept.sum::<usize>();
-        if lost > 0 {
-            assert!(may_lose, "{name} lost {lost} of {}", acknowledged.len());
-            told_of_loss(node, name, start).await;
-        } else if let Ok(read) = read_after(node, name, start) {
-            let read: Vec<u64> = read.iter().map(data).collect();
-            assert!(read.is_sorted_by(|a, b| a < b), "{name}: {read:?}");
-            assert!(acknowledged.iter().all(|n| read.contains(n)), "{name}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_masters_at_once() {
-    // With a WAIT nothing that was acknowledged is lost, without it nothing unsaid.
-    for (wait_replicas, min_replicas) in [(0, "0"), (0, "1"), (1, "0")] {
-        let mut pair = Pair::start().await;
-        let urls = [pair.master.url(), pair.replica.url()];
-        let [one, two] = [(0, 1), (1, 0)].map(|(first, second)| RedisOptions {
-            wait_replicas,
-            ..redis_options(&format!("{},{}", urls[first], urls[second]))
-        });
-        let nodes = [node(&one).await, node(&two).await];
-        let both = [&nodes[0], &nodes[1]];
-        let start = publish_at_last(&nodes[0], draft(&["a", "b"], 0)).await.cursor;
-        reach(&nodes[1], start).await;
-        for server in [&pair.master, &pair.replica] {
-            server.cli(&["CONFIG", "SET", "min-replicas-to-write", min_replicas]);
-            server.cli(&["CONFIG", "SET", "min-replicas-max-lag", "1"]);
-        }
-        let mut acknowledged = publish_for(&both, Duration::from_millis(300), 1).await;
-        pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
-        pair.master.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-        let more = publish_for(&both, Duration::from_millis(2500), 10_000).await;
-        // The split is over: the old master is told that it is none.
-        pair.master.cli(&["REPLICAOF", "127.0.0.1", &pair.replica.port().to_string()]);
-        pair.master.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-        until("in step", || pair.master.cli(&["INFO", "replication"]).contains("link_status:up")).await;
-        let last = publish_for(&both, Duration::from_millis(1500), 20_000).await;
-        for (all, more) in acknowledged.iter_mut().zip(more.into_iter().zip(last)) {
-            all.extend(more.0);
-            all.extend(more.1);
-        }
-        assert!(acknowledged.iter().all(|all| all.last() >= Some(&20_000)), "both publish again");
-        pair.replica.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let end = settle(&nodes[0]).await;
-        reach(&nodes[1], end).await;
-        for node in &nodes {
-            nothing_is_lost_unsaid(node, &pair.replica, start, &acknowledged, wait_replicas == 0).await;
-        }
-        pair.master.kill();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_master_is_back_as_a_master_for_a_while() {
-    let mut pair = Pair::start().await;
-    let options = pair.options();
-    let nodes = [node(&options).await, node(&options).await];
-    let both = [&nodes[0], &nodes[1]];
-    let start = nodes[0].publish(draft(&["a", "b"], 0)).await.cursor;
-    reach(&nodes[1], start).await;
-    has(&pair.replica, 2).await;
-    pair.master.kill();
-    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
-    let mut acknowledged = publish_for(&both, Duration::from_millis(500), 1).await;
-    // It comes back empty and takes itself for the master; it stands first in the list.
-    pair.master.start_again().await;
-    pair.replica.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-    let more = publish_for(&both, Duration::from_secs(3), 10_000).await;
-    pair.master.cli(&["REPLICAOF", "127.0.0.1", &pair.replica.port().to_string()]);
-    let last = publish_for(&both, Duration::from_millis(1500), 20_000).await;
-    for (all, more) in acknowledged.iter_mut().zip(more.into_iter().zip(last)) {
-        all.extend(more.0);
-        all.extend(more.1);
-    }
-    assert!(acknowledged.iter().all(|all| all.last() >= Some(&20_000)), "both publish again");
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let end = settle(&nodes[0]).await;
-    reach(&nodes[1], end).await;
-    for node in &nodes {
-        nothing_is_lost_unsaid(node, &pair.replica, start, &acknowledged, true).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,7 +65,8 @@ async fn a_server_that_is_still_loading_is_waited_for() {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let node = node(&redis_options(&server.url())).await;
     let start = node.publish(draft(&["a"], 0)).await.cursor;
-    for n in 1..=20 {
+    // As many as make loading last for some seconds.
+    for n in 1..=60 {
         node.publish(once(&format!("id {n}"), draft(&["a"], n))).await;
     }
     server.cli(&["BGREWRITEAOF"]);
@@ -79,11 +80,11 @@ async fn a_server_that_is_still_loading_is_waited_for() {
     ]);
     until("loading", || server.cli(&["PING"]).starts_with("LOADING")).await;
     until("told", || node.store.ready().is_err()).await;
-    let end = publish_at_last(&node, once("last", draft(&["a"], 21))).await.cursor;
+    let end = publish_at_last(&node, once("last", draft(&["a"], 61))).await.cursor;
     reach(&node, end).await;
     assert_eq!(
         read_after(&node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(),
-        (1..=21).collect::<Vec<_>>()
+        (1..=61).collect::<Vec<_>>()
     );
 }
 
@@ -140,4 +141,32 @@ async fn nothing_is_written_to_a_replica_that_can_be_written() {
     until("ready", || store.ready().is_ok() && store.loaded().is_ok()).await;
     assert!(store.append(vec![draft(&["a"], 2)]).await[0].is_ok());
     assert!(matches!(log.locate(start), events::Located::Here(_)));
+}
+
+/// It answers, and hears nothing of what is said on the master.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ephemeral_events_are_heard_on_the_master() {
+    let [stray, master] = [Server::start(&[]).await, Server::start(&[]).await];
+    stray.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let options = redis_options(&format!("{},{}", stray.url(), master.url()));
+    let [here, other] = [node(&options).await, node(&options).await];
+    let mut reader = events::Reader::new(&other.log, &[super::topic("a")], None, events::Start::Latest);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut out = Vec::new();
+    while out.is_empty() {
+        assert!(Instant::now() < deadline, "never heard");
+        here.publish(events::Draft { ephemeral: true, ..draft(&["a"], 1) }).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reader.read(events::Limit { events: 10, bytes: 1 << 20 }, &mut out).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_throws_keys_away_is_warned_of() {
+    let server = Server::start(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]).await;
+    let node = node(&redis_options(&server.url())).await;
+    assert!(node.store.standing().warning.is_some_and(|warning| warning.contains("noeviction")));
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    until("no warning any more", || node.store.standing().warning.is_none()).await;
 }

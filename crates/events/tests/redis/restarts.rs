@@ -181,3 +181,88 @@ async fn who_goes_on_alone_comes_back_to_the_log_and_says_so() {
         assert_eq!(read_after(node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
     }
 }
+
+/// Behind a balancer that asks whether a node is ready nobody publishes to one that is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_go_on_alone_does_so_though_nobody_publishes() {
+    let mut server = Server::start(&KEEPS_ALL).await;
+    let alone = super::RedisOptions { alone_when_down: true, ..redis_options(&server.url()) };
+    let alone = node(&alone).await;
+    let start = alone.publish(draft(&["a"], 0)).await.cursor;
+    reach(&alone, start).await;
+    server.kill();
+    until("not ready", || alone.store.ready().is_err()).await;
+    until("alone", || alone.store.standing().alone && alone.store.ready().is_ok()).await;
+    let own = alone.publish(draft(&["a"], 1)).await.cursor;
+    assert_ne!(own.epoch, start.epoch);
+    server.start_again().await;
+    until("not alone any more", || !alone.store.standing().alone).await;
+    settle(&alone).await;
+    assert!(read_after(&alone, "a", own).is_err());
+}
+
+/// How often something was done on a server, by its own count.
+fn counted(server: &Server, section: &str, name: &str) -> u64 {
+    let info = server.cli(&["INFO", section]);
+    let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+    line.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_fails_every_command_is_not_stormed() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    // The last number that there is: connecting goes well, and nothing can be appended.
+    server.cli(&["XADD", "{log}:s", &format!("{}-18446744073709551615", start.epoch.number()), "x", "y"]);
+    let before = counted(&server, "stats", "total_connections_received:");
+    let until = std::time::Instant::now() + Duration::from_secs(3);
+    while std::time::Instant::now() < until {
+        assert!(node.append_one(draft(&["a"], 1)).await.is_err());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let connections = counted(&server, "stats", "total_connections_received:") - before;
+    assert!(connections < 60, "{connections} connections");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_the_tail_at_once_is_answered_by_few_looks() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    let before = counted(&server, "commandstats", "cmdstat_evalsha:calls=");
+    let tails = futures_util::future::join_all((0..500).map(|_| node.store.tail())).await;
+    assert!(tails.iter().all(|tail| *tail == Ok(start)));
+    let looks = counted(&server, "commandstats", "cmdstat_evalsha:calls=") - before;
+    assert!(looks < 100, "{looks} looks");
+}
+
+/// What the log can replay can be expected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_a_topic_is_kept_for_as_long_as_its_events() {
+    let server = Server::start(&[]).await;
+    let log = events::Options { ring_age_max: Duration::from_secs(7200), ..events::Options::default() };
+    let node = super::node_keeping(&redis_options(&server.url()), &log, Box::new(())).await;
+    node.publish(draft(&["a"], 0)).await;
+    let ttl: u64 = server.cli(&["PTTL", "{log}:t:a"]).parse().unwrap();
+    assert!(ttl > 7_100_000, "{ttl} ms");
+}
+
+/// The server did it after the answer was waited for; that is no repeat of the publisher's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_came_too_late_makes_no_duplicate() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    server.signal("-STOP");
+    let publishing = node.append_one(once("x", draft(&["a"], 1)));
+    let going_on = async {
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+        server.signal("-CONT");
+    };
+    let appended = tokio::join!(publishing, going_on).0.unwrap();
+    assert!(!appended.duplicate);
+    reach(&node, appended.cursor).await;
+    assert_eq!(read_after(&node, "a", start).unwrap().len(), 1);
+    assert!(node.publish(once("x", draft(&["a"], 1))).await.duplicate);
+}

@@ -45,3 +45,16 @@ async fn a_name_that_sentinel_does_not_know_is_told() {
     let store = events::Redis::open(log, &redis_options(&url)).unwrap();
     until("told", || store.last_error().is_some_and(|error| error == "nobody knows the master")).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_names_a_dead_master_is_passed_over() {
+    let mut dead = Server::start(&[]).await;
+    let stale = Server::sentinel_of(&dead).await;
+    dead.kill();
+    let master = Server::start(&[]).await;
+    let sentinel = Server::sentinel_of(&master).await;
+    let url = format!("redis-sentinel://127.0.0.1:{},127.0.0.1:{}/main", stale.port(), sentinel.port());
+    let node = node(&redis_options(&url)).await;
+    let end = node.publish(draft(&["a"], 0)).await.cursor;
+    reach(&node, end).await;
+}

@@ -35,7 +35,7 @@ impl Server {
         let file = file.map(|file| file.to_str().unwrap());
         let options: Vec<String> = file.iter().chain(options).map(ToString::to_string).collect();
         let child = spawn(port, &dir, &options);
-        let server = Self { port, dir, options, child, kept: Vec::new() };
+        let mut server = Self { port, dir, options, child, kept: Vec::new() };
         server.wait().await;
         server
     }
@@ -106,8 +106,11 @@ impl Server {
         self.child = spawn(self.port, &self.dir, &self.options);
     }
 
-    async fn wait(&self) {
+    async fn wait(&mut self) {
         for _ in 0..500 {
+            // Another may have the port, and would answer.
+            let gone = self.child.try_wait().unwrap();
+            assert!(gone.is_none(), "redis-server on port {} ended: {gone:?}", self.port);
             if self.cli(&["PING"]) == "PONG" {
                 return;
             }

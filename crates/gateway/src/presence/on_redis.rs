@@ -20,7 +20,7 @@ impl Keep for OnRedis {
     fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>> {
         Box::pin(async move {
             let answers = self.0.append(drafts).await;
-            self.0.board().show(members.iter().map(show).collect()).await;
+            self.0.board().show(members.iter().map(show).collect());
             Ok(answers)
         })
     }

@@ -50,15 +50,25 @@ impl Alone {
         self.has_begun().then(|| self.log.tail_cursor())
     }
 
+    /// Goes on alone, if it may: now, not with the first draft, because who asks whether this node is ready may send
+    /// none until it is.
+    pub(super) fn begin(&self) {
+        self.own(&mut self.state.lock());
+    }
+
     /// Appends to this node's own log; `None`: there is none now.
     pub(super) fn append(&self, drafts: Vec<Draft>) -> Option<Answers> {
         let mut state = self.state.lock();
-        let memory = match &*state {
+        Some(self.own(&mut state)?.append_now(drafts))
+    }
+
+    fn own(&self, state: &mut State) -> Option<Arc<Memory>> {
+        let memory = match state {
             State::Closed => return None,
             State::Open => Memory::go_on(Arc::clone(&self.log)),
             State::Begun(memory) => Arc::clone(memory),
         };
         *state = State::Begun(Arc::clone(&memory));
-        Some(memory.append_now(drafts))
+        Some(memory)
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Keys;
 use super::link::{Link, LinkError, text};
+use super::mine::Mine;
 use super::servers::Servers;
 
 /// Something that a node shows.
@@ -61,12 +62,12 @@ pub struct Question {
 
 /// This node's place among the others.
 pub struct Board {
+    mine: Arc<Mine>,
     orders: mpsc::Sender<Order>,
     news: Mutex<mpsc::Receiver<News>>,
 }
 
 enum Order {
-    Show(Vec<Shown>),
     Ask { text: String, answers: oneshot::Sender<Vec<String>> },
     Answer { question: Question, text: String },
 }
@@ -92,18 +93,18 @@ const ANSWERS: Duration = Duration::from_secs(1);
 const RESPONSE: Duration = Duration::from_secs(2);
 
 /// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a node may be silent.
-/// Answers who is there.
+/// Answers whether what this node shows is there, and who is there.
 const BEAT_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now))
-redis.call('PEXPIRE', KEYS[2], ARGV[2] * 5)
+local kept = redis.call('PEXPIRE', KEYS[2], ARGV[2] * 5)
 local nodes, there = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #nodes, 2 do
   if now - tonumber(nodes[i + 1]) > tonumber(ARGV[2]) then redis.call('HDEL', KEYS[1], nodes[i])
   else there[#there + 1] = nodes[i] end
 end
-return there";
+return { kept, there }";
 
 impl Board {
     const ORDERS_MAX: usize = 256;
@@ -112,24 +113,25 @@ impl Board {
     pub(super) fn open(servers: Arc<Servers>, keys: Arc<Keys>) -> (Arc<Self>, impl Future<Output = ()>) {
         let (orders, ordered) = mpsc::channel(Self::ORDERS_MAX);
         let (news, told) = mpsc::channel(Self::NEWS_MAX);
+        let mine = Arc::new(Mine::default());
         let keeper = Keeper {
+            mine: Arc::clone(&mine),
             servers,
             keys,
             node: format!("{:x}", super::nonce()).into(),
-            shown: HashMap::new(),
             peers: HashSet::new(),
             asked: HashMap::new(),
             number: 0,
             orders: ordered,
             news,
         };
-        (Arc::new(Self { orders, news: Mutex::new(told) }), keeper.run())
+        (Arc::new(Self { mine, orders, news: Mutex::new(told) }), keeper.run())
     }
 
-    /// Shows values, or takes them away.
-    pub async fn show(&self, shown: Vec<Shown>) {
-        // Fails only when the store is closed.
-        let _ = self.orders.send(Order::Show(shown)).await;
+    /// Shows values, or takes them away. Without a server it is done once there is one again, and of several values
+    /// under one name only the newest.
+    pub fn show(&self, shown: Vec<Shown>) {
+        self.mine.show(shown);
     }
 
     /// Asks every other node. The answers of those that gave one within a second or so.
@@ -158,8 +160,7 @@ struct Keeper {
     servers: Arc<Servers>,
     keys: Arc<Keys>,
     node: Arc<str>,
-    /// What this node shows.
-    shown: HashMap<String, String>,
+    mine: Arc<Mine>,
     /// The others, as far as all that they show is known.
     peers: HashSet<Arc<str>>,
     asked: HashMap<u64, Asked>,
@@ -192,17 +193,9 @@ impl Keeper {
     /// Until the connection is lost. `Ok`: the store is closed.
     async fn serve(&mut self) -> Result<(), LinkError> {
         let mut link = Link::to_master(&self.servers, RESPONSE).await?;
-        let channel = self.keys.nodes();
-        let masters = self.servers.masters(RESPONSE).await?;
-        let lost = || LinkError::Broken("there is no server to listen to".to_owned());
-        let listen = async {
-            let mut listening = masters.first().ok_or_else(lost)?.get_async_pubsub().await?;
-            listening.subscribe(&channel).await?;
-            Ok::<_, LinkError>(listening.into_on_message())
-        };
-        let mut messages = tokio::time::timeout(RESPONSE, listen).await.map_err(|_| lost())??;
+        let mut messages = link.listen(&self.keys.nodes(), RESPONSE).await?;
+        let lost = || LinkError::Broken("there is no server to listen to any more".to_owned());
         self.show_all(&mut link).await?;
-        self.say(&mut link, &Message::IsBack(self.node.to_string())).await?;
         // What was said while nobody listened is made up for by all that each shows.
         self.peers.clear();
         let mut beats = tokio::time::interval(BEAT);
@@ -211,6 +204,7 @@ impl Keeper {
             tokio::select! {
                 _ = beats.tick() => self.beat(&mut link).await?,
                 message = messages.next() => self.hear(&mut link, &message.ok_or_else(lost)?).await?,
+                () = self.mine.changed.notified() => self.show_changes(&mut link).await?,
                 order = self.orders.recv() => match order {
                     Some(order) => self.follow(&mut link, order).await?,
                     None => return Ok(()),
@@ -219,14 +213,33 @@ impl Keeper {
         }
     }
 
+    /// Shows all, and has the others look at it.
     async fn show_all(&self, link: &mut Link) -> Result<(), LinkError> {
         let mine = self.keys.shown_by(&self.node);
         let mut pipeline = pipe();
         pipeline.cmd("DEL").arg(&mine).ignore();
-        for (name, value) in &self.shown {
+        for (name, value) in self.mine.all() {
             pipeline.cmd("HSET").arg(&mine).arg(name).arg(value).ignore();
         }
-        link.run(&pipeline).await
+        link.run(&pipeline).await?;
+        self.say(link, &Message::IsBack(self.node.to_string())).await
+    }
+
+    async fn show_changes(&self, link: &mut Link) -> Result<(), LinkError> {
+        let Some(shown) = self.mine.changes() else { return self.show_all(link).await };
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let mine = self.keys.shown_by(&self.node);
+        let mut pipeline = pipe();
+        for Shown { name, value, .. } in &shown {
+            match value {
+                Some(value) => pipeline.cmd("HSET").arg(&mine).arg(name).arg(value).ignore(),
+                None => pipeline.cmd("HDEL").arg(&mine).arg(name).ignore(),
+            };
+        }
+        link.run(&pipeline).await?;
+        self.say(link, &Message::Shows(self.node.to_string(), shown)).await
     }
 
     async fn beat(&mut self, link: &mut Link) -> Result<(), LinkError> {
@@ -238,7 +251,12 @@ impl Keeper {
         beat.arg(BEAT_SCRIPT).arg(2).arg(self.keys.nodes()).arg(self.keys.shown_by(&self.node));
         beat.arg(&*self.node).arg(SILENCE_MS);
         let answer = link.call(&beat).await?;
-        let redis::Value::Array(there) = &answer else { return Ok(()) };
+        let redis::Value::Array(parts) = &answer else { return Ok(()) };
+        let [redis::Value::Int(kept), redis::Value::Array(there)] = &parts[..] else { return Ok(()) };
+        if *kept == 0 && !self.mine.is_empty() {
+            // Somebody deleted it.
+            self.show_all(link).await?;
+        }
         let there: HashSet<Arc<str>> =
             there.iter().filter_map(text).filter(|node| **node != *self.node).map(Into::into).collect();
         let gone: Vec<Arc<str>> = self.peers.difference(&there).cloned().collect();
@@ -311,24 +329,6 @@ impl Keeper {
     async fn follow(&mut self, link: &mut Link, order: Order) -> Result<(), LinkError> {
         let node = self.node.to_string();
         let message = match order {
-            Order::Show(shown) => {
-                let mine = self.keys.shown_by(&self.node);
-                let mut pipeline = pipe();
-                for Shown { name, value, .. } in &shown {
-                    match value {
-                        Some(value) => {
-                            self.shown.insert(name.clone(), value.clone());
-                            pipeline.cmd("HSET").arg(&mine).arg(name).arg(value).ignore();
-                        }
-                        None => {
-                            self.shown.remove(name);
-                            pipeline.cmd("HDEL").arg(&mine).arg(name).ignore();
-                        }
-                    }
-                }
-                link.run(&pipeline).await?;
-                Message::Shows(node, shown)
-            }
             Order::Ask { text, answers } => {
                 self.number += 1;
                 let (until, expected) = (Instant::now() + ANSWERS, self.peers.len());

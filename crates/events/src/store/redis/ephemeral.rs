@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use redis::Client;
 
+use super::link::{Link, LinkError};
 use super::servers::Servers;
 use super::{Keys, Status};
 use crate::log::Fact;
@@ -26,35 +26,32 @@ impl Ephemeral {
     pub(super) async fn run(self) {
         let mut failures = 0;
         loop {
-            for client in self.servers.masters(PATIENCE).await.unwrap_or_default() {
-                if self.listen(&client).await.is_some() {
-                    failures = 0;
-                }
+            if self.listen().await.is_ok() {
+                failures = 0;
             }
             failures += 1;
             tokio::time::sleep(super::backoff(failures)).await;
         }
     }
 
-    /// Listens until the connection ends or the log is lost. `None`: there was nothing to listen to.
-    async fn listen(&self, client: &Client) -> Option<()> {
-        let subscribe = async {
-            let mut listening = client.get_async_pubsub().await.ok()?;
-            listening.subscribe(&self.keys.ephemeral).await.ok().map(|()| listening)
-        };
-        let mut messages = tokio::time::timeout(PATIENCE, subscribe).await.ok()??.into_on_message();
+    /// Listens until the connection ends or the log is lost. An error: there was nothing to listen to.
+    async fn listen(&self) -> Result<(), LinkError> {
+        let link = Link::to_master(&self.servers, PATIENCE).await?;
+        let mut messages = link.listen(&self.keys.ephemeral, PATIENCE).await?;
+        drop(link);
         let mut state = self.status.state();
         state.mark_unchanged();
         loop {
             tokio::select! {
                 message = messages.next() => {
-                    if let Some((time_ms, draft)) = Fields(message?.get_payload_bytes()).draft()
+                    let Some(message) = message else { return Ok(()) };
+                    if let Some((time_ms, draft)) = Fields(message.get_payload_bytes()).draft()
                         && draft.ephemeral
                     {
                         self.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
                     }
                 }
-                _ = state.changed() => if state.borrow_and_update().is_err() { return Some(()) },
+                _ = state.changed() => if state.borrow_and_update().is_err() { return Ok(()) },
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSubStream};
 use redis::{Client, Cmd, ErrorKind, Pipeline, ServerErrorKind, Value, cmd};
 
 use super::Keys;
@@ -17,7 +17,7 @@ pub(super) enum LinkError {
     /// The connection is of no more use; what became of the command is not known.
     #[error("{0}")]
     Broken(String),
-    /// The server refuses, and did nothing.
+    /// The server refuses. Of a script it may have done what comes before the part that it refuses.
     #[error("{0}")]
     Refused(String),
 }
@@ -58,6 +58,16 @@ pub(super) struct Look {
 }
 
 impl Look {
+    /// How many ends a server remembers.
+    const ENDS_MAX: usize = 256;
+
+    /// Whether a generation is part of the log that survives, or was, longer ago than the server remembers.
+    pub(super) fn knows(&self, generation: u64) -> bool {
+        let is_forgotten =
+            |(oldest, _): (&u64, &Seq)| self.ends.len() >= Self::ENDS_MAX && generation < *oldest;
+        self.end_of(generation).is_some() || self.ends.first_key_value().is_some_and(is_forgotten)
+    }
+
     /// Up to where a generation is part of the log that survives.
     pub(super) fn end_of(&self, generation: u64) -> Option<Seq> {
         match self.last {
@@ -68,6 +78,7 @@ impl Look {
 }
 
 pub(super) struct Link {
+    client: Client,
     connection: MultiplexedConnection,
     publish: String,
     look: String,
@@ -77,8 +88,9 @@ impl Link {
     /// Connects to the master.
     pub(super) async fn to_master(servers: &Servers, patience: Duration) -> Result<Self, LinkError> {
         let mut why = LinkError::Broken("no server is configured".to_owned());
-        for client in servers.masters(patience).await? {
-            match Self::open(&client, patience).await {
+        for seed in servers.seeds() {
+            let opening = async { Self::open(servers.named_by(seed, patience).await?, patience).await };
+            match opening.await {
                 Ok(link) => return Ok(link),
                 Err(error) => why = error,
             }
@@ -86,8 +98,8 @@ impl Link {
         Err(why)
     }
 
-    async fn open(client: &Client, patience: Duration) -> Result<Self, LinkError> {
-        let mut connection = connect(client, patience).await?;
+    async fn open(client: Client, patience: Duration) -> Result<Self, LinkError> {
+        let mut connection = connect(&client, patience).await?;
         let role: Value = cmd("ROLE").query_async(&mut connection).await?;
         let is_master =
             matches!(&role, Value::Array(parts) if parts.first().and_then(text) == Some("master"));
@@ -98,7 +110,18 @@ impl Link {
             async |script: &str| cmd("SCRIPT").arg("LOAD").arg(script).query_async(&mut connection).await;
         let (publish, look): (String, String) =
             (load(include_str!("publish.lua")).await?, load(include_str!("look.lua")).await?);
-        Ok(Self { connection, publish, look })
+        Ok(Self { client, connection, publish, look })
+    }
+
+    /// Listens to a channel, on the same server.
+    pub(super) async fn listen(&self, channel: &str, patience: Duration) -> Result<PubSubStream, LinkError> {
+        let listen = async {
+            let mut listening = self.client.get_async_pubsub().await?;
+            listening.subscribe(channel).await?;
+            Ok(listening.into_on_message())
+        };
+        let late = |_| LinkError::Broken("listening took too long".to_owned());
+        tokio::time::timeout(patience, listen).await.map_err(late)?
     }
 
     pub(super) async fn call(&mut self, command: &Cmd) -> Result<Value, LinkError> {
@@ -111,6 +134,15 @@ impl Link {
             return Ok(());
         }
         Ok(pipeline.query_async(&mut self.connection).await?)
+    }
+
+    /// Whether the server throws keys away when its memory is full.
+    pub(super) async fn evicts(&mut self) -> Result<bool, LinkError> {
+        let answer = self.call(cmd("INFO").arg("memory")).await?;
+        let info = text(&answer).unwrap_or_default();
+        let fact = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+        let keeps = |policy| policy == "noeviction";
+        Ok(fact("maxmemory:") != Some("0") && !fact("maxmemory_policy:").is_none_or(keeps))
     }
 
     /// The call of the publishing script, to which keys and arguments are added.
@@ -172,7 +204,8 @@ impl Link {
         }
         if !look.is_open {
             let mut call = self.publishing(2);
-            call.arg(&keys.stream).arg(&keys.fence).arg(super::random()).arg(0).arg(0).arg("").arg(0);
+            call.arg(&keys.stream).arg(&keys.fence).arg(super::random()).arg(super::random());
+            call.arg(0).arg(0).arg("").arg(0);
             self.call(&call).await?;
             look = self.look(keys).await?;
         }

@@ -10,7 +10,7 @@
 //! * `tailer`: the stream into the log; `entry`: what stands there; `id`: `GEN-N`;
 //! * `recent`: what to name as lost; `notice`: how all nodes are told of it;
 //! * `alone`: what a node does without Redis, if it is told to;
-//! * `board`: what nodes show and ask one another beside the log;
+//! * `board`: what nodes show and ask one another beside the log; `mine`: what this one shows;
 //! * `ephemeral`: events without a seq, by pub/sub; `status`: how things stand.
 //!
 //! Measured by `cargo bench -p gateway --bench gateways`; the figures stand in the README.
@@ -21,6 +21,7 @@ mod entry;
 mod ephemeral;
 mod id;
 mod link;
+mod mine;
 mod notice;
 mod publisher;
 mod recent;
@@ -41,6 +42,7 @@ use notice::{Herald, Owed};
 use publisher::{Job, Publisher};
 use recent::Recent;
 use ring::rand::SecureRandom as _;
+use script::Kept;
 use servers::Servers;
 use status::Status;
 use tailer::Tailer;
@@ -61,7 +63,9 @@ pub struct RedisOptions {
     pub authorities: Option<Vec<u8>>,
     /// The log's name, part of each of its keys.
     pub log_name: String,
-    /// How many replicas must have an event before its publisher is answered.
+    /// How many replicas must have an event before its publisher is answered. A failover loses nothing that was
+    /// acknowledged only if the replica that is promoted has it: with a majority of those that may be promoted, any
+    /// majority of them has one that does, and Sentinel promotes the one that is furthest. With fewer it may be lost.
     pub wait_replicas: u32,
     /// About how many events the stream keeps.
     pub events_max: u64,
@@ -89,6 +93,7 @@ impl Redis {
     const QUEUE_MAX: usize = 1024;
     /// How long an append waits for a place in the queue.
     const QUEUE_PATIENCE: Duration = Duration::from_secs(4);
+
     /// Starts to follow the log. It needs not be there yet: until it is, the store is not ready.
     ///
     /// # Errors
@@ -101,6 +106,8 @@ impl Redis {
         let servers = Arc::new(Servers::parse(&options.url, &keys.stream, options.authorities.clone())?);
         let status = Arc::new(Status::new());
         let (recent, owed) = (Arc::new(Recent::default()), Arc::new(Owed::default()));
+        let last_ms = u64::try_from(log.topic_kept().as_millis()).unwrap_or(u64::MAX);
+        let kept = Kept { events_max: options.events_max, last_ms };
         let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
         let alone = Arc::new(Alone::new(Arc::clone(&log), options.alone_when_down));
         let publisher = Publisher {
@@ -109,7 +116,7 @@ impl Redis {
             status: Arc::clone(&status),
             recent: Arc::clone(&recent),
             alone: Arc::clone(&alone),
-            events_max: options.events_max,
+            kept,
             wait_replicas: options.wait_replicas,
             link: None,
             failures: 0,
@@ -127,7 +134,7 @@ impl Redis {
             keys: Arc::clone(&keys),
             status: Arc::clone(&status),
             owed: Arc::clone(&owed),
-            events_max: options.events_max,
+            kept,
         };
         let tailer = Tailer::new(log, servers, keys, Arc::clone(&status), recent, owed, Arc::clone(&alone));
         let tasks = vec![

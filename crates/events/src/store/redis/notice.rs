@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::id::Id;
 use super::link::{Link, LinkError};
-use super::script::{self, Item};
+use super::script::{self, Item, Kept};
 use super::{Keys, Servers, Status};
 use crate::Topic;
 
@@ -153,7 +153,7 @@ pub(super) struct Herald {
     pub(super) keys: Arc<Keys>,
     pub(super) status: Arc<Status>,
     pub(super) owed: Arc<Owed>,
-    pub(super) events_max: u64,
+    pub(super) kept: Kept,
 }
 
 /// How long the server may take.
@@ -187,7 +187,7 @@ impl Herald {
     async fn tell(&self, notice: &Notice) -> Result<(), LinkError> {
         let mut link = Link::to_master(&self.servers, RESPONSE).await?;
         let item = Item::notice(notice);
-        let answers = script::run(&mut link, &self.keys, self.events_max, &[&item]).await?;
+        let answers = script::run(&mut link, &self.keys, self.kept, &[&item]).await?;
         match answers.first() {
             Some(Ok(_)) => Ok(()),
             _ => Err(LinkError::Broken("a notice of loss was not taken".to_owned())),

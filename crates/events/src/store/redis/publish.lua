@@ -1,11 +1,13 @@
 -- Appends a run of drafts, or with none only makes sure that the log is open.
--- KEYS: the stream, the fence, then for each draft in turn: its token's key if it has one, and its topics' keys.
--- ARGV: a random number below 1024, the most entries, for how many ms a topic's last is kept, the channel of ephemeral
--- events, the number of drafts, then for each: for how many ms its token is kept (0: none), its number of topics, what
--- it expects ('' nothing), what it is (e event, a event that is kept apart, x ephemeral, l notice of loss), its bytes.
--- Answers the generation, then for each draft a letter and an id: o appended, d repeated, x sent, c conflict.
+-- KEYS: the stream, the fence, then for each draft in turn: its token's key, and its topics' keys.
+-- ARGV: two random numbers below 1024, the most entries, for how many ms a topic's last is kept, the channel of ephemeral
+-- events, the number of drafts, then for each: for how many ms its token is kept, its number of topics, what it expects
+-- ('' nothing), what it is (e event, a event that is kept apart, x ephemeral, l notice of loss), its bytes, and a name
+-- of this try that no other draft has.
+-- Answers the generation, then for each draft a letter and an id: o appended, x sent, c conflict; for a repeated one d,
+-- the first answer, and the name that came with it.
 local stream, fence = KEYS[1], KEYS[2]
-local random, length, keep = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local random, leap, length, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) then
@@ -51,27 +53,32 @@ local function open()
   end
   redis.call('HSET', fence, 'id', identity, 'gen', generation)
   -- A jump, so that a number that was given and lost is practically never given again.
-  local first = number(tonumber(ended) + (1 + random) * 1048576)
+  local first = number(tonumber(ended) + (1 + leap) * 1048576)
   redis.call('XADD', stream, generation .. '-' .. first, 'k', 'gen', 'prev', old .. '-' .. ended)
 end
 
 -- What is in the stream may be another's: numbers would be given twice.
 if held[1] ~= identity or not generation or last_of_stream() ~= generation then open() end
 
+-- Whether what was answered at first is part of this log: what was deleted or replaced takes its tokens' word along.
+local function lives(answer)
+  local of, n = string.match(answer, '^%a(%d+)%-(%d+)')
+  if of == generation then return true end
+  local ended = of and redis.call('HGET', fence, of)
+  return ended and tonumber(n) <= tonumber(ended)
+end
+
 local answers = { generation }
-local key, at = 3, 6
-for draft = 1, tonumber(ARGV[5]) do
+local key, at = 3, 7
+for draft = 1, tonumber(ARGV[6]) do
   local token_ms, topics, expect, sort, bytes = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-  at = at + 5
-  local token
-  if token_ms ~= '0' then
-    token = KEYS[key]
-    key = key + 1
-  end
-  local first_topic = key
-  key = key + topics
+  local name = ARGV[at + 5]
+  at = at + 6
+  local token, first_topic = KEYS[key], key + 1
+  key = first_topic + topics
   local answer
-  local known = token and redis.call('GET', token)
+  local known = redis.call('GET', token)
+  if known and not lives(known) then known = nil end
   if known then
     -- A write, so that a WAIT on this connection covers the first append too.
     redis.call('PEXPIRE', token, token_ms)
@@ -88,7 +95,7 @@ for draft = 1, tonumber(ARGV[5]) do
     if sort == 'x' then
       local _, seen = last_of_stream()
       answer = 'x' .. generation .. '-' .. seen
-      redis.call('PUBLISH', ARGV[4], bytes)
+      redis.call('PUBLISH', ARGV[5], bytes)
     else
       local id
       if sort == 'l' then
@@ -101,7 +108,7 @@ for draft = 1, tonumber(ARGV[5]) do
         for i = first_topic, key - 1 do redis.call('SET', KEYS[i], id, 'PX', keep) end
       end
     end
-    if token then redis.call('SET', token, answer, 'PX', token_ms) end
+    redis.call('SET', token, answer .. ' ' .. name, 'PX', token_ms)
   end
   answers[#answers + 1] = answer
 end

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::alone::Alone;
 use super::id::Id;
-use super::link::{Link, LinkError};
+use super::link::{Link, LinkError, Look};
 use super::recent::{Recent, Touched};
-use super::script::{self, Answers, Item};
+use super::script::{self, Answers, Item, Kept};
 use super::servers::Servers;
 use super::{Keys, Status};
 use crate::{Appended, Cursor, Draft, Unavailable};
@@ -27,7 +27,7 @@ pub(super) struct Publisher {
     pub(super) status: Arc<Status>,
     pub(super) recent: Arc<Recent>,
     pub(super) alone: Arc<Alone>,
-    pub(super) events_max: u64,
+    pub(super) kept: Kept,
     pub(super) wait_replicas: u32,
     pub(super) link: Option<Link>,
     pub(super) failures: u32,
@@ -41,6 +41,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const RESPONSE: Duration = Duration::from_secs(2);
 /// After so many failures publishers are refused at once until connecting is due again.
 const OPEN_AFTER: u32 = 3;
+/// How often a draft is tried that is acknowledged where this node takes its generation to be over, and how long after
+/// one another: by then who follows has looked again, and one of both is right.
+const DOUBTS_MAX: u32 = 10;
+const DOUBT: Duration = Duration::from_millis(150);
 /// How long replicas may take.
 const WAIT_MS: u64 = 1000;
 const SCRIPT_DRAFTS: usize = 128;
@@ -57,6 +61,7 @@ impl Publisher {
     async fn turn(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) {
         let mut items: Vec<Item> = Vec::new();
         let mut answers = Vec::new();
+        let mut tails = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
@@ -64,18 +69,21 @@ impl Publisher {
                     answers.push((drafts.len(), answer));
                     items.extend(drafts.into_iter().map(Item::new));
                 }
-                Job::Tail { answer } => {
-                    // What was queued before is appended before.
-                    self.append(&mut items).await;
-                    let _ = answer.send(self.tail().await);
-                }
+                Job::Tail { answer } => tails.push(answer),
             }
-            next = if items.len() >= BATCH_DRAFTS { None } else { jobs.try_recv().ok() };
+            next = if items.len() + tails.len() >= BATCH_DRAFTS { None } else { jobs.try_recv().ok() };
         }
         self.append(&mut items).await;
         let mut results = items.into_iter().map(|item| item.answer.unwrap_or(Err(UNKNOWN.into())));
         for (number, answer) in answers {
             let _ = answer.send(results.by_ref().take(number).collect());
+        }
+        if !tails.is_empty() {
+            // What was queued before is appended before, and one look will do for all.
+            let tail = self.tail().await;
+            for answer in tails {
+                let _ = answer.send(tail);
+            }
         }
     }
 
@@ -95,13 +103,30 @@ impl Publisher {
 
     async fn append_together(&mut self, items: &mut [Item]) {
         let until = Instant::now() + PATIENCE;
+        let mut doubts = 0;
         while items.iter().any(|item| item.answer.is_none()) && Instant::now() < until {
             if self.is_hopeless() {
                 break;
             }
             let result = self.try_append(items).await;
             match result {
-                Ok(()) => {}
+                Ok(()) => {
+                    if items.iter().all(|item| item.answer.is_some()) {
+                        break;
+                    }
+                    // Who follows looks for the master again, and so does this.
+                    self.status.set_doubt();
+                    self.link = None;
+                    doubts += 1;
+                    if doubts == DOUBTS_MAX {
+                        let error = LinkError::Broken("acknowledged by a master that is gone".to_owned());
+                        self.status.set_failed(&error);
+                        let refused = Err(Unavailable("two servers tell of different logs").into());
+                        let doubted = items.iter_mut().filter(|item| item.answer.is_none());
+                        doubted.for_each(|item| item.answer = Some(refused));
+                    }
+                    tokio::time::sleep(DOUBT).await;
+                }
                 Err(LinkError::Refused(error)) => {
                     self.status.set_refused(&error);
                     let refused = Err(Unavailable("Redis refuses to write").into());
@@ -109,10 +134,7 @@ impl Publisher {
                         item.answer = Some(refused);
                     }
                 }
-                Err(error @ LinkError::Broken(_)) => {
-                    self.status.set_failed(&error);
-                    self.link = None;
-                }
+                Err(error @ LinkError::Broken(_)) => self.break_off(&error),
             }
         }
         if items.iter().any(|item| item.answer.is_none()) {
@@ -120,6 +142,7 @@ impl Publisher {
         }
     }
 
+    /// Leaves those without an answer of which this node knows that they are lost, or believes so.
     async fn try_append(&mut self, items: &mut [Item]) -> Result<(), LinkError> {
         self.connect().await?;
         let Some(link) = &mut self.link else { return Ok(()) };
@@ -133,7 +156,7 @@ impl Publisher {
                 bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
             });
             let run: Vec<&Item> = run.map(|item| &**item).collect();
-            results.extend(script::run(link, &self.keys, self.events_max, &run).await?);
+            results.extend(script::run(link, &self.keys, self.kept, &run).await?);
             from += run.len();
         }
         if self.wait_replicas > 0 {
@@ -142,27 +165,25 @@ impl Publisher {
             match link.call(&wait).await? {
                 Value::Int(replicas) if replicas >= i64::from(self.wait_replicas) => {}
                 _ => {
-                    let few = Err(Unavailable("too few replicas have it").into());
-                    rest.iter_mut().for_each(|item| item.answer = Some(few));
+                    const FEW: &str = "too few replicas have it";
+                    self.failures = 0;
+                    self.status.set_refused(FEW);
+                    rest.iter_mut().for_each(|item| item.answer = Some(Err(Unavailable(FEW).into())));
                     return Ok(());
                 }
             }
         }
+        self.failures = 0;
         self.status.set_published();
         for (item, result) in rest.iter_mut().zip(results) {
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = Id { generation: cursor.epoch.number(), seq: *seq };
                 if !self.recent.add(id, Touched::Event(draft.topics.clone())) {
-                    // Its master is gone and took it along: once more. If it is not gone, the other one is in doubt.
-                    self.status.set_doubt();
-                    return Err(LinkError::Broken("acknowledged by a master that is gone".to_owned()));
+                    // Its master is gone and took it along. If it is not gone, the one that is followed is in doubt.
+                    continue;
                 }
             }
-            item.answer =
-                Some(result.map(|appended| Appended {
-                    duplicate: appended.duplicate && item.is_own_token,
-                    ..appended
-                }));
+            item.answer = Some(result);
         }
         Ok(())
     }
@@ -173,22 +194,24 @@ impl Publisher {
     }
 
     async fn connect(&mut self) -> Result<(), LinkError> {
+        if self.status.take_astray() {
+            self.link = None;
+        }
         if self.link.is_some() {
             return Ok(());
         }
         tokio::time::sleep_until(self.closed_until.min(Instant::now() + PATIENCE)).await;
-        match Link::to_master(&self.servers, RESPONSE).await {
-            Ok(link) => {
-                self.failures = 0;
-                self.link = Some(link);
-                Ok(())
-            }
-            Err(error) => {
-                self.failures += 1;
-                self.closed_until = Instant::now() + super::backoff(self.failures);
-                Err(error)
-            }
-        }
+        self.link = Some(Link::to_master(&self.servers, RESPONSE).await?);
+        Ok(())
+    }
+
+    /// The connection is of no more use, or there was none. One that can be had again at once may fail again at once,
+    /// so that only what was appended or read ends the count.
+    fn break_off(&mut self, error: &LinkError) {
+        self.status.set_failed(error);
+        self.link = None;
+        self.failures += 1;
+        self.closed_until = Instant::now() + super::backoff(self.failures);
     }
 
     async fn tail(&mut self) -> Result<Cursor, Unavailable> {
@@ -197,16 +220,21 @@ impl Publisher {
         }
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && !self.is_hopeless() {
-            if self.connect().await.is_ok()
-                && let Some(link) = &mut self.link
-            {
-                match link.look_open(&self.keys).await {
-                    Ok(look) => return look.last.map(Id::cursor).ok_or(UNKNOWN),
-                    Err(_) => self.link = None,
-                }
+            match self.look().await {
+                Ok(look) => return look.last.map(Id::cursor).ok_or(UNKNOWN),
+                Err(error) => self.break_off(&error),
             }
         }
         Err(UNKNOWN)
+    }
+
+    async fn look(&mut self) -> Result<Look, LinkError> {
+        self.connect().await?;
+        let link =
+            self.link.as_mut().ok_or_else(|| LinkError::Broken("there is no connection".to_owned()))?;
+        let look = link.look_open(&self.keys).await?;
+        self.failures = 0;
+        Ok(look)
     }
 }
 

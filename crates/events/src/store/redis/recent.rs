@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use parking_lot::Mutex;
 
 use super::id::Id;
+use super::link::Look;
 use super::notice::Lost;
 use crate::{Seq, Topics};
 
@@ -20,6 +21,10 @@ struct Inner {
     forgotten: Id,
     /// Generations that are over, and where they ended.
     ends: BTreeMap<u64, Seq>,
+    /// How many entries were ever added.
+    added: u64,
+    /// Generations of entries, and how many had been added before the first of each.
+    since: BTreeMap<u64, u64>,
 }
 
 /// What an entry was about.
@@ -29,12 +34,20 @@ pub(super) enum Touched {
     Notice(Lost),
 }
 
+/// What does not survive.
+#[derive(Default)]
+pub(super) struct Casualties {
+    pub(super) what: Lost,
+    /// The newest generation that lost something.
+    pub(super) newest: u64,
+}
+
 impl Recent {
     /// How many entries are remembered.
     const ENTRIES_MAX: usize = 65_536;
 
-    /// How many generations are remembered.
-    const ENDS_MAX: usize = 256;
+    /// How many ends are remembered: more than a server does, so that there is room for those of others.
+    const ENDS_MAX: usize = 512;
 
     /// Remembers an entry. `false`: its generation ended before it.
     pub(super) fn add(&self, id: Id, touched: Touched) -> bool {
@@ -48,28 +61,73 @@ impl Recent {
             inner.forgotten = inner.forgotten.max(id);
         }
         inner.entries.push_back((id, touched));
+        let added = inner.added;
+        inner.since.entry(id.generation).or_insert(added);
+        inner.added += 1;
         true
     }
 
-    /// A generation goes on, whatever was thought of it before.
-    pub(super) fn go_on(&self, generation: u64) {
-        self.inner.lock().ends.remove(&generation);
+    /// A moment, before which some entries were added.
+    pub(super) fn now(&self) -> u64 {
+        self.inner.lock().added
+    }
+
+    /// Whether there are entries from before a look of whose generation it knows nothing.
+    pub(super) fn has_unknown(&self, look: &Look, before: u64) -> bool {
+        self.inner.lock().since.iter().any(|(generation, since)| *since < before && !look.knows(*generation))
+    }
+
+    /// Keeps what is part of the log that a look found, whatever was thought of its generations before. What was lost
+    /// with the rest, followed or not; told once.
+    pub(super) fn survive(&self, look: &Look, before: u64) -> Casualties {
+        let mut inner = self.inner.lock();
+        let current = look.last.map_or(0, |last| last.generation);
+        inner.ends.extend(&look.ends);
+        inner.ends.remove(&current);
+        inner.bound_ends();
+        let mut lost = Casualties::default();
+        for (generation, since) in inner.since.clone() {
+            let end = match look.end_of(generation) {
+                Some(_) if generation == current => continue,
+                Some(end) => end,
+                // Too new or too old to be known.
+                None if since >= before || look.knows(generation) => continue,
+                // Of a generation that nobody knows any more, nothing survives.
+                None => Seq::ZERO,
+            };
+            let what = inner.end(generation, end);
+            if !what.is_nothing() {
+                lost.what.merge(&what);
+                lost.newest = lost.newest.max(generation);
+            }
+        }
+        inner.since.retain(|generation, since| *since >= before || look.end_of(*generation).is_some());
+        lost
     }
 
     /// A generation is over and ended at `end`. What was lost with it; told once.
     pub(super) fn end(&self, generation: u64, end: Seq) -> Lost {
-        let mut inner = self.inner.lock();
-        inner.ends.insert(generation, end);
-        if inner.ends.len() > Self::ENDS_MAX {
-            inner.ends.pop_first();
+        self.inner.lock().end(generation, end)
+    }
+}
+
+impl Inner {
+    fn bound_ends(&mut self) {
+        while self.ends.len() > Recent::ENDS_MAX {
+            self.ends.pop_first();
         }
+    }
+
+    fn end(&mut self, generation: u64, end: Seq) -> Lost {
+        self.ends.insert(generation, end);
+        self.bound_ends();
         let is_lost = |id: Id| id.generation == generation && id.seq > end;
         let mut lost = Lost::default();
-        if is_lost(inner.forgotten) {
+        if is_lost(self.forgotten) {
             lost = Lost::Everything;
-            inner.forgotten = Id { generation, seq: end };
+            self.forgotten = Id { generation, seq: end };
         }
-        inner.entries.retain(|(id, touched)| {
+        self.entries.retain(|(id, touched)| {
             if is_lost(*id) {
                 match touched {
                     Touched::Event(topics) => lost.add(topics.iter()),
@@ -114,6 +172,54 @@ mod tests {
         }
         assert_eq!(recent.end(7, Seq::new(20).unwrap()).to_string(), "a");
         assert_eq!(recent.end(7, Seq::new(5).unwrap()), Lost::Everything);
+    }
+
+    fn look(current: u64, ends: &[(u64, u64)]) -> Look {
+        Look {
+            is_master: true,
+            is_open: true,
+            last: Some(id(current, 50)),
+            first: None,
+            newest: None,
+            ends: ends.iter().map(|(generation, end)| (*generation, Seq::new(*end).unwrap())).collect(),
+        }
+    }
+
+    #[test]
+    fn what_was_acknowledged_in_a_generation_that_nobody_followed_is_lost() {
+        let recent = Recent::default();
+        recent.add(id(6, 3), event("a"));
+        recent.add(id(7, 4), event("b"));
+        let before = recent.now();
+        recent.add(id(9, 1), event("later"));
+        let look = look(8, &[(6, 3)]);
+        assert!(recent.has_unknown(&look, before));
+        let lost = recent.survive(&look, before);
+        assert_eq!((lost.what.to_string().as_str(), lost.newest), ("b", 7));
+        assert!(!recent.has_unknown(&look, before), "told once");
+        assert!(recent.survive(&look, before).what.is_nothing());
+        assert!(!recent.add(id(7, 5), event("b")), "still on the other server");
+        assert!(recent.has_unknown(&look, recent.now()), "9, by a later look");
+    }
+
+    #[test]
+    fn what_was_wrongly_ended_goes_on() {
+        let recent = Recent::default();
+        for generation in [6, 7] {
+            recent.end(generation, Seq::ZERO);
+        }
+        recent.survive(&look(7, &[(6, 9)]), 0);
+        assert!(recent.add(id(7, 1), event("a")) && recent.add(id(6, 9), event("a")));
+        assert!(!recent.add(id(6, 10), event("a")));
+    }
+
+    #[test]
+    fn what_the_server_has_forgotten_is_not_lost() {
+        let recent = Recent::default();
+        recent.add(id(6, 1), event("a"));
+        let ends: Vec<_> = (100..356).map(|generation| (generation, 9)).collect();
+        assert!(!recent.has_unknown(&look(400, &ends), recent.now()));
+        assert!(recent.survive(&look(400, &ends), recent.now()).what.is_nothing());
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub(super) struct Item {
     pub(super) draft: Option<Draft>,
     token: String,
     token_ms: u64,
-    /// The publisher gave the token; else it only makes repeats after a lost answer harmless.
-    pub(super) is_own_token: bool,
+    /// By which it is known again when its answer was lost: then it was not its publisher who repeated it.
+    name: String,
     sort: Sort,
     pub(super) answer: Option<Result<Appended, Rejection>>,
 }
@@ -40,8 +40,6 @@ enum Sort {
 const ONCE_MS: u64 = 300_000;
 /// Likewise for a repeat of this node's own making.
 const RETRY_MS: u64 = 30_000;
-/// For how long a topic's last seq is kept after its last event.
-const LAST_MS: u64 = 3_600_000;
 
 impl Item {
     pub(super) fn new(draft: Draft) -> Self {
@@ -52,18 +50,12 @@ impl Item {
             draft if draft.is_aside() => Sort::Aside,
             _ => Sort::Event,
         };
-        let is_own_token = draft.once.is_some();
-        let token = draft.once.as_ref();
-        let token = token.map_or_else(|| format!("n:{}", super::nonce()), |token| format!("p:{token}"));
-        Self {
-            bytes,
-            draft: Some(draft),
-            token,
-            token_ms: if is_own_token { ONCE_MS } else { RETRY_MS },
-            is_own_token,
-            sort,
-            answer: None,
-        }
+        let name = format!("{:x}", super::nonce());
+        let (token, token_ms) = match &draft.once {
+            Some(token) => (format!("p:{token}"), ONCE_MS),
+            None => (format!("n:{name}"), RETRY_MS),
+        };
+        Self { bytes, draft: Some(draft), token, token_ms, name, sort, answer: None }
     }
 
     /// The same notice, whoever tells it, is one.
@@ -74,7 +66,7 @@ impl Item {
             bytes,
             draft: None,
             token_ms: ONCE_MS,
-            is_own_token: true,
+            name: format!("{:x}", super::nonce()),
             sort: Sort::Lost,
             answer: None,
         }
@@ -93,11 +85,20 @@ impl Item {
     }
 }
 
+/// How much of the log Redis keeps.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    /// About how many events.
+    pub(super) events_max: u64,
+    /// For how long a topic's last seq after its last event.
+    pub(super) last_ms: u64,
+}
+
 /// Runs the publishing script on some items. Its answers, in their order.
 pub(super) async fn run(
     link: &mut Link,
     keys: &Keys,
-    events_max: u64,
+    kept: Kept,
     run: &[&Item],
 ) -> Result<Answers, LinkError> {
     let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
@@ -109,7 +110,8 @@ pub(super) async fn run(
             call.arg(keys.last(topic));
         }
     }
-    call.arg(super::random()).arg(events_max).arg(LAST_MS).arg(&keys.ephemeral).arg(run.len());
+    call.arg(super::random()).arg(super::random());
+    call.arg(kept.events_max).arg(kept.last_ms).arg(&keys.ephemeral).arg(run.len());
     for item in run {
         let sort = match item.sort {
             Sort::Event => "e",
@@ -119,19 +121,24 @@ pub(super) async fn run(
         };
         call.arg(item.token_ms).arg(item.lasting().len());
         call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string())).arg(sort).arg(&item.bytes);
+        call.arg(&item.name);
     }
     let answer = link.call(&call).await?;
     let unknown = || LinkError::Broken("the script answered something else".to_owned());
     let redis::Value::Array(answers) = &answer else { return Err(unknown()) };
     let results: Option<Answers> =
-        answers.iter().skip(1).map(|answer| text(answer).and_then(result)).collect();
+        answers.iter().skip(1).zip(run).map(|(answer, item)| result(text(answer)?, &item.name)).collect();
     results.filter(|results| results.len() == run.len()).ok_or_else(unknown)
 }
 
-/// `o` appended, `x` sent, `c` conflict, `d` repeated and then what it was at first.
-fn result(answer: &str) -> Option<Result<Appended, Rejection>> {
+/// `o` appended, `x` sent, `c` conflict, `d` repeated and then what it was at first and under which name: under the same
+/// it was this draft itself.
+fn result(answer: &str, name: &str) -> Option<Result<Appended, Rejection>> {
     let (duplicate, first) = match answer.strip_prefix('d') {
-        Some(first) => (true, first),
+        Some(repeat) => {
+            let (first, of) = repeat.split_once(' ').unwrap_or((repeat, ""));
+            (of != name, first)
+        }
         None => (false, answer),
     };
     let (sort, rest) = first.split_at_checked(1)?;

@@ -128,26 +128,23 @@ impl Servers {
         }
     }
 
-    /// Where the master may be, the likeliest first.
-    pub(super) async fn masters(&self, patience: Duration) -> Result<Vec<Client>, LinkError> {
+    /// Those in the URL, in its order.
+    pub(super) fn seeds(&self) -> &[Client] {
+        &self.seeds
+    }
+
+    /// What a seed takes for the master: in a plain list itself. Whether it is one is for who connects to find out.
+    pub(super) async fn named_by(&self, seed: &Client, patience: Duration) -> Result<Client, LinkError> {
         if let Sort::Plain = self.sort {
-            return Ok(self.seeds.clone());
+            return Ok(seed.clone());
         }
-        let mut why = LinkError::Broken("no server is configured".to_owned());
-        for seed in &self.seeds {
-            match self.ask(seed, patience).await {
-                Ok((host, port)) => {
-                    let addr = match self.is_tls {
-                        true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-                        false => ConnectionAddr::Tcp(host, port),
-                    };
-                    let info = addr.into_connection_info()?.set_redis_settings(self.settings.clone());
-                    return Ok(vec![self.client_of(info)?]);
-                }
-                Err(error) => why = error,
-            }
-        }
-        Err(why)
+        let (host, port) = self.ask(seed, patience).await?;
+        let addr = match self.is_tls {
+            true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+            false => ConnectionAddr::Tcp(host, port),
+        };
+        let info = addr.into_connection_info()?.set_redis_settings(self.settings.clone());
+        Ok(self.client_of(info)?)
     }
 
     /// The address of the master, by one that should know.

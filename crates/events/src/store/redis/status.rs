@@ -22,9 +22,16 @@ pub(super) struct Status {
     refused_at: Mutex<Option<Instant>>,
     /// Whether who publishes has found another master than who follows.
     doubt: AtomicBool,
+    /// Whether who follows has found another master than who publishes.
+    astray: AtomicBool,
+    /// Whether the server throws keys away when its memory is full.
+    evicts: AtomicBool,
     failures: AtomicU64,
     epochs: AtomicU64,
 }
+
+/// What is thrown away may be the log, or how a repeat is recognised.
+const EVICTS: &str = "Redis evicts keys when its memory is full: set maxmemory-policy to noeviction";
 
 /// For how long a refused write speaks against the next: who looks whether this node is ready must let it try again.
 const REFUSED: Duration = Duration::from_secs(3);
@@ -41,6 +48,8 @@ impl Status {
             error: Mutex::default(),
             refused_at: Mutex::default(),
             doubt: AtomicBool::new(false),
+            astray: AtomicBool::new(false),
+            evicts: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             epochs: AtomicU64::new(0),
         }
@@ -71,6 +80,7 @@ impl Status {
             epochs: self.epochs.load(Ordering::Relaxed),
             alone: false,
             error: self.error.lock().clone(),
+            warning: self.evicts.load(Ordering::Relaxed).then_some(EVICTS),
         }
     }
 
@@ -118,6 +128,18 @@ impl Status {
 
     pub(super) fn take_doubt(&self) -> bool {
         self.doubt.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn set_astray(&self) {
+        self.astray.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_astray(&self) -> bool {
+        self.astray.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn set_evicts(&self, evicts: bool) {
+        self.evicts.store(evicts, Ordering::Relaxed);
     }
 
     pub(super) fn add_epoch(&self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Value, cmd};
+use tokio::time::Instant;
 
 use super::alone::Alone;
 use super::entry::{Entry, parse};
@@ -19,6 +20,10 @@ use crate::{Epoch, Log, Seq, Sequenced};
 
 /// How long one read waits for something new: so often is looked whether the server still is what it was.
 const BLOCK: Duration = Duration::from_millis(500);
+
+/// After how long without the log a node that may goes on alone, though nobody publishes to it: as long as drafts are
+/// tried.
+const ALONE_AFTER: Duration = Duration::from_secs(4);
 
 /// How many entries are read at once.
 const COUNT: usize = 512;
@@ -71,11 +76,15 @@ impl Tailer {
 
     pub(super) async fn run(mut self, may_go_alone: bool) {
         let mut failures = 0;
+        let mut lost_at = Instant::now();
         loop {
             match Link::to_master(&self.servers, BLOCK + Duration::from_secs(2)).await {
                 Ok(mut link) => {
                     let error = self.follow(&mut link).await;
-                    failures = if self.status.is_followed() { 0 } else { failures + 1 };
+                    failures += 1;
+                    if self.status.is_followed() {
+                        (failures, lost_at) = (0, Instant::now());
+                    }
                     self.status.set_lost(&error);
                 }
                 Err(error) => {
@@ -85,12 +94,17 @@ impl Tailer {
             }
             if may_go_alone {
                 self.alone.allow();
+                if lost_at.elapsed() > ALONE_AFTER {
+                    self.alone.begin();
+                }
             }
             tokio::time::sleep(super::backoff(failures)).await;
         }
     }
 
     async fn follow(&mut self, link: &mut Link) -> LinkError {
+        // One that does not say so is none to warn of.
+        self.status.set_evicts(link.evicts().await.unwrap_or(false));
         loop {
             match self.follow_until_astray(link).await {
                 Err(Stop::Link(error)) => return error,
@@ -101,6 +115,7 @@ impl Tailer {
     }
 
     async fn follow_until_astray(&mut self, link: &mut Link) -> Result<(), Stop> {
+        let before = self.recent.now();
         let look = link.look_open(&self.keys).await?;
         if look.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
             // A generation never goes back: somebody put another stream in its place.
@@ -108,19 +123,30 @@ impl Tailer {
             return Err(Stop::Astray);
         }
         let was_alone = self.alone.end();
-        self.resync(&look, was_alone);
+        self.resync(&look, before, was_alone);
         self.skip_trimmed(&look);
+        let mut looked = Instant::now();
         loop {
             let entries = self.read(link).await?;
             if self.status.take_doubt() {
                 return Err(LinkError::Broken("another server is a master too".to_owned()).into());
             }
-            if entries.is_empty() {
+            if entries.is_empty() || looked.elapsed() > BLOCK {
                 // The only way to notice that the stream was deleted, or is another one with lower ids.
+                let before = self.recent.now();
                 let look = link.look(&self.keys).await?;
-                if !look.is_master || !look.is_open || look.last != self.followed.last().copied() {
+                looked = Instant::now();
+                let is_at_end = look.last == self.followed.last().copied();
+                if !look.is_master || !look.is_open || entries.is_empty() && !is_at_end {
                     return Ok(());
                 }
+                if self.recent.has_unknown(&look, before) {
+                    // Where it is known, it may be the log that survives: both look for the master again.
+                    self.status.set_astray();
+                    return Err(LinkError::Broken("this node publishes on another server".to_owned()).into());
+                }
+            }
+            if entries.is_empty() {
                 self.status.set_at_end();
                 continue;
             }
@@ -150,18 +176,10 @@ impl Tailer {
     }
 
     /// Finds the newest point that this node and the surviving log share, and forgets what it has above.
-    fn resync(&mut self, look: &Look, was_alone: bool) {
+    fn resync(&mut self, look: &Look, before: u64, was_alone: bool) {
         let at = self.at();
         let current = look.last.map_or(0, |last| last.generation);
-        let mut lost = Lost::default();
-        for id in &self.followed {
-            if id.generation != current {
-                // Of a generation that nobody knows any more, nothing survives.
-                let end = look.end_of(id.generation).unwrap_or_default();
-                lost.merge(&self.recent.end(id.generation, end));
-            }
-        }
-        self.recent.go_on(current);
+        let lost = self.recent.survive(look, before);
         let shared = self.followed.iter().rposition(|id| look.end_of(id.generation).is_some());
         self.followed.truncate(shared.map_or(0, |index| index + 1));
         if let Some(id) = self.followed.last_mut() {
@@ -173,9 +191,10 @@ impl Tailer {
         if self.followed.is_empty() {
             let before = look.first.or(look.last).unwrap_or_default();
             self.recall(before.generation);
-            // In a log that is all new there is nobody left to tell: no cursor is known there.
-            if let Some(last) = look.last.filter(|_| !look.ends.is_empty()) {
-                self.owed.add(Notice { of: last, lost });
+            // In a log that is newer than all that was lost there is nobody left to tell: no cursor is known there.
+            let is_new = look.ends.is_empty() && lost.newest < current;
+            if let Some(last) = look.last.filter(|_| !is_new) {
+                self.owed.add(Notice { of: last, lost: lost.what });
             }
         } else {
             if now != at || was_alone {
@@ -183,7 +202,7 @@ impl Tailer {
                 let epoch = Epoch::new(now.generation);
                 self.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
             }
-            self.owed.add(Notice { of: now, lost });
+            self.owed.add(Notice { of: now, lost: lost.what });
         }
     }
 
