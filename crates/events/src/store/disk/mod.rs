@@ -14,16 +14,17 @@
 //! trimmed, and writes through a backend of ours: when it syncs is decided here (its own weaker durability loses
 //! acknowledged entries at kill -9), and so is what happens when there is no room.
 //!
-//! Measured with `examples/disk_figures.rs` (two shared cores, 300 bytes of data, drafts published one by one and
-//! acknowledged, a second):
+//! Measured with `examples/disk_figures.rs` (two quiet cores, 300 bytes of data, drafts published one by one and
+//! acknowledged, a second; a disk whose fsync takes 0.2 ms, where another time it took 3 to 7 and `always` gave 118,
+//! 14,571 and 32,346):
 //!
 //! | publishers | memory | always | interval | never |
 //! | --- | --- | --- | --- | --- |
-//! | 1 | 174,003 | 118 | 19,803 | 6,731 |
-//! | 64 | 238,076 | 14,571 | 62,489 | 95,983 |
-//! | 1,024 | 244,033 | 32,346 | 58,975 | 88,210 |
+//! | 1 | 1,189,447 | 5,152 | 11,964 | 11,711 |
+//! | 64 | 1,994,060 | 83,921 | 260,347 | 263,297 |
+//! | 1,024 | 1,977,740 | 303,105 | 389,379 | 423,411 |
 //!
-//! A cold start with 100,000 of these events takes 0.57 s and 71 MB, 48 MB of them in the rings.
+//! A cold start with 100,000 of these events takes 0.23 s and 67 MB, 47 MB of them in the rings.
 //!
 //! # Files of the directory
 //! * `lock`: held by the process that has the directory.
