@@ -234,11 +234,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     true
                 }
                 // The end of a token or a stream does not wait for a reader that takes its time.
-                Phase::Opening | Phase::Open if !self.out.is_empty() && self.deadlines.is_expired(now) => {
+                Phase::Opening | Phase::Open if self.deadlines.is_expired(now) => {
                     self.bye(ByeReason::ExpiredToken);
                     true
                 }
-                Phase::Opening | Phase::Open if !self.out.is_empty() && self.deadlines.is_aged(now) => {
+                Phase::Opening | Phase::Open if self.deadlines.is_aged(now) => {
                     self.bye(ByeReason::MaxAge);
                     true
                 }
@@ -263,11 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.phase == Phase::Open && !self.live_due && !self.more {
             self.held = None;
         }
-        if self.deadlines.is_expired(now) {
-            self.bye(ByeReason::ExpiredToken);
-        } else if self.deadlines.is_aged(now) {
-            self.bye(ByeReason::MaxAge);
-        } else if self.phase == Phase::Opening {
+        if self.phase == Phase::Opening {
             self.open(now);
         } else if self.poll_command(cx) {
             // Its reply is in `out`.
