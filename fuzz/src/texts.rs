@@ -62,17 +62,7 @@ pub fn filter(input: &[u8]) {
         Arc::clone(log.get_or_insert_with(new_log))
     });
     let mut reader = Reader::new(&log, std::slice::from_ref(&topic), Some(filter), Start::Latest);
-    let draft = Draft {
-        topics: Topics::one(topic),
-        kind,
-        data: Data::null(),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    };
+    let draft = Draft::new(Topics::one(topic), kind, Data::null());
     log.apply(Fact::Events(vec![Sequenced { seq: Some(log.tail().next()), time_ms: 0, draft }]));
     let mut out = Vec::new();
     let span = reader.read(Limit { events: 10, bytes: 1 << 20 }, &mut out);

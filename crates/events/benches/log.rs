@@ -66,17 +66,7 @@ impl Publisher {
     /// An event as a request brings it: its topic's name is not the log's own copy.
     fn event(&mut self, n: usize) -> Sequenced {
         self.next = self.next.next();
-        let draft = Draft {
-            topics: Topics::one(topic(n)),
-            kind: "progress".parse().unwrap(),
-            data: self.data.clone(),
-            key: None,
-            id: None,
-            once: None,
-            ttl_ms: None,
-            ephemeral: false,
-            expect: None,
-        };
+        let draft = Draft::new(Topics::one(topic(n)), "progress".parse().unwrap(), self.data.clone());
         Sequenced { seq: Some(self.next), time_ms: 1_763_609_412_123, draft }
     }
 

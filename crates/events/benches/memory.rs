@@ -53,17 +53,7 @@ fn fill(log: &Log, events: usize) {
     // 220 bytes of JSON, topic, type, seq and time included.
     let data = Data::from_value(&"x".repeat(125)).unwrap();
     for n in 0..TOPICS * events {
-        let draft = Draft {
-            topics: Topics::one(topic(n % TOPICS)),
-            kind: "progress".parse().unwrap(),
-            data: data.clone(),
-            key: None,
-            id: None,
-            once: None,
-            ttl_ms: None,
-            ephemeral: false,
-            expect: None,
-        };
+        let draft = Draft::new(Topics::one(topic(n % TOPICS)), "progress".parse().unwrap(), data.clone());
         let seq = Some(log.tail().next());
         log.apply(Fact::Events(vec![Sequenced { seq, time_ms: unix_ms(), draft }]));
     }

@@ -126,15 +126,8 @@ mod tests {
 
     fn event(seq: u64, kind: &str, key: &str) -> Event {
         let draft = Draft {
-            topics: Topics::one("room:1".parse().unwrap()),
-            kind: kind.parse().unwrap(),
-            data: Data::null(),
             key: Some(key.parse().unwrap()),
-            id: None,
-            once: None,
-            ttl_ms: None,
-            ephemeral: false,
-            expect: None,
+            ..Draft::new(Topics::one("room:1".parse().unwrap()), kind.parse().unwrap(), Data::null())
         };
         Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Stamp::new(0), seq, &mut Vec::new())
     }

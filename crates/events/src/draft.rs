@@ -31,6 +31,22 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// An event that is logged, without a key, an id, a time to live or an expectation.
+    #[must_use]
+    pub fn new(topics: Topics, kind: Kind, data: Data) -> Self {
+        Self {
+            topics,
+            kind,
+            data,
+            key: None,
+            id: None,
+            once: None,
+            ttl_ms: None,
+            ephemeral: false,
+            expect: None,
+        }
+    }
+
     /// Whether only the latest event of its key matters, whatever their types, and it is kept apart from the topic's
     /// ring: it evicts nothing else, history does not list it and `expect` does not see it. So are the events whose
     /// type is reserved and that have a key. The draft itself says it, so that no store has to keep it.

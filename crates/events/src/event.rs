@@ -262,17 +262,11 @@ mod tests {
     use crate::Topics;
 
     fn draft() -> Draft {
-        Draft {
-            topics: Topics::one("user:alice".parse().unwrap()),
-            kind: "progress".parse().unwrap(),
-            data: Data::from_value(&serde_json::json!({"jobId": "7"})).unwrap(),
-            key: None,
-            id: None,
-            once: None,
-            ttl_ms: None,
-            ephemeral: false,
-            expect: None,
-        }
+        Draft::new(
+            Topics::one("user:alice".parse().unwrap()),
+            "progress".parse().unwrap(),
+            Data::from_value(&serde_json::json!({"jobId": "7"})).unwrap(),
+        )
     }
 
     fn encode(draft: &Draft) -> Event {

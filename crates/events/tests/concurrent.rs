@@ -76,17 +76,7 @@ enum Step {
 }
 
 fn draft(topics: Vec<Topic>, id: u64) -> Draft {
-    Draft {
-        topics: Topics::new(topics).unwrap(),
-        kind: "t".parse().unwrap(),
-        data: Data::from_value(&id).unwrap(),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    }
+    Draft::new(Topics::new(topics).unwrap(), "t".parse().unwrap(), Data::from_value(&id).unwrap())
 }
 
 fn log() -> Arc<Log> {

@@ -14,17 +14,11 @@ fn topic(name: &str) -> Topic {
 }
 
 fn draft(topics: &[&str]) -> Draft {
-    Draft {
-        topics: Topics::new(topics.iter().map(|name| topic(name))).unwrap(),
-        kind: "t".parse().unwrap(),
-        data: Data::null(),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    }
+    Draft::new(
+        Topics::new(topics.iter().map(|name| topic(name))).unwrap(),
+        "t".parse().unwrap(),
+        Data::null(),
+    )
 }
 
 fn log(options: &Options) -> (Arc<Log>, Arc<Memory>) {

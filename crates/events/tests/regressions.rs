@@ -20,17 +20,7 @@ fn seq(number: u64) -> Seq {
 }
 
 fn draft(name: &str) -> Draft {
-    Draft {
-        topics: Topics::one(topic(name)),
-        kind: "t".parse().unwrap(),
-        data: Data::null(),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    }
+    Draft::new(Topics::one(topic(name)), "t".parse().unwrap(), Data::null())
 }
 
 /// A log in its first epoch.

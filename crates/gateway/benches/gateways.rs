@@ -101,17 +101,11 @@ async fn rate(store: &Arc<Redis>, publishers: u64) -> f64 {
 }
 
 fn draft(n: u64) -> Draft {
-    Draft {
-        topics: Topics::one(format!("user:{}", n % 1000).parse().unwrap()),
-        kind: "progress".parse().unwrap(),
-        data: Data::from_value(&"x".repeat(298)).unwrap(),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    }
+    Draft::new(
+        Topics::one(format!("user:{}", n % 1000).parse().unwrap()),
+        "progress".parse().unwrap(),
+        Data::from_value(&"x".repeat(298)).unwrap(),
+    )
 }
 
 /// A gateway as a process of its own.

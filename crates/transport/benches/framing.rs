@@ -44,17 +44,11 @@ async fn events(count: usize) -> (Vec<Event>, events::Cursor, events::Cursor) {
     let log = Log::new(&Options::default());
     let store = Memory::open(Arc::clone(&log));
     let mut reader = Reader::new(&log, &[Topic::all()], None, Start::Latest);
-    let draft = Draft {
-        topics: Topics::one(Topic::all()),
-        kind: "progress".parse().expect("a type"),
-        data: Data::from_value(&"x".repeat(200)).expect("data"),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    };
+    let draft = Draft::new(
+        Topics::one(Topic::all()),
+        "progress".parse().expect("a type"),
+        Data::from_value(&"x".repeat(200)).expect("data"),
+    );
     let answers = store.append(vec![draft; count]).await;
     assert!(answers.iter().all(Result::is_ok));
     let mut events = Vec::new();

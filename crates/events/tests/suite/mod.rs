@@ -72,17 +72,11 @@ pub(crate) fn seq(number: u64) -> Seq {
 
 /// A draft for these topics.
 pub(crate) fn draft(topics: &[&str], data: u64) -> Draft {
-    Draft {
-        topics: Topics::new(topics.iter().map(|name| topic(name))).unwrap(),
-        kind: "t".parse().unwrap(),
-        data: Data::from_value(&data).unwrap(),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    }
+    Draft::new(
+        Topics::new(topics.iter().map(|name| topic(name))).unwrap(),
+        "t".parse().unwrap(),
+        Data::from_value(&data).unwrap(),
+    )
 }
 
 pub(crate) fn once(token: &str, draft: Draft) -> Draft {

@@ -223,15 +223,9 @@ fn draft_of(told: &Told, is_shared: bool) -> Option<Draft> {
     let info = serde_json::from_slice(told.info.as_bytes()).ok()?;
     let change = Change { user: &told.user, status: told.status, info, count: told.count };
     Some(Draft {
-        topics: Topics::one(told.topic.clone()),
-        kind: kind.parse().ok()?,
-        data: Data::from_value(&change).ok()?,
         key: Some(told.user.parse().ok()?),
-        id: None,
         once,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
+        ..Draft::new(Topics::one(told.topic.clone()), kind.parse().ok()?, Data::from_value(&change).ok()?)
     })
 }
 

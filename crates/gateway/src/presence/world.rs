@@ -112,17 +112,8 @@ impl World {
     }
 
     pub(super) async fn say(&self, room: &str) {
-        let draft = Draft {
-            topics: Topics::one(room.parse().unwrap()),
-            kind: "room_message".parse().unwrap(),
-            data: Data::null(),
-            key: None,
-            id: None,
-            once: None,
-            ttl_ms: None,
-            ephemeral: false,
-            expect: None,
-        };
+        let draft =
+            Draft::new(Topics::one(room.parse().unwrap()), "room_message".parse().unwrap(), Data::null());
         assert!(self.store.append(vec![draft]).await[0].is_ok());
     }
 

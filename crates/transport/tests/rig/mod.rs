@@ -102,17 +102,7 @@ pub fn topic(name: &str) -> Topic {
 }
 
 pub fn draft(name: &str, data: &str) -> Draft {
-    Draft {
-        topics: Topics::one(topic(name)),
-        kind: "t".parse().unwrap(),
-        data: Data::from_value(data).unwrap(),
-        key: None,
-        id: None,
-        once: None,
-        ttl_ms: None,
-        ephemeral: false,
-        expect: None,
-    }
+    Draft::new(Topics::one(topic(name)), "t".parse().unwrap(), Data::from_value(data).unwrap())
 }
 
 pub fn sse() -> Line {
