@@ -130,6 +130,11 @@ impl Handle {
         }
     }
 
+    /// Lets go of the task that would be woken, whose session has ended: handles outlive sessions.
+    pub(crate) fn let_go(&self) {
+        drop(self.0.waker.take());
+    }
+
     /// Ready when there is something to take; otherwise the task is woken once there is.
     pub(crate) fn poll_pending(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.waker.register(cx.waker());

@@ -652,6 +652,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
     type Output = Ended;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
-        self.get_mut().run(cx)
+        let session = self.get_mut();
+        let ended = ready!(session.run(cx));
+        session.handle.let_go();
+        Poll::Ready(ended)
     }
 }
