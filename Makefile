@@ -78,6 +78,8 @@ load: ## All load scenarios, with a report in loadtest/RESULTS.md
 	target/release/loadtest run all --report loadtest
 
 load-peers: ## The same scenarios against what else there is: nchan, Centrifugo, Mercure, socket.io, uWebSockets
+	@.ci/need cargo cc
+	@.ci/need nginx nchan go npm python3 || echo "what needs them is left out" >&2
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	loadtest/peers/install
 	target/release/loadtest run fan-out per-user publish storm idle latency --targets gateway,floor,nchan,centrifugo,mercure,socketio,uws --skip-missing --report loadtest/peers
