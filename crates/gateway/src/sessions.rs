@@ -83,7 +83,7 @@ struct Entry {
     is_restored: bool,
     /// When the last connection went; it is forgotten some time later.
     lapsed_at: Option<Instant>,
-    /// The scope of that connection.
+    /// The scope of a connection that has gone, if none that is there began later.
     last_scope: Option<Arc<Scope>>,
 }
 
@@ -399,12 +399,12 @@ impl Sessions {
         let Some(entry) = table.get_mut(key) else { return };
         let is_this = |connection: &Connection| Arc::ptr_eq(&connection.scope, scope);
         let Some(at) = entry.connections.iter().position(is_this) else { return };
-        let connection = entry.connections.remove(at);
+        if entry.newest().is_some_and(|newest| Arc::ptr_eq(newest, scope)) {
+            entry.last_scope = Some(Arc::clone(scope));
+        }
+        entry.connections.remove(at);
         if entry.connections.is_empty() {
             entry.lapsed_at = Some(Instant::now());
-            if connection.scope.has_begun() {
-                entry.last_scope = Some(connection.scope);
-            }
             self.presence.connect(key, None);
             let address = entry.address;
             if let Some(count) = table.addresses.get_mut(&address) {
@@ -427,7 +427,7 @@ impl Registration {
     /// Its session has begun in place of the one with the scope `before`: connections that are older go on beside it for
     /// a short time.
     pub(crate) fn begins(&self, before: Option<Arc<Scope>>, older: Vec<Handle>) {
-        if before.is_some()
+        if (before.is_some() || !older.is_empty())
             && let Some(key) = &self.scope.session()
             && let Some(entry) = self.sessions.table.lock().get_mut(key)
         {
@@ -444,10 +444,10 @@ impl Registration {
 }
 
 impl Entry {
-    /// The scope of the newest connection that has begun, or of the last that it had.
+    /// The scope of the connection that began last, whether it is there or has gone.
     fn newest(&self) -> Option<&Arc<Scope>> {
         let connections = self.connections.iter().rev().map(|connection| &connection.scope);
-        connections.chain(&self.last_scope).find(|scope| scope.has_begun())
+        self.last_scope.iter().chain(connections).find(|scope| scope.has_begun())
     }
 
     fn end(&self, bye: Bye) -> bool {

@@ -135,6 +135,27 @@ async fn what_a_poller_will_get_is_pending_conflated_or_expired() {
 }
 
 #[tokio::test]
+async fn the_newest_connection_counts_even_if_an_older_one_stays_longer() {
+    let gateway = Gateway::serve(&[]).await;
+    let mine = token("alice", &["--subscribe", "room:*"]);
+    let first = get(gateway.address, &format!("/v1/poll?token={mine}&topics=room:1")).await.json();
+    let (cursor, session) = (first["cursor"].as_str().unwrap(), first["hello"]["session"].as_str().unwrap());
+    let poll = |topic: &str, wait: u8| {
+        format!("/v1/poll?token={mine}&topics={topic}&after={cursor}&session={session}&wait={wait}")
+    };
+    let parked = tokio::spawn({
+        let (address, target) = (gateway.address, poll("room:1", 2));
+        async move { get(address, &target).await.json() }
+    });
+    eventually("it waits", async || gateway.metric("throughline_connections").await == 1.0).await;
+    let seq = publish(&gateway, "room:2", json!({})).await;
+    assert_eq!(crate::support::seqs(&get(gateway.address, &poll("room:2", 0)).await.json()), [seq]);
+    delivered(&gateway, "alice", seq).await;
+    assert_eq!(crate::support::seqs(&parked.await.unwrap()), [] as [u64; 0]);
+    delivered(&gateway, "alice", seq).await;
+}
+
+#[tokio::test]
 async fn who_is_not_there_can_still_come_for_it() {
     let gateway = Gateway::serve(&[]).await;
     let own = publish(&gateway, "user:alice", json!({})).await;
