@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use events::{DraftError, Rejection, Seq, Unavailable};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, response};
 use http_body_util::Full;
 use serde::Serialize;
 use transport::{CloseCode, RequestError};
@@ -149,6 +149,24 @@ impl Problem {
     /// The HTTP response.
     #[must_use]
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        let (head, body) = self.parts();
+        Response::from_parts(head, Full::new(body))
+    }
+
+    /// The HTTP response as it is written to a connection that hyper does not answer, the last there.
+    #[must_use]
+    pub(crate) fn last_response(&self) -> Vec<u8> {
+        let (head, body) = self.parts();
+        let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+        for (name, value) in &head.headers {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+        bytes.extend(&body);
+        bytes
+    }
+
+    fn parts(&self) -> (response::Parts, Bytes) {
         #[derive(Serialize)]
         struct Body<'a> {
             r#type: String,
@@ -169,7 +187,7 @@ impl Problem {
             seq: self.seq,
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = Response::new(Full::new(body.into()));
+        let mut response = Response::new(());
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -177,7 +195,7 @@ impl Problem {
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
-        response
+        (response.into_parts().0, body.into())
     }
 
     /// The close code of a WebSocket that is refused for this.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Collected};
+use http::StatusCode;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
@@ -159,7 +159,7 @@ fn serve(
             app.drained().await;
         };
         let answer = |request, framing| routes::answer(Arc::clone(app), door, peer, request, framing);
-        let served = transport::serve(socket, received, &limits, drained, answer).await;
+        let served = transport::serve(socket, received, &limits, drained, refuse, answer).await;
         if let Served::Detached { socket, received, plan } = served {
             tokio::spawn(stream(guest, door, socket, received, plan));
         }
@@ -203,17 +203,19 @@ impl Future for Stream {
 /// Answers a connection above the cap without reading from it.
 async fn turn_away(mut socket: TcpStream) {
     let problem = Problem::new(Code::Unavailable, "this gateway has too many connections");
-    let (head, body) = problem.response().into_parts();
-    let Ok(body) = body.collect().await.map(Collected::to_bytes);
-    let mut answer = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
-    for (name, value) in &head.headers {
-        answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-    }
-    answer
-        .extend_from_slice(format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()).as_bytes());
-    answer.extend_from_slice(&body);
     // Whoever does not take these few bytes at once does not get them.
-    let _ = timeout(Duration::from_secs(1), socket.write_all(&answer)).await;
+    let _ = timeout(Duration::from_secs(1), socket.write_all(&problem.last_response())).await;
+}
+
+/// Answers what is no request.
+fn refuse(status: StatusCode) -> Bytes {
+    let problem = match status {
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            Problem::new(Code::TooLarge, "the head of the request is too large")
+        }
+        _ => Problem::bad_request("this is no HTTP/1.1 request"),
+    };
+    problem.last_response().into()
 }
 
 #[cfg(test)]

@@ -84,15 +84,59 @@ async fn a_head_without_end_is_refused() {
     let start = b"GET /health HTTP/1.1\r\nHost: localhost\r\n";
     let (written, answer) =
         pour(gateway.address, start, b"X-Y: zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\r\n", 64 << 20).await;
-    assert!(matches!(answer.status, 431 | 400 | 0), "{}", answer.head);
+    assert!(matches!(answer.status, 413 | 0), "{}", answer.head);
     assert!(written < 32 << 20, "{written} bytes were taken");
     let (written, answer) = pour(gateway.address, b"GET /", &[b'a'; 4096], 64 << 20).await;
-    assert!(matches!(answer.status, 414 | 431 | 400 | 0), "{}", answer.head);
+    assert!(matches!(answer.status, 413 | 0), "{}", answer.head);
     assert!(written < 32 << 20, "{written} bytes were taken");
     let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
     let request = format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
-    assert!(matches!(raw(gateway.address, request.as_bytes()).await.status, 431 | 400 | 0));
+    is_problem(&raw(gateway.address, request.as_bytes()).await, 413, "too_large");
     assert_eq!(get(gateway.address, "/health").await.status, 200);
+}
+
+fn is_problem(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.status, status, "{} {}", answer.head, answer.body);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.head);
+    assert_eq!((&answer.json()["code"], &answer.json()["status"]), (&json!(code), &json!(status)));
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_told_so_and_is_the_end() {
+    let gateway = Gateway::serve(&[]).await;
+    let health = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
+    for nonsense in [
+        "nonsense\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\r\n\r\n",
+        "GET /health HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET /health HTTP/7.1\r\nHost: a\r\n\r\n",
+        "GET \u{1}/health HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    ] {
+        is_problem(&raw(gateway.address, nonsense.as_bytes()).await, 400, "bad_request");
+        // Behind answers, too: of this service, in its own words, and with a `100 Continue` before one.
+        let mut http = Http::open(gateway.address).await;
+        http.send(health.as_bytes()).await;
+        assert_eq!(http.answer().await.status, 200);
+        http.send(
+            b"POST /v1/publish HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer key\r\nExpect: 100-continue\r\n\
+            Content-Length: 2\r\n\r\n",
+        )
+        .await;
+        assert_eq!(http.answer().await.status, 100);
+        http.send(b"17").await;
+        let answer = http.answer().await;
+        is_problem(&answer, 400, "bad_request");
+        assert!(!answer.body.contains("no HTTP/1.1 request"), "{}", answer.body);
+        http.send(health.as_bytes()).await;
+        assert_eq!(http.answer().await.status, 200);
+        http.send(nonsense.as_bytes()).await;
+        let answer = http.answer().await;
+        is_problem(&answer, 400, "bad_request");
+        assert!(answer.body.contains("no HTTP/1.1 request"), "{}", answer.body);
+        assert!(http.is_closed().await);
+    }
+    gateway.comes_to_rest().await;
 }
 
 #[tokio::test]

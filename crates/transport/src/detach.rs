@@ -9,11 +9,11 @@ use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
@@ -62,12 +62,16 @@ pub enum Served<S, D> {
 }
 
 /// Serves HTTP/1.1 on `socket`, on which `received` has been read already, until it closes or a request detaches it.
-/// When `shutdown` is ready, the request under way is answered and the connection closes.
+/// When `shutdown` is ready, the request under way is answered and the connection closes. What is no request at all never
+/// reaches the `service`: `refuse` makes the whole response from hyper's status for it, and the connection closes.
+///
+/// The service's responses come in one piece: one that pauses could be taken for hyper's own.
 pub async fn serve<S, B, D, F, A>(
     socket: S,
     received: Bytes,
     limits: &HttpLimits,
     shutdown: impl Future<Output = ()>,
+    refuse: fn(StatusCode) -> Bytes,
     service: F,
 ) -> Served<S, D>
 where
@@ -81,11 +85,19 @@ where
     let guard: Arc<Mutex<Guard>> = Arc::default();
     guard.lock().scan(&received);
     let service = service_fn(|request| {
-        let slot = Arc::clone(&slot);
-        let answer = service(request, guard.lock().take());
+        let (slot, guard) = (Arc::clone(&slot), Arc::clone(&guard));
+        let framing = {
+            let mut guard = guard.lock();
+            guard.answer_is_due();
+            guard.take()
+        };
+        let answer = service(request, framing);
         async move {
             match answer.await {
-                Answer::Response(response) => Ok::<_, Infallible>(response),
+                Answer::Response(response) => {
+                    guard.lock().answer_is_due();
+                    Ok::<_, Infallible>(response)
+                }
                 Answer::Detach(plan) => {
                     *slot.lock() = Some(plan);
                     pending().await
@@ -99,6 +111,8 @@ where
         guard: Arc::clone(&guard),
         write_timeout: limits.write_timeout,
         stalled: None,
+        refuse,
+        refusal: None,
     };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -145,6 +159,14 @@ struct Wire<S> {
     write_timeout: Duration,
     /// Runs while the client does not take what is written.
     stalled: Option<Pin<Box<Sleep>>>,
+    refuse: fn(StatusCode) -> Bytes,
+    /// What is left to write in the place of what hyper says by itself.
+    refusal: Option<Bytes>,
+}
+
+/// The status in the first line of a response.
+fn status_of(response: &[u8]) -> Option<StatusCode> {
+    StatusCode::from_bytes(response.strip_prefix(b"HTTP/1.1 ")?.get(..3)?).ok()
 }
 
 impl<S: AsyncRead + Unpin> Read for Wire<S> {
@@ -176,9 +198,20 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        self.guard.lock().wrote();
         let this = &mut *self;
-        if let Poll::Ready(result) = Pin::new(&mut this.socket).poll_write(cx, bytes) {
+        let is_answer = {
+            let mut guard = this.guard.lock();
+            guard.wrote();
+            guard.is_answering()
+        };
+        if !is_answer && this.refusal.is_none() {
+            this.refusal = status_of(bytes).map(this.refuse);
+        }
+        let written = match &mut this.refusal {
+            Some(refusal) => write_all(Pin::new(&mut this.socket), cx, refusal).map_ok(|()| bytes.len()),
+            None => Pin::new(&mut this.socket).poll_write(cx, bytes),
+        };
+        if let Poll::Ready(result) = written {
             this.stalled = None;
             return Poll::Ready(result);
         }
@@ -196,6 +229,20 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
+}
+
+fn write_all<S: AsyncWrite>(
+    mut socket: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    bytes: &mut Bytes,
+) -> Poll<std::io::Result<()>> {
+    while !bytes.is_empty() {
+        match ready!(socket.as_mut().poll_write(cx, bytes))? {
+            0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+            written => bytes.advance(written),
+        }
+    }
+    Poll::Ready(Ok(()))
 }
 
 thread_local! {

@@ -30,6 +30,19 @@ pub(crate) struct Guard {
     found: Framing,
     /// hyper has written something and not yet come to the end of it.
     unflushed: bool,
+    answer: Answer,
+}
+
+/// How far the answer to the request under way is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Answer {
+    /// There is no request: whatever hyper writes now, it says by itself.
+    #[default]
+    None,
+    /// Nothing of it is written.
+    Due,
+    /// Some of it.
+    Begun,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,12 +144,28 @@ impl Guard {
         std::mem::take(&mut self.found)
     }
 
+    /// A request was handed on, or its answer was handed back: a `100 Continue` may have come between the two.
+    pub(crate) fn answer_is_due(&mut self) {
+        self.answer = Answer::Due;
+    }
+
+    /// Whether what hyper writes next answers a request that was handed on.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.answer != Answer::None
+    }
+
     pub(crate) fn wrote(&mut self) {
         self.unflushed = true;
+        if self.answer == Answer::Due {
+            self.answer = Answer::Begun;
+        }
     }
 
     pub(crate) fn flushed(&mut self) {
         self.unflushed = false;
+        if self.answer == Answer::Begun {
+            self.answer = Answer::None;
+        }
     }
 
     pub(crate) fn is_unflushed(&self) -> bool {

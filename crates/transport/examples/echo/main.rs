@@ -40,7 +40,9 @@ async fn run(socket: TcpStream) -> std::io::Result<()> {
         headers_max: 100,
         write_timeout: Duration::from_secs(15),
     };
-    let served = serve(socket, Bytes::new(), &limits, pending(), |request, _| async move {
+    let refuse =
+        |_| Bytes::from_static(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let served = serve(socket, Bytes::new(), &limits, pending(), refuse, |request, _| async move {
         accept(request.headers()).map_or_else(|| Answer::Response(refusal()), Answer::Detach)
     });
     let Served::Detached { mut socket, received, plan } = served.await else { return Ok(()) };
