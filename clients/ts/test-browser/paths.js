@@ -4,7 +4,7 @@ import { measureCrowd } from './crowd.js'
 import { Gateway } from './gateway.js'
 import { Obstacle } from './obstacle.js'
 import * as real from './proxies.js'
-import { measureTabs } from './tabs.js'
+import { closed, crashed, measureTabs } from './tabs.js'
 
 const WITHOUT_WS = ['ws']
 /** How long a client may take to the first event after a cut, milliseconds. */
@@ -34,6 +34,17 @@ function obstacle(name, rules, settles, more = {}) {
     },
   }
 }
+
+/** Tabs that share a connection, of which the one that has it ends. */
+const tabs = (name, end, more = {}) => ({
+  name,
+  settles: ['ws'],
+  within: VISIBLE_MS,
+  measure: measureTabs,
+  end,
+  ...more,
+  open: async (gateway) => ({ origin: `http://127.0.0.1:${gateway.port}`, close() {} }),
+})
 
 const restart = {
   name: 'gateway restarted',
@@ -109,14 +120,8 @@ const scripted = [
     alone: true,
     open: alone,
   },
-  {
-    name: 'three tabs, the leader closed',
-    settles: ['ws'],
-    within: VISIBLE_MS,
-    measure: measureTabs,
-    short: true,
-    open: async (gateway) => ({ origin: `http://127.0.0.1:${gateway.port}`, close() {} }),
-  },
+  tabs('three tabs, the leader closed', closed, { short: true }),
+  tabs('three tabs, the leader crashed', crashed),
   obstacle('slow: 300 ms each way', { delay: 300 }, ['ws']),
 ]
 

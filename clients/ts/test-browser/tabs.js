@@ -1,4 +1,4 @@
-// Tabs that share one connection, in one browser profile: the leader is closed, and closed while events flow.
+// Tabs that share one connection, in one browser profile: the leader is closed or its process dies, while events flow.
 
 import { Publisher, sleep } from './gateway.js'
 import { beside, count, times, until } from './measure.js'
@@ -9,6 +9,17 @@ const PACE_MS = 100
 const SETTLE_MS = 20_000
 const CATCH_UP_MS = 20_000
 const OVERLAP_MS = 2000
+
+/** Ends a tab as its user does. */
+export const closed = (page) => page.close()
+
+/** Ends a tab as a bug or a lack of memory does: no handler of its runs. */
+export async function crashed(page) {
+  const devtools = await page.context().newCDPSession(page)
+  const crash = new Promise((resolve) => page.once('crash', resolve))
+  devtools.send('Page.crash').catch(() => {})
+  await crash
+}
 
 /** The figures of the tab that fared worst; `links` are those of all tabs together. */
 export async function measureTabs(browser, gateway, path) {
@@ -31,7 +42,7 @@ export async function measureTabs(browser, gateway, path) {
     await sleep(OVERLAP_MS)
     publisher = new Publisher(gateway, topic, PACE_MS)
     await sleep(3000)
-    await first.page.close()
+    await path.end(first.page)
     const cut = Date.now()
     const rest = tabs.slice(1)
     await sleep(6000)
