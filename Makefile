@@ -47,7 +47,7 @@ test-collab: ## Three editors on one text, with CodeMirror's own operational tra
 	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
 
 test-browser: ## The client in Chromium through every obstacle and proxy, with a table of what it saw
-	@.ci/need cargo cc node npm chromium nginx apache2 haproxy squid tinyproxy
+	@.ci/need cargo cc node npm chromium nginx openssl apache2 haproxy squid tinyproxy
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:browser
 

@@ -38,7 +38,9 @@ function built() {
 export async function open(browser, origin, forward) {
   const proxy = forward && { server: forward, bypass: '<-loopback>' }
   // A document that did not come over loopback needs leave to open sockets there.
-  const context = await browser.newContext({ proxy, permissions: ['local-network-access'] })
+  const permissions = ['local-network-access']
+  // A proxy with TLS has a certificate of its own making.
+  const context = await browser.newContext({ proxy, permissions, ignoreHTTPSErrors: true })
   return { ...(await openIn(context, origin)), close: () => context.close() }
 }
 

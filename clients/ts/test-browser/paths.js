@@ -136,6 +136,8 @@ export const paths = [
     seconds: 3,
     quiet: 30,
   }),
+  product('nginx, TLS and HTTP/2', real.nginx(real.UPGRADE, 'https'), ['ws']),
+  product('nginx, TLS and HTTP/2, no Upgrade', real.nginx('proxy_buffering off;', 'https'), ['sse']),
   product('Apache mod_proxy_http', real.apache, ['sse']),
   product('HAProxy', real.haproxy, ['ws']),
   product('squid, http page', real.squid, ['sse']),

@@ -1,6 +1,6 @@
 // Proxies from Debian's packages, each with a configuration in a temporary folder and on loopback ports of its own.
 
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -74,15 +74,25 @@ async function run(gateway, config, command) {
 }
 
 /** A proxy in front of the gateway: the page's origin is the proxy. */
-const inFront = (config, command) => async (gateway) => {
-  const { port, close } = await run(gateway, config, command)
-  return { origin: `http://127.0.0.1:${port}`, close }
-}
+const inFront =
+  (config, command, scheme = 'http') =>
+  async (gateway) => {
+    const { port, close } = await run(gateway, config, command)
+    return { origin: `${scheme}://127.0.0.1:${port}`, close }
+  }
 
 const TEMPORARY = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
 
-/** nginx with `proxy_pass` and these lines more. */
-export const nginx = (lines) =>
+/** What a server needs for TLS, with a certificate of its own making. */
+function tls(folder) {
+  const [key, certificate] = [`${folder}/key.pem`, `${folder}/certificate.pem`]
+  const wanted = '-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost'
+  execFileSync('openssl', ['req', ...wanted.split(' '), '-keyout', key, '-out', certificate], { stdio: 'ignore' })
+  return `ssl_certificate ${certificate}; ssl_certificate_key ${key};`
+}
+
+/** nginx with `proxy_pass` and these lines more; on `https` with HTTP/2. */
+export const nginx = (lines, scheme = 'http') =>
   inFront(
     (port, target, folder) => `
 daemon off; master_process off; pid ${folder}/pid; error_log stderr;
@@ -91,10 +101,14 @@ http {
   access_log off;
   ${TEMPORARY.map((name) => `${name}_temp_path ${folder}/${name};`).join('\n  ')}
   map $http_upgrade $connection_upgrade { default upgrade; '' close; }
-  server { listen 127.0.0.1:${port}; location / { proxy_pass http://127.0.0.1:${target}; ${lines} } }
+  server {
+    listen 127.0.0.1:${port} ${scheme === 'https' ? `ssl http2; ${tls(folder)}` : ';'}
+    location / { proxy_pass http://127.0.0.1:${target}; ${lines} }
+  }
 }
 `,
     (file, folder) => ['nginx', '-p', folder, '-c', file],
+    scheme,
   )
 
 /** nginx as its documentation sets it up for WebSocket. */
