@@ -6,10 +6,10 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -82,16 +82,19 @@ where
     guard.lock().scan(&received);
     let service = service_fn(|request| {
         let slot = Arc::clone(&slot);
-        let answer = service(request, guard.lock().take());
-        async move {
-            match answer.await {
-                Answer::Response(response) => Ok::<_, Infallible>(response),
+        // Boxed: hyper moves what it is given several times, and has room for it between two requests.
+        let mut answer = Some(Box::pin(service(request, guard.lock().take())));
+        poll_fn(move |cx| {
+            let Some(answering) = &mut answer else { return Poll::Pending };
+            match ready!(answering.as_mut().poll(cx)) {
+                Answer::Response(response) => Poll::Ready(Ok::<_, Infallible>(response)),
                 Answer::Detach(plan) => {
+                    answer = None;
                     *slot.lock() = Some(plan);
-                    pending().await
+                    Poll::Pending
                 }
             }
-        }
+        })
     });
     let wire = Wire {
         socket,
