@@ -232,9 +232,11 @@ impl Body {
     /// When it is no JSON array though it starts like one, or there are too many drafts.
     pub(crate) fn parse(bytes: Bytes, is_ndjson: bool) -> Result<Self, Problem> {
         let body = if is_ndjson {
+            let ends = memchr::memchr_iter(b'\n', &bytes).chain([bytes.len()]);
             let lines =
-                bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-            Self::Lines(lines.take(DRAFTS_MAX + 1).map(|line| bytes.slice_ref(line)).collect())
+                ends.scan(0, |start, end| Some(bytes[std::mem::replace(start, end)..end].trim_ascii()));
+            let lines = lines.filter(|line| !line.is_empty()).take(DRAFTS_MAX + 1);
+            Self::Lines(lines.map(|line| bytes.slice_ref(line)).collect())
         } else if bytes.trim_ascii_start().starts_with(b"[") {
             Self::Many(serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?)
         } else {
