@@ -9,6 +9,7 @@ use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 
 use crate::app::App;
 use crate::commands::{self, Sender};
+use crate::metrics::Live;
 use crate::pacing;
 use crate::scope::Scope;
 use crate::sessions::Registration;
@@ -63,11 +64,8 @@ impl Host for Client {
 
     fn sent(&self, sent: Sent) {
         self.registration.scope.sent_up_to(sent.cursor.seq);
-        self.app.metrics.sent(self.transport, sent.events as u64, 1, sent.bytes as u64);
-        if let Some(latency_us) = sent.latency_us {
-            self.app.metrics.write_latency(self.transport, latency_us as f64 / 1e6);
-            self.app.metrics.reader_lag(sent.lag);
-        }
+        let live = sent.latency_us.map(|us| Live { latency: Duration::from_micros(us), lag: sent.lag });
+        self.app.metrics.sent(self.transport, sent.events as u64, sent.bytes as u64, live);
     }
 
     fn reset(&self, reset: &Reset) {
