@@ -235,28 +235,32 @@ impl Data {
     /// # Errors
     /// [`DraftError::Depth`] when it is nested deeper than [`Data::DEPTH_MAX`].
     pub fn from_raw(json: &serde_json::value::RawValue) -> Result<Self, DraftError> {
-        let text = json.get();
-        let mut folded = Vec::with_capacity(text.len());
-        let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-        for &byte in text.as_bytes() {
-            if in_string {
-                in_string = escaped || byte != b'"';
-                escaped = !escaped && byte == b'\\';
-            } else {
-                match byte {
-                    b' ' | b'\t' | b'\n' | b'\r' => continue,
-                    b'"' => in_string = true,
-                    b'[' | b'{' => {
-                        depth += 1;
-                        if depth > Self::DEPTH_MAX {
-                            return Err(DraftError::Depth);
-                        }
-                    }
-                    b']' | b'}' => depth = depth.saturating_sub(1),
-                    _ => {}
+        let mut rest = json.get().as_bytes();
+        let mut folded = Vec::with_capacity(rest.len());
+        let mut depth = 0_usize;
+        while let [first, others @ ..] = rest {
+            match first {
+                b' ' | b'\t' | b'\n' | b'\r' => {}
+                b'"' => {
+                    let (string, behind) = rest.split_at(string_len(rest));
+                    folded.extend_from_slice(string);
+                    rest = behind;
+                    continue;
                 }
+                b'[' | b'{' => {
+                    depth += 1;
+                    if depth > Self::DEPTH_MAX {
+                        return Err(DraftError::Depth);
+                    }
+                    folded.push(*first);
+                }
+                b']' | b'}' => {
+                    depth = depth.saturating_sub(1);
+                    folded.push(*first);
+                }
+                _ => folded.push(*first),
             }
-            folded.push(byte);
+            rest = others;
         }
         Ok(Self(folded.into()))
     }
@@ -280,6 +284,21 @@ impl Data {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The bytes of the JSON string with which `json` begins, quotes included. Most of what is published is in strings, and is
+/// passed over as a whole.
+fn string_len(json: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', json.get(at..).unwrap_or_default()) {
+        at += found;
+        if json[at] == b'"' {
+            return at + 1;
+        }
+        // What a backslash escapes ends nothing.
+        at += 2;
+    }
+    json.len()
 }
 
 impl fmt::Debug for Data {

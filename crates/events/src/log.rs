@@ -257,7 +257,13 @@ impl Log {
     /// Microseconds on the log's own clock, which never goes back.
     #[must_use]
     pub fn now_us(&self) -> u64 {
-        Self::ORIGIN_US + u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(0)
+        self.us_at(Instant::now())
+    }
+
+    /// The same for a moment that has been looked up already.
+    #[must_use]
+    pub fn us_at(&self, at: Instant) -> u64 {
+        Self::ORIGIN_US + u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(0)
     }
 
     /// What the log holds now.

@@ -1,5 +1,6 @@
 //! Where in the log: [`Seq`], [`Epoch`] and the [`Cursor`] text that clients echo.
 
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -68,27 +69,47 @@ impl Epoch {
         self.0
     }
 
-    /// Its text, at the end of `text`.
-    fn digits(self, text: &mut [u8; Self::TEXT_BYTES_MAX]) -> &[u8] {
+    /// Gives its text to `read`. Remembered, because nearly every cursor that is written has the epoch of the one before.
+    fn with_text<R>(self, read: impl FnOnce(&[u8]) -> R) -> R {
+        thread_local! {
+            static LAST: Cell<(Epoch, EpochText)> = const {
+                Cell::new((Epoch(0), EpochText { digits: [b'0'; Epoch::TEXT_BYTES_MAX], start: Epoch::TEXT_BYTES_MAX - 1 }))
+            };
+        }
+        let (epoch, mut text) = LAST.get();
+        if epoch != self {
+            text = EpochText::of(self);
+            LAST.set((self, text));
+        }
+        read(&text.digits[text.start..])
+    }
+}
+
+/// The digits of an epoch, at the end.
+#[derive(Clone, Copy)]
+struct EpochText {
+    digits: [u8; Epoch::TEXT_BYTES_MAX],
+    start: usize,
+}
+
+impl EpochText {
+    fn of(Epoch(mut rest): Epoch) -> Self {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        let mut rest = self.0;
-        let mut start = text.len();
+        let mut text = Self { digits: [0; Epoch::TEXT_BYTES_MAX], start: Epoch::TEXT_BYTES_MAX };
         loop {
-            start -= 1;
-            text[start] = DIGITS[(rest % 36) as usize];
+            text.start -= 1;
+            text.digits[text.start] = DIGITS[(rest % 36) as usize];
             rest /= 36;
             if rest == 0 {
-                break;
+                return text;
             }
         }
-        &text[start..]
     }
 }
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; Self::TEXT_BYTES_MAX];
-        f.write_str(str::from_utf8(self.digits(&mut text)).unwrap_or_default())
+        self.with_text(|text| f.write_str(str::from_utf8(text).unwrap_or_default()))
     }
 }
 
@@ -126,7 +147,7 @@ impl Cursor {
     /// Appends the text that [`Display`](fmt::Display) prints. It stands in every batch twice, and a formatter costs more
     /// than the digits.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.epoch.digits(&mut [0; Epoch::TEXT_BYTES_MAX]));
+        self.epoch.with_text(|text| out.extend_from_slice(text));
         out.push(b'.');
         out.extend_from_slice(itoa::Buffer::new().format(self.seq.0).as_bytes());
     }
@@ -140,7 +161,9 @@ impl fmt::Display for Cursor {
 
 impl Serialize for Cursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let mut text = Vec::with_capacity(Self::TEXT_BYTES_MAX);
+        self.write(&mut text);
+        serializer.serialize_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

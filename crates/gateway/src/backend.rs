@@ -26,7 +26,7 @@ pub(crate) async fn publish(
     publisher: &Publisher,
     body: Bytes,
 ) -> Result<Response<Body>, Problem> {
-    let is_ndjson = call.content_type().is_some_and(|kind| kind == "application/x-ndjson");
+    let is_ndjson = call.has_content_type("application/x-ndjson");
     let key = call.head.headers.get("idempotency-key").map(HeaderValue::to_str).transpose();
     let key = key.map_err(|_| Problem::bad_request("Idempotency-Key: not text"))?;
     match PublishBody::parse(body, is_ndjson)? {

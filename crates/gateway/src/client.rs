@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
+use parking_lot::Mutex;
 use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 
+use crate::app::App;
 use crate::commands::{self, Sender};
-use crate::metrics::Metrics;
+use crate::metrics::Live;
 use crate::pacing;
 use crate::scope::Scope;
 use crate::sessions::Registration;
@@ -15,29 +17,25 @@ use crate::sessions::Registration;
 /// A client of this gateway, as long as its connection lives.
 pub(crate) struct Client {
     transport: Transport,
-    sender: Sender,
-    metrics: Arc<Metrics>,
+    app: Arc<App>,
     /// Dropped with the session, it gives up the place in the table.
     registration: Registration,
+    /// Commands refused by the rate limit since the last that was not.
+    refusals: Mutex<u32>,
 }
 
 impl Client {
     /// A client with this place in the table of sessions.
     #[must_use]
-    pub(crate) fn new(
-        transport: Transport,
-        sender: Sender,
-        metrics: Arc<Metrics>,
-        registration: Registration,
-    ) -> Arc<Self> {
-        Arc::new(Self { transport, sender, metrics, registration })
+    pub(crate) fn new(app: &Arc<App>, transport: Transport, registration: Registration) -> Arc<Self> {
+        Arc::new(Self { transport, app: Arc::clone(app), registration, refusals: Mutex::default() })
     }
 }
 
 impl Host for Client {
     fn identity(&self) -> Identity<'_> {
         let Scope { user, id, .. } = &*self.registration.scope;
-        Identity { session: id.as_deref().unwrap_or_default(), user, deployment: self.sender.deployment() }
+        Identity { session: id.as_deref().unwrap_or_default(), user, deployment: &self.app.deployment }
     }
 
     fn expires_at(&self) -> String {
@@ -45,7 +43,11 @@ impl Host for Client {
     }
 
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
-        Box::pin(async move { self.sender.run(&text).await })
+        Box::pin(async move {
+            let Self { transport, app, registration: Registration { scope, .. }, refusals } = &*self;
+            let is_websocket = *transport == Transport::Ws;
+            Sender { app, scope, is_websocket, refusals }.run(&text).await
+        })
     }
 
     fn not_a_command(&self) -> Vec<u8> {
@@ -62,18 +64,15 @@ impl Host for Client {
 
     fn sent(&self, sent: Sent) {
         self.registration.scope.sent_up_to(sent.cursor.seq);
-        self.metrics.sent(self.transport, sent.events as u64, 1, sent.bytes as u64);
-        if let Some(latency_us) = sent.latency_us {
-            self.metrics.write_latency(self.transport, latency_us as f64 / 1e6);
-            self.metrics.reader_lag(sent.lag);
-        }
+        let live = sent.latency_us.map(|us| Live { latency: Duration::from_micros(us), lag: sent.lag });
+        self.app.metrics.sent(self.transport, sent.events as u64, sent.bytes as u64, live);
     }
 
     fn reset(&self, reset: &Reset) {
         if reset.reason != ResetReason::Expired {
             self.registration.scope.restarted(reset.at.seq);
         }
-        self.metrics.reset(reset.reason.into());
+        self.app.metrics.reset(reset.reason.into());
     }
 
     fn subscribed(&self, topics: &[Topic], at: Cursor) {

@@ -28,14 +28,15 @@ use crate::time;
 const REFUSALS_MAX: u32 = 30;
 
 /// Whoever sends commands: the client of a WebSocket, or of a request to `POST /v1/send`.
-pub(crate) struct Sender {
-    app: Arc<App>,
+pub(crate) struct Sender<'a> {
+    /// The gateway.
+    pub app: &'a Arc<App>,
     /// What the commands may do, and the session and the topics that they change.
-    scope: Arc<Scope>,
+    pub scope: &'a Arc<Scope>,
     /// Whether the session's topics can be changed while it runs.
-    is_websocket: bool,
+    pub is_websocket: bool,
     /// Commands refused by the rate limit since the last that was not.
-    refusals: Mutex<u32>,
+    pub refusals: &'a Mutex<u32>,
 }
 
 /// What every command has. The members of its op are read once the op is known; others are ignored, save in `publish`.
@@ -111,19 +112,7 @@ enum Done {
     Present {},
 }
 
-impl Sender {
-    /// A sender with the scope of a WebSocket, or of a request to `POST /v1/send`.
-    #[must_use]
-    pub(crate) fn new(app: &Arc<App>, scope: Arc<Scope>, is_websocket: bool) -> Self {
-        Self { app: Arc::clone(app), scope, is_websocket, refusals: Mutex::new(0) }
-    }
-
-    /// What `hello` says of the deployment.
-    #[must_use]
-    pub(crate) fn deployment(&self) -> &str {
-        &self.app.deployment
-    }
-
+impl Sender<'_> {
     /// Runs one command.
     pub(crate) async fn run(&self, text: &str) -> Outcome {
         let body: Result<CommandBody, _> = serde_json::from_str(text);
@@ -286,7 +275,7 @@ impl Sender {
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
         let publisher = Publisher::Grant(Arc::clone(&self.scope.held.lock().grant), self.scope.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
-        let answers = publish::append(&self.app, Source::Command, vec![draft]).await;
+        let answers = publish::append(self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
         Ok(Done::Published(Answer::of_command(answer?)))
     }

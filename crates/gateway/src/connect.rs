@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::client::Client;
-use crate::commands::{self, Sender};
+use crate::commands;
 use crate::early::{Early, NoText};
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
 use crate::problem::{Code, Problem};
@@ -388,7 +388,7 @@ impl Running {
                 reconnect_after: crate::pacing::soon(),
             }));
         }
-        let metrics = Arc::clone(&app.metrics);
+        let metrics = &app.metrics;
         if let Some(from) = switched_from {
             metrics.switched(from, transport);
         }
@@ -400,9 +400,7 @@ impl Running {
         if is_stream || is_new || switched_from.is_some() {
             metrics.session_opened(transport);
         }
-        let is_websocket = transport == Transport::Ws;
-        let sender = Sender::new(app, scope, is_websocket);
-        let client = Client::new(transport, sender, Arc::clone(&metrics), registration);
+        let client = Client::new(app, transport, registration);
         metrics.connection_opened(transport);
         let session = Session::new(socket, line, reader, client, handle, terms);
         let mut session = session.space_ephemeral(app.ephemeral_spacing());

@@ -201,7 +201,7 @@ fn list<'a, T: ToString + 'a>(names: impl Iterator<Item = &'a T>) -> String {
 }
 
 fn granted(grant: &Grant) -> String {
-    let patterns: &[TopicPattern] = &grant.subscribe;
+    let patterns: &[TopicPattern] = &grant.lists.subscribe;
     if patterns.is_empty() {
         return "lists no topics to subscribe to".to_owned();
     }

@@ -3,16 +3,20 @@
 //! A gateway makes one [`Metrics`] and shares it by `Arc`; there is no global registry, so two gateways in one
 //! process count apart. Names begin with `throughline_`, units are base units and come last, counters end in
 //! `_total`. Label values come from the enums of [`labels`] alone. Counting is relaxed atomics on handles that
-//! were resolved at the start: no lock, no lookup, no allocation.
+//! were resolved at the start: no lookup, no allocation; deliveries are counted by each worker apart.
 //!
 //! `grafana/` shows these families; `tests/grafana.rs` fails when the two disagree.
 
+mod deliveries;
 mod families;
 pub mod labels;
 mod process;
 
+use std::time::Duration;
+
 use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use deliveries::{Deliveries, Sums};
 use families::{By, CountersByPair, Families};
 use labels::{
     AppendOutcome, AuthFailure, CloseReason, EvictionCause, RateLimit, RefuseReason, ResetReason,
@@ -52,11 +56,7 @@ pub struct Metrics {
 
     published: By<Source, IntCounter>,
     publish_duplicates: IntCounter,
-    delivered: By<Transport, IntCounter>,
-    batches: By<Transport, IntCounter>,
-    sent_bytes: By<Transport, IntCounter>,
-    publish_to_write: By<Transport, Histogram>,
-    reader_lag: Histogram,
+    deliveries: Deliveries,
     resumes: By<ResumeOutcome, IntCounter>,
     resets: By<ResetReason, IntCounter>,
 
@@ -81,6 +81,16 @@ pub struct Metrics {
 
     requests: CountersByPair<Route, StatusClass>,
     request_duration: By<RouteClass, Histogram>,
+}
+
+/// How far behind a batch was that carried live events. A replayed one has none: it would measure for how long the client
+/// was away.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    /// The time from publish to write of its oldest event.
+    pub latency: Duration,
+    /// How many events lay between the cursor and the tail when it was made.
+    pub lag: u64,
 }
 
 impl Default for Metrics {
@@ -112,6 +122,34 @@ impl Metrics {
         )?;
         registry.register(Box::new(process::Process::new()?))?;
 
+        let sums = Sums {
+            events: families.counters(
+                "throughline_events_delivered_total",
+                "Events written to sessions; one event to ten sessions counts ten.",
+                "transport",
+            )?,
+            batches: families.counters(
+                "throughline_batches_sent_total",
+                "Batches written to sessions, heartbeats included.",
+                "transport",
+            )?,
+            bytes: families.counters(
+                "throughline_sent_bytes_total",
+                "Bytes of batches and their framing handed to sockets, before TLS.",
+                "transport",
+            )?,
+            publish_to_write: families.histograms(
+                "throughline_publish_to_write_seconds",
+                "Seconds from the log's acceptance of an event to its write to a live session; replays not counted.",
+                "transport",
+                &LATENCY_BUCKETS,
+            )?,
+            reader_lag: families.histogram(
+                "throughline_reader_lag_events",
+                "Events between a session's cursor and the tail at the time of a batch.",
+                &LAG_BUCKETS,
+            )?,
+        };
         Ok(Self {
             tcp_connections: families.gauge(
                 "throughline_tcp_connections",
@@ -127,7 +165,11 @@ impl Metrics {
                 "Sessions that are alive; a poller's lives on between two of its polls.",
                 "transport",
             )?,
-            opened: families.counters("throughline_sessions_opened_total", "Sessions opened.", "transport")?,
+            opened: families.counters(
+                "throughline_sessions_opened_total",
+                "Sessions opened.",
+                "transport",
+            )?,
             closed: families.counters_by_pair(
                 "throughline_sessions_closed_total",
                 "Sessions that ended, by what ended them.",
@@ -157,32 +199,7 @@ impl Metrics {
                 "throughline_publish_duplicates_total",
                 "Drafts answered with an earlier result because their idempotency key was known.",
             )?,
-            delivered: families.counters(
-                "throughline_events_delivered_total",
-                "Events written to sessions; one event to ten sessions counts ten.",
-                "transport",
-            )?,
-            batches: families.counters(
-                "throughline_batches_sent_total",
-                "Batches written to sessions, heartbeats included.",
-                "transport",
-            )?,
-            sent_bytes: families.counters(
-                "throughline_sent_bytes_total",
-                "Bytes of batches and their framing handed to sockets, before TLS.",
-                "transport",
-            )?,
-            publish_to_write: families.histograms(
-                "throughline_publish_to_write_seconds",
-                "Seconds from the log's acceptance of an event to its write to a live session; replays not counted.",
-                "transport",
-                &LATENCY_BUCKETS,
-            )?,
-            reader_lag: families.histogram(
-                "throughline_reader_lag_events",
-                "Events between a session's cursor and the tail at the time of a batch.",
-                &LAG_BUCKETS,
-            )?,
+            deliveries: Deliveries::new(&sums),
             resumes: families.counters(
                 "throughline_resumes_total",
                 "Requests that came with a cursor, by how the resume ended.",
@@ -270,6 +287,7 @@ impl Metrics {
     /// Call the `set_` methods first: what they set is a sample, not a running count.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
+        self.deliveries.add_up();
         let mut text = Vec::with_capacity(64 * 1024);
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics are incomplete");
@@ -333,22 +351,17 @@ impl Metrics {
         self.publish_duplicates.inc();
     }
 
-    /// What one write carried: call it once a write, not once an event.
-    pub fn sent(&self, transport: Transport, events: u64, batches: u64, bytes: u64) {
-        self.delivered.at(transport).inc_by(events);
-        self.batches.at(transport).inc_by(batches);
-        self.sent_bytes.at(transport).inc_by(bytes);
-    }
-
-    /// The time from publish to write of a live batch's oldest event, in seconds. A replayed batch has none:
-    /// it would measure for how long the client was away.
-    pub fn write_latency(&self, transport: Transport, seconds: f64) {
-        self.publish_to_write.at(transport).observe(seconds);
-    }
-
-    /// How many events lay between the cursor and the tail when a batch was made.
-    pub fn reader_lag(&self, events: u64) {
-        self.reader_lag.observe(events as f64);
+    /// What one batch carried: call it once a batch, not once an event.
+    pub fn sent(&self, transport: Transport, events: u64, bytes: u64, live: Option<Live>) {
+        self.deliveries.count(|tally| {
+            tally.events.at(transport).inc_by(events);
+            tally.batches.at(transport).inc();
+            tally.bytes.at(transport).inc_by(bytes);
+            if let Some(Live { latency, lag }) = live {
+                tally.publish_to_write.at(transport).observe(latency.as_secs_f64());
+                tally.reader_lag.observe(lag as f64);
+            }
+        });
     }
 
     /// A request came with a cursor and was dealt with.

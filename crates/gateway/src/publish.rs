@@ -1,5 +1,6 @@
 //! Publishing: drafts in JSON, one, many or a line each, into the store.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,14 +69,16 @@ impl Publisher {
     }
 }
 
-/// A draft as it is written.
+/// A draft as it is written, where it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DraftBody {
+pub(crate) struct DraftBody<'a> {
     topic: Option<Topic>,
     topics: Option<Vec<Topic>>,
-    r#type: String,
-    data: Box<RawValue>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
     key: Option<String>,
     ttl_ms: Option<u64>,
     #[serde(default)]
@@ -87,14 +90,16 @@ pub(crate) struct DraftBody {
 /// A draft inside a command, whose other members are the command's.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CommandDraft {
+struct CommandDraft<'a> {
     #[serde(rename = "id")]
     _id: Option<Box<RawValue>>,
     #[serde(rename = "op")]
     _op: Box<RawValue>,
     topic: Topic,
-    r#type: String,
-    data: Box<RawValue>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
     key: Option<String>,
     ttl_ms: Option<u64>,
     #[serde(default)]
@@ -103,13 +108,23 @@ struct CommandDraft {
     event_id: Option<String>,
 }
 
-impl DraftBody {
+impl<'a> DraftBody<'a> {
+    /// A draft of a request.
+    ///
+    /// # Errors
+    /// When a member is missing, wrong or unknown.
+    fn of_request(json: &'a [u8]) -> Result<Self, Problem> {
+        // A parser of text need not check each string by itself; one of bytes says where the text is none.
+        let parsed = str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
+        parsed.map_err(|error| malformed(&error))
+    }
+
     /// The draft of a `publish` command, where `id` is the command's and `event_id` the event's.
     ///
     /// # Errors
     /// When a member is missing, wrong or unknown.
-    pub(crate) fn of_command(text: &str) -> Result<Self, Problem> {
-        let command: CommandDraft = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    pub(crate) fn of_command(text: &'a str) -> Result<Self, Problem> {
+        let command: CommandDraft<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
         Ok(Self {
             topic: Some(command.topic),
             topics: None,
@@ -157,7 +172,7 @@ impl DraftBody {
             return Err(Problem::bad_request("ttl_ms: 1 to 315360000000"));
         }
         let id = self.id.as_deref().map(str::parse::<events::EventId>).transpose()?;
-        let data = Data::from_raw(&self.data)?;
+        let data = Data::from_raw(self.data)?;
         if data.as_bytes().len() > data_bytes_max {
             return Err(Problem::new(Code::TooLarge, format!("data: more than {data_bytes_max} bytes")));
         }
@@ -232,9 +247,11 @@ impl Body {
     /// When it is no JSON array though it starts like one, or there are too many drafts.
     pub(crate) fn parse(bytes: Bytes, is_ndjson: bool) -> Result<Self, Problem> {
         let body = if is_ndjson {
+            let ends = memchr::memchr_iter(b'\n', &bytes).chain([bytes.len()]);
             let lines =
-                bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-            Self::Lines(lines.take(DRAFTS_MAX + 1).map(|line| bytes.slice_ref(line)).collect())
+                ends.scan(0, |start, end| Some(bytes[std::mem::replace(start, end)..end].trim_ascii()));
+            let lines = lines.filter(|line| !line.is_empty()).take(DRAFTS_MAX + 1);
+            Self::Lines(lines.map(|line| bytes.slice_ref(line)).collect())
         } else if bytes.trim_ascii_start().starts_with(b"[") {
             Self::Many(serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?)
         } else {
@@ -265,7 +282,7 @@ pub(crate) async fn single(
     json: &[u8],
     once: Option<&str>,
 ) -> Result<Answer, Problem> {
-    let mut body: DraftBody = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
+    let mut body = DraftBody::of_request(json)?;
     if body.id.is_none() {
         body.id = once.map(str::to_owned);
     }
@@ -283,8 +300,7 @@ pub(crate) async fn single(
 pub(crate) async fn many(app: &App, publisher: &Publisher, body: Body) -> Result<Vec<Answer>, Problem> {
     let data_bytes_max = app.config.limits.data_bytes_max;
     let check = |json: &[u8]| {
-        let body: DraftBody = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
-        let draft = body.check(publisher, data_bytes_max)?;
+        let draft = DraftBody::of_request(json)?.check(publisher, data_bytes_max)?;
         publisher.take(app, &draft)?;
         Ok(draft)
     };

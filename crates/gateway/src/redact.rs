@@ -36,7 +36,7 @@ impl Rule {
     pub const MAX: usize = Mask::BITS as usize;
 
     fn is_lacked_by(&self, grant: &Grant) -> bool {
-        self.scope.as_ref().is_none_or(|scope| !grant.scopes.contains(scope))
+        self.scope.as_ref().is_none_or(|scope| !grant.lists.scopes.contains(scope))
     }
 
     fn told(&self) -> String {
@@ -313,6 +313,7 @@ impl<'de> Visitor<'de> for PartsVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Lists;
 
     fn strip(rules: &[&str], data: &str) -> String {
         let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
@@ -359,7 +360,7 @@ mod tests {
         let lens = redaction.lens(&grant).unwrap();
         assert_eq!(lens.strip(&"room:1".parse().unwrap(), br#"{"a":1}"#).as_bytes(), b"{}");
         assert_eq!(lens.strip(&"job:1".parse().unwrap(), br#"{"a":1}"#).as_bytes(), br#"{"a":1}"#);
-        grant.scopes = ["staff".to_owned()].into();
+        grant.lists = Arc::new(Lists { scopes: ["staff".to_owned()].into(), ..Lists::default() });
         assert!(redaction.lens(&grant).is_none());
         assert!(Redaction::new(&[]).lens(&Grant::of_developer("bob").unwrap()).is_none());
     }

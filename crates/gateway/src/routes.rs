@@ -320,7 +320,7 @@ impl Call<'_> {
 
     /// A poll whose parameters may be in the body, for clients that keep them out of URLs.
     async fn posted_poll(&self, body: Incoming) -> Result<Reply, Problem> {
-        let is_form = self.content_type().is_some_and(|kind| kind == "application/x-www-form-urlencoded");
+        let is_form = self.has_content_type("application/x-www-form-urlencoded");
         // Nobody is authenticated yet, so no more is taken in than a head may have.
         let body = self.collect_within(body, FORM_BYTES_MAX).await?;
         let mut query: Query<'_> = self.query.clone();
@@ -379,10 +379,11 @@ impl Call<'_> {
         headers.iter().map(line).collect::<String>().into()
     }
 
-    /// The media type of the body, in lower case and without parameters.
-    pub(crate) fn content_type(&self) -> Option<String> {
-        let value = self.head.headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        Some(value.split(';').next()?.trim().to_ascii_lowercase())
+    /// Whether the body is of this media type, whatever its parameters.
+    pub(crate) fn has_content_type(&self, wanted: &str) -> bool {
+        let value = self.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = value.and_then(|value| value.split(';').next());
+        kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
     }
 
     /// Whether the client wants to use the connection again (RFC 9112 section 9.3).

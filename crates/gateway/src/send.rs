@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use transport::Outcome;
@@ -41,7 +42,8 @@ pub(crate) async fn send(
         (scope.id, scope.handle) = (Some(id), handle);
     }
     let scope = Arc::new(scope);
-    let sender = Sender::new(call.app, Arc::clone(&scope), false);
+    let refusals = Mutex::default();
+    let sender = Sender { app: call.app, scope: &scope, is_websocket: false, refusals: &refusals };
     let bytes_max = call.app.config.limits.command_bytes_max;
     let check = |command: &str| {
         let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));

@@ -19,7 +19,7 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 const CLIENTS: usize = 200;
 
 /// Bytes that an idle client may cost. Raise it only with a reason.
-const BYTES_MAX: usize = 2150;
+const BYTES_MAX: usize = 2050;
 
 /// Bytes that a connection without a request may cost: not one buffer of HTTP's.
 const SILENT_BYTES_MAX: usize = 1300;

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use crate::session::{PROBE_AFTER, SETTLE_AFTER, Terms};
 
 /// Microseconds since the session began, and one: half the size of an [`Instant`], of which an idle session would hold
-/// nine.
+/// nine, and compared in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Moment(NonZeroU64);
+pub(crate) struct Moment(NonZeroU64);
 
 impl Moment {
     const START: Self = Self(NonZeroU64::MIN);
@@ -112,12 +112,12 @@ impl Deadlines {
     }
 
     /// Whether ephemeral events have to wait.
-    pub(crate) fn is_ephemeral_spaced(&self, now: Instant) -> bool {
-        self.ephemeral_spaced_until.is_some_and(|at| at > self.moment(now))
+    pub(crate) fn is_ephemeral_spaced(&self, now: Moment) -> bool {
+        self.ephemeral_spaced_until.is_some_and(|at| at > now)
     }
 
     /// Whether ephemeral events have waited long enough.
-    pub(crate) fn is_ephemeral_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_ephemeral_due(&self, now: Moment) -> bool {
         self.ephemeral_waits && !self.is_ephemeral_spaced(now)
     }
 
@@ -127,9 +127,9 @@ impl Deadlines {
     }
 
     /// Ephemeral events were sent.
-    pub(crate) fn ephemeral_sent(&mut self, now: Instant) {
+    pub(crate) fn ephemeral_sent(&mut self, now: Moment) {
         let spacing = Duration::from(self.ephemeral_spacing);
-        self.ephemeral_spaced_until = (!spacing.is_zero()).then(|| self.moment(now) + spacing);
+        self.ephemeral_spaced_until = (!spacing.is_zero()).then(|| now + spacing);
     }
 
     /// A batch comes at least this often.
@@ -146,8 +146,14 @@ impl Deadlines {
         self.interval.into()
     }
 
-    fn moment(&self, at: Instant) -> Moment {
+    /// The point of the session's time that is this instant.
+    pub(crate) fn moment(&self, at: Instant) -> Moment {
         Moment::since(self.start, at)
+    }
+
+    /// The instant that is this point of the session's time.
+    pub(crate) fn instant(&self, at: Moment) -> Instant {
+        self.start + Duration::from_micros(at.us())
     }
 
     /// A poll's wait ends at `at`.
@@ -180,14 +186,12 @@ impl Deadlines {
         self.patient_until = Some(self.moment(at));
     }
 
-    pub(crate) fn hello_sent(&mut self, now: Instant) {
-        let now = self.moment(now);
+    pub(crate) fn hello_sent(&mut self, now: Moment) {
         self.batch_at = now + self.heartbeat();
         self.probe_at = Some(now + PROBE_AFTER);
     }
 
-    pub(crate) fn batch_sent(&mut self, now: Instant, had_events: bool) {
-        let now = self.moment(now);
+    pub(crate) fn batch_sent(&mut self, now: Moment, had_events: bool) {
         let interval = self.interval();
         self.probe_at = self.probe_at.filter(|&at| at > now);
         self.batch_at = now + self.heartbeat().max(interval);
@@ -204,51 +208,51 @@ impl Deadlines {
     }
 
     /// Whether a batch is due even if it is empty.
-    pub(crate) fn is_batch_due(&self, now: Instant) -> bool {
-        let due = self.is_past(self.probe_at, now) || self.is_past(self.settle_at, now);
-        let must = self.is_past(Some(self.batch_at), now) || self.is_past(self.expiring_at, now);
+    pub(crate) fn is_batch_due(&self, now: Moment) -> bool {
+        let due = is_past(self.probe_at, now) || is_past(self.settle_at, now);
+        let must = is_past(Some(self.batch_at), now) || is_past(self.expiring_at, now);
         must || (due && !self.is_spaced(now))
     }
 
-    pub(crate) fn is_spaced(&self, now: Instant) -> bool {
-        self.spaced_until.is_some() && !self.is_past(self.spaced_until, now)
+    pub(crate) fn is_spaced(&self, now: Moment) -> bool {
+        self.spaced_until.is_some() && !is_past(self.spaced_until, now)
     }
 
     /// Whether the client is to be told now that its token ends soon; it is told once.
-    pub(crate) fn take_expiring(&mut self, now: Instant) -> bool {
-        let due = self.is_past(self.expiring_at, now);
+    pub(crate) fn take_expiring(&mut self, now: Moment) -> bool {
+        let due = is_past(self.expiring_at, now);
         if due {
             self.expiring_at = None;
         }
         due
     }
 
-    pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        self.is_past(self.expires_at, now)
+    pub(crate) fn is_expired(&self, now: Moment) -> bool {
+        is_past(self.expires_at, now)
     }
 
-    pub(crate) fn is_aged(&self, now: Instant) -> bool {
-        self.is_past(self.ends_at, now)
+    pub(crate) fn is_aged(&self, now: Moment) -> bool {
+        is_past(self.ends_at, now)
     }
 
-    pub(crate) fn is_stuck(&self, now: Instant) -> bool {
-        !self.is_closing && self.is_past(self.patient_until, now)
+    pub(crate) fn is_stuck(&self, now: Moment) -> bool {
+        !self.is_closing && is_past(self.patient_until, now)
     }
 
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.is_closing && self.is_past(self.patient_until, now)
+    pub(crate) fn is_over(&self, now: Moment) -> bool {
+        self.is_closing && is_past(self.patient_until, now)
     }
 
     /// The next moment at which something may be due. While something waits to be written, nothing else is.
-    pub(crate) fn next(&self, now: Instant, writing: bool) -> Option<Instant> {
+    pub(crate) fn next(&self, now: Moment, writing: bool) -> Option<Instant> {
         let next = if self.is_closing {
             self.patient_until
         } else if writing {
             [self.patient_until, self.expires_at, self.ends_at].into_iter().flatten().min()
         } else {
-            Some(self.next_to_send(self.moment(now)))
+            Some(self.next_to_send(now))
         };
-        next.map(|at| self.start + Duration::from_micros(at.us()))
+        next.map(|at| self.instant(at))
     }
 
     fn next_to_send(&self, now: Moment) -> Moment {
@@ -265,8 +269,8 @@ impl Deadlines {
         ];
         others.into_iter().flatten().fold(self.batch_at, Moment::min)
     }
+}
 
-    fn is_past(&self, at: Option<Moment>, now: Instant) -> bool {
-        at.is_some_and(|at| at <= self.moment(now))
-    }
+fn is_past(at: Option<Moment>, now: Moment) -> bool {
+    at.is_some_and(|at| at <= now)
 }

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -91,19 +91,22 @@ where
             guard.answer_is_due();
             guard.take()
         };
-        let answer = service(request, framing);
-        async move {
-            match answer.await {
+        // Boxed: hyper moves what it is given several times, and has room for it between two requests.
+        let mut answer = Some(Box::pin(service(request, framing)));
+        poll_fn(move |cx| {
+            let Some(answering) = &mut answer else { return Poll::Pending };
+            match ready!(answering.as_mut().poll(cx)) {
                 Answer::Response(response) => {
                     guard.lock().answer_is_due();
-                    Ok::<_, Infallible>(response)
+                    Poll::Ready(Ok::<_, Infallible>(response))
                 }
                 Answer::Detach(plan) => {
+                    answer = None;
                     *slot.lock() = Some(plan);
-                    pending().await
+                    Poll::Pending
                 }
             }
-        }
+        })
     });
     let wire = Wire {
         socket,

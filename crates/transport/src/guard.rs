@@ -86,20 +86,19 @@ impl Guard {
     }
 
     fn end_line(&mut self, has_cr: bool) {
-        let line = std::mem::take(&mut self.line);
         if !has_cr {
             self.found = Framing::Ambiguous("a line ends without a carriage return");
         }
-        if line == b"\r\n" || line == b"\n" {
-            if self.in_head {
-                self.end_head();
-            }
-            return;
+        // Taken and put back, so that its room serves every line.
+        let mut line = std::mem::take(&mut self.line);
+        match line[..] {
+            [b'\r', b'\n'] | [b'\n'] if self.in_head => self.end_head(),
+            [b'\r', b'\n'] | [b'\n'] => {}
+            _ if self.in_head => self.header(&line),
+            _ => self.in_head = true,
         }
-        if self.in_head {
-            self.header(&line);
-        }
-        self.in_head = true;
+        line.clear();
+        self.line = line;
     }
 
     fn header(&mut self, line: &[u8]) {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::close::{Bye, ByeReason, CloseCode, Ended};
 use crate::control::{Change, Handle, Host, Outcome, Sent};
-use crate::deadlines::Deadlines;
+use crate::deadlines::{Deadlines, Moment};
 use crate::frame::{self, Batch, ExtraHeaders, Hello, ResetNotice};
 use crate::out::Out;
 use crate::request::Transport;
@@ -201,17 +201,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.deadlines.start()
     }
 
+    fn now(&self) -> Moment {
+        self.deadlines.moment(Instant::now())
+    }
+
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         // Once a wake-up: what is done in one takes no time that a deadline could tell.
-        let mut now = Instant::now();
+        let mut now = self.now();
+        // The task is woken once more can be received: until then there is nothing to ask the socket for again.
+        let mut listens = false;
         loop {
             let blocked = match self.poll_flush(cx) {
                 Poll::Ready(Ok(())) => false,
                 Poll::Pending => true,
                 Poll::Ready(Err(_)) => return Poll::Ready(self.ended().unwrap_or(Ended::Lost)),
             };
-            if let Poll::Ready(ended) = self.poll_receive(cx) {
-                return Poll::Ready(self.ended().unwrap_or(ended));
+            if !listens {
+                if let Poll::Ready(ended) = self.poll_receive(cx) {
+                    return Poll::Ready(self.ended().unwrap_or(ended));
+                }
+                listens = self.may_receive();
             }
             for change in self.handle.take() {
                 self.make(change);
@@ -246,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             };
             if !progressed && self.handle.poll_pending(cx).is_pending() {
                 ready!(self.poll_timer(cx, now));
-                now = Instant::now();
+                now = self.now();
             }
         }
     }
@@ -259,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Does the next thing that is due, with nothing left to write. `false`: there is none.
-    fn step(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn step(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
         if self.phase == Phase::Open && !self.live_due && !self.more {
             self.held = None;
         }
@@ -275,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         true
     }
 
-    fn is_batch_due(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn is_batch_due(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
         if self.deadlines.is_batch_due(now) {
             return true;
         }
@@ -287,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Sends what comes first: `hello` on a stream or a fresh poll; what is there already on a resumed one.
-    fn open(&mut self, now: Instant) {
+    fn open(&mut self, now: Moment) {
         match &self.line {
             Line::Ws(_) | Line::Poll { hello: true, .. } => {}
             Line::Poll { .. } => {
@@ -313,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Starts the session, or starts it again in place with a reset.
-    fn hello(&mut self, now: Instant, reset: Option<Reset>) {
+    fn hello(&mut self, now: Moment, reset: Option<Reset>) {
         // What was read and was nothing is not told, so that the client finds the cursor that it knows.
         let at = match &reset {
             Some(reset) if reset.reason != ResetReason::Expired => reset.at,
@@ -345,7 +354,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Sends everything up to the tail, or up to the limit. If that is nothing, it is sent only if `must` or if a batch
     /// is due; the next one tells the cursor.
-    fn send_batch(&mut self, now: Instant, must: bool) {
+    fn send_batch(&mut self, now: Moment, must: bool) {
         let mut events = EVENTS.take();
         let [most_events, most_bytes] = self.limit.map(|most| most as usize);
         let limit = Limit { events: most_events, bytes: most_bytes };
@@ -384,8 +393,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     });
                     self.deadlines.batch_sent(now, !events.is_empty());
                     let oldest = events.first().filter(|_| was_live);
-                    let latency_us =
-                        oldest.map(|event| self.reader.log().now_us().saturating_sub(event.applied_us()));
+                    let now_us = || self.reader.log().us_at(self.deadlines.instant(now));
+                    let latency_us = oldest.map(|event| now_us().saturating_sub(event.applied_us()));
                     let cursor = self.sent_up_to;
                     self.host.sent(Sent { events: events.len(), bytes, cursor, latency_us, lag });
                 }
@@ -428,7 +437,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let is_poll = self.transport() == Transport::Poll;
         if self.phase == Phase::Opening && !matches!(self.line, Line::Poll { hello: false, .. }) {
-            self.open(Instant::now());
+            self.open(self.now());
             if self.ended().is_some() {
                 return;
             }
@@ -470,7 +479,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Change::Subscribe(topics) => {
                 // With the cursor at the tail, the new topics begin where they are and owe nothing.
                 if self.phase == Phase::Open && self.out.is_empty() && self.transport() != Transport::Poll {
-                    self.send_batch(Instant::now(), true);
+                    self.send_batch(self.now(), true);
                 }
                 self.reader.subscribe(&topics);
                 self.host.subscribed(&topics, self.reader.cursor());
@@ -481,7 +490,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Change::Bye(bye) => self.say_bye(bye),
             Change::Close(code, reason) => {
                 if let (Phase::Opening, Line::Sse { .. }) = (self.phase, &self.line) {
-                    self.open(Instant::now());
+                    self.open(self.now());
                 }
                 self.finish_stream(code, reason);
                 self.close(Ended::Violation(code));
@@ -502,6 +511,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return true;
         }
         let Line::Ws(decoder) = &mut self.line else { return false };
+        if decoder.is_empty() {
+            return false;
+        }
         let had_a_frame = !decoder.needs_bytes();
         match self.out.write(|out| decoder.step(out)) {
             // A fragment was taken in: what follows it has not been asked for yet.
@@ -623,7 +635,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Ready when something may be due. A timer that is set too early is left alone: firing once for nothing
     /// costs less than moving it with every batch.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Moment) -> Poll<()> {
         let Some(next) = self.deadlines.next(now, !self.out.is_empty()) else { return Poll::Pending };
         if self.sleep.is_elapsed() || next < self.sleep.deadline() {
             self.sleep.as_mut().reset(next);

@@ -142,6 +142,12 @@ impl Decoder {
         }
     }
 
+    /// Whether all that was fed has been taken in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Whether nothing can be made of what was fed before more is. Feeding only then keeps what is held within one
     /// message and one read, however fast the client sends.
     #[must_use]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Grant, Refusal, TopicPattern};
+use super::{Grant, Lists, Refusal, TopicPattern};
 
 /// The claims that mean something here; others are passed over. Whoever verifies the token checks `exp`, `nbf`, `iss`
 /// and `aud` too; here they only must have their type.
@@ -47,11 +47,9 @@ impl Claims {
         Ok(Grant {
             user: self.sub.into(),
             user_topic,
-            subscribe: self.subscribe,
-            publish: self.publish,
+            lists: Lists { subscribe: self.subscribe, publish: self.publish, scopes: self.scopes }.into(),
             expires_at: self.exp.map(|exp| exp.0),
             info: self.info,
-            scopes: self.scopes,
         })
     }
 }
@@ -118,10 +116,10 @@ mod tests {
         .unwrap();
         assert_eq!((&*grant.user, grant.user_topic.as_str()), ("alice", "user:alice"));
         assert_eq!(grant.expires_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
-        assert_eq!(*grant.subscribe, ["room:*".parse().unwrap()]);
-        assert_eq!(*grant.publish, ["job:1".parse().unwrap()]);
+        assert_eq!(*grant.lists.subscribe, ["room:*".parse().unwrap()]);
+        assert_eq!(*grant.lists.publish, ["job:1".parse().unwrap()]);
         assert_eq!(grant.info.unwrap().get(), "{\"role\":\"editor\"}");
-        assert_eq!(*grant.scopes, ["pii"]);
+        assert_eq!(*grant.lists.scopes, ["pii"]);
     }
 
     #[test]

@@ -10,13 +10,15 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::Lists;
+
 /// By how much clocks may differ: a token is still good for this long after its `exp`, and already this long before its
 /// `nbf`.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
 /// Topics of a grant: one exact name, or every name that begins with a prefix (`room:*`; `*` alone: every topic, those
 /// of other users included).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TopicPattern {
     /// This topic.
     Exact(Topic),
@@ -85,16 +87,12 @@ pub struct Grant {
     pub user: Arc<str>,
     /// The user's own topic, `user:SUB`.
     pub user_topic: Topic,
-    /// Topics that may be subscribed to, beside the user's own and `all`.
-    pub subscribe: Box<[TopicPattern]>,
-    /// Topics that may be published to.
-    pub publish: Box<[TopicPattern]>,
+    /// What the token lists.
+    pub lists: Arc<Lists>,
     /// The `exp` claim; `None`: does not expire.
     pub expires_at: Option<SystemTime>,
     /// JSON that is shown in presence, at most [`Grant::INFO_BYTES_MAX`].
     pub info: Option<Box<RawValue>>,
-    /// Names that decide which fields of an event are shown.
-    pub scopes: Box<[String]>,
 }
 
 impl Grant {
@@ -106,14 +104,13 @@ impl Grant {
     /// # Errors
     /// When the name gives no topic.
     pub fn of_developer(user: &str) -> Result<Self, TopicError> {
+        let everything = || [TopicPattern::everything()].into();
         Ok(Self {
             user: user.into(),
             user_topic: Topic::of_user(user)?,
-            subscribe: [TopicPattern::everything()].into(),
-            publish: [TopicPattern::everything()].into(),
+            lists: Arc::new(Lists { subscribe: everything(), publish: everything(), ..Lists::default() }),
             expires_at: None,
             info: None,
-            scopes: Box::default(),
         })
     }
 
@@ -123,19 +120,19 @@ impl Grant {
     pub fn may_subscribe(&self, topic: &Topic) -> bool {
         *topic == self.user_topic
             || topic.as_str() == "all"
-            || self.subscribe.iter().any(|pattern| pattern.matches(topic))
+            || self.lists.subscribe.iter().any(|pattern| pattern.matches(topic))
     }
 
     /// Whether events may be published to the topic: only what the token lists.
     #[must_use]
     pub fn may_publish(&self, topic: &Topic) -> bool {
-        self.publish.iter().any(|pattern| pattern.matches(topic))
+        self.lists.publish.iter().any(|pattern| pattern.matches(topic))
     }
 
     /// Whether the backend endpoints beside publishing are open: `publish` holds exactly `*`.
     #[must_use]
     pub fn may_administer(&self) -> bool {
-        self.publish.iter().any(TopicPattern::is_everything)
+        self.lists.publish.iter().any(TopicPattern::is_everything)
     }
 
     /// When the grant ends: `exp` and the [`LEEWAY`]; `None`: never.
@@ -161,11 +158,8 @@ mod tests {
 
     fn grant(subscribe: &[&str], publish: &[&str]) -> Grant {
         let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        Grant {
-            subscribe: patterns(subscribe),
-            publish: patterns(publish),
-            ..Grant::of_developer("alice").unwrap()
-        }
+        let lists = Lists { subscribe: patterns(subscribe), publish: patterns(publish), ..Lists::default() };
+        Grant { lists: lists.into(), ..Grant::of_developer("alice").unwrap() }
     }
 
     #[test]

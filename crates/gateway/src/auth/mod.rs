@@ -3,7 +3,7 @@
 //! # Layout
 //! * [`Authenticator`] (here): a token to a grant, by the keys that are known now.
 //! * `keys.rs`: keys, each with its one algorithm. `jwks.rs`: a key set that is read again.
-//! * `claims.rs`: typed claims. `grant.rs`: what they allow.
+//! * `claims.rs`: typed claims. `grant.rs`, `lists.rs`: what they allow.
 //! * `credential.rs`: where a request carries its token.
 //! * `remembered.rs`: tokens that were verified a moment ago.
 //! * `provider.rs`: `ring` as the JWT library's cryptography. `issue.rs`: `gateway token`.
@@ -18,6 +18,7 @@ mod grant;
 mod issue;
 mod jwks;
 mod keys;
+mod lists;
 mod provider;
 mod publish_key;
 mod remembered;
@@ -34,6 +35,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use jwks::{Jwks, Pace};
 use keys::VerifyingKey;
+use lists::Lately;
 use publish_key::PublishKeys;
 use remembered::{Remembered, TokenId};
 
@@ -41,6 +43,7 @@ pub use credential::{Credential, Source};
 pub use grant::{Grant, LEEWAY, TopicPattern};
 pub use issue::TokenRequest;
 pub use jwks::JwksSource;
+pub use lists::Lists;
 
 use crate::config::ConfigError;
 use crate::secret::Secret;
@@ -158,6 +161,7 @@ pub struct Authenticator {
     publish_keys: PublishKeys,
     user_parameter: bool,
     remembered: Remembered,
+    lately: Lately,
 }
 
 impl Authenticator {
@@ -192,6 +196,7 @@ impl Authenticator {
             publish_keys: PublishKeys::new(&config.publish_keys)?,
             user_parameter: config.user_parameter,
             remembered: Remembered::new(),
+            lately: Lately::new(),
         })
     }
 
@@ -214,7 +219,7 @@ impl Authenticator {
             return if grant.has_ended(SystemTime::now()) { Err(Refusal::Expired) } else { Ok(grant) };
         }
         let (grant, version) = self.verify_anew(token).await?;
-        let grant = Arc::new(grant);
+        let grant = Arc::new(Grant { lists: self.lately.share(Arc::clone(&grant.lists)), ..grant });
         self.remembered.insert(id, &grant, version);
         Ok(grant)
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use ring::digest;
 use tokio::time::Instant;
 
-use super::Grant;
+use super::{Grant, Lists};
 
 /// For how long a verified token is remembered: at least the half of it, unless there are too many.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -111,7 +111,8 @@ impl Tokens {
 fn bytes_of(grant: &Grant) -> usize {
     const TOKEN: usize = 400;
     const LIST_MEMBER: usize = 200;
-    let members = grant.subscribe.len() + grant.publish.len() + grant.scopes.len();
+    let Lists { subscribe, publish, scopes } = &*grant.lists;
+    let members = subscribe.len() + publish.len() + scopes.len();
     TOKEN + members * LIST_MEMBER + grant.info.as_ref().map_or(0, |info| info.get().len())
 }
 

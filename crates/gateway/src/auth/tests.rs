@@ -266,7 +266,7 @@ async fn what_gateway_token_prints_is_accepted() {
     let authenticator = Authenticator::new(&with_secret()).unwrap();
     let grant = authenticator.verify(&request.sign().unwrap()).await.unwrap();
     assert_eq!(
-        (&*grant.user, &*grant.subscribe, &*grant.publish),
+        (&*grant.user, &*grant.lists.subscribe, &*grant.lists.publish),
         (&*request.user, &*request.subscribe, &*request.publish)
     );
     let left = grant.expires_at.unwrap().duration_since(SystemTime::now()).unwrap();

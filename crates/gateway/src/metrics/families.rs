@@ -25,6 +25,15 @@ impl<L: Label, M> By<L, M> {
         Self { series: L::ALL.iter().map(series).collect(), label: PhantomData }
     }
 
+    /// Another metric for each value.
+    pub(super) fn map<N>(&self, make: impl FnMut(&M) -> N) -> By<L, N> {
+        By { series: self.series.iter().map(make).collect(), label: PhantomData }
+    }
+
+    pub(super) fn each(&self, visit: impl FnMut(&M)) {
+        self.series.iter().for_each(visit);
+    }
+
     pub(super) fn at(&self, label: L) -> &M {
         &self.series[label.index()]
     }

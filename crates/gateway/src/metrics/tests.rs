@@ -19,8 +19,10 @@ fn what_is_counted_is_rendered_under_its_name_and_labels() {
     metrics.session_opened(Transport::Ws);
     metrics.session_opened(Transport::Ws);
     metrics.session_closed(Transport::Ws, CloseReason::Slow);
-    metrics.sent(Transport::Sse, 3, 1, 640);
-    metrics.write_latency(Transport::Poll, 0.000_07);
+    metrics.sent(Transport::Sse, 2, 600, None);
+    std::thread::scope(|scope| drop(scope.spawn(|| metrics.sent(Transport::Sse, 1, 40, None)).join()));
+    let live = Live { latency: Duration::from_micros(70), lag: 3 };
+    metrics.sent(Transport::Poll, 1, 20, Some(live));
     metrics.switched(Transport::Ws, Transport::Poll);
     metrics.request(Route::Publish, 503, 0.2);
     metrics.set_log(5, u64::MAX, 2);
@@ -32,10 +34,11 @@ fn what_is_counted_is_rendered_under_its_name_and_labels() {
     assert_line(&text, r#"throughline_sessions_closed_total{reason="slow",transport="ws"} 1"#);
     assert_line(&text, r#"throughline_slow_readers_total{transport="ws"} 1"#);
     assert_line(&text, r#"throughline_events_delivered_total{transport="sse"} 3"#);
-    assert_line(&text, r#"throughline_batches_sent_total{transport="sse"} 1"#);
+    assert_line(&text, r#"throughline_batches_sent_total{transport="sse"} 2"#);
     assert_line(&text, r#"throughline_sent_bytes_total{transport="sse"} 640"#);
     assert_line(&text, r#"throughline_publish_to_write_seconds_bucket{transport="poll",le="0.00005"} 0"#);
     assert_line(&text, r#"throughline_publish_to_write_seconds_bucket{transport="poll",le="0.0001"} 1"#);
+    assert_line(&text, r#"throughline_reader_lag_events_bucket{le="4"} 1"#);
     assert_line(&text, r#"throughline_transport_switches_total{from="ws",to="poll"} 1"#);
     assert_line(&text, r#"throughline_http_requests_total{route="publish",status="5xx"} 1"#);
     assert_line(&text, r#"throughline_http_request_seconds_count{class="backend"} 1"#);

@@ -1,0 +1,83 @@
+//! What is counted with every delivery: of all that a gateway counts, by far the most, and by all workers at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+
+use parking_lot::Mutex;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
+use prometheus::{Histogram, IntCounter};
+
+use super::Transport;
+use super::families::By;
+
+/// The families of deliveries. Each worker counts in a tally of its own, so that they do not take one another's memory out
+/// of the cache; before the families are shown, the tallies are added to them.
+pub(super) struct Deliveries(Box<[Place]>);
+
+/// Wider than what a processor fetches at once.
+#[repr(align(128))]
+struct Place(Mutex<Tally>);
+
+/// What one worker has counted since the families were shown last.
+pub(super) struct Tally {
+    pub(super) events: By<Transport, LocalIntCounter>,
+    pub(super) batches: By<Transport, LocalIntCounter>,
+    pub(super) bytes: By<Transport, LocalIntCounter>,
+    pub(super) publish_to_write: By<Transport, LocalHistogram>,
+    pub(super) reader_lag: LocalHistogram,
+}
+
+/// The families that a tally is added to.
+pub(super) struct Sums {
+    pub(super) events: By<Transport, IntCounter>,
+    pub(super) batches: By<Transport, IntCounter>,
+    pub(super) bytes: By<Transport, IntCounter>,
+    pub(super) publish_to_write: By<Transport, Histogram>,
+    pub(super) reader_lag: Histogram,
+}
+
+thread_local! {
+    /// The number of this thread among those that have counted.
+    static NUMBER: usize = {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+impl Deliveries {
+    pub(super) fn new(sums: &Sums) -> Self {
+        let tally = |_| Place(Mutex::new(Tally::of(sums)));
+        Self((0..available_parallelism().map_or(1, usize::from)).map(tally).collect())
+    }
+
+    /// Has this thread count.
+    pub(super) fn count(&self, count: impl FnOnce(&Tally)) {
+        let place = NUMBER.with(|number| number % self.0.len());
+        count(&self.0[place].0.lock());
+    }
+
+    /// Adds what was counted to the families.
+    pub(super) fn add_up(&self) {
+        self.0.iter().for_each(|Place(tally)| tally.lock().add_up());
+    }
+}
+
+impl Tally {
+    fn of(sums: &Sums) -> Self {
+        Self {
+            events: sums.events.map(IntCounter::local),
+            batches: sums.batches.map(IntCounter::local),
+            bytes: sums.bytes.map(IntCounter::local),
+            publish_to_write: sums.publish_to_write.map(Histogram::local),
+            reader_lag: sums.reader_lag.local(),
+        }
+    }
+
+    fn add_up(&self) {
+        for counters in [&self.events, &self.batches, &self.bytes] {
+            counters.each(LocalIntCounter::flush);
+        }
+        self.publish_to_write.each(LocalHistogram::flush);
+        self.reader_lag.flush();
+    }
+}
