@@ -113,6 +113,21 @@ async fn told_of_loss(node: &Subject, name: &str, cursor: Cursor) -> Reset {
     panic!("nobody was told of what {name} lost");
 }
 
+/// Waits until what has no seq comes from one node to another.
+async fn hears_ephemeral(from: &Subject, to: &Subject) {
+    let mut reader = Reader::new(&to.log, &[topic("a")], None, Start::Latest);
+    let mut out = Vec::new();
+    for _ in 0..250 {
+        from.publish(events::Draft { ephemeral: true, ..suite::draft(&["a"], 1) }).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reader.read(Limit { events: 10, bytes: 1 << 20 }, &mut out).unwrap();
+        if !out.is_empty() {
+            return;
+        }
+    }
+    panic!("never heard");
+}
+
 /// Waits until something holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..500 {

@@ -150,15 +150,7 @@ async fn ephemeral_events_are_heard_on_the_master() {
     stray.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     let options = redis_options(&format!("{},{}", stray.url(), master.url()));
     let [here, other] = [node(&options).await, node(&options).await];
-    let mut reader = events::Reader::new(&other.log, &[super::topic("a")], None, events::Start::Latest);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    let mut out = Vec::new();
-    while out.is_empty() {
-        assert!(Instant::now() < deadline, "never heard");
-        here.publish(events::Draft { ephemeral: true, ..draft(&["a"], 1) }).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        reader.read(events::Limit { events: 10, bytes: 1 << 20 }, &mut out).unwrap();
-    }
+    super::hears_ephemeral(&here, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

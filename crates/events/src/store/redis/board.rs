@@ -4,20 +4,21 @@
 //! that who is there sees them at once. A node that is gone is noticed by its silence, and what it showed goes with it.
 //! Questions go to whoever is there now.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use redis::{Msg, cmd, pipe};
+use redis::{cmd, pipe};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Keys;
+use super::heard::Heard;
 use super::link::{Link, LinkError, text};
 use super::mine::Mine;
 use super::servers::Servers;
+use super::untold::Untold;
 
 /// Something that a node shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +65,7 @@ pub struct Question {
 pub struct Board {
     mine: Arc<Mine>,
     orders: mpsc::Sender<Order>,
-    news: Mutex<mpsc::Receiver<News>>,
+    untold: Arc<Untold>,
 }
 
 enum Order {
@@ -86,46 +87,46 @@ enum Message {
 /// How often a node says that it is there.
 const BEAT: Duration = Duration::from_secs(1);
 /// After so long without it is gone.
-const SILENCE_MS: u64 = 6000;
+const SILENCE: Duration = Duration::from_secs(6);
 /// How long answers are waited for.
 const ANSWERS: Duration = Duration::from_secs(1);
 /// How long the server may take.
 const RESPONSE: Duration = Duration::from_secs(2);
 
 /// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a node may be silent.
-/// Answers whether what this node shows is there, and who is there.
+/// Answers whether what this node shows is there, who is there, and whether this node was not.
 const BEAT_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now))
+local new = redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now))
 local kept = redis.call('PEXPIRE', KEYS[2], ARGV[2] * 5)
 local nodes, there = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #nodes, 2 do
   if now - tonumber(nodes[i + 1]) > tonumber(ARGV[2]) then redis.call('HDEL', KEYS[1], nodes[i])
   else there[#there + 1] = nodes[i] end
 end
-return { kept, there }";
+return { kept, there, new }";
 
 impl Board {
     const ORDERS_MAX: usize = 256;
-    const NEWS_MAX: usize = 256;
 
     pub(super) fn open(servers: Arc<Servers>, keys: Arc<Keys>) -> (Arc<Self>, impl Future<Output = ()>) {
         let (orders, ordered) = mpsc::channel(Self::ORDERS_MAX);
-        let (news, told) = mpsc::channel(Self::NEWS_MAX);
-        let mine = Arc::new(Mine::default());
+        let (mine, untold) = (Arc::new(Mine::default()), Arc::new(Untold::default()));
         let keeper = Keeper {
             mine: Arc::clone(&mine),
             servers,
             keys,
             node: format!("{:x}", super::nonce()).into(),
             peers: HashSet::new(),
+            due: BTreeMap::new(),
+            judges_from: Instant::now(),
             asked: HashMap::new(),
             number: 0,
             orders: ordered,
-            news,
+            untold: Arc::clone(&untold),
         };
-        (Arc::new(Self { mine, orders, news: Mutex::new(told) }), keeper.run())
+        (Arc::new(Self { mine, orders, untold }), keeper.run())
     }
 
     /// Shows values, or takes them away. Without a server it is done once there is one again, and of several values
@@ -150,9 +151,10 @@ impl Board {
         let _ = self.orders.send(Order::Answer { question, text }).await;
     }
 
-    /// What comes next from the others; `None`: the store is closed. For one who listens.
+    /// What comes next from the others; `None`: the store is closed. For one who listens, who may be slow: what
+    /// changes meanwhile comes together then, and of many questions only the first are heard.
     pub async fn next(&self) -> Option<News> {
-        self.news.lock().await.recv().await
+        self.untold.next().await
     }
 }
 
@@ -161,12 +163,23 @@ struct Keeper {
     keys: Arc<Keys>,
     node: Arc<str>,
     mine: Arc<Mine>,
-    /// The others, as far as all that they show is known.
+    /// The others who are there.
     peers: HashSet<Arc<str>>,
+    /// Of whom the listener has yet to be told how they stand, which makes up for all that it was not told of them.
+    due: BTreeMap<Arc<str>, Due>,
+    /// Before this moment nobody is taken to be gone who is not there: others may have to come back first.
+    judges_from: Instant,
     asked: HashMap<u64, Asked>,
     number: u64,
     orders: mpsc::Receiver<Order>,
-    news: mpsc::Sender<News>,
+    untold: Arc<Untold>,
+}
+
+/// How a node stands.
+enum Due {
+    /// It is there: all that it shows has to be looked at.
+    Look,
+    Gone,
 }
 
 struct Asked {
@@ -174,6 +187,12 @@ struct Asked {
     expected: usize,
     got: Vec<String>,
     answers: oneshot::Sender<Vec<String>>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.untold.close();
+    }
 }
 
 impl Keeper {
@@ -193,18 +212,20 @@ impl Keeper {
     /// Until the connection is lost. `Ok`: the store is closed.
     async fn serve(&mut self) -> Result<(), LinkError> {
         let mut link = Link::to_master(&self.servers, RESPONSE).await?;
-        let mut messages = link.listen(&self.keys.nodes(), RESPONSE).await?;
+        let messages = link.listen(&self.keys.nodes(), RESPONSE).await?;
         let lost = || LinkError::Broken("there is no server to listen to any more".to_owned());
         self.show_all(&mut link).await?;
-        // What was said while nobody listened is made up for by all that each shows.
-        self.peers.clear();
+        // What was said while nobody listened.
+        self.look_at_all();
+        self.judges_from = Instant::now() + SILENCE;
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = beats.tick() => self.beat(&mut link).await?,
-                message = messages.next() => self.hear(&mut link, &message.ok_or_else(lost)?).await?,
+                heard = messages.next() => self.hear(heard.ok_or_else(lost)?),
                 () = self.mine.changed.notified() => self.show_changes(&mut link).await?,
+                () = self.untold.room(), if !self.due.is_empty() => self.tell_due(&mut link).await?,
                 order = self.orders.recv() => match order {
                     Some(order) => self.follow(&mut link, order).await?,
                     None => return Ok(()),
@@ -249,45 +270,70 @@ impl Keeper {
         over.into_iter().for_each(|number| self.settle(number));
         let mut beat = cmd("EVAL");
         beat.arg(BEAT_SCRIPT).arg(2).arg(self.keys.nodes()).arg(self.keys.shown_by(&self.node));
-        beat.arg(&*self.node).arg(SILENCE_MS);
+        beat.arg(&*self.node).arg(SILENCE.as_millis() as u64);
         let answer = link.call(&beat).await?;
         let redis::Value::Array(parts) = &answer else { return Ok(()) };
-        let [redis::Value::Int(kept), redis::Value::Array(there)] = &parts[..] else { return Ok(()) };
+        let [redis::Value::Int(kept), redis::Value::Array(there), redis::Value::Int(new)] = &parts[..] else {
+            return Ok(());
+        };
         if *kept == 0 && !self.mine.is_empty() {
             // Somebody deleted it.
             self.show_all(link).await?;
         }
+        if *new == 1 {
+            // Likewise, perhaps, when each was last there.
+            self.judges_from = now + SILENCE;
+        }
         let there: HashSet<Arc<str>> =
             there.iter().filter_map(text).filter(|node| **node != *self.node).map(Into::into).collect();
-        let gone: Vec<Arc<str>> = self.peers.difference(&there).cloned().collect();
-        for node in gone {
-            self.peers.remove(&node);
-            let _ = self.news.send(News::Gone(node)).await;
+        if self.judges_from <= now {
+            let gone: Vec<Arc<str>> = self.peers.difference(&there).cloned().collect();
+            for node in gone {
+                self.peers.remove(&node);
+                self.due.insert(node, Due::Gone);
+            }
         }
         let new: Vec<Arc<str>> = there.difference(&self.peers).cloned().collect();
-        for node in new {
-            self.meet(link, node).await?;
-        }
+        new.into_iter().for_each(|node| self.look_at(node));
         Ok(())
     }
 
-    /// Looks at all that a node shows.
-    async fn meet(&mut self, link: &mut Link, node: Arc<str>) -> Result<(), LinkError> {
-        let answer = link.call(cmd("HGETALL").arg(self.keys.shown_by(&node))).await?;
-        let redis::Value::Array(fields) = &answer else { return Ok(()) };
-        let pairs = fields.chunks_exact(2);
-        let shown = pairs.filter_map(|pair| {
-            let (name, value) = (text(&pair[0])?.to_owned(), text(&pair[1])?.to_owned());
-            Some(Shown { name, value: Some(value), note: String::new() })
-        });
-        let shown = shown.collect();
+    fn look_at(&mut self, node: Arc<str>) {
         self.peers.insert(Arc::clone(&node));
-        let _ = self.news.send(News::Shows { node, shown, is_all: true }).await;
+        self.due.insert(node, Due::Look);
+    }
+
+    fn look_at_all(&mut self) {
+        self.due.extend(self.peers.iter().map(|node| (Arc::clone(node), Due::Look)));
+    }
+
+    /// Tells the listener, who has room for it, how one of the nodes stands.
+    async fn tell_due(&mut self, link: &mut Link) -> Result<(), LinkError> {
+        let Some((node, due)) = self.due.pop_first() else { return Ok(()) };
+        let news = match due {
+            Due::Gone => News::Gone(node),
+            Due::Look => {
+                let answer = link.call(cmd("HGETALL").arg(self.keys.shown_by(&node))).await?;
+                let redis::Value::Array(fields) = &answer else { return Ok(()) };
+                let pairs = fields.chunks_exact(2);
+                let shown = pairs.filter_map(|pair| {
+                    let (name, value) = (text(&pair[0])?.to_owned(), text(&pair[1])?.to_owned());
+                    Some(Shown { name, value: Some(value), note: String::new() })
+                });
+                News::Shows { node, shown: shown.collect(), is_all: true }
+            }
+        };
+        self.untold.add(news);
         Ok(())
     }
 
-    async fn hear(&mut self, link: &mut Link, message: &Msg) -> Result<(), LinkError> {
-        let Ok(message) = serde_json::from_slice(message.get_payload_bytes()) else { return Ok(()) };
+    fn hear(&mut self, heard: Heard) {
+        let message = match heard {
+            Heard::Message(message) => message,
+            // It may have been anyone's.
+            Heard::Missed(_) => return self.look_at_all(),
+        };
+        let Ok(message) = serde_json::from_slice(&message) else { return };
         match message {
             Message::Shows(node, _)
             | Message::IsBack(node)
@@ -296,16 +342,21 @@ impl Keeper {
                 if *node == *self.node => {}
             Message::Shows(node, shown) => {
                 let node: Arc<str> = node.into();
-                if self.peers.contains(&node) {
-                    let _ = self.news.send(News::Shows { node, shown, is_all: false }).await;
-                } else {
-                    self.meet(link, node).await?;
+                let is_known = self.peers.contains(&node);
+                if is_known && self.due.contains_key(&node) {
+                    // It is looked at later than this.
+                    return;
+                }
+                let news = News::Shows { node: Arc::clone(&node), shown, is_all: false };
+                if !is_known || !self.untold.add(news) {
+                    self.look_at(node);
                 }
             }
-            Message::IsBack(node) => self.meet(link, node.into()).await?,
+            Message::IsBack(node) => self.look_at(node.into()),
             Message::Asks(node, number, text) => {
                 let question = Question { node: node.into(), number };
-                let _ = self.news.send(News::Asks { question, text }).await;
+                // Who asks too much is not answered by all.
+                let _ = self.untold.add(News::Asks { question, text });
             }
             Message::Answers(_, whom, number, text) if *whom == *self.node => {
                 if let Some(asked) = self.asked.get_mut(&number) {
@@ -317,7 +368,6 @@ impl Keeper {
             }
             Message::Answers(..) => {}
         }
-        Ok(())
     }
 
     fn settle(&mut self, number: u64) {

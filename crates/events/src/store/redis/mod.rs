@@ -10,8 +10,9 @@
 //! * `tailer`: the stream into the log; `entry`: what stands there; `id`: `GEN-N`;
 //! * `recent`: what to name as lost; `notice`: how all nodes are told of it;
 //! * `alone`: what a node does without Redis, if it is told to;
-//! * `board`: what nodes show and ask one another beside the log; `mine`: what this one shows;
-//! * `ephemeral`: events without a seq, by pub/sub; `status`: how things stand.
+//! * `board`: what nodes show and ask one another beside the log; `mine`: what this one shows; `untold`: what of the
+//!   others its own listener does not know yet;
+//! * `ephemeral`: events without a seq; `heard`: what comes by pub/sub; `status`: how things stand.
 //!
 //! Measured by `cargo bench -p gateway --bench gateways`; the figures stand in the README.
 
@@ -19,6 +20,7 @@ mod alone;
 mod board;
 mod entry;
 mod ephemeral;
+mod heard;
 mod id;
 mod link;
 mod mine;
@@ -29,6 +31,7 @@ mod script;
 mod servers;
 mod status;
 mod tailer;
+mod untold;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
