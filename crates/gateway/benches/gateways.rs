@@ -1,5 +1,5 @@
 //! What one log in Redis carries on this machine: acknowledged publishes a second, the way from a publish at one
-//! gateway to a client of another, and 5,000 clients of a gateway that is killed.
+//! gateway to a client of another, 5,000 clients of a gateway that is killed, and the memory that Redis needs.
 //!
 //! `cargo bench -p gateway --bench gateways`; needs redis-server.
 
@@ -34,6 +34,7 @@ fn main() {
         publishes().await;
         latency().await;
         succession().await;
+        memory().await;
     });
 }
 
@@ -44,14 +45,7 @@ async fn publishes() {
         ("appendonly, always", &["--appendonly", "yes", "--appendfsync", "always"]),
     ] {
         let server = Server::start(options).await;
-        let options = RedisOptions {
-            url: server.url(),
-            authorities: None,
-            log_name: "figures".to_owned(),
-            wait_replicas: 0,
-            events_max: 100_000,
-            alone_when_down: false,
-        };
+        let options = options_of(&server, 100_000);
         let store = Redis::open(Log::new(&Options::default()), &options).unwrap();
         store.followed().await;
         println!("acknowledged publishes a second, 300 bytes, one gateway, Redis with {name}:");
@@ -76,6 +70,17 @@ async fn publishes() {
             stats.events,
             (memory_kib("self").saturating_sub(before)) >> 10
         );
+    }
+}
+
+fn options_of(server: &Server, events_max: u64) -> RedisOptions {
+    RedisOptions {
+        url: server.url(),
+        authorities: None,
+        log_name: "figures".to_owned(),
+        wait_replicas: 0,
+        events_max,
+        alone_when_down: false,
     }
 }
 
@@ -300,4 +305,43 @@ async fn succession() {
          that gateway then had {} MiB",
         memory_kib(&heir.child.id().to_string()) >> 10
     );
+}
+
+/// What Redis needs for each event, each id and each topic, by what it uses more after 100,000 of them.
+async fn memory() {
+    const EACH: u64 = 100_000;
+    let server = Server::start(&[]).await;
+    let store = Redis::open(Log::new(&Options::default()), &options_of(&server, 10 * EACH)).unwrap();
+    store.followed().await;
+    let used = || {
+        let info = server.cli(&["INFO", "memory"]);
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        used.parse::<u64>().unwrap()
+    };
+    let stream = || {
+        let answer = server.cli(&["MEMORY", "USAGE", "{figures}:s", "SAMPLES", "0"]);
+        answer.parse::<u64>().unwrap()
+    };
+    // All to one topic, then each to another.
+    let mut rest = [0, 0];
+    let mut of_stream = 0;
+    for (round, rest) in (0..).zip(&mut rest) {
+        let before = (used(), stream());
+        for batch in 0..EACH / 1000 {
+            let drafts = (batch * 1000..(batch + 1) * 1000).map(|n| {
+                let topic = format!("user:{}", n * round).parse().unwrap();
+                let once = Some(format!("{round}-{n:017}").into());
+                Draft { topics: Topics::one(topic), once, ..draft(0) }
+            });
+            assert!(store.append(drafts.collect()).await.iter().all(Result::is_ok));
+        }
+        // What the server has sent and not yet let go of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        of_stream = stream() - before.1;
+        *rest = used() - before.0 - of_stream;
+    }
+    println!("bytes of memory in Redis:");
+    println!("  an event of 300 bytes: {}", of_stream / EACH);
+    println!("  an id of 20 bytes: {}", rest[0] / EACH);
+    println!("  the last event of a topic: {}", (rest[1] - rest[0]) / EACH);
 }

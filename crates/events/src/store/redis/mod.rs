@@ -14,6 +14,13 @@
 //!   others its own listener does not know yet;
 //! * `ephemeral`: events without a seq; `heard`: what comes by pub/sub; `status`: how things stand.
 //!
+//! What cannot be told: an event that was acknowledged, died with its master before a replica had it, and was known to
+//! no node that lives on. Only the node that published it or one that had read it could name its topics; when all of
+//! those died with the master, who never saw the event misses it unawares. Who did see it is reset wherever it comes,
+//! because its cursor lies behind the end of its generation. With `wait_replicas` 0 this takes a failover that loses
+//! writes and the death of those nodes at the same moment; with as many as a promoted replica needs there is nothing
+//! that could be lost.
+//!
 //! Measured by `cargo bench -p gateway --bench gateways`; the figures stand in the README.
 
 mod alone;
