@@ -167,3 +167,21 @@ async fn who_died_while_this_node_was_cut_off_is_gone() {
     };
     assert_eq!(gone.await, 1, "the one that died and not the one that stays");
 }
+
+/// More is said at once than this node can take in, and what it needs to know is among what it misses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_misses_messages_looks_at_all_again() {
+    const SCRIPT: &str = r#"
+        local one = '{"name":"n","value":"v","note":""},'
+        local much = '{"Shows":["stranger",[' .. string.rep(one, 30000) .. string.sub(one, 1, -2) .. ']]}'
+        redis.call('HSET', KEYS[1], 'said', 'to nobody')
+        for _ = 1, 60 do redis.call('PUBLISH', '{log}:n', much) end"#;
+    let server = Server::start(&[]).await;
+    server.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
+    let [here, other] = [store(&server.url()).await, store(&server.url()).await];
+    other.board().show(shown("a", "1"));
+    hear(here.board(), "a", "1").await;
+    let key = server.cli(&["--scan", "--pattern", "{log}:n:*"]);
+    assert_eq!(server.cli(&["EVAL", SCRIPT, "1", &key]), "");
+    hear(here.board(), "said", "to nobody").await;
+}

@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Keys;
+use super::Site;
 use super::heard::Heard;
 use super::link::{Link, LinkError, text};
 use super::mine::Mine;
-use super::servers::Servers;
 use super::untold::Untold;
 
 /// Something that a node shows.
@@ -110,13 +109,12 @@ return { kept, there, new }";
 impl Board {
     const ORDERS_MAX: usize = 256;
 
-    pub(super) fn open(servers: Arc<Servers>, keys: Arc<Keys>) -> (Arc<Self>, impl Future<Output = ()>) {
+    pub(super) fn open(site: Arc<Site>) -> (Arc<Self>, impl Future<Output = ()>) {
         let (orders, ordered) = mpsc::channel(Self::ORDERS_MAX);
         let (mine, untold) = (Arc::new(Mine::default()), Arc::new(Untold::default()));
         let keeper = Keeper {
             mine: Arc::clone(&mine),
-            servers,
-            keys,
+            site,
             node: format!("{:x}", super::nonce()).into(),
             peers: HashSet::new(),
             due: BTreeMap::new(),
@@ -159,8 +157,7 @@ impl Board {
 }
 
 struct Keeper {
-    servers: Arc<Servers>,
-    keys: Arc<Keys>,
+    site: Arc<Site>,
     node: Arc<str>,
     mine: Arc<Mine>,
     /// The others who are there.
@@ -211,8 +208,8 @@ impl Keeper {
 
     /// Until the connection is lost. `Ok`: the store is closed.
     async fn serve(&mut self) -> Result<(), LinkError> {
-        let mut link = Link::to_master(&self.servers, RESPONSE).await?;
-        let messages = link.listen(&self.keys.nodes(), RESPONSE).await?;
+        let mut link = Link::to_master(&self.site.servers, RESPONSE).await?;
+        let messages = link.listen(&self.site.keys.nodes(), RESPONSE).await?;
         let lost = || LinkError::Broken("there is no server to listen to any more".to_owned());
         self.show_all(&mut link).await?;
         // What was said while nobody listened.
@@ -236,7 +233,7 @@ impl Keeper {
 
     /// Shows all, and has the others look at it.
     async fn show_all(&self, link: &mut Link) -> Result<(), LinkError> {
-        let mine = self.keys.shown_by(&self.node);
+        let mine = self.site.keys.shown_by(&self.node);
         let mut pipeline = pipe();
         pipeline.cmd("DEL").arg(&mine).ignore();
         for (name, value) in self.mine.all() {
@@ -251,7 +248,7 @@ impl Keeper {
         if shown.is_empty() {
             return Ok(());
         }
-        let mine = self.keys.shown_by(&self.node);
+        let mine = self.site.keys.shown_by(&self.node);
         let mut pipeline = pipe();
         for Shown { name, value, .. } in &shown {
             match value {
@@ -269,7 +266,7 @@ impl Keeper {
             self.asked.iter().filter(|(_, asked)| asked.until <= now).map(|(number, _)| *number).collect();
         over.into_iter().for_each(|number| self.settle(number));
         let mut beat = cmd("EVAL");
-        beat.arg(BEAT_SCRIPT).arg(2).arg(self.keys.nodes()).arg(self.keys.shown_by(&self.node));
+        beat.arg(BEAT_SCRIPT).arg(2).arg(self.site.keys.nodes()).arg(self.site.keys.shown_by(&self.node));
         beat.arg(&*self.node).arg(SILENCE.as_millis() as u64);
         let answer = link.call(&beat).await?;
         let redis::Value::Array(parts) = &answer else { return Ok(()) };
@@ -313,7 +310,7 @@ impl Keeper {
         let news = match due {
             Due::Gone => News::Gone(node),
             Due::Look => {
-                let answer = link.call(cmd("HGETALL").arg(self.keys.shown_by(&node))).await?;
+                let answer = link.call(cmd("HGETALL").arg(self.site.keys.shown_by(&node))).await?;
                 let redis::Value::Array(fields) = &answer else { return Ok(()) };
                 let pairs = fields.chunks_exact(2);
                 let shown = pairs.filter_map(|pair| {
@@ -398,6 +395,6 @@ impl Keeper {
 
     async fn say(&self, link: &mut Link, message: &Message) -> Result<(), LinkError> {
         let Ok(message) = serde_json::to_vec(message) else { return Ok(()) };
-        link.call(cmd("PUBLISH").arg(self.keys.nodes()).arg(message)).await.map(drop)
+        link.call(cmd("PUBLISH").arg(self.site.keys.nodes()).arg(message)).await.map(drop)
     }
 }

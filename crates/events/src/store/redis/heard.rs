@@ -174,15 +174,17 @@ mod tests {
         server.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
         const LAST: u64 = 50_000;
         publish(&server, 11, LAST);
+        let state = || {
+            let inner = channel.waiting.inner.lock();
+            (inner.bytes, inner.messages.len() as u64, inner.missed)
+        };
         let arrived = async {
             loop {
-                let inner = channel.waiting.inner.lock();
-                assert!(inner.bytes <= BYTES_MAX, "{} bytes", inner.bytes);
-                let length = inner.messages.len() as u64;
-                if length + inner.missed == LAST - 10 {
-                    return length;
+                let (bytes, kept, missed) = state();
+                assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+                if kept + missed == LAST - 10 {
+                    return kept;
                 }
-                drop(inner);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
