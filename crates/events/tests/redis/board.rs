@@ -185,3 +185,43 @@ async fn who_misses_messages_looks_at_all_again() {
     assert_eq!(server.cli(&["EVAL", SCRIPT, "1", &key]), "");
     hear(here.board(), "said", "to nobody").await;
 }
+
+/// The server has forgotten all, and some come back to it later than others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_late_to_an_empty_server_was_there_all_the_time() {
+    for restarts in [true, false] {
+        let mut server = Server::start(&[]).await;
+        let path = Path::to(&server).await;
+        let (here, late) = (store(&server.url()).await, store(&path.url()).await);
+        late.board().show([shown("a", "1"), shown("b", "1")].concat());
+        let (_, all) = listen_for(here.board(), Duration::from_secs(2)).await;
+        assert_eq!(all.len(), 2, "{all:?}");
+        path.cut();
+        if restarts {
+            server.kill();
+            server.start_again().await;
+        } else {
+            server.cli(&["FLUSHALL"]);
+        }
+        let silent = tokio::time::timeout(Duration::from_secs(3), here.board().next()).await;
+        assert!(silent.is_err(), "{silent:?}");
+        late.board().show(shown("a", "2"));
+        path.mend();
+        let (is_gone, all) = listen_for(here.board(), Duration::from_secs(3)).await;
+        assert!(!is_gone);
+        assert_eq!((all["a"].as_str(), all["b"].as_str()), ("2", "1"));
+    }
+}
+
+/// A change comes between the loss and the next look at whether all is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_right_before_a_change_is_shown_again() {
+    let server = Server::start(&[]).await;
+    let here = store(&server.url()).await;
+    here.board().show([shown("a", "1"), shown("b", "1")].concat());
+    until("shown", || !server.cli(&["--scan", "--pattern", "{log}:n:*"]).is_empty()).await;
+    let key = server.cli(&["--scan", "--pattern", "{log}:n:*"]);
+    server.cli(&["EVAL", "redis.call('FLUSHALL') redis.call('HSET', KEYS[1], 'b', '2')", "1", &key]);
+    here.board().show(shown("b", "2"));
+    until("all again", || server.cli(&["HLEN", &key]) == "2").await;
+}

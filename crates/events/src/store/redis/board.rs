@@ -92,13 +92,17 @@ const ANSWERS: Duration = Duration::from_secs(1);
 /// How long the server may take.
 const RESPONSE: Duration = Duration::from_secs(2);
 
-/// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a node may be silent.
+/// For how long a node that is gone leaves what it showed on the server.
+const KEPT_MS: u64 = 30_000;
+
+/// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a node may be silent,
+/// for how long what it shows is kept.
 /// Answers whether what this node shows is there, who is there, and whether this node was not.
 const BEAT_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local new = redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now))
-local kept = redis.call('PEXPIRE', KEYS[2], ARGV[2] * 5)
+local kept = redis.call('PEXPIRE', KEYS[2], ARGV[3])
 local nodes, there = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #nodes, 2 do
   if now - tonumber(nodes[i + 1]) > tonumber(ARGV[2]) then redis.call('HDEL', KEYS[1], nodes[i])
@@ -117,6 +121,7 @@ impl Board {
             site,
             node: format!("{:x}", super::nonce()).into(),
             peers: HashSet::new(),
+            there: HashSet::new(),
             due: BTreeMap::new(),
             judges_from: Instant::now(),
             asked: HashMap::new(),
@@ -160,8 +165,10 @@ struct Keeper {
     site: Arc<Site>,
     node: Arc<str>,
     mine: Arc<Mine>,
-    /// The others who are there.
+    /// The others that the listener knows of, or is to know of soon.
     peers: HashSet<Arc<str>>,
+    /// Who was there lately, on this connection: what it shows is on this server too.
+    there: HashSet<Arc<str>>,
     /// Of whom the listener has yet to be told how they stand, which makes up for all that it was not told of them.
     due: BTreeMap<Arc<str>, Due>,
     /// Before this moment nobody is taken to be gone who is not there: others may have to come back first.
@@ -214,6 +221,7 @@ impl Keeper {
         self.show_all(&mut link).await?;
         // What was said while nobody listened.
         self.look_at_all();
+        self.there.clear();
         self.judges_from = Instant::now() + SILENCE;
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -222,7 +230,7 @@ impl Keeper {
                 _ = beats.tick() => self.beat(&mut link).await?,
                 heard = messages.next() => self.hear(heard.ok_or_else(lost)?),
                 () = self.mine.changed.notified() => self.show_changes(&mut link).await?,
-                () = self.untold.room(), if !self.due.is_empty() => self.tell_due(&mut link).await?,
+                () = self.untold.room(), if self.next_due().is_some() => self.tell_due(&mut link).await?,
                 order = self.orders.recv() => match order {
                     Some(order) => self.follow(&mut link, order).await?,
                     None => return Ok(()),
@@ -234,10 +242,19 @@ impl Keeper {
     /// Shows all, and has the others look at it.
     async fn show_all(&self, link: &mut Link) -> Result<(), LinkError> {
         let mine = self.site.keys.shown_by(&self.node);
+        // Put in its place at once: who looks meanwhile would take the rest for gone.
+        let new = format!("{mine}:new");
         let mut pipeline = pipe();
-        pipeline.cmd("DEL").arg(&mine).ignore();
-        for (name, value) in self.mine.all() {
-            pipeline.cmd("HSET").arg(&mine).arg(name).arg(value).ignore();
+        pipeline.cmd("DEL").arg(&new).ignore();
+        let all = self.mine.all();
+        for (name, value) in &all {
+            pipeline.cmd("HSET").arg(&new).arg(name).arg(value).ignore();
+        }
+        if all.is_empty() {
+            pipeline.cmd("DEL").arg(&mine).ignore();
+        } else {
+            pipeline.cmd("PEXPIRE").arg(&new).arg(KEPT_MS).ignore();
+            pipeline.cmd("RENAME").arg(&new).arg(&mine).ignore();
         }
         link.run(&pipeline).await?;
         self.say(link, &Message::IsBack(self.node.to_string())).await
@@ -267,31 +284,31 @@ impl Keeper {
         over.into_iter().for_each(|number| self.settle(number));
         let mut beat = cmd("EVAL");
         beat.arg(BEAT_SCRIPT).arg(2).arg(self.site.keys.nodes()).arg(self.site.keys.shown_by(&self.node));
-        beat.arg(&*self.node).arg(SILENCE.as_millis() as u64);
+        beat.arg(&*self.node).arg(SILENCE.as_millis() as u64).arg(KEPT_MS);
         let answer = link.call(&beat).await?;
         let redis::Value::Array(parts) = &answer else { return Ok(()) };
         let [redis::Value::Int(kept), redis::Value::Array(there), redis::Value::Int(new)] = &parts[..] else {
             return Ok(());
         };
-        if *kept == 0 && !self.mine.is_empty() {
-            // Somebody deleted it.
+        if (*kept == 0 || *new == 1) && !self.mine.is_empty() {
+            // Somebody deleted it, or may have.
             self.show_all(link).await?;
         }
         if *new == 1 {
-            // Likewise, perhaps, when each was last there.
+            // Likewise when each of the others was last there.
             self.judges_from = now + SILENCE;
         }
-        let there: HashSet<Arc<str>> =
-            there.iter().filter_map(text).filter(|node| **node != *self.node).map(Into::into).collect();
+        let others = there.iter().filter_map(text).filter(|node| **node != *self.node);
+        self.there = others.map(Into::into).collect();
         if self.judges_from <= now {
-            let gone: Vec<Arc<str>> = self.peers.difference(&there).cloned().collect();
+            let gone: Vec<Arc<str>> = self.peers.difference(&self.there).cloned().collect();
             for node in gone {
                 self.peers.remove(&node);
                 self.due.insert(node, Due::Gone);
             }
         }
-        let new: Vec<Arc<str>> = there.difference(&self.peers).cloned().collect();
-        new.into_iter().for_each(|node| self.look_at(node));
+        let strangers: Vec<Arc<str>> = self.there.difference(&self.peers).cloned().collect();
+        strangers.into_iter().for_each(|node| self.look_at(node));
         Ok(())
     }
 
@@ -304,9 +321,19 @@ impl Keeper {
         self.due.extend(self.peers.iter().map(|node| (Arc::clone(node), Due::Look)));
     }
 
+    /// Of whom the listener can be told now. Who has not come back yet may have nothing on this server, though it shows
+    /// something.
+    fn next_due(&self) -> Option<Arc<str>> {
+        let can_be_told =
+            |(node, due): &(&Arc<str>, &Due)| matches!(due, Due::Gone) || self.there.contains(*node);
+        self.due.iter().find(can_be_told).map(|(node, _)| Arc::clone(node))
+    }
+
     /// Tells the listener, who has room for it, how one of the nodes stands.
     async fn tell_due(&mut self, link: &mut Link) -> Result<(), LinkError> {
-        let Some((node, due)) = self.due.pop_first() else { return Ok(()) };
+        let Some((node, due)) = self.next_due().and_then(|node| self.due.remove_entry(&node)) else {
+            return Ok(());
+        };
         let news = match due {
             Due::Gone => News::Gone(node),
             Due::Look => {
@@ -349,7 +376,11 @@ impl Keeper {
                     self.look_at(node);
                 }
             }
-            Message::IsBack(node) => self.look_at(node.into()),
+            Message::IsBack(node) => {
+                let node: Arc<str> = node.into();
+                self.there.insert(Arc::clone(&node));
+                self.look_at(node);
+            }
             Message::Asks(node, number, text) => {
                 let question = Question { node: node.into(), number };
                 // Who asks too much is not answered by all.
