@@ -10,8 +10,8 @@
 //! * `tailer`: the stream into the log; `entry`: what stands there; `id`: `GEN-N`;
 //! * `recent`: what to name as lost; `notice`: how all nodes are told of it;
 //! * `alone`: what a node does without Redis, if it is told to;
-//! * `board`: what nodes show and ask one another beside the log; `mine`: what this one shows; `untold`: what of the
-//!   others its own listener does not know yet;
+//! * `board`: what nodes show and ask one another beside the log; `keeper`: its task; `mine`: what this one shows;
+//!   `untold`: what of the others its own listener does not know yet;
 //! * `ephemeral`: events without a seq; `heard`: what comes by pub/sub; `status`: how things stand.
 //!
 //! What cannot be told: an event that was acknowledged, died with its master before a replica had it, and was known to
@@ -29,6 +29,7 @@ mod entry;
 mod ephemeral;
 mod heard;
 mod id;
+mod keeper;
 mod link;
 mod mine;
 mod notice;
