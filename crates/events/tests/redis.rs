@@ -15,7 +15,7 @@
 //! | trimmed under a slow node, across generations, a hole | `restarts::what_was_trimmed_while_a_node_was_cut_off_is_a_reset`, `changes::what_was_trimmed_across_generations_is_a_reset_and_every_cursor_is_known`, `changes::what_is_deleted_in_the_middle_or_at_the_end_is_a_reset` |
 //! | NOSCRIPT, READONLY, LOADING, MASTERDOWN, NOREPLICAS, OOM, NOPERM | `gateway::each_refusal_of_redis_is_a_503_with_retry_after_and_passes_in_order`, `gateway::a_redis_that_is_still_loading_is_a_503_with_retry_after_and_passes_in_order`, `refusals::each_refusal_is_told_and_passes_and_the_order_is_kept`, `refusals::a_server_that_is_still_loading_is_waited_for` |
 //! | SIGSTOP while reading | `restarts::a_server_that_hangs_is_waited_for_and_nothing_comes_twice`, `restarts::an_answer_that_came_too_late_makes_no_duplicate` |
-//! | kill -9 during a script | `refusals::a_server_killed_during_a_script_has_all_of_it_or_nothing` |
+//! | kill -9 during a script | `refusals::a_server_killed_during_a_script_has_all_of_it_or_nothing`, `refusals::what_is_left_of_half_a_script_is_no_part_of_the_log` |
 //! | the same id again across a failover | `failover::a_promotion_that_lost_nothing_resets_nobody`, `masters::a_repeat_after_a_visit_to_an_empty_server` |
 //! | a cursor from a faster node | `gateway::a_cursor_from_a_faster_gateway_is_waited_for` |
 //! | a replica that is promoted, a master that is demoted | `refusals::nothing_is_written_to_a_replica_that_can_be_written`, `failover::a_master_that_is_demoted_is_left` |

@@ -35,6 +35,8 @@ pub(super) struct Tailer {
     followed: Vec<Id>,
     /// Where each generation ended, by the last look.
     ends: BTreeMap<u64, Seq>,
+    /// Which generation was the last one then.
+    current: u64,
     /// Whether the place where this node is was just found to be part of the surviving log.
     certain: bool,
 }
@@ -54,7 +56,7 @@ impl<E: Into<LinkError>> From<E> for Stop {
 
 impl Tailer {
     pub(super) fn new(site: Arc<Site>) -> Self {
-        Self { site, followed: Vec::new(), ends: BTreeMap::new(), certain: false }
+        Self { site, followed: Vec::new(), ends: BTreeMap::new(), current: 0, certain: false }
     }
 
     pub(super) async fn run(mut self, may_go_alone: bool) {
@@ -109,8 +111,9 @@ impl Tailer {
         self.resync(&look, before, was_alone);
         self.skip_trimmed(&look);
         let mut looked = Instant::now();
+        let mut read_to = self.at();
         loop {
-            let entries = self.read(link).await?;
+            let entries = self.read(link, read_to).await?;
             if self.site.status.take_doubt() {
                 return Err(LinkError::Broken("another server is a master too".to_owned()).into());
             }
@@ -134,6 +137,7 @@ impl Tailer {
                 continue;
             }
             let full = entries.len() == COUNT;
+            read_to = entries.last().map_or(read_to, |(id, _)| *id);
             self.take_in(entries)?;
             if !full {
                 self.site.status.set_at_end();
@@ -141,10 +145,10 @@ impl Tailer {
         }
     }
 
-    async fn read(&mut self, link: &mut Link) -> Result<Vec<(Id, Entry)>, Stop> {
+    async fn read(&mut self, link: &mut Link, after: Id) -> Result<Vec<(Id, Entry)>, Stop> {
         let mut call = cmd("XREAD");
         call.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        call.arg("STREAMS").arg(&self.site.keys.stream).arg(self.at().to_string());
+        call.arg("STREAMS").arg(&self.site.keys.stream).arg(after.to_string());
         let answer = link.call(&call).await?;
         let unknown = || LinkError::Broken("XREAD answered something else".to_owned());
         match answer {
@@ -170,6 +174,7 @@ impl Tailer {
         }
         let now = self.at();
         self.ends.clone_from(&look.ends);
+        self.current = current;
         self.certain = true;
         if self.followed.is_empty() {
             let before = look.first.or(look.last).unwrap_or_default();
@@ -246,6 +251,9 @@ impl Tailer {
     fn take_in(&mut self, entries: Vec<(Id, Entry)>) -> Result<(), Stop> {
         let mut events = Vec::with_capacity(entries.len());
         for (id, entry) in entries {
+            if self.is_void(id) {
+                continue;
+            }
             let at = self.at();
             if id.generation != at.generation || id.seq != at.seq.next() {
                 self.flush(&mut events);
@@ -273,6 +281,38 @@ impl Tailer {
         Ok(())
     }
 
+    /// Whether an entry stands behind the end of its generation, or in one that never was. When a server is killed in the
+    /// middle of a script and its file ends within a command, what the script had done until then stays in the file:
+    /// not seen after that start, from which the next generation counts, but after the next one.
+    fn is_void(&self, id: Id) -> bool {
+        match self.ends.get(&id.generation) {
+            Some(end) => id.seq > *end,
+            None => {
+                let is_known = |(oldest, _): (&u64, &Seq)| *oldest < id.generation;
+                self.ends.first_key_value().is_some_and(is_known) && id.generation < self.current
+            }
+        }
+    }
+
+    fn has_come_through(&self, point: Id) -> bool {
+        self.followed.iter().any(|id| id.generation == point.generation && id.seq >= point.seq)
+    }
+
+    /// Goes back to a point that this node has come through, where the generation before ended by what the stream says.
+    fn go_back(&mut self, to: Id) {
+        let mut lost = Lost::default();
+        let after =
+            self.followed.iter().rposition(|id| id.generation == to.generation).map_or(0, |at| at + 1);
+        for void in self.followed.drain(after..) {
+            lost.merge(&self.site.recent.end(void.generation, Seq::ZERO));
+        }
+        lost.merge(&self.site.recent.end(to.generation, to.seq));
+        self.move_to(to);
+        let epoch = Epoch::new(to.generation);
+        self.site.log.apply(Fact::Epoch { epoch, end: Some(to.seq), start: to.seq });
+        self.site.owed.add(Notice { of: to, lost });
+    }
+
     /// From where this node is to an entry that is not the next of its generation.
     fn leap(&mut self, id: Id, entry: &Entry) -> Result<(), Stop> {
         let at = self.at();
@@ -291,6 +331,11 @@ impl Tailer {
                     }
                     self.enter(start_of(id, entry));
                     self.site.owed.add(Notice { of: *previous, lost });
+                }
+                // What is void, and was not known to be.
+                Entry::Generation { previous } if self.has_come_through(*previous) => {
+                    self.go_back(*previous);
+                    self.enter(start_of(id, entry));
                 }
                 // What lay between was trimmed, the marker perhaps with it.
                 _ if self.certain && self.ends.contains_key(&at.generation) => {
