@@ -1,4 +1,44 @@
 //! The store in Redis, on real servers: the suite of every store, and what is left after each way of losing a server.
+//!
+//! What has to hold, and where it is shown (`gateway`: in `crates/gateway/tests/redis.rs`, the rest in `redis/` here):
+//!
+//! | Case | Tests |
+//! | --- | --- |
+//! | kill -9 five times, all on disk | `restarts::a_restart_that_lost_nothing_resets_nobody` |
+//! | a lost tail of 50, then 20 new | `failover::a_lost_tail_is_taken_back_and_told_of` |
+//! | two failovers, the third server stale, its generation lower | `failover::two_failovers_the_second_to_a_server_that_saw_nothing_of_the_first`, `failover::back_from_a_master_that_never_had_what_the_next_one_has` |
+//! | there and back without a restart or a publish | `failover::there_and_back_without_a_restart_and_without_a_publish_there` |
+//! | an old master back as a master for 5 s | `masters::an_old_master_is_back_empty_as_a_master_for_a_while`, `masters::an_old_master_is_back_with_all_it_had_as_a_master_for_a_while` |
+//! | two masters for 5 s | `masters::two_masters_at_once_lose_nothing_unsaid`, `masters::two_masters_at_once_that_need_a_replica_to_write_lose_nothing_unsaid`, `masters::two_masters_at_once_lose_nothing_that_was_waited_for`, `masters::who_publishes_and_who_follows_do_not_stay_on_two_masters` |
+//! | a connection moved silently | `failover::a_connection_that_is_moved_without_a_word` |
+//! | keys deleted, made again or of another type | `changes::a_stream_that_is_gone_is_noticed_and_everyone_is_reset`, `changes::a_fence_that_is_gone_resets_nobody`, `changes::another_stream_in_its_place_gives_no_number_twice`, `changes::a_key_of_another_type_is_refused_until_it_is_gone` |
+//! | trimmed under a slow node, across generations, a hole | `restarts::what_was_trimmed_while_a_node_was_cut_off_is_a_reset`, `changes::what_was_trimmed_across_generations_is_a_reset_and_every_cursor_is_known`, `changes::what_is_deleted_in_the_middle_or_at_the_end_is_a_reset` |
+//! | NOSCRIPT, READONLY, LOADING, MASTERDOWN, NOREPLICAS, OOM, NOPERM | `gateway::each_refusal_of_redis_is_a_503_with_retry_after_and_passes_in_order`, `gateway::a_redis_that_is_still_loading_is_a_503_with_retry_after_and_passes_in_order`, `refusals::each_refusal_is_told_and_passes_and_the_order_is_kept`, `refusals::a_server_that_is_still_loading_is_waited_for` |
+//! | SIGSTOP while reading | `restarts::a_server_that_hangs_is_waited_for_and_nothing_comes_twice`, `restarts::an_answer_that_came_too_late_makes_no_duplicate` |
+//! | kill -9 during a script | `refusals::a_server_killed_during_a_script_has_all_of_it_or_nothing`, `refusals::what_is_left_of_half_a_script_is_no_part_of_the_log` |
+//! | the same id again across a failover | `failover::a_promotion_that_lost_nothing_resets_nobody`, `masters::a_repeat_after_a_visit_to_an_empty_server` |
+//! | a cursor from a faster node | `gateway::a_cursor_from_a_faster_gateway_is_waited_for` |
+//! | a replica that is promoted, a master that is demoted | `refusals::nothing_is_written_to_a_replica_that_can_be_written`, `failover::a_master_that_is_demoted_is_left` |
+//! | a replica attaches for the first time | `failover::a_replica_that_attaches_resets_nobody` |
+//! | a replica that can be written; 300 generations; a clock behind | `refusals::nothing_is_written_to_a_replica_that_can_be_written`, `restarts::more_generations_than_are_remembered`, `failover::a_successor_whose_clock_is_far_behind` |
+//! | a slot changes hands, its owner is killed | `cluster::a_log_in_a_cluster_follows_its_slot` |
+//! | acknowledged, and known to who did not follow or to who died | `failover::what_was_acknowledged_while_nobody_could_follow_is_told_of`, `failover::what_a_dead_node_published_is_told_of_by_who_has_read_it`, `gateway::who_has_seen_what_died_with_its_gateway_and_its_redis_is_reset_elsewhere` |
+//! | all of it at random | `chaos::no_client_misses_anything_unawares` |
+//!
+//! What others got wrong:
+//!
+//! | Mistake | Tests |
+//! | --- | --- |
+//! | a counter starts over, nodes wait for ever | `regressions::a_counter_that_starts_over_is_not_waited_for` |
+//! | a faster node's cursor: a false reset or duplicates | `gateway::a_cursor_from_a_faster_gateway_is_waited_for` |
+//! | a quiet client's cursor expires | `regressions::a_quiet_client_is_not_reset_by_a_busy_neighbour` |
+//! | no cursor before the first event | `gateway::who_has_not_had_an_event_yet_has_a_cursor` |
+//! | an unknown id taken for a complete recovery | `regressions::a_cursor_that_nobody_knows_is_never_complete` |
+//! | a search from the oldest entry that gives up | `regressions::a_place_far_into_a_long_log_is_found` |
+//! | a control message past the cursor; XREAD again with `$` | `regressions::what_comes_while_a_connection_is_gone_is_read` |
+//! | the new before the missed | `regressions::what_is_new_never_comes_before_what_was_missed` |
+//! | a partial restart | `regressions::a_restart_of_one_of_two_servers_resets_nobody`, `failover::a_snapshot_that_lacks_the_last_events` |
+//! | everybody resets at once | `gateway::those_who_are_reset_at_once_do_not_all_come_at_once` |
 
 #[macro_use]
 #[allow(dead_code, reason = "the suite serves other stores too")]
@@ -113,6 +153,21 @@ async fn told_of_loss(node: &Subject, name: &str, cursor: Cursor) -> Reset {
     panic!("nobody was told of what {name} lost");
 }
 
+/// Waits until what has no seq comes from one node to another.
+async fn hears_ephemeral(from: &Subject, to: &Subject) {
+    let mut reader = Reader::new(&to.log, &[topic("a")], None, Start::Latest);
+    let mut out = Vec::new();
+    for _ in 0..250 {
+        from.publish(events::Draft { ephemeral: true, ..suite::draft(&["a"], 1) }).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reader.read(Limit { events: 10, bytes: 1 << 20 }, &mut out).unwrap();
+        if !out.is_empty() {
+            return;
+        }
+    }
+    panic!("never heard");
+}
+
 /// Waits until something holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..500 {
@@ -138,4 +193,23 @@ async fn publish_at_last(node: &Subject, draft: events::Draft) -> events::Append
 
 mod conformance {
     conformance!(super::open);
+}
+
+/// The tables at the top of this file name tests that there are.
+#[test]
+fn every_test_in_the_tables_exists() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for line in include_str!("redis.rs").lines().filter(|line| line.starts_with("//! | ")) {
+        for (module, test) in line.split('`').filter_map(|text| text.split_once("::")) {
+            let file = match module {
+                "gateway" => dir.join("../gateway/tests/redis.rs"),
+                module => dir.join(format!("tests/redis/{module}.rs")),
+            };
+            let source = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(source.contains(&format!("async fn {test}()")), "{module}::{test}");
+            named += 1;
+        }
+    }
+    assert!(named > 40, "{named}");
 }

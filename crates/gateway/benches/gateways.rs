@@ -1,5 +1,5 @@
 //! What one log in Redis carries on this machine: acknowledged publishes a second, the way from a publish at one
-//! gateway to a client of another, and 5,000 clients of a gateway that is killed.
+//! gateway to a client of another, 5,000 clients of a gateway that is killed, and the memory that Redis needs.
 //!
 //! `cargo bench -p gateway --bench gateways`; needs redis-server.
 
@@ -34,6 +34,7 @@ fn main() {
         publishes().await;
         latency().await;
         succession().await;
+        memory().await;
     });
 }
 
@@ -44,14 +45,7 @@ async fn publishes() {
         ("appendonly, always", &["--appendonly", "yes", "--appendfsync", "always"]),
     ] {
         let server = Server::start(options).await;
-        let options = RedisOptions {
-            url: server.url(),
-            authorities: None,
-            log_name: "figures".to_owned(),
-            wait_replicas: 0,
-            events_max: 100_000,
-            alone_when_down: false,
-        };
+        let options = options_of(&server, 100_000);
         let store = Redis::open(Log::new(&Options::default()), &options).unwrap();
         store.followed().await;
         println!("acknowledged publishes a second, 300 bytes, one gateway, Redis with {name}:");
@@ -79,6 +73,17 @@ async fn publishes() {
     }
 }
 
+fn options_of(server: &Server, events_max: u64) -> RedisOptions {
+    RedisOptions {
+        url: server.url(),
+        authorities: None,
+        log_name: "figures".to_owned(),
+        wait_replicas: 0,
+        events_max,
+        alone_when_down: false,
+    }
+}
+
 async fn rate(store: &Arc<Redis>, publishers: u64) -> f64 {
     const FOR: Duration = Duration::from_secs(2);
     let started = Instant::now();
@@ -101,8 +106,12 @@ async fn rate(store: &Arc<Redis>, publishers: u64) -> f64 {
 }
 
 fn draft(n: u64) -> Draft {
+    to(&format!("user:{}", n % 1000))
+}
+
+fn to(topic: &str) -> Draft {
     Draft::new(
-        Topics::one(format!("user:{}", n % 1000).parse().unwrap()),
+        Topics::one(topic.parse().unwrap()),
         "progress".parse().unwrap(),
         Data::from_value(&"x".repeat(298)).unwrap(),
     )
@@ -300,4 +309,38 @@ async fn succession() {
          that gateway then had {} MiB",
         memory_kib(&heir.child.id().to_string()) >> 10
     );
+}
+
+/// What Redis needs for an event, an id and a topic.
+async fn memory() {
+    let once = |n: u64| Some(format!("{n:020}").into());
+    let id = memory_of(|n| Draft { ephemeral: true, once: once(n), ..draft(0) }).await;
+    let event = memory_of(|n| Draft { once: once(n), ..draft(0) }).await;
+    let topic = memory_of(|n| Draft { once: once(n), ..to(&format!("user:{n}")) }).await;
+    println!("bytes of memory in Redis:");
+    println!("  an event of 300 bytes: {}", event - id);
+    println!("  an id of 20 bytes: {id}");
+    println!("  the last event of a topic: {}", topic - event);
+}
+
+/// How much more memory a server uses after 100,000 drafts, for each of them.
+async fn memory_of(draft: impl Fn(u64) -> Draft) -> u64 {
+    const EACH: u64 = 100_000;
+    let server = Server::start(&[]).await;
+    let store = Redis::open(Log::new(&Options::default()), &options_of(&server, 10 * EACH)).unwrap();
+    store.followed().await;
+    let used = || {
+        let info = server.cli(&["INFO", "memory"]);
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        used.parse::<u64>().unwrap()
+    };
+    let before = used();
+    for batch in 0..EACH / 1000 {
+        let drafts = (batch * 1000..(batch + 1) * 1000).map(&draft).collect();
+        assert!(store.append(drafts).await.iter().all(Result::is_ok));
+    }
+    // Until the server has let go of what it sent.
+    drop(store);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    (used() - before) / EACH
 }

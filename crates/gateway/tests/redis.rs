@@ -276,3 +276,160 @@ async fn a_gateway_that_may_goes_on_alone_and_comes_back() {
     eventually("published", async || publish(gateway.address, 3).await.status == 200).await;
     assert_eq!(read_to(&mut sse, 3).await.0, [3]);
 }
+
+/// Events that only a gateway that is dead had, of a master that is dead: its clients come elsewhere with cursors of a
+/// history that never was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_seen_what_died_with_its_gateway_and_its_redis_is_reset_elsewhere() {
+    let mut master = Server::start(&[]).await;
+    let replica = Server::replica_of(&master, &[]).await;
+    let path = Path::to(&master).await;
+    let [near, far] = [&master.url(), &path.url()].map(|first| format!("{first},{}", replica.url()));
+    let doomed = support::Program::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--jwt-secret",
+        support::SECRET,
+        "--publish-key",
+        "key",
+        "--store",
+        "redis",
+        "--redis-url",
+        &near,
+        "--log-name",
+        "log",
+    ]);
+    eventually("ready", async || get(doomed.address, "/ready").await.status == 200).await;
+    let survivor = ready_gateway(&far).await;
+    assert_eq!(publish(doomed.address, 1).await.status, 200);
+    let query = format!("topics=room:a&access_token={}", alice());
+    let mut steady = Sse::open(survivor.address, &format!("{query}&after=earliest")).await;
+    assert_eq!(read_to(&mut steady, 1).await.0, [1]);
+    eventually("replicated", async || replica.cli(&["XLEN", "{log}:s"]) == "2").await;
+    // From here on only the one gateway reads what the one server takes.
+    replica.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    path.cut();
+    assert_eq!(publish(doomed.address, 2).await.status, 200);
+    let mut sse = Sse::open(doomed.address, &format!("{query}&after=earliest")).await;
+    let (read, phantom) = read_to(&mut sse, 2).await;
+    assert_eq!(read, [1, 2]);
+    doomed.signal("KILL");
+    drop(sse);
+    master.kill();
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    path.lead_to(&replica);
+    path.mend();
+    eventually("taken", async || publish(survivor.address, 3).await.status == 200).await;
+    let mut resumed = None;
+    eventually("answered", async || {
+        let path = format!("/v1/poll?{query}&after={phantom}&wait=0");
+        let answer = get(survivor.address, &path).await;
+        resumed = (answer.status == 200).then(|| answer.json());
+        resumed.is_some()
+    })
+    .await;
+    let resumed = resumed.unwrap();
+    assert_eq!(resumed["reset"]["reason"], "epoch", "{resumed}");
+    assert_eq!(data(&resumed), [3], "all that comes after the last that both histories have");
+    // Who was elsewhere goes on: what it never could have seen never happened.
+    assert_eq!(read_to(&mut steady, 3).await.0, [3]);
+    drop(doomed);
+}
+
+/// What is done to a server, and what undoes it.
+const REFUSALS: [(&str, &[&str], &[&str]); 6] = [
+    ("NOSCRIPT", &["SCRIPT FLUSH"], &[]),
+    ("READONLY", &["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]),
+    (
+        "MASTERDOWN",
+        &["CONFIG SET replica-serve-stale-data no", "REPLICAOF 127.0.0.1 1"],
+        &["REPLICAOF NO ONE", "CONFIG SET replica-serve-stale-data yes"],
+    ),
+    ("NOREPLICAS", &["CONFIG SET min-replicas-to-write 1"], &["CONFIG SET min-replicas-to-write 0"]),
+    ("OOM", &["CONFIG SET maxmemory 1"], &["CONFIG SET maxmemory 0"]),
+    ("NOPERM", &["ACL SETUSER default -xadd"], &["ACL SETUSER default +xadd"]),
+];
+
+/// Publishers go on publishing the whole time, each draft until it is taken.
+async fn refused_and_taken(server: &mut Server, name: &str, trouble: impl AsyncFnOnce(&mut Server)) {
+    let gateway = ready_gateway(&server.url()).await;
+    let query = format!("topics=room:a&access_token={}", alice());
+    let mut sse = Sse::open(gateway.address, &query).await;
+    let address = gateway.address;
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let publishing = tokio::spawn(async move {
+        let mut refused = 0;
+        for n in 1.. {
+            loop {
+                let answer = publish(address, n).await;
+                if answer.status == 200 {
+                    break;
+                }
+                assert_eq!(answer.status, 503, "{}", answer.body);
+                let after = answer.header("retry-after").and_then(|after| after.parse::<u64>().ok());
+                assert!(after.is_some_and(|seconds| seconds >= 1), "{:?}", answer.header("retry-after"));
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            if stopped.try_recv().is_ok() {
+                return (n, refused);
+            }
+        }
+        (0, refused)
+    });
+    trouble(server).await;
+    stop.send(()).unwrap();
+    let (last, refused) =
+        tokio::time::timeout(Duration::from_secs(20), publishing).await.expect(name).unwrap();
+    assert_eq!(refused == 0, name == "NOSCRIPT", "{name}: {refused} refused");
+    assert_eq!(read_to(&mut sse, last).await.0, (1..=last).collect::<Vec<_>>(), "{name}");
+    eventually("ready again", async || get(address, "/ready").await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_refusal_of_redis_is_a_503_with_retry_after_and_passes_in_order() {
+    let all = REFUSALS.map(async |(name, trouble, cure)| {
+        let mut server = Server::start(&[]).await;
+        refused_and_taken(&mut server, name, async |server| {
+            let each = |commands: &[&str]| {
+                for command in commands {
+                    let answer = server.cli(&command.split(' ').collect::<Vec<_>>());
+                    assert_eq!(answer, "OK", "{command}");
+                }
+            };
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            each(trouble);
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            each(cure);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        })
+        .await;
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_still_loading_is_a_503_with_retry_after_and_passes_in_order() {
+    let mut server = Server::start(&KEEPS_ALL).await;
+    refused_and_taken(&mut server, "LOADING", async |server| {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.cli(&["BGREWRITEAOF"]);
+        eventually("rewritten", async || {
+            server.cli(&["INFO", "persistence"]).contains("aof_rewrite_in_progress:0")
+        })
+        .await;
+        let keys: u64 = server.cli(&["DBSIZE"]).parse().unwrap();
+        server.kill();
+        // Each key takes its time, so that loading lasts for some seconds.
+        let delay = (3_000_000 / keys).to_string();
+        server.start_again_with(&[
+            "--key-load-delay",
+            &delay,
+            "--loading-process-events-interval-bytes",
+            "1024",
+        ]);
+        eventually("loading", async || server.cli(&["PING"]).starts_with("LOADING")).await;
+    })
+    .await;
+}

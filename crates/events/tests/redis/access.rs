@@ -4,7 +4,7 @@ use events::{Log, Options, Redis, RedisOptions};
 
 use super::server::{Server, free_port};
 use super::suite::{data, draft};
-use super::{node, reach, read_after, redis_options};
+use super::{hears_ephemeral, node, reach, read_after, redis_options};
 
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/keys");
 
@@ -15,6 +15,7 @@ async fn works(url: &str, authorities: Option<Vec<u8>>) {
     let end = here.publish(draft(&["a"], 1)).await.cursor;
     reach(&other, end).await;
     assert_eq!(data(&read_after(&other, "a", start).unwrap()[0]), 1);
+    hears_ephemeral(&here, &other).await;
 }
 
 /// What a node says that cannot follow the log.

@@ -25,7 +25,7 @@ impl Pair {
     }
 
     /// From now on the replica gets nothing more, though it believes to be one.
-    fn part(&self) {
+    pub(crate) fn part(&self) {
         self.replica.cli(&["CONFIG", "SET", "masterauth", "x"]);
         self.master.cli(&["CONFIG", "SET", "requirepass", "secret"]);
         self.master.cli(&["-a", "secret", "CLIENT", "KILL", "TYPE", "replica"]);
@@ -177,31 +177,41 @@ async fn two_failovers_the_second_to_a_server_that_saw_nothing_of_the_first() {
         servers.push(Server::replica_of(&servers[0], &[]).await);
     }
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
-    let node = node(&redis_options(&urls.join(","))).await;
-    let first = node.publish(draft(&["a", "b"], 0)).await.cursor;
-    reach(&node, first).await;
+    let options = redis_options(&urls.join(","));
+    let nodes = [node(&options).await, node(&options).await];
+    let first = nodes[0].publish(draft(&["a", "b", "quiet"], 0)).await.cursor;
+    reach(&nodes[1], first).await;
     has(&servers[1], 2).await;
     has(&servers[2], 2).await;
     // The third server stands still from here on.
     servers[2].cli(&["REPLICAOF", "127.0.0.1", "1"]);
-    let lost = node.publish(draft(&["a"], 1)).await.cursor;
+    let lost = nodes[0].publish(draft(&["a"], 1)).await.cursor;
     has(&servers[1], 3).await;
     servers[0].kill();
+    // The second believes to live 100 years later.
+    let future = (first.epoch.number() + 3_000_000_000_000_000).to_string();
     servers[1].cli(&["REPLICAOF", "NO", "ONE"]);
-    let lost_too = publish_at_last(&node, draft(&["a"], 2)).await.cursor;
-    assert_ne!(lost_too.epoch, lost.epoch);
-    reach(&node, lost_too).await;
+    servers[1].cli(&["HSET", "{log}:f", "gen", &future, "id", "another"]);
+    let lost_too = publish_at_last(&nodes[0], draft(&["a"], 2)).await.cursor;
+    assert!(lost_too.epoch.number() > first.epoch.number() + 2_000_000_000_000_000);
+    for node in &nodes {
+        reach(node, lost_too).await;
+    }
     servers[1].kill();
     servers[2].cli(&["REPLICAOF", "NO", "ONE"]);
-    let last = publish_at_last(&node, draft(&["b"], 3)).await.cursor;
-    reach(&node, last).await;
-    for phantom in [lost, lost_too] {
-        let located = node.log.locate(phantom);
-        assert_eq!(located, Located::Phantom { end: first }, "{phantom}");
+    let last = publish_at_last(&nodes[1], draft(&["b"], 3)).await.cursor;
+    assert!(last.epoch.number() < lost_too.epoch.number(), "the new generation is lower than the nodes'");
+    for node in &nodes {
+        reach(node, last).await;
+        for phantom in [lost, lost_too] {
+            let located = node.log.locate(phantom);
+            assert_eq!(located, Located::Phantom { end: first }, "{phantom}");
+        }
+        assert_eq!(read_after(node, "b", first).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
+        settle(node).await;
+        assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
+        assert!(read_after(node, "quiet", first).unwrap().is_empty(), "nothing of it was lost");
     }
-    assert_eq!(read_after(&node, "b", first).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
-    settle(&node).await;
-    assert_eq!(told_of_loss(&node, "a", first).await.reason, ResetReason::Expired);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -322,5 +332,69 @@ async fn a_snapshot_that_lacks_the_last_events() {
         assert_eq!(node.log.locate(lost), Located::Phantom { end: saved });
         assert_eq!(read_after(node, "b", start).unwrap().iter().map(data).collect::<Vec<_>>(), [3]);
         told_of_loss(node, "a", start).await;
+    }
+}
+
+/// The name of a connection that is in the middle of a command.
+fn connections(server: &Server, command: &str) -> Vec<String> {
+    let list = server.cli(&["CLIENT", "LIST", "TYPE", "normal"]);
+    let clients = list.lines().filter(|client| client.contains(&format!(" cmd={command} ")));
+    clients.map(|client| client.split([' ', '=']).nth(1).unwrap().to_owned()).collect()
+}
+
+/// Nobody followed the log when these were acknowledged: the one that publishes alone knows that they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_while_nobody_could_follow_is_told_of() {
+    for is_new_generation in [false, true] {
+        let mut pair = Pair::start().await;
+        let [here, other] = [node(&pair.options()).await, node(&pair.options()).await];
+        let first = here.publish(draft(&["a", "quiet"], 0)).await.cursor;
+        reach(&other, first).await;
+        has(&pair.replica, 2).await;
+        pair.part();
+        // Who follows loses its connection and gets no other; who publishes keeps its own.
+        pair.master.cli(&["-a", "secret", "CONFIG", "SET", "requirepass", ""]);
+        pair.master.cli(&["ACL", "SETUSER", "default", "-role"]);
+        until("reading", || connections(&pair.master, "xread").len() == 2).await;
+        for id in connections(&pair.master, "xread") {
+            pair.master.cli(&["CLIENT", "KILL", "ID", &id]);
+        }
+        until("nobody follows", || here.store.ready().is_err() && other.store.ready().is_err()).await;
+        if is_new_generation {
+            pair.master.cli(&["HSET", "{log}:f", "id", "another"]);
+        }
+        let lost = here.publish(draft(&["a"], 1)).await.cursor;
+        assert_eq!(lost.epoch != first.epoch, is_new_generation);
+        assert_eq!((here.log.tail_cursor(), other.log.tail_cursor()), (first, first), "nobody has read it");
+        pair.master.kill();
+        pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+        for node in [&here, &other] {
+            assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
+            assert!(read_after(node, "quiet", first).unwrap().is_empty(), "nothing of it was lost");
+            let reset = read_after(node, "quiet", lost).unwrap_err();
+            assert_eq!(reset.reason, ResetReason::Epoch, "a client that was told of the acknowledgement");
+        }
+    }
+}
+
+/// The one that published dies with the master. Whoever has read what it published tells of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_node_published_is_told_of_by_who_has_read_it() {
+    let mut pair = Pair::start().await;
+    let [dies, other] = [node(&pair.options()).await, node(&pair.options()).await];
+    let first = dies.publish(draft(&["a", "quiet"], 0)).await.cursor;
+    reach(&other, first).await;
+    has(&pair.replica, 2).await;
+    pair.part();
+    let lost = dies.publish(draft(&["a"], 1)).await.cursor;
+    reach(&other, lost).await;
+    pair.master.kill();
+    drop(dies);
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let late = node(&pair.options()).await;
+    for node in [&other, &late] {
+        assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
+        assert!(read_after(node, "quiet", first).unwrap().is_empty(), "nothing of it was lost");
+        assert_eq!(read_after(node, "quiet", lost).unwrap_err().reason, ResetReason::Epoch);
     }
 }

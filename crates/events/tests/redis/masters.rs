@@ -77,78 +77,112 @@ async fn publish_elsewhere(node: &super::Subject, name: &str, epoch: events::Epo
     panic!("still in {epoch}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_masters_at_once() {
-    // With a WAIT nothing that was acknowledged is lost, without it nothing unsaid.
-    for (wait_replicas, min_replicas) in [(0, "0"), (0, "1"), (1, "0")] {
-        let mut pair = Pair::start().await;
-        let urls = [pair.master.url(), pair.replica.url()];
-        let [one, two] = [(0, 1), (1, 0)].map(|(first, second)| RedisOptions {
-            wait_replicas,
-            ..redis_options(&format!("{},{}", urls[first], urls[second]))
-        });
-        let nodes = [node(&one).await, node(&two).await];
-        let both = [&nodes[0], &nodes[1]];
-        let start = publish_at_last(&nodes[0], draft(&["a", "b"], 0)).await.cursor;
-        reach(&nodes[1], start).await;
-        for server in [&pair.master, &pair.replica] {
-            server.cli(&["CONFIG", "SET", "min-replicas-to-write", min_replicas]);
-            server.cli(&["CONFIG", "SET", "min-replicas-max-lag", "1"]);
-        }
-        let mut acknowledged = publish_for(&both, Duration::from_millis(300), 1, false).await;
-        pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
-        pair.master.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-        let more = publish_for(&both, Duration::from_millis(2500), 10_000, false).await;
-        // The split is over: the old master is told that it is none.
-        pair.master.cli(&["REPLICAOF", "127.0.0.1", &pair.replica.port().to_string()]);
-        pair.master.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-        until("in step", || pair.master.cli(&["INFO", "replication"]).contains("link_status:up")).await;
-        let last = publish_for(&both, Duration::from_millis(1500), 20_000, true).await;
-        for (all, more) in acknowledged.iter_mut().zip(more.into_iter().zip(last)) {
-            all.extend(more.0);
-            all.extend(more.1);
-        }
-        assert!(acknowledged.iter().all(|all| all.last() >= Some(&20_000)), "both publish again");
-        pair.replica.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let end = settle(&nodes[0]).await;
-        reach(&nodes[1], end).await;
-        for node in &nodes {
-            nothing_is_lost_unsaid(node, &pair.replica, start, &acknowledged, wait_replicas == 0).await;
-        }
-        pair.master.kill();
+/// For how long two servers take themselves for the master.
+const SPLIT: Duration = Duration::from_secs(5);
+
+/// Two nodes, each of which has another of two servers first in its list, and five seconds in which both servers are
+/// masters.
+async fn split(wait_replicas: u32, min_replicas: &str) {
+    let pair = Pair::start().await;
+    let urls = [pair.master.url(), pair.replica.url()];
+    let [one, two] = [(0, 1), (1, 0)].map(|(first, second)| RedisOptions {
+        wait_replicas,
+        ..redis_options(&format!("{},{}", urls[first], urls[second]))
+    });
+    let nodes = [node(&one).await, node(&two).await];
+    let both = [&nodes[0], &nodes[1]];
+    let start = publish_at_last(&nodes[0], draft(&["a", "b"], 0)).await.cursor;
+    reach(&nodes[1], start).await;
+    for server in [&pair.master, &pair.replica] {
+        server.cli(&["CONFIG", "SET", "min-replicas-to-write", min_replicas]);
+        server.cli(&["CONFIG", "SET", "min-replicas-max-lag", "1"]);
+    }
+    let mut acknowledged = publish_for(&both, Duration::from_millis(300), 1, false).await;
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let_go(&pair.master);
+    let more = publish_for(&both, SPLIT, 10_000, false).await;
+    // The split is over: the old master is told that it is none.
+    pair.master.cli(&["REPLICAOF", "127.0.0.1", &pair.replica.port().to_string()]);
+    let_go(&pair.master);
+    until("in step", || pair.master.cli(&["INFO", "replication"]).contains("link_status:up")).await;
+    let last = publish_for(&both, Duration::from_millis(1000), 1_000_000, true).await;
+    for (all, more) in acknowledged.iter_mut().zip(more.into_iter().zip(last)) {
+        all.extend(more.0);
+        all.extend(more.1);
+    }
+    assert!(acknowledged.iter().all(|all| all.last() >= Some(&1_000_000)), "both publish again");
+    pair.replica.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let end = settle(&nodes[0]).await;
+    reach(&nodes[1], end).await;
+    for node in &nodes {
+        nothing_is_lost_unsaid(node, &pair.replica, start, &acknowledged, wait_replicas == 0).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_master_is_back_as_a_master_for_a_while() {
-    let mut pair = Pair::start().await;
+async fn two_masters_at_once_lose_nothing_unsaid() {
+    split(0, "0").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_masters_at_once_that_need_a_replica_to_write_lose_nothing_unsaid() {
+    split(0, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_masters_at_once_lose_nothing_that_was_waited_for() {
+    split(1, "0").await;
+}
+
+/// A master dies, is succeeded, and comes back as a master, first in the list of all nodes: for five seconds.
+async fn old_master_is_back(kept: &[&str]) {
+    let master = Server::start(kept).await;
+    let replica = Server::replica_of(&master, &[]).await;
+    let mut pair = Pair { master, replica };
     let options = pair.options();
     let nodes = [node(&options).await, node(&options).await];
     let both = [&nodes[0], &nodes[1]];
     let start = nodes[0].publish(draft(&["a", "b"], 0)).await.cursor;
     reach(&nodes[1], start).await;
     has(&pair.replica, 2).await;
+    pair.part();
+    // Its successor lacks this.
+    let tail = nodes[0].publish(once("0 0", draft(&["a"], 0))).await.cursor;
+    reach(&nodes[1], tail).await;
     pair.master.kill();
     pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
-    let mut acknowledged = publish_for(&both, Duration::from_millis(500), 1, false).await;
-    // It comes back empty and takes itself for the master; it stands first in the list.
+    let mut acknowledged = publish_for(&both, Duration::from_millis(500), 1, true).await;
+    acknowledged[0].push(0);
     pair.master.start_again().await;
-    pair.replica.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-    let more = publish_for(&both, Duration::from_secs(3), 10_000, false).await;
+    let_go(&pair.replica);
+    let more = publish_for(&both, SPLIT, 10_000, false).await;
+    let came_back = pair.master.cli(&["XLEN", "{log}:s"]).parse::<u64>().unwrap();
+    assert!(came_back > 20, "it was published to: {came_back}");
+    pair.replica.cli(&["CONFIG", "SET", "masterauth", ""]);
     pair.master.cli(&["REPLICAOF", "127.0.0.1", &pair.replica.port().to_string()]);
-    let last = publish_for(&both, Duration::from_millis(1500), 20_000, true).await;
+    let last = publish_for(&both, Duration::from_millis(1000), 1_000_000, true).await;
     for (all, more) in acknowledged.iter_mut().zip(more.into_iter().zip(last)) {
         all.extend(more.0);
         all.extend(more.1);
     }
-    assert!(acknowledged.iter().all(|all| all.last() >= Some(&20_000)), "both publish again");
+    assert!(acknowledged.iter().all(|all| all.last() >= Some(&1_000_000)), "both publish again");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let end = settle(&nodes[0]).await;
     reach(&nodes[1], end).await;
     for node in &nodes {
         nothing_is_lost_unsaid(node, &pair.replica, start, &acknowledged, true).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_master_is_back_empty_as_a_master_for_a_while() {
+    old_master_is_back(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_master_is_back_with_all_it_had_as_a_master_for_a_while() {
+    old_master_is_back(&["--appendonly", "yes", "--appendfsync", "always"]).await;
 }
 
 /// Who publishes loses its connection and finds another master than who follows.

@@ -107,3 +107,66 @@ async fn what_comes_while_a_connection_is_gone_is_read() {
     let read: Vec<u64> = read.iter().map(data).collect();
     assert_eq!(read, (1..=200).collect::<Vec<_>>());
 }
+
+/// An event that is new, given before those that were missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_new_never_comes_before_what_was_missed() {
+    let server = Server::start(&[]).await;
+    let [here, other] =
+        [node(&redis_options(&server.url())).await, node(&redis_options(&server.url())).await];
+    let start = here.publish(draft(&["a"], 0)).await.cursor;
+    here.append((1..=500).map(|n| draft(&["a"], n)).collect()).await;
+    settle(&other).await;
+    let publishing = async {
+        for n in 501..=1000 {
+            here.publish(draft(&["a"], n)).await;
+        }
+    };
+    // Clients that come all the time, all from the same place.
+    let coming = async {
+        let mut met = 0;
+        loop {
+            let mut reader = Reader::new(&other.log, &[topic("a")], None, Start::After(start));
+            let mut read = Vec::new();
+            for _ in 0..100 {
+                reader.read(events::Limit { events: 7, bytes: 1 << 20 }, &mut read).unwrap();
+                tokio::task::yield_now().await;
+            }
+            let read: Vec<u64> = read.iter().map(data).collect();
+            assert!(read.iter().copied().eq(1..=read.len() as u64), "{read:?}");
+            met += u32::from((501..1000).contains(&read.len()));
+            if read.len() == 700 && other.log.tail_cursor() == settle(&here).await {
+                return met;
+            }
+        }
+    };
+    let ((), met) = tokio::join!(publishing, coming);
+    assert!(met > 0, "nobody came while it was published");
+}
+
+/// Of two servers one alone begins anew, the other goes on: first the replica, then the master.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_one_of_two_servers_resets_nobody() {
+    let kept = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut master = Server::start(&kept).await;
+    let mut replica = Server::replica_of(&master, &[]).await;
+    let options = redis_options(&format!("{},{}", replica.url(), master.url()));
+    let nodes = [node(&options).await, node(&options).await];
+    let start = nodes[0].publish(draft(&["a"], 0)).await.cursor;
+    for (n, is_master) in [(1, false), (2, true), (3, false)] {
+        let server = if is_master { &mut master } else { &mut replica };
+        server.kill();
+        if is_master {
+            assert!(nodes[0].append_one(draft(&["b"], 0)).await.is_err());
+        } else {
+            publish_at_last(&nodes[0], draft(&["b"], 0)).await;
+        }
+        server.start_again().await;
+        let last = publish_at_last(&nodes[1], draft(&["a"], n)).await.cursor;
+        for node in &nodes {
+            reach(node, last).await;
+            let read = read_after(node, "a", start).unwrap();
+            assert_eq!(read.iter().map(data).collect::<Vec<_>>(), (1..=n).collect::<Vec<_>>());
+        }
+    }
+}

@@ -3,20 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-
+use super::Site;
+use super::heard::Heard;
 use super::link::{Link, LinkError};
-use super::servers::Servers;
-use super::{Keys, Status};
+use crate::Sequenced;
 use crate::log::Fact;
 use crate::store::codec::Fields;
-use crate::{Log, Sequenced};
 
 pub(super) struct Ephemeral {
-    pub(super) log: Arc<Log>,
-    pub(super) servers: Arc<Servers>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) status: Arc<Status>,
+    pub(super) site: Arc<Site>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,19 +31,24 @@ impl Ephemeral {
 
     /// Listens until the connection ends or the log is lost. An error: there was nothing to listen to.
     async fn listen(&self) -> Result<(), LinkError> {
-        let link = Link::to_master(&self.servers, PATIENCE).await?;
-        let mut messages = link.listen(&self.keys.ephemeral, PATIENCE).await?;
+        let link = Link::to_master(&self.site.servers, PATIENCE).await?;
+        let messages = link.listen(&self.site.keys.ephemeral, PATIENCE).await?;
         drop(link);
-        let mut state = self.status.state();
+        let mut state = self.site.status.state();
         state.mark_unchanged();
         loop {
             tokio::select! {
                 message = messages.next() => {
-                    let Some(message) = message else { return Ok(()) };
-                    if let Some((time_ms, draft)) = Fields(message.get_payload_bytes()).draft()
+                    let message = match message {
+                        Some(Heard::Message(message)) => message,
+                        // So many that this node does not keep up: the newest are worth the most.
+                        Some(Heard::Missed(_)) => continue,
+                        None => return Ok(()),
+                    };
+                    if let Some((time_ms, draft)) = Fields(&message).draft()
                         && draft.ephemeral
                     {
-                        self.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
+                        self.site.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
                     }
                 }
                 _ = state.changed() => if state.borrow_and_update().is_err() { return Ok(()) },

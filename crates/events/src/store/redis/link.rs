@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSubStream};
+use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, ErrorKind, Pipeline, ServerErrorKind, Value, cmd};
 
 use super::Keys;
+use super::heard::Channel;
 use super::id::Id;
 use super::servers::{Servers, connect};
 use crate::Seq;
@@ -114,14 +115,8 @@ impl Link {
     }
 
     /// Listens to a channel, on the same server.
-    pub(super) async fn listen(&self, channel: &str, patience: Duration) -> Result<PubSubStream, LinkError> {
-        let listen = async {
-            let mut listening = self.client.get_async_pubsub().await?;
-            listening.subscribe(channel).await?;
-            Ok(listening.into_on_message())
-        };
-        let late = |_| LinkError::Broken("listening took too long".to_owned());
-        tokio::time::timeout(patience, listen).await.map_err(late)?
+    pub(super) async fn listen(&self, channel: &str, patience: Duration) -> Result<Channel, LinkError> {
+        Channel::open(&self.client, channel, patience).await
     }
 
     pub(super) async fn call(&mut self, command: &Cmd) -> Result<Value, LinkError> {

@@ -10,8 +10,16 @@
 //! * `tailer`: the stream into the log; `entry`: what stands there; `id`: `GEN-N`;
 //! * `recent`: what to name as lost; `notice`: how all nodes are told of it;
 //! * `alone`: what a node does without Redis, if it is told to;
-//! * `board`: what nodes show and ask one another beside the log; `mine`: what this one shows;
-//! * `ephemeral`: events without a seq, by pub/sub; `status`: how things stand.
+//! * `board`: what nodes show and ask one another beside the log; `keeper`: its task; `mine`: what this one shows;
+//!   `untold`: what of the others its own listener does not know yet;
+//! * `ephemeral`: events without a seq; `heard`: what comes by pub/sub; `status`: how things stand.
+//!
+//! What cannot be told: an event that was acknowledged, died with its master before a replica had it, and was known to
+//! no node that lives on. Only the node that published it or one that had read it could name its topics; when all of
+//! those died with the master, who never saw the event misses it unawares. Who did see it is reset wherever it comes,
+//! because its cursor lies behind the end of its generation. With `wait_replicas` 0 this takes a failover that loses
+//! writes and the death of those nodes at the same moment; with as many as a promoted replica needs there is nothing
+//! that could be lost.
 //!
 //! Measured by `cargo bench -p gateway --bench gateways`; the figures stand in the README.
 
@@ -19,7 +27,9 @@ mod alone;
 mod board;
 mod entry;
 mod ephemeral;
+mod heard;
 mod id;
+mod keeper;
 mod link;
 mod mine;
 mod notice;
@@ -29,6 +39,7 @@ mod script;
 mod servers;
 mod status;
 mod tailer;
+mod untold;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -48,7 +59,6 @@ use status::Status;
 use tailer::Tailer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::{Appended, BoxFuture, Rejection, Standing, Store, Unavailable};
 use crate::{Cursor, Draft, Log, Topic};
@@ -82,10 +92,21 @@ pub struct RedisError(&'static str);
 /// The store in Redis.
 pub struct Redis {
     jobs: mpsc::Sender<Job>,
-    status: Arc<Status>,
-    alone: Arc<Alone>,
+    site: Arc<Site>,
     board: Arc<Board>,
     tasks: Vec<AbortHandle>,
+}
+
+/// What the parts of the store share.
+struct Site {
+    log: Arc<Log>,
+    servers: Servers,
+    keys: Keys,
+    kept: Kept,
+    status: Status,
+    recent: Recent,
+    owed: Owed,
+    alone: Alone,
 }
 
 impl Redis {
@@ -102,41 +123,24 @@ impl Redis {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open(log: Arc<Log>, options: &RedisOptions) -> Result<Arc<Self>, RedisError> {
-        let keys = Arc::new(Keys::new(&options.log_name));
-        let servers = Arc::new(Servers::parse(&options.url, &keys.stream, options.authorities.clone())?);
-        let status = Arc::new(Status::new());
-        let (recent, owed) = (Arc::new(Recent::default()), Arc::new(Owed::default()));
+        let keys = Keys::new(&options.log_name);
         let last_ms = u64::try_from(log.topic_kept().as_millis()).unwrap_or(u64::MAX);
-        let kept = Kept { events_max: options.events_max, last_ms };
+        let site = Arc::new(Site {
+            servers: Servers::parse(&options.url, &keys.stream, options.authorities.clone())?,
+            keys,
+            kept: Kept { events_max: options.events_max, last_ms },
+            status: Status::new(),
+            recent: Recent::default(),
+            owed: Owed::default(),
+            alone: Alone::new(Arc::clone(&log), options.alone_when_down),
+            log,
+        });
         let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
-        let alone = Arc::new(Alone::new(Arc::clone(&log), options.alone_when_down));
-        let publisher = Publisher {
-            servers: Arc::clone(&servers),
-            keys: Arc::clone(&keys),
-            status: Arc::clone(&status),
-            recent: Arc::clone(&recent),
-            alone: Arc::clone(&alone),
-            kept,
-            wait_replicas: options.wait_replicas,
-            link: None,
-            failures: 0,
-            closed_until: Instant::now(),
-        };
-        let (board, keeping) = Board::open(Arc::clone(&servers), Arc::clone(&keys));
-        let ephemeral = Ephemeral {
-            log: Arc::clone(&log),
-            servers: Arc::clone(&servers),
-            keys: Arc::clone(&keys),
-            status: Arc::clone(&status),
-        };
-        let herald = Herald {
-            servers: Arc::clone(&servers),
-            keys: Arc::clone(&keys),
-            status: Arc::clone(&status),
-            owed: Arc::clone(&owed),
-            kept,
-        };
-        let tailer = Tailer::new(log, servers, keys, Arc::clone(&status), recent, owed, Arc::clone(&alone));
+        let publisher = Publisher::new(Arc::clone(&site), options.wait_replicas);
+        let tailer = Tailer::new(Arc::clone(&site));
+        let herald = Herald { site: Arc::clone(&site) };
+        let ephemeral = Ephemeral { site: Arc::clone(&site) };
+        let (board, keeping) = Board::open(Arc::clone(&site));
         let tasks = vec![
             tokio::spawn(publisher.run(queue)).abort_handle(),
             tokio::spawn(tailer.run(options.alone_when_down)).abort_handle(),
@@ -144,12 +148,12 @@ impl Redis {
             tokio::spawn(ephemeral.run()).abort_handle(),
             tokio::spawn(keeping).abort_handle(),
         ];
-        Ok(Arc::new(Self { jobs, status, alone, board, tasks }))
+        Ok(Arc::new(Self { jobs, site, board, tasks }))
     }
 
     /// Ready once this node has followed the log to its end for the first time.
     pub async fn followed(&self) {
-        let mut state = self.status.state();
+        let mut state = self.site.status.state();
         // The sender lives as long as `self`.
         let _ = state.wait_for(Result::is_ok).await;
     }
@@ -163,7 +167,7 @@ impl Redis {
     /// What went wrong last, for a log line. Holds no password.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        self.status.standing().error
+        self.site.status.standing().error
     }
 
     async fn append_queued(&self, drafts: Vec<Draft>) -> Vec<Result<Appended, Rejection>> {
@@ -200,11 +204,11 @@ impl Store for Redis {
     }
 
     fn ready(&self) -> Result<(), Unavailable> {
-        if self.alone.has_begun() { Ok(()) } else { self.status.ready() }
+        if self.site.alone.has_begun() { Ok(()) } else { self.site.status.ready() }
     }
 
     fn loaded(&self) -> Result<(), Unavailable> {
-        if self.status.is_loaded() || self.alone.has_begun() {
+        if self.site.status.is_loaded() || self.site.alone.has_begun() {
             Ok(())
         } else {
             Err(Unavailable("the log has not been read yet"))
@@ -212,7 +216,7 @@ impl Store for Redis {
     }
 
     fn standing(&self) -> Standing {
-        Standing { alone: self.alone.has_begun(), ..self.status.standing() }
+        Standing { alone: self.site.alone.has_begun(), ..self.site.status.standing() }
     }
 }
 

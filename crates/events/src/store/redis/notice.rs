@@ -13,10 +13,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Site;
 use super::id::Id;
 use super::link::{Link, LinkError};
-use super::script::{self, Item, Kept};
-use super::{Keys, Servers, Status};
+use super::script::{self, Item};
 use crate::Topic;
 
 /// The topics of what was lost. As text `TOPIC,TOPIC`, or `*`.
@@ -149,11 +149,7 @@ impl Owed {
 
 /// Tells what is owed.
 pub(super) struct Herald {
-    pub(super) servers: Arc<Servers>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) status: Arc<Status>,
-    pub(super) owed: Arc<Owed>,
-    pub(super) kept: Kept,
+    pub(super) site: Arc<Site>,
 }
 
 /// How long the server may take.
@@ -166,17 +162,17 @@ impl Herald {
     pub(super) async fn run(self) {
         let mut failures = 0;
         loop {
-            self.owed.news.notified().await;
+            self.site.owed.news.notified().await;
             tokio::time::sleep(Duration::from_millis(u64::from(super::random()) * LEAD_MS / 1024)).await;
-            while let Some(notice) = self.owed.first() {
+            while let Some(notice) = self.site.owed.first() {
                 match self.tell(&notice).await {
                     Ok(()) => {
                         failures = 0;
-                        self.owed.told(&notice);
+                        self.site.owed.told(&notice);
                     }
                     Err(error) => {
                         failures += 1;
-                        self.status.set_failed(&error);
+                        self.site.status.set_failed(&error);
                         tokio::time::sleep(super::backoff(failures)).await;
                     }
                 }
@@ -185,9 +181,9 @@ impl Herald {
     }
 
     async fn tell(&self, notice: &Notice) -> Result<(), LinkError> {
-        let mut link = Link::to_master(&self.servers, RESPONSE).await?;
+        let mut link = Link::to_master(&self.site.servers, RESPONSE).await?;
         let item = Item::notice(notice);
-        let answers = script::run(&mut link, &self.keys, self.kept, &[&item]).await?;
+        let answers = script::run(&mut link, &self.site.keys, self.site.kept, &[&item]).await?;
         match answers.first() {
             Some(Ok(_)) => Ok(()),
             _ => Err(LinkError::Broken("a notice of loss was not taken".to_owned())),

@@ -7,13 +7,11 @@ use redis::{Value, cmd};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::alone::Alone;
+use super::Site;
 use super::id::Id;
 use super::link::{Link, LinkError, Look};
-use super::recent::{Recent, Touched};
-use super::script::{self, Answers, Item, Kept};
-use super::servers::Servers;
-use super::{Keys, Status};
+use super::recent::Touched;
+use super::script::{self, Answers, Item};
 use crate::{Appended, Cursor, Draft, Unavailable};
 
 pub(super) enum Job {
@@ -22,17 +20,12 @@ pub(super) enum Job {
 }
 
 pub(super) struct Publisher {
-    pub(super) servers: Arc<Servers>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) status: Arc<Status>,
-    pub(super) recent: Arc<Recent>,
-    pub(super) alone: Arc<Alone>,
-    pub(super) kept: Kept,
-    pub(super) wait_replicas: u32,
-    pub(super) link: Option<Link>,
-    pub(super) failures: u32,
+    site: Arc<Site>,
+    wait_replicas: u32,
+    link: Option<Link>,
+    failures: u32,
     /// Not before this moment is connecting tried again.
-    pub(super) closed_until: Instant,
+    closed_until: Instant,
 }
 
 /// How long drafts are tried before their publisher is told to come again.
@@ -52,6 +45,10 @@ const SCRIPT_BYTES: usize = 256 << 10;
 const BATCH_DRAFTS: usize = 4096;
 
 impl Publisher {
+    pub(super) fn new(site: Arc<Site>, wait_replicas: u32) -> Self {
+        Self { site, wait_replicas, link: None, failures: 0, closed_until: Instant::now() }
+    }
+
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(job) = jobs.recv().await {
             self.turn(job, &mut jobs).await;
@@ -89,13 +86,13 @@ impl Publisher {
 
     /// Tries until every item has an answer or patience is over; then goes on alone, if that is wanted.
     async fn append(&mut self, items: &mut [Item]) {
-        if !self.alone.has_begun() {
+        if !self.site.alone.has_begun() {
             self.append_together(items).await;
         }
         let mut rest: Vec<&mut Item> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
         let drafts: Vec<Draft> = rest.iter().filter_map(|item| item.draft.clone()).collect();
         if !drafts.is_empty()
-            && let Some(answers) = self.alone.append(drafts)
+            && let Some(answers) = self.site.alone.append(drafts)
         {
             rest.iter_mut().zip(answers).for_each(|(item, answer)| item.answer = Some(answer));
         }
@@ -115,12 +112,12 @@ impl Publisher {
                         break;
                     }
                     // Who follows looks for the master again, and so does this.
-                    self.status.set_doubt();
+                    self.site.status.set_doubt();
                     self.link = None;
                     doubts += 1;
                     if doubts == DOUBTS_MAX {
                         let error = LinkError::Broken("acknowledged by a master that is gone".to_owned());
-                        self.status.set_failed(&error);
+                        self.site.status.set_failed(&error);
                         let refused = Err(Unavailable("two servers tell of different logs").into());
                         let doubted = items.iter_mut().filter(|item| item.answer.is_none());
                         doubted.for_each(|item| item.answer = Some(refused));
@@ -128,7 +125,7 @@ impl Publisher {
                     tokio::time::sleep(DOUBT).await;
                 }
                 Err(LinkError::Refused(error)) => {
-                    self.status.set_refused(&error);
+                    self.site.status.set_refused(&error);
                     let refused = Err(Unavailable("Redis refuses to write").into());
                     for item in items.iter_mut().filter(|item| item.answer.is_none()) {
                         item.answer = Some(refused);
@@ -138,7 +135,7 @@ impl Publisher {
             }
         }
         if items.iter().any(|item| item.answer.is_none()) {
-            self.status.set_stuck();
+            self.site.status.set_stuck();
         }
     }
 
@@ -156,7 +153,7 @@ impl Publisher {
                 bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
             });
             let run: Vec<&Item> = run.map(|item| &**item).collect();
-            results.extend(script::run(link, &self.keys, self.kept, &run).await?);
+            results.extend(script::run(link, &self.site.keys, self.site.kept, &run).await?);
             from += run.len();
         }
         if self.wait_replicas > 0 {
@@ -167,18 +164,18 @@ impl Publisher {
                 _ => {
                     const FEW: &str = "too few replicas have it";
                     self.failures = 0;
-                    self.status.set_refused(FEW);
+                    self.site.status.set_refused(FEW);
                     rest.iter_mut().for_each(|item| item.answer = Some(Err(Unavailable(FEW).into())));
                     return Ok(());
                 }
             }
         }
         self.failures = 0;
-        self.status.set_published();
+        self.site.status.set_published();
         for (item, result) in rest.iter_mut().zip(results) {
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = Id { generation: cursor.epoch.number(), seq: *seq };
-                if !self.recent.add(id, Touched::Event(draft.topics.clone())) {
+                if !self.site.recent.add(id, Touched::Event(draft.topics.clone())) {
                     // Its master is gone and took it along. If it is not gone, the one that is followed is in doubt.
                     continue;
                 }
@@ -194,28 +191,28 @@ impl Publisher {
     }
 
     async fn connect(&mut self) -> Result<(), LinkError> {
-        if self.status.take_astray() {
+        if self.site.status.take_astray() {
             self.link = None;
         }
         if self.link.is_some() {
             return Ok(());
         }
         tokio::time::sleep_until(self.closed_until.min(Instant::now() + PATIENCE)).await;
-        self.link = Some(Link::to_master(&self.servers, RESPONSE).await?);
+        self.link = Some(Link::to_master(&self.site.servers, RESPONSE).await?);
         Ok(())
     }
 
     /// The connection is of no more use, or there was none. One that can be had again at once may fail again at once,
     /// so that only what was appended or read ends the count.
     fn break_off(&mut self, error: &LinkError) {
-        self.status.set_failed(error);
+        self.site.status.set_failed(error);
         self.link = None;
         self.failures += 1;
         self.closed_until = Instant::now() + super::backoff(self.failures);
     }
 
     async fn tail(&mut self) -> Result<Cursor, Unavailable> {
-        if let Some(tail) = self.alone.tail() {
+        if let Some(tail) = self.site.alone.tail() {
             return Ok(tail);
         }
         let until = Instant::now() + PATIENCE;
@@ -232,7 +229,7 @@ impl Publisher {
         self.connect().await?;
         let link =
             self.link.as_mut().ok_or_else(|| LinkError::Broken("there is no connection".to_owned()))?;
-        let look = link.look_open(&self.keys).await?;
+        let look = link.look_open(&self.site.keys).await?;
         self.failures = 0;
         Ok(look)
     }

@@ -7,16 +7,14 @@ use std::time::Duration;
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
-use super::alone::Alone;
+use super::Site;
 use super::entry::{Entry, parse};
 use super::id::Id;
 use super::link::{Link, LinkError, Look};
-use super::notice::{Lost, Notice, Owed};
-use super::recent::{Recent, Touched};
-use super::servers::Servers;
-use super::{Keys, Status};
+use super::notice::{Lost, Notice};
+use super::recent::Touched;
 use crate::log::Fact;
-use crate::{Epoch, Log, Seq, Sequenced};
+use crate::{Epoch, Seq, Sequenced};
 
 /// How long one read waits for something new: so often is looked whether the server still is what it was.
 const BLOCK: Duration = Duration::from_millis(500);
@@ -32,17 +30,13 @@ const COUNT: usize = 512;
 const GENERATIONS_MAX: usize = 256;
 
 pub(super) struct Tailer {
-    log: Arc<Log>,
-    servers: Arc<Servers>,
-    keys: Arc<Keys>,
-    status: Arc<Status>,
-    recent: Arc<Recent>,
-    owed: Arc<Owed>,
-    alone: Arc<Alone>,
+    site: Arc<Site>,
     /// How far this node has followed each generation, oldest first. The last is where it is; empty: nowhere yet.
     followed: Vec<Id>,
     /// Where each generation ended, by the last look.
     ends: BTreeMap<u64, Seq>,
+    /// Which generation was the last one then.
+    current: u64,
     /// Whether the place where this node is was just found to be part of the surviving log.
     certain: bool,
 }
@@ -61,41 +55,32 @@ impl<E: Into<LinkError>> From<E> for Stop {
 }
 
 impl Tailer {
-    pub(super) fn new(
-        log: Arc<Log>,
-        servers: Arc<Servers>,
-        keys: Arc<Keys>,
-        status: Arc<Status>,
-        recent: Arc<Recent>,
-        owed: Arc<Owed>,
-        alone: Arc<Alone>,
-    ) -> Self {
-        let (followed, ends) = (Vec::new(), BTreeMap::new());
-        Self { log, servers, keys, status, recent, owed, alone, followed, ends, certain: false }
+    pub(super) fn new(site: Arc<Site>) -> Self {
+        Self { site, followed: Vec::new(), ends: BTreeMap::new(), current: 0, certain: false }
     }
 
     pub(super) async fn run(mut self, may_go_alone: bool) {
         let mut failures = 0;
         let mut lost_at = Instant::now();
         loop {
-            match Link::to_master(&self.servers, BLOCK + Duration::from_secs(2)).await {
+            match Link::to_master(&self.site.servers, BLOCK + Duration::from_secs(2)).await {
                 Ok(mut link) => {
                     let error = self.follow(&mut link).await;
                     failures += 1;
-                    if self.status.is_followed() {
+                    if self.site.status.is_followed() {
                         (failures, lost_at) = (0, Instant::now());
                     }
-                    self.status.set_lost(&error);
+                    self.site.status.set_lost(&error);
                 }
                 Err(error) => {
                     failures += 1;
-                    self.status.set_lost(&error);
+                    self.site.status.set_lost(&error);
                 }
             }
             if may_go_alone {
-                self.alone.allow();
+                self.site.alone.allow();
                 if lost_at.elapsed() > ALONE_AFTER {
-                    self.alone.begin();
+                    self.site.alone.begin();
                 }
             }
             tokio::time::sleep(super::backoff(failures)).await;
@@ -104,7 +89,7 @@ impl Tailer {
 
     async fn follow(&mut self, link: &mut Link) -> LinkError {
         // One that does not say so is none to warn of.
-        self.status.set_evicts(link.evicts().await.unwrap_or(false));
+        self.site.status.set_evicts(link.evicts().await.unwrap_or(false));
         loop {
             match self.follow_until_astray(link).await {
                 Err(Stop::Link(error)) => return error,
@@ -115,53 +100,55 @@ impl Tailer {
     }
 
     async fn follow_until_astray(&mut self, link: &mut Link) -> Result<(), Stop> {
-        let before = self.recent.now();
-        let look = link.look_open(&self.keys).await?;
+        let before = self.site.recent.now();
+        let look = link.look_open(&self.site.keys).await?;
         if look.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
             // A generation never goes back: somebody put another stream in its place.
-            link.unseal(&self.keys).await?;
+            link.unseal(&self.site.keys).await?;
             return Err(Stop::Astray);
         }
-        let was_alone = self.alone.end();
+        let was_alone = self.site.alone.end();
         self.resync(&look, before, was_alone);
         self.skip_trimmed(&look);
         let mut looked = Instant::now();
+        let mut read_to = self.at();
         loop {
-            let entries = self.read(link).await?;
-            if self.status.take_doubt() {
+            let entries = self.read(link, read_to).await?;
+            if self.site.status.take_doubt() {
                 return Err(LinkError::Broken("another server is a master too".to_owned()).into());
             }
             if entries.is_empty() || looked.elapsed() > BLOCK {
                 // The only way to notice that the stream was deleted, or is another one with lower ids.
-                let before = self.recent.now();
-                let look = link.look(&self.keys).await?;
+                let before = self.site.recent.now();
+                let look = link.look(&self.site.keys).await?;
                 looked = Instant::now();
                 let is_at_end = look.last == self.followed.last().copied();
                 if !look.is_master || !look.is_open || entries.is_empty() && !is_at_end {
                     return Ok(());
                 }
-                if self.recent.has_unknown(&look, before) {
+                if self.site.recent.has_unknown(&look, before) {
                     // Where it is known, it may be the log that survives: both look for the master again.
-                    self.status.set_astray();
+                    self.site.status.set_astray();
                     return Err(LinkError::Broken("this node publishes on another server".to_owned()).into());
                 }
             }
             if entries.is_empty() {
-                self.status.set_at_end();
+                self.site.status.set_at_end();
                 continue;
             }
             let full = entries.len() == COUNT;
+            read_to = entries.last().map_or(read_to, |(id, _)| *id);
             self.take_in(entries)?;
             if !full {
-                self.status.set_at_end();
+                self.site.status.set_at_end();
             }
         }
     }
 
-    async fn read(&mut self, link: &mut Link) -> Result<Vec<(Id, Entry)>, Stop> {
+    async fn read(&mut self, link: &mut Link, after: Id) -> Result<Vec<(Id, Entry)>, Stop> {
         let mut call = cmd("XREAD");
         call.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        call.arg("STREAMS").arg(&self.keys.stream).arg(self.at().to_string());
+        call.arg("STREAMS").arg(&self.site.keys.stream).arg(after.to_string());
         let answer = link.call(&call).await?;
         let unknown = || LinkError::Broken("XREAD answered something else".to_owned());
         match answer {
@@ -179,7 +166,7 @@ impl Tailer {
     fn resync(&mut self, look: &Look, before: u64, was_alone: bool) {
         let at = self.at();
         let current = look.last.map_or(0, |last| last.generation);
-        let lost = self.recent.survive(look, before);
+        let lost = self.site.recent.survive(look, before);
         let shared = self.followed.iter().rposition(|id| look.end_of(id.generation).is_some());
         self.followed.truncate(shared.map_or(0, |index| index + 1));
         if let Some(id) = self.followed.last_mut() {
@@ -187,6 +174,7 @@ impl Tailer {
         }
         let now = self.at();
         self.ends.clone_from(&look.ends);
+        self.current = current;
         self.certain = true;
         if self.followed.is_empty() {
             let before = look.first.or(look.last).unwrap_or_default();
@@ -194,15 +182,15 @@ impl Tailer {
             // In a log that is newer than all that was lost there is nobody left to tell: no cursor is known there.
             let is_new = look.ends.is_empty() && lost.newest < current;
             if let Some(last) = look.last.filter(|_| !is_new) {
-                self.owed.add(Notice { of: last, lost: lost.what });
+                self.site.owed.add(Notice { of: last, lost: lost.what });
             }
         } else {
             if now != at || was_alone {
                 // The generation goes on from there: perhaps with entries that a master in between never had.
                 let epoch = Epoch::new(now.generation);
-                self.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
+                self.site.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
             }
-            self.owed.add(Notice { of: now, lost: lost.what });
+            self.site.owed.add(Notice { of: now, lost: lost.what });
         }
     }
 
@@ -217,7 +205,7 @@ impl Tailer {
                 self.recall(last.generation);
                 self.enter(Id { seq: last.seq, ..last });
             }
-            self.log.apply(Fact::Trimmed { through: last.seq });
+            self.site.log.apply(Fact::Trimmed { through: last.seq });
             self.move_to(last);
         }
     }
@@ -226,7 +214,7 @@ impl Tailer {
     fn recall(&mut self, generation: u64) {
         let at = self.at();
         if let Some(end) = self.ends.get(&at.generation).copied().filter(|end| *end > at.seq) {
-            self.log.apply(Fact::Trimmed { through: end });
+            self.site.log.apply(Fact::Trimmed { through: end });
             self.move_to(Id { seq: end, ..at });
         }
         let between: Vec<(u64, Seq)> = self
@@ -237,7 +225,7 @@ impl Tailer {
         for (generation, end) in between {
             let start = self.at().seq;
             self.enter(Id { generation, seq: start });
-            self.log.apply(Fact::Trimmed { through: end });
+            self.site.log.apply(Fact::Trimmed { through: end });
             self.move_to(Id { generation, seq: end });
         }
     }
@@ -245,8 +233,8 @@ impl Tailer {
     /// A generation begins after `start`, and the one where this node is has ended there.
     fn enter(&mut self, start: Id) {
         let end = self.followed.last().map(|at| at.seq);
-        self.log.apply(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
-        self.status.add_epoch();
+        self.site.log.apply(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
+        self.site.status.add_epoch();
         if self.followed.len() == GENERATIONS_MAX {
             self.followed.remove(0);
         }
@@ -263,6 +251,9 @@ impl Tailer {
     fn take_in(&mut self, entries: Vec<(Id, Entry)>) -> Result<(), Stop> {
         let mut events = Vec::with_capacity(entries.len());
         for (id, entry) in entries {
+            if self.is_void(id) {
+                continue;
+            }
             let at = self.at();
             if id.generation != at.generation || id.seq != at.seq.next() {
                 self.flush(&mut events);
@@ -271,7 +262,7 @@ impl Tailer {
             self.certain = false;
             match entry {
                 Entry::Event(event) => {
-                    self.recent.add(id, Touched::Event(event.draft.topics.clone()));
+                    self.site.recent.add(id, Touched::Event(event.draft.topics.clone()));
                     events.push(Sequenced { seq: Some(id.seq), ..event });
                 }
                 Entry::Lost(notice) => {
@@ -281,7 +272,7 @@ impl Tailer {
                 Entry::Generation { .. } => {}
                 Entry::Other => {
                     self.flush(&mut events);
-                    self.log.apply(Fact::Trimmed { through: id.seq });
+                    self.site.log.apply(Fact::Trimmed { through: id.seq });
                 }
             }
             self.move_to(id);
@@ -290,24 +281,61 @@ impl Tailer {
         Ok(())
     }
 
+    /// Whether an entry stands behind the end of its generation, or in one that never was. When a server is killed in the
+    /// middle of a script and its file ends within a command, what the script had done until then stays in the file:
+    /// not seen after that start, from which the next generation counts, but after the next one.
+    fn is_void(&self, id: Id) -> bool {
+        match self.ends.get(&id.generation) {
+            Some(end) => id.seq > *end,
+            None => {
+                let is_known = |(oldest, _): (&u64, &Seq)| *oldest < id.generation;
+                self.ends.first_key_value().is_some_and(is_known) && id.generation < self.current
+            }
+        }
+    }
+
+    fn has_come_through(&self, point: Id) -> bool {
+        self.followed.iter().any(|id| id.generation == point.generation && id.seq >= point.seq)
+    }
+
+    /// Goes back to a point that this node has come through, where the generation before ended by what the stream says.
+    fn go_back(&mut self, to: Id) {
+        let mut lost = Lost::default();
+        let after =
+            self.followed.iter().rposition(|id| id.generation == to.generation).map_or(0, |at| at + 1);
+        for void in self.followed.drain(after..) {
+            lost.merge(&self.site.recent.end(void.generation, Seq::ZERO));
+        }
+        lost.merge(&self.site.recent.end(to.generation, to.seq));
+        self.move_to(to);
+        let epoch = Epoch::new(to.generation);
+        self.site.log.apply(Fact::Epoch { epoch, end: Some(to.seq), start: to.seq });
+        self.site.owed.add(Notice { of: to, lost });
+    }
+
     /// From where this node is to an entry that is not the next of its generation.
     fn leap(&mut self, id: Id, entry: &Entry) -> Result<(), Stop> {
         let at = self.at();
         if self.followed.is_empty() {
             self.enter(start_of(id, entry));
         } else if id.generation == at.generation && id.seq > at.seq {
-            self.log.apply(Fact::Trimmed { through: before(id.seq) });
+            self.site.log.apply(Fact::Trimmed { through: before(id.seq) });
         } else {
             let continues = |previous: &Id| previous.generation == at.generation && previous.seq >= at.seq;
             match entry {
                 Entry::Generation { previous } if continues(previous) => {
-                    let lost = self.recent.end(at.generation, previous.seq);
+                    let lost = self.site.recent.end(at.generation, previous.seq);
                     if previous.seq > at.seq {
-                        self.log.apply(Fact::Trimmed { through: previous.seq });
+                        self.site.log.apply(Fact::Trimmed { through: previous.seq });
                         self.move_to(*previous);
                     }
                     self.enter(start_of(id, entry));
-                    self.owed.add(Notice { of: *previous, lost });
+                    self.site.owed.add(Notice { of: *previous, lost });
+                }
+                // What is void, and was not known to be.
+                Entry::Generation { previous } if self.has_come_through(*previous) => {
+                    self.go_back(*previous);
+                    self.enter(start_of(id, entry));
                 }
                 // What lay between was trimmed, the marker perhaps with it.
                 _ if self.certain && self.ends.contains_key(&at.generation) => {
@@ -316,7 +344,7 @@ impl Tailer {
                     let start = start_of(id, entry);
                     self.enter(start);
                     if !follows {
-                        self.log.apply(Fact::Trimmed { through: start.seq });
+                        self.site.log.apply(Fact::Trimmed { through: start.seq });
                     }
                 }
                 _ => return Err(Stop::Astray),
@@ -327,10 +355,10 @@ impl Tailer {
 
     /// Acknowledged events were lost: resets who reads their topics.
     fn lose(&self, notice: &Notice, id: Id) {
-        self.recent.add(id, Touched::Notice(notice.lost.clone()));
-        self.owed.told(notice);
+        self.site.recent.add(id, Touched::Notice(notice.lost.clone()));
+        self.site.owed.told(notice);
         let through = id.seq;
-        self.log.apply(match &notice.lost {
+        self.site.log.apply(match &notice.lost {
             Lost::Topics(topics) => Fact::Lost { topics: topics.iter().cloned().collect(), through },
             Lost::Everything => Fact::Trimmed { through },
         });
@@ -338,7 +366,7 @@ impl Tailer {
 
     fn flush(&self, events: &mut Vec<Sequenced>) {
         if !events.is_empty() {
-            self.log.apply(Fact::Events(std::mem::take(events)));
+            self.site.log.apply(Fact::Events(std::mem::take(events)));
         }
     }
 }

@@ -1,0 +1,214 @@
+//! What is heard on a channel of the server and waits to be taken. Never more than so many bytes of it, however slow
+//! the one who takes it: then what is oldest is dropped, and that it was is told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value};
+use tokio::sync::Notify;
+
+use super::link::LinkError;
+use super::servers::CONNECT;
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Message(Vec<u8>),
+    /// So many messages were dropped before the next one.
+    Missed(u64),
+}
+
+/// A channel that is listened to.
+pub(super) struct Channel {
+    waiting: Arc<Waiting>,
+    /// Ends with it.
+    _connection: MultiplexedConnection,
+}
+
+#[derive(Default)]
+struct Waiting {
+    inner: Mutex<Inner>,
+    more: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    messages: VecDeque<Vec<u8>>,
+    /// What the messages take, with what each costs beside its bytes.
+    bytes: usize,
+    missed: u64,
+    /// The connection has ended.
+    is_over: bool,
+}
+
+/// How many bytes wait at most.
+const BYTES_MAX: usize = 8 << 20;
+/// What a message costs beside its bytes.
+const COST: usize = 64;
+
+impl Channel {
+    /// Listens on a connection of its own, in RESP3: only there does the connection hand each message over at once,
+    /// where otherwise it would collect them without a bound.
+    pub(super) async fn open(client: &Client, channel: &str, patience: Duration) -> Result<Self, LinkError> {
+        let waiting = Arc::new(Waiting::default());
+        let heard = Arc::clone(&waiting);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(patience))
+            .set_push_sender(move |push| -> Result<(), redis::aio::SendError> {
+                heard.take_in(push);
+                Ok(())
+            });
+        let info = client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings))?;
+        let listen = async {
+            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            connection.subscribe(channel).await?;
+            Ok(Self { waiting, _connection: connection })
+        };
+        let late = |_| LinkError::Broken("listening took too long".to_owned());
+        tokio::time::timeout(patience, listen).await.map_err(late)?
+    }
+
+    /// What comes next; `None`: the connection has ended. For one who listens, who may stop waiting at any time.
+    pub(super) async fn next(&self) -> Option<Heard> {
+        loop {
+            if let Some(next) = self.waiting.next() {
+                return next;
+            }
+            self.waiting.more.notified().await;
+        }
+    }
+}
+
+impl Waiting {
+    fn take_in(&self, PushInfo { kind, data }: PushInfo) {
+        match kind {
+            PushKind::Message => {
+                if let Some(Value::BulkString(message)) = data.into_iter().nth(1) {
+                    self.add(message);
+                }
+            }
+            PushKind::Disconnection => self.inner.lock().is_over = true,
+            _ => return,
+        }
+        self.more.notify_one();
+    }
+
+    fn add(&self, message: Vec<u8>) {
+        let mut inner = self.inner.lock();
+        inner.bytes += message.len() + COST;
+        inner.messages.push_back(message);
+        while inner.bytes > BYTES_MAX
+            && let Some(oldest) = inner.messages.pop_front()
+        {
+            inner.bytes -= oldest.len() + COST;
+            inner.missed += 1;
+        }
+    }
+
+    /// `None`: nothing yet; within: nothing any more.
+    fn next(&self) -> Option<Option<Heard>> {
+        let mut inner = self.inner.lock();
+        if inner.missed > 0 {
+            return Some(Some(Heard::Missed(std::mem::take(&mut inner.missed))));
+        }
+        match inner.messages.pop_front() {
+            Some(message) => {
+                inner.bytes -= message.len() + COST;
+                Some(Some(Heard::Message(message)))
+            }
+            None => inner.is_over.then_some(None),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../../../tests/redis/server.rs"]
+#[allow(dead_code, reason = "the store's own tests use the rest")]
+mod server;
+
+#[cfg(test)]
+mod tests {
+    use super::server::Server;
+    use super::*;
+
+    async fn listen(server: &Server) -> Channel {
+        let client = Client::open(server.url()).unwrap();
+        Channel::open(&client, "c", Duration::from_secs(2)).await.unwrap()
+    }
+
+    async fn next(channel: &Channel) -> Option<Heard> {
+        tokio::time::timeout(Duration::from_secs(10), channel.next()).await.expect("in time")
+    }
+
+    async fn number(channel: &Channel) -> u64 {
+        match next(channel).await {
+            Some(Heard::Message(message)) => {
+                String::from_utf8(message).unwrap().trim_end_matches('.').parse().unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Publishes the numbers of a range, each a message of a kilobyte.
+    fn publish(server: &Server, first: u64, last: u64) {
+        const SCRIPT: &str =
+            "for n = ARGV[1], ARGV[2] do redis.call('PUBLISH', 'c', n .. string.rep('.', 1000)) end";
+        server.cli(&["EVAL", SCRIPT, "0", &first.to_string(), &last.to_string()]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_is_slow_to_listen_keeps_the_newest_and_is_told_how_many_it_missed() {
+        let server = Server::start(&[]).await;
+        let channel = listen(&server).await;
+        publish(&server, 1, 10);
+        for n in 1..=10 {
+            assert_eq!(number(&channel).await, n);
+        }
+        // Nobody takes any of these, until all have come. The server would give up on who is so slow to read.
+        server.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
+        const LAST: u64 = 50_000;
+        publish(&server, 11, LAST);
+        let state = || {
+            let inner = channel.waiting.inner.lock();
+            (inner.bytes, inner.messages.len() as u64, inner.missed)
+        };
+        let arrived = async {
+            loop {
+                let (bytes, kept, missed) = state();
+                assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+                if kept + missed == LAST - 10 {
+                    return kept;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let kept = tokio::time::timeout(Duration::from_secs(20), arrived).await.expect("all come");
+        assert!(kept > 7_000, "{kept}");
+        assert_eq!(next(&channel).await, Some(Heard::Missed(LAST - 10 - kept)));
+        for n in LAST - kept + 1..=LAST {
+            assert_eq!(number(&channel).await, n);
+        }
+        publish(&server, 7, 7);
+        assert_eq!(number(&channel).await, 7);
+        assert_eq!(channel.waiting.inner.lock().bytes, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_heard_before_the_end_is_taken_first() {
+        let mut server = Server::start(&[]).await;
+        let channel = listen(&server).await;
+        publish(&server, 1, 2);
+        while channel.waiting.inner.lock().messages.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.kill();
+        assert_eq!((number(&channel).await, number(&channel).await), (1, 2));
+        assert_eq!(next(&channel).await, None);
+    }
+}
