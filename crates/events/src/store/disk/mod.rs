@@ -39,11 +39,18 @@ mod file;
 mod frame;
 mod mark;
 mod once;
+mod raw;
 mod record;
 mod recover;
 mod salvage;
 mod state;
+mod trouble;
 mod writer;
+
+#[cfg(test)]
+mod cuts;
+#[cfg(test)]
+mod tape;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::PathBuf;
@@ -53,9 +60,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use trouble::Trouble;
 use writer::{Append, Job, Writer};
 
-use super::{Appended, BoxFuture, Rejection, Store, Unavailable};
+use super::{Appended, BoxFuture, Rejection, Standing, Store, Unavailable};
 use crate::{Cursor, Draft, Log};
 
 /// When an acknowledged event is on disk. After kill -9 it is there in any case; this is about the machine going down.
@@ -121,9 +129,6 @@ pub struct Disk {
 
 /// A value that is kept beside the log under a name; `None`: no longer.
 pub type KeptValue = (String, Option<Vec<u8>>);
-
-/// Why appends fail at the moment.
-type Trouble = Mutex<Option<Unavailable>>;
 
 /// The names of the files.
 struct Paths {
@@ -217,7 +222,11 @@ impl Store for Disk {
     }
 
     fn ready(&self) -> Result<(), Unavailable> {
-        self.trouble.lock().map_or(Ok(()), Err)
+        self.trouble.refusal().map_or(Ok(()), Err)
+    }
+
+    fn standing(&self) -> Standing {
+        self.trouble.standing()
     }
 }
 
