@@ -59,6 +59,10 @@ impl Mark {
         let existed = path.exists();
         let mark = Self { file: Raw::open(path)?, boot: boot_id() };
         let marked = if existed { mark.read() } else { Marked::Absent };
+        // What lies behind it would be damage at every start.
+        if mark.file.len()? > BYTES as u64 {
+            mark.file.set_len(BYTES as u64)?;
+        }
         Ok((mark, marked))
     }
 

@@ -43,9 +43,9 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
     let engine_failed = |error: EngineError| failed("cannot open the log", &error);
     let _ = fs::remove_file(&paths.fresh);
     let (mark, marked) = Mark::open(&paths.mark).map_err(io)?;
-    let existed = paths.log.metadata().is_ok_and(|file| file.len() > 0);
+    let existed = has_bytes(&paths.log);
 
-    let read = if existed { read(&paths.log, fsync) } else { Err(damaged("the log file (it is gone)")) };
+    let read = if existed { read(&paths.log, fsync) } else { Err(EngineError::new("the log file is gone")) };
     let mut damage = None;
     let (engine, file, mut meta, mut last, salvaged) = match read {
         Ok((engine, file, Some(meta), last)) if !is_short(marked, &meta, last) => {
@@ -230,12 +230,16 @@ impl Saved {
             file.sync().map_err(io)?;
         }
         let _ = fs::remove_file(&paths.damaged);
-        if paths.log.exists() {
+        if has_bytes(&paths.log) {
             fs::hard_link(&paths.log, &paths.damaged).map_err(io)?;
         }
         fs::rename(&paths.fresh, &paths.log).map_err(io)?;
         sync_dir(&paths.dir).map_err(io)
     }
+}
+
+fn has_bytes(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.len() > 0)
 }
 
 fn sync_dir(dir: &Path) -> std::io::Result<()> {
