@@ -70,7 +70,7 @@ lint-deny: ## Licences, sources, duplicates and layers of the dependencies
 	@.ci/need cargo-deny
 	$(CARGO) deny --log-level error check bans licenses sources
 
-bench: ## Figures of the log, the stores, the frames, a flood by one client, several gateways, and the fan-out beside a bare epoll loop
+bench: ## Figures of the log, the stores and what could stand under them, the frames, a flood by one client, several gateways, and the fan-out beside a bare epoll loop
 	@.ci/need cargo cc redis-server
 	$(CARGO) bench --workspace
 	$(CARGO) run --release --quiet -p events --example disk_figures target/disk-figures
