@@ -35,7 +35,7 @@ trait Engine {
 
 fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
-    let turn = Duration::from_millis(if is_test { 1 } else { 400 });
+    let turn = Duration::from_millis(if is_test { 1 } else { 350 });
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("engines");
     for fsync in [true, false] {
         println!("| entries a second, {} | 1 | 8 | 64 | 256 |", if fsync { "fsync" } else { "no fsync" });
