@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny fmt
 
 CARGO ?= cargo
 # A test that hangs is a failure, not a wait.
@@ -25,6 +25,10 @@ test-rust: ## The Rust tests, documentation examples included
 test-chaos: ## Three gateways on Redis while all that can be is killed, paused and cut: CHAOS_SECONDS=300 CHAOS_SEED=1
 	@.ci/need cargo cc redis-server
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} REDIS_CHAOS_SECONDS=$${CHAOS_SECONDS:-300} timeout --kill-after=10 3600 $(CARGO) test -p gateway -p events --test chaos --test redis -- --nocapture --test-threads 1 where_redis no_client_misses
+
+test-kills: ## kill -9 of the disk store and of a gateway on it, again and again, and power cuts: KILLS=300
+	@.ci/need cargo cc
+	KILLS=$${KILLS:-300} DISK_KILLS=$${KILLS:-300} DISK_CUTS=$${KILLS:-300} timeout --kill-after=10 3600 $(CARGO) test -p gateway -p events --lib --test kills --test disk -- --nocapture --test-threads 1 every_acknowledged_event
 
 test-load: ## Every load scenario for a moment: nothing lost, twice or out of order
 	$(CARGO) build --quiet -p gateway -p loadtest
@@ -66,7 +70,7 @@ lint-deny: ## Licences, sources, duplicates and layers of the dependencies
 	@.ci/need cargo-deny
 	$(CARGO) deny --log-level error check bans licenses sources
 
-bench: ## Figures of the log, the stores, the frames, a flood by one client, several gateways, and the fan-out beside a bare epoll loop
+bench: ## Figures of the log, the stores and what could stand under them, the frames, a flood by one client, several gateways, and the fan-out beside a bare epoll loop
 	@.ci/need cargo cc redis-server
 	$(CARGO) bench --workspace
 	$(CARGO) run --release --quiet -p events --example disk_figures target/disk-figures

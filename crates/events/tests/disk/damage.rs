@@ -1,6 +1,7 @@
 //! Bytes that changed and files that were cut: what is whole is kept, and nobody misses anything unawares.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use events::{Fsync, Start};
@@ -9,6 +10,9 @@ use super::suite::{Subject, data, draft, json};
 use super::{Directory, open, options, read_all};
 
 const EVENTS: u64 = 400;
+
+/// The engine's, and the disk's.
+const PAGE: usize = 4096;
 
 /// After so many events a copy of the log is put aside.
 const EARLY: u64 = 300;
@@ -61,7 +65,18 @@ impl Original {
         assert!(complete || recovered.epoch_changed, "{what}: {} events, the same epoch", left.len());
         assert!(!recovered.epoch_changed || recovered.damage.is_some(), "{what}: no report");
         if let Some(line) = &recovered.damage {
+            let outcome = match recovered.epoch_changed {
+                true => "acknowledged events may be lost, and a new epoch begins",
+                false => "nothing is lost",
+            };
+            let (dir, whole) = (copy.0.display().to_string(), format!("; {} events are whole; ", left.len()));
             assert_eq!(line.lines().count(), 1, "{what}: {line}");
+            assert!(
+                line.starts_with(&dir) && line.contains(&whole) && line.contains(outcome),
+                "{what}: {line}"
+            );
+            let is_kept = copy.0.join("log.damaged").exists();
+            assert_eq!(line.contains("the damaged file is kept as "), is_kept, "{what}: {line}");
         }
         self.check_cursors(what, &subject, recovered.epoch_changed);
         self.check_next(what, subject, &copy.0, recovered.epoch_changed).await;
@@ -106,6 +121,19 @@ fn cut(path: &Path, length: u64) {
     fs::File::options().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
+/// Adds bytes behind the end.
+fn extend(path: &Path, bytes: &[u8]) {
+    fs::File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+/// The first and the last bytes of the first page, of one in the middle, of the last that is used and of the last.
+fn edges(log: &[u8]) -> Vec<usize> {
+    let used = log.iter().rposition(|byte| *byte != 0).unwrap();
+    let pages = [0, log.len() / 2 / PAGE, used / 2 / PAGE, used / PAGE, (log.len() - 1) / PAGE];
+    let edges = pages.into_iter().flat_map(|page| [page * PAGE, page * PAGE + 1, (page + 1) * PAGE - 1]);
+    edges.chain([used]).map(|at| at.min(log.len() - 1)).collect()
+}
+
 /// Positions over the whole file, more of them where the engine keeps its own books.
 fn positions(length: usize, samples: usize) -> Vec<usize> {
     let mut positions: Vec<usize> = (0..320.min(length)).step_by(11).collect();
@@ -127,6 +155,7 @@ async fn a_flipped_bit_anywhere() {
     let log = fs::read(original.directory.0.join("log")).unwrap();
     assert_eq!(original.check("untouched", |_| ()).await as u64, EVENTS);
     let mut positions = positions(log.len(), samples());
+    positions.extend(edges(&log));
     // Most of the file is not used yet: aim at bytes that are.
     positions.extend(positions.clone().iter().map(|at| {
         let used = log.iter().enumerate().skip(*at).find(|(_, byte)| **byte != 0);
@@ -147,8 +176,8 @@ async fn a_flipped_bit_anywhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_anywhere() {
     let original = Original::new().await;
-    let length = fs::metadata(original.directory.0.join("log")).unwrap().len();
-    for at in positions(length as usize, samples() / 2) {
+    let log = fs::read(original.directory.0.join("log")).unwrap();
+    for at in positions(log.len(), samples() / 2).into_iter().chain(edges(&log)) {
         original.check(&format!("log cut at {at}"), |dir| cut(&dir.join("log"), at as u64)).await;
     }
     for length in [0, 1, 8, 20, 41, 48] {
@@ -175,14 +204,67 @@ async fn files_that_are_gone_or_of_another_time() {
     assert_eq!(original.check("an earlier log", restore).await as u64, EARLY);
     // Zeros in the place of a page, as after a bad sector.
     let log = fs::read(original.directory.0.join("log")).unwrap();
-    for page in 0..log.len().div_ceil(4096).min(120) {
+    for page in 0..log.len().div_ceil(PAGE).min(120) {
         let zero = |dir: &Path| {
             let mut bytes = log.clone();
-            let end = (page * 4096 + 4096).min(bytes.len());
-            bytes[page * 4096..end].fill(0);
+            let end = (page * PAGE + PAGE).min(bytes.len());
+            bytes[page * PAGE..end].fill(0);
             fs::write(dir.join("log"), bytes).unwrap();
         };
         let left = original.check(&format!("page {page} zeroed"), zero).await;
         assert!(left as u64 >= EVENTS - 40, "page {page}: {left} left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_files_at_once() {
+    let original = Original::new().await;
+    let log = fs::read(original.directory.0.join("log")).unwrap();
+    let used: Vec<usize> = (0..log.len()).filter(|at| log[*at] != 0).collect();
+    for sample in 0..samples() {
+        let (at, of_mark) = (used[sample * 7919 % used.len()], sample * 5 % 49);
+        let damage = |dir: &Path| {
+            flip(&dir.join("log"), at);
+            flip(&dir.join("mark"), of_mark);
+        };
+        let left = original.check(&format!("log flipped at {at}, mark at {of_mark}"), damage).await;
+        assert!(left as u64 >= EVENTS - 1, "{at}: {left} left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_beside_or_behind_the_files() {
+    let original = Original::new().await;
+    let noise: Vec<u8> = (0..3 * PAGE).map(|n| (n * 37 % 251) as u8).collect();
+    for length in [1, PAGE, 3 * PAGE] {
+        let more = |dir: &Path| extend(&dir.join("log"), &noise[..length]);
+        let left = original.check(&format!("{length} bytes behind the log"), more).await;
+        assert_eq!(left as u64, EVENTS);
+        let more = |dir: &Path| extend(&dir.join("mark"), &noise[..length]);
+        let left = original.check(&format!("{length} bytes behind the mark"), more).await;
+        assert_eq!(left as u64, EVENTS);
+    }
+    let zero = |dir: &Path| fs::write(dir.join("mark"), [0; 49]).unwrap();
+    assert_eq!(original.check("a mark of zeros", zero).await as u64, EVENTS);
+    // What is in the file `lock` says nothing: who has it is for the system to know.
+    for bytes in [&b""[..], b"\0", &noise] {
+        let lock = |dir: &Path| fs::write(dir.join("lock"), bytes).unwrap();
+        assert_eq!(original.check("bytes in the lock", lock).await as u64, EVENTS);
+    }
+    // An earlier recovery was killed, and another one left what it had found.
+    for name in ["log.fresh", "log.damaged"] {
+        let left_behind = |dir: &Path| {
+            fs::write(dir.join(name), &noise).unwrap();
+            flip(&dir.join("log"), log_middle(dir));
+        };
+        let left = original.check(name, left_behind).await;
+        assert!(left as u64 >= EVENTS - 1, "{name}: {left} left");
+    }
+}
+
+/// A byte in the middle of those that are used.
+fn log_middle(dir: &Path) -> usize {
+    let log = fs::read(dir.join("log")).unwrap();
+    let used: Vec<usize> = (0..log.len()).filter(|at| log[*at] != 0).collect();
+    used[used.len() / 2]
 }

@@ -27,7 +27,7 @@ pub(super) struct EngineError {
 }
 
 impl EngineError {
-    fn new(text: impl Into<String>) -> Self {
+    pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), full: false }
     }
 }

@@ -1,36 +1,98 @@
-//! The file under the engine: when it is synced is decided here, whatever the engine asks for.
+//! The file under the engine: when it is synced is decided here, whatever the engine asks for, and what becomes of what
+//! a sync failed to bring to disk.
 
-use std::fs::{File, OpenOptions};
+use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
 use super::Fsync;
+use super::raw::Raw;
 
 /// One open file.
 #[derive(Debug)]
 pub(super) struct DataFile {
-    file: File,
+    raw: Raw,
     fsync: Fsync,
     /// Written to since the last sync.
     dirty: AtomicBool,
+    /// The numbers of the blocks that were.
+    blocks: Mutex<BTreeSet<u64>>,
+    /// The last sync failed: what is in `blocks` may not be on disk, though every read shows it.
+    failed: AtomicBool,
+    /// One sync at a time: who finds the file clean may rely on it.
+    syncing: Mutex<()>,
 }
+
+/// What is remembered of a write is which of these it touched.
+const BLOCK_BYTES: u64 = 64 << 10;
 
 impl DataFile {
     /// Opens the file, or makes it.
     pub(super) fn open(path: &Path, fsync: Fsync) -> io::Result<Arc<Self>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        Ok(Arc::new(Self { file, fsync, dirty: AtomicBool::new(true) }))
+        Ok(Arc::new(Self {
+            raw: Raw::open(path)?,
+            fsync,
+            dirty: AtomicBool::new(true),
+            blocks: Mutex::default(),
+            failed: AtomicBool::new(false),
+            syncing: Mutex::default(),
+        }))
     }
 
     /// Brings to disk what was written, if anything was.
+    ///
+    /// # Errors
+    /// Once it has failed, until [`Self::mend`] succeeds.
     pub(super) fn sync(&self) -> io::Result<()> {
-        if self.dirty.swap(false, Ordering::AcqRel) {
-            self.file.sync_data().inspect_err(|_| self.dirty.store(true, Ordering::Release))?;
+        let _one = self.syncing.lock();
+        if self.has_failed() {
+            return Err(io::Error::other("an earlier sync failed"));
         }
-        Ok(())
+        self.flush()
+    }
+
+    /// Whether [`Self::mend`] has something to do.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// After a sync that failed: the system takes the pages for written, so that another sync would succeed and say
+    /// nothing of them. Writes all that is in doubt once more, and syncs that.
+    pub(super) fn mend(&self) -> io::Result<()> {
+        let _one = self.syncing.lock();
+        if !self.has_failed() {
+            return Ok(());
+        }
+        let blocks = self.blocks.lock().clone();
+        let len = self.raw.len()?;
+        let mut bytes = vec![0; BLOCK_BYTES as usize];
+        for block in blocks {
+            let start = (block * BLOCK_BYTES).min(len);
+            let bytes = &mut bytes[..BLOCK_BYTES.min(len - start) as usize];
+            self.raw.read_exact_at(bytes, start)?;
+            self.raw.write_all_at(bytes, start)?;
+        }
+        self.dirty.store(true, Ordering::Release);
+        self.flush()
+    }
+
+    /// The caller has `syncing`.
+    fn flush(&self) -> io::Result<()> {
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let blocks = std::mem::take(&mut *self.blocks.lock());
+        let synced = self.raw.sync_data();
+        if synced.is_err() {
+            self.blocks.lock().extend(blocks);
+            self.dirty.store(true, Ordering::Release);
+        }
+        self.failed.store(synced.is_err(), Ordering::Release);
+        synced
     }
 }
 
@@ -40,16 +102,16 @@ pub(super) struct Backend(pub(super) Arc<DataFile>);
 
 impl redb::StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.file.metadata()?.len())
+        self.0.raw.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.file.read_exact_at(out, offset)
+        self.0.raw.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.dirty.store(true, Ordering::Release);
-        self.0.file.set_len(len)
+        self.0.raw.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -60,7 +122,9 @@ impl redb::StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let end = offset + data.len() as u64;
+        self.0.blocks.lock().extend(offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES));
         self.0.dirty.store(true, Ordering::Release);
-        self.0.file.write_all_at(data, offset)
+        self.0.raw.write_all_at(data, offset)
     }
 }

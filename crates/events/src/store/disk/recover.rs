@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
-use super::mark::{Mark, Marked};
+use super::mark::{Mark, Marked, Synced};
 use super::once::Once;
 use super::record::{Entry, Meta, seal_last, seal_token};
 use super::salvage::Salvage;
@@ -43,9 +43,9 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
     let engine_failed = |error: EngineError| failed("cannot open the log", &error);
     let _ = fs::remove_file(&paths.fresh);
     let (mark, marked) = Mark::open(&paths.mark).map_err(io)?;
-    let existed = paths.log.metadata().is_ok_and(|file| file.len() > 0);
+    let existed = has_bytes(&paths.log);
 
-    let read = if existed { read(&paths.log, fsync) } else { Err(damaged("the log file (it is gone)")) };
+    let read = if existed { read(&paths.log, fsync) } else { Err(EngineError::new("the log file is gone")) };
     let mut damage = None;
     let (engine, file, mut meta, mut last, salvaged) = match read {
         Ok((engine, file, Some(meta), last)) if !is_short(marked, &meta, last) => {
@@ -91,7 +91,7 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
     meta.generation += 1;
     engine.commit(&Change { meta: Some(&meta), ..Change::default() }).map_err(engine_failed)?;
     file.sync().map_err(io)?;
-    mark.set(Cursor { epoch: meta.epoch, seq: last }, fsync == Fsync::Always).map_err(io)?;
+    mark.set(Cursor { epoch: meta.epoch, seq: last }, Synced::before_answers(fsync)).map_err(io)?;
     mark.sync().map_err(io)?;
     sync_dir(&paths.dir).map_err(io)?;
     let state = replay(&engine, meta, last, log).map_err(engine_failed)?;
@@ -186,10 +186,11 @@ impl Saved {
         let mut meta = found.unwrap_or_else(|| Meta::new(fresh_epoch()));
         salvage.entries.retain(|seq, _| *seq > meta.floor.number());
         match marked {
-            Marked::Here { tail, .. } if tail.epoch == meta.epoch => {
+            Marked::Here { tail, exact: true, .. } if tail.epoch == meta.epoch => {
                 // Above it are remains of commits that never were.
                 salvage.entries.retain(|seq, _| *seq <= tail.seq.number());
             }
+            // How far anyone was answered is not known.
             _ => complete = false,
         }
         let mut last = meta.floor;
@@ -229,12 +230,16 @@ impl Saved {
             file.sync().map_err(io)?;
         }
         let _ = fs::remove_file(&paths.damaged);
-        if paths.log.exists() {
+        if has_bytes(&paths.log) {
             fs::hard_link(&paths.log, &paths.damaged).map_err(io)?;
         }
         fs::rename(&paths.fresh, &paths.log).map_err(io)?;
         sync_dir(&paths.dir).map_err(io)
     }
+}
+
+fn has_bytes(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.len() > 0)
 }
 
 fn sync_dir(dir: &Path) -> std::io::Result<()> {

@@ -10,12 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
-use super::mark::Mark;
+use super::mark::{Mark, Synced};
 use super::once::Once;
 use super::record::{Entry, seal_kept, seal_last, seal_token};
 use super::recover::Opened;
 use super::state::{Room, State};
-use super::{Disk, DiskOptions, Fsync, KeptValue, Trouble};
+use super::trouble::Trouble;
+use super::{Disk, DiskOptions, Fsync, KeptValue};
 use crate::log::{Fact, unix_ms};
 use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Topic, Unavailable};
 
@@ -43,6 +44,8 @@ pub(super) struct Writer {
     options: DiskOptions,
     /// `None` after an error, until it is opened again.
     engine: Option<Engine>,
+    /// What was being written when that error came: perhaps it is on disk all the same.
+    unsettled: Option<Batch>,
     file: Arc<DataFile>,
     mark: Mark,
     state: State,
@@ -100,7 +103,18 @@ impl Writer {
         lock: File,
     ) -> Self {
         let Opened { engine, file, mark, state, recovered: _, kept: _ } = opened;
-        Self { log, options, engine: Some(engine), file, mark, state, trouble, pruned_ms: 0, _lock: lock }
+        Self {
+            log,
+            options,
+            engine: Some(engine),
+            unsettled: None,
+            file,
+            mark,
+            state,
+            trouble,
+            pruned_ms: 0,
+            _lock: lock,
+        }
     }
 
     /// Works until nobody can ask any more.
@@ -124,6 +138,11 @@ impl Writer {
     }
 
     fn turn(&mut self, asked: Vec<Append>) {
+        if let Err(unavailable) = self.settle() {
+            self.trouble.is(unavailable);
+            asked.into_iter().for_each(|append| drop(append.answer.send(Err(unavailable))));
+            return;
+        }
         let mut batch = Batch {
             last: self.state.last,
             now_ms: unix_ms(),
@@ -144,15 +163,14 @@ impl Writer {
                 (answers, answer)
             })
             .collect();
-        let committed = self.commit(&batch);
+        let committed = self.commit(batch);
         match committed {
             Ok(()) => {
-                *self.trouble.lock() = None;
-                self.take_in(batch);
+                self.trouble.is_over();
                 answers.into_iter().for_each(|(answers, answer)| drop(answer.send(Ok(answers))));
             }
             Err(unavailable) => {
-                *self.trouble.lock() = Some(unavailable);
+                self.trouble.is(unavailable);
                 answers.into_iter().for_each(|(_, answer)| drop(answer.send(Err(unavailable))));
             }
         }
@@ -197,25 +215,25 @@ impl Writer {
         Ok(appended)
     }
 
-    /// Brings the batch to disk, and trims what is due. `Ok`: it is there.
-    fn commit(&mut self, batch: &Batch) -> Result<(), Unavailable> {
-        if self.engine.is_none() {
-            self.reopen(None)?;
-        }
+    /// Brings the batch to disk, and trims what is due. `Ok`: it is there, and the log has heard of it.
+    fn commit(&mut self, batch: Batch) -> Result<(), Unavailable> {
         let due = self.state.chunks.due(&self.room(batch.now_ms));
-        let in_trouble = self.trouble.lock().is_some();
-        if batch.is_empty() && due.is_none() && !in_trouble {
+        let in_trouble = self.trouble.refusal().is_some();
+        let is_idle = batch.is_empty() && due.is_none() && !in_trouble;
+        let written = if is_idle { Ok(()) } else { self.write(&batch, due, in_trouble) };
+        let Err(error) = written else {
+            self.take_in(batch);
             return Ok(());
-        }
-        let result = self.write(batch, due, in_trouble);
-        let Err(error) = result else { return Ok(()) };
-        // Whether it came to disk all the same is for the file to say.
+        };
+        self.trouble.count(error.to_string());
         self.engine = None;
-        let landed = self.reopen(Some(batch));
-        match landed {
+        self.unsettled = Some(batch);
+        // Whether it came to disk all the same is for the file to say.
+        match self.settle() {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) if error.full => Err(Unavailable("the disk is full")),
-            Ok(false) | Err(_) => Err(Unavailable("the disk cannot be written")),
+            Ok(false) => Err(Unavailable("the disk cannot be written")),
+            Err(unavailable) => Err(unavailable),
         }
     }
 
@@ -291,30 +309,51 @@ impl Writer {
         })
     }
 
-    /// Opens the engine again after an error. `Ok(true)`: the batch that failed is there.
-    fn reopen(&mut self, failed: Option<&Batch>) -> Result<bool, Unavailable> {
-        let engine = Engine::open(Arc::clone(&self.file));
-        let engine = engine.map_err(|error| match error.full {
-            true => Unavailable("the disk is full"),
-            false => Unavailable("the log file cannot be opened"),
+    /// After an error: sees to it that what the file shows is on disk, opens the engine again and finds out what became
+    /// of the batch that failed. `Ok(true)`: it is there, and the log has heard of it.
+    fn settle(&mut self) -> Result<bool, Unavailable> {
+        if self.file.has_failed() {
+            self.trouble.cannot_sync();
+            if self.engine.take().is_some() {
+                // It was the keeper that met it, not a commit.
+                self.trouble.count("a sync failed".to_owned());
+            }
+            self.file.mend().map_err(|error| {
+                self.trouble.count(format!("sync: {error}"));
+                Unavailable("the disk cannot be synced")
+            })?;
+        }
+        if self.engine.is_some() {
+            return Ok(false);
+        }
+        let engine = Engine::open(Arc::clone(&self.file)).map_err(|error| {
+            self.trouble.count(error.to_string());
+            match error.full {
+                true => Unavailable("the disk is full"),
+                false => Unavailable("the log file cannot be opened"),
+            }
         })?;
-        let last = engine.last().map_err(|_| Unavailable("the log file is damaged"))?;
+        let damaged = Unavailable("the log file is damaged");
+        let last = engine.last().map_err(|_| damaged)?;
         let (seq, stamp) = last.unwrap_or((self.state.meta.floor.number(), 0));
-        let meta = engine.meta().ok().flatten();
-        let meta = meta.ok_or(Unavailable("the log file is damaged"))?;
-        let landed = failed.is_some_and(|batch| !batch.frames.is_empty() && stamp == self.state.stamp);
-        let expected =
-            if landed { failed.map_or(self.state.last, |batch| batch.last) } else { self.state.last };
+        let meta = engine.meta().ok().flatten().ok_or(damaged)?;
+        let landed = self.unsettled.take_if(|batch| !batch.frames.is_empty() && stamp == self.state.stamp);
+        let expected = landed.as_ref().map_or(self.state.last, |batch| batch.last);
         // Nothing but the batch may have changed: anything else is for a new start to look into.
         if seq.max(self.state.meta.start.number()) != expected.number() {
-            return Err(Unavailable("the log file is damaged"));
+            return Err(damaged);
         }
         if meta.floor > self.state.meta.floor {
             self.state.chunks.trimmed(meta.floor);
         }
         self.state.meta = meta;
         self.engine = Some(engine);
-        Ok(landed)
+        self.unsettled = None;
+        let has_landed = landed.is_some();
+        if let Some(batch) = landed {
+            self.take_in(batch);
+        }
+        Ok(has_landed)
     }
 
     /// What is on disk becomes part of the state, and the log hears of it.
@@ -330,7 +369,7 @@ impl Writer {
         }
         if !frames.is_empty() {
             // Without it a later cut of the log could go unnoticed, but nothing is wrong with what was written.
-            let _ = self.mark.set(self.tail(), self.options.fsync == Fsync::Always);
+            let _ = self.mark.set(self.tail(), Synced::before_answers(self.options.fsync));
         }
         if self.state.lasts.len() > Self::LASTS_MAX {
             let mut times: Vec<u64> = self.state.lasts.values().map(|(_, ms)| *ms).collect();
@@ -363,7 +402,8 @@ impl Writer {
 
     fn close(mut self) {
         self.engine = None;
-        let synced = self.file.sync().is_ok();
+        let before_answers = Synced::before_answers(self.options.fsync);
+        let synced = if self.file.sync().is_ok() { Synced::All } else { before_answers };
         let _ = self.mark.set(self.tail(), synced);
         let _ = self.mark.sync();
     }
@@ -381,11 +421,9 @@ pub(super) fn keep(jobs: mpsc::WeakSender<Job>, fsync: Fsync, file: Arc<DataFile
         for round in 1_u32.. {
             std::thread::sleep(Disk::SYNC_EVERY);
             let Some(jobs) = jobs.upgrade() else { return };
-            if fsync == Fsync::Interval {
-                // Tried again in the next round; the writer meets the same trouble.
-                let _ = file.sync();
-            }
-            if round % TICK_ROUNDS == 0 {
+            // After a sync that failed the writer refuses all until it has mended that: it must not wait for a publish.
+            let failed = fsync == Fsync::Interval && file.sync().is_err();
+            if failed || round % TICK_ROUNDS == 0 {
                 let _ = jobs.try_send(Job::Tick);
             }
         }

@@ -1,0 +1,321 @@
+//! Power cuts: the files as a disk could show them afterwards, whatever it had not been told to sync, are opened again.
+//!
+//! `DISK_CUTS` says how often, `DISK_SEED` where.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::mark::of_another_boot;
+use super::tape::{Chance, Op, Tape, cut};
+use super::{Disk, DiskOptions, Fsync, Recovered};
+use crate::{
+    Cursor, Data, Draft, Event, Limit, Log, Options, Reader, Rejection, Seq, Standing, Start, Store as _,
+    Topics, Unavailable,
+};
+
+/// A directory of its own, gone with the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("events-cuts-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn open(&self, fsync: Fsync) -> (Arc<Log>, Arc<Disk>, Recovered) {
+        let log = Log::new(&Options { ring_events_max: 1 << 20, ..Options::default() });
+        let options = DiskOptions {
+            dir: self.0.clone(),
+            fsync,
+            events_max: 1500,
+            bytes_max: 1 << 30,
+            age_max: Duration::from_secs(600),
+            topic_idle_max: Duration::from_secs(3600),
+        };
+        let (disk, recovered) = Disk::open(Arc::clone(&log), options).unwrap();
+        (log, disk, recovered)
+    }
+
+    fn files(&self) -> HashMap<OsString, Vec<u8>> {
+        let of = |name: &str| (OsString::from(name), fs::read(self.0.join(name)).unwrap_or_default());
+        ["log", "mark"].map(of).into()
+    }
+
+    /// The machine starts again with these.
+    fn put(&self, files: HashMap<OsString, Vec<u8>>) {
+        for (name, mut bytes) in files {
+            if name == "mark" {
+                of_another_boot(&mut bytes);
+            }
+            fs::write(self.0.join(name), bytes).unwrap();
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn count(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn draft(id: u64) -> Draft {
+    let filling = "x".repeat((id * 37 % 900) as usize);
+    let data = Data::from_value(&(id, filling)).unwrap();
+    let once = Some(format!("token {id}").into());
+    Draft { once, ..Draft::new(Topics::one("a".parse().unwrap()), "t".parse().unwrap(), data) }
+}
+
+fn id(event: &Event) -> u64 {
+    serde_json::from_slice::<serde_json::Value>(event.json()).unwrap()["data"][0].as_u64().unwrap()
+}
+
+/// The ids of all events that can be read, by seq.
+fn read(log: &Arc<Log>) -> BTreeMap<u64, u64> {
+    let mut reader = Reader::new(log, &["a".parse().unwrap()], None, Start::Earliest);
+    let mut out = Vec::new();
+    while reader.read(Limit { events: 1000, bytes: 1 << 20 }, &mut out).unwrap().more {}
+    out.iter().map(|event| (event.seq().unwrap().number(), id(event))).collect()
+}
+
+/// Publishes from several tasks, some drafts in one go, until so many were answered. What was, and when.
+async fn publish(
+    disk: &Arc<Disk>,
+    tape: &Arc<Tape>,
+    first: u64,
+    number: u64,
+    mut fail: impl FnMut(u64),
+) -> Vec<(usize, u64, Cursor)> {
+    const PUBLISHERS: u64 = 3;
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    for round in 0..number / PUBLISHERS / 2 {
+        fail(round);
+        let publishers = (0..PUBLISHERS).map(|publisher| {
+            let (disk, tape, answered) = (Arc::clone(disk), Arc::clone(tape), Arc::clone(&answered));
+            let first = first + (round * PUBLISHERS + publisher) * 4;
+            tokio::spawn(async move {
+                let ids: Vec<u64> = (first..=first + publisher).collect();
+                let results = disk.append(ids.iter().map(|id| draft(*id)).collect()).await;
+                let at = tape.position();
+                for (id, result) in ids.into_iter().zip(results) {
+                    match result {
+                        Ok(appended) => answered.lock().push((at, id, appended.cursor)),
+                        Err(error) => assert!(matches!(error, Rejection::Unavailable(_)), "{error}"),
+                    }
+                }
+            })
+        });
+        for publisher in publishers.collect::<Vec<_>>() {
+            publisher.await.unwrap();
+        }
+    }
+    std::mem::take(&mut *answered.lock())
+}
+
+/// Somewhere, with preference right behind a sync or before it.
+fn moment(ops: &[(OsString, Op)], from: usize, chance: &mut Chance) -> usize {
+    let any = from + chance.below(ops.len() + 1 - from);
+    if chance.below(2) == 0 {
+        return any;
+    }
+    let is_sync = |(_, op): &(OsString, Op)| matches!(op, Op::Synced { .. } | Op::Failed { .. });
+    let sync = ops[any..].iter().position(is_sync).map_or(ops.len(), |at| any + at);
+    (sync + chance.below(2)).min(ops.len())
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "figures of a random run")]
+async fn every_acknowledged_event_is_there_after_power_cuts() {
+    let mut chance = Chance(count("DISK_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let directory = Directory::new("always");
+    // By seq: what was acknowledged or could be read, and so must be there for ever.
+    let mut owed: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut epoch = None;
+    let (mut acknowledged, mut failures) = (0, 0);
+    for round in 0..count("DISK_CUTS", 40) {
+        let before = directory.files();
+        let tape = Tape::begin();
+        let (log, disk, recovered) = directory.open(Fsync::Always);
+        Tape::end();
+        let opened = tape.position();
+        assert_eq!((recovered.epoch_changed, &recovered.damage), (false, &None), "round {round}");
+        assert_eq!(*epoch.get_or_insert(log.tail_cursor().epoch), log.tail_cursor().epoch, "round {round}");
+        let present = read(&log);
+        assert_eq!(present.len() as u64, recovered.events);
+        let floor = present.keys().next().map_or(0, |first| first - 1);
+        assert!(present.keys().copied().eq(floor + 1..=floor + present.len() as u64), "round {round}: a gap");
+        assert!(floor == 0 || present.len() > 900, "round {round}: more was trimmed than had to be");
+        for (seq, id) in owed.range(floor + 1..) {
+            assert_eq!(present.get(seq), Some(id), "round {round}: {seq} was acknowledged");
+        }
+
+        let number = 6 + chance.below(60) as u64;
+        // In about half of the rounds.
+        let failing = chance.below(number as usize / 3) as u64;
+        let fail = |at| tape.fail_syncs(at == failing);
+        let answered = publish(&disk, &tape, round * 1_000, number, fail).await;
+        tape.fail_syncs(false);
+        failures += disk.standing().failures;
+        drop(disk);
+        let ops = tape.ops();
+        // The directory itself is safe once it was opened for the first time.
+        let at = moment(&ops, if round == 0 { opened } else { 0 }, &mut chance);
+        if at >= opened {
+            owed.extend(present);
+        }
+        let answered = answered.into_iter().filter(|(answered, ..)| *answered <= at);
+        for (_, id, cursor) in answered {
+            assert_eq!(Some(cursor.epoch), epoch);
+            assert!(owed.insert(cursor.seq.number(), id).is_none_or(|known| known == id));
+            acknowledged += 1;
+        }
+        directory.put(cut(&before, &ops[..at], &mut chance));
+    }
+    println!("{acknowledged} acknowledged events, {failures} failures of the disk");
+    assert!(acknowledged > 100 && failures > 0);
+}
+
+/// What was published while a tape ran.
+struct Recorded {
+    directory: Directory,
+    fsync: Fsync,
+    start: Cursor,
+    ops: Vec<(OsString, Op)>,
+    /// Where on the tape the log was open.
+    opened: usize,
+    /// Where an event was acknowledged, its id and its cursor.
+    answered: Vec<(usize, u64, Cursor)>,
+}
+
+impl Recorded {
+    async fn new(name: &str, fsync: Fsync) -> Self {
+        let directory = Directory::new(name);
+        let tape = Tape::begin();
+        let (log, disk, _) = directory.open(fsync);
+        Tape::end();
+        let (opened, start) = (tape.position(), log.tail_cursor());
+        let mut answered = publish(&disk, &tape, 0, 60, |_| ()).await;
+        tokio::time::sleep(Disk::SYNC_EVERY * 2).await;
+        answered.extend(publish(&disk, &tape, 1_000_000, 60, |_| ()).await);
+        drop(disk);
+        Self { directory, fsync, start, ops: tape.ops(), opened, answered }
+    }
+
+    /// The machine starts with these files after the power went at `at`: every event that was acknowledged is there, or
+    /// the epoch is another and the report says why; `spared`: but for so many at the end. Whether it is the same.
+    fn check(&self, what: &str, at: usize, files: HashMap<OsString, Vec<u8>>, spared: u64) -> bool {
+        self.directory.put(files);
+        let (log, _disk, recovered) = self.directory.open(self.fsync);
+        let present = read(&log);
+        let all: BTreeMap<u64, u64> =
+            self.answered.iter().map(|(_, id, cursor)| (cursor.seq.number(), *id)).collect();
+        assert_eq!(present.iter().find(|(seq, id)| all.get(seq) != Some(id)), None, "{what}: a wrong event");
+        assert_eq!(log.tail_cursor().epoch != self.start.epoch, recovered.epoch_changed, "{what}");
+        assert!(!recovered.epoch_changed || recovered.damage.is_some(), "{what}: no report");
+        let owed = || self.answered.iter().filter(|(answered, ..)| *answered <= at);
+        let last = owed().map(|(_, _, cursor)| cursor.seq.number()).max().unwrap_or_default();
+        let lost = owed().find(|(_, _, cursor)| {
+            let seq = cursor.seq.number();
+            seq + spared <= last && !present.contains_key(&seq)
+        });
+        assert!(lost.is_none() || recovered.epoch_changed, "{what}: {lost:?} is lost, in the same epoch");
+        !recovered.epoch_changed
+    }
+}
+
+#[tokio::test]
+async fn without_syncs_nobody_misses_unawares() {
+    for (name, fsync) in [("interval", Fsync::Interval), ("never", Fsync::Never)] {
+        let recorded = Recorded::new(name, fsync).await;
+        let mut chance = Chance(count("DISK_SEED", 1).wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
+        for round in 0..count("DISK_CUTS", 40) {
+            let at = moment(&recorded.ops, recorded.opened, &mut chance);
+            let files = cut(&HashMap::new(), &recorded.ops[..at], &mut chance);
+            recorded.check(&format!("{name}, round {round}"), at, files, 0);
+        }
+        let files = cut(&HashMap::new(), &recorded.ops, &mut chance);
+        assert!(recorded.check("closed in order", recorded.ops.len(), files, 0), "nothing was lost");
+    }
+}
+
+/// The mark on disk may be an old one, and then does not say how far publishers were answered. The one thing that this
+/// leaves open: a commit that was damaged after it was whole looks like one that never became whole.
+#[tokio::test]
+async fn damage_after_a_power_cut_costs_nobody_an_event_unawares() {
+    const COMMIT_EVENTS: u64 = 6;
+    let recorded = Recorded::new("damage", Fsync::Always).await;
+    let mut chance = Chance(count("DISK_SEED", 1).wrapping_mul(0x9e6c_63d0_876a_3f6b) | 1);
+    let mut same = 0;
+    for round in 0..count("DISK_CUTS", 40) {
+        let at = moment(&recorded.ops, recorded.opened, &mut chance);
+        let mut files = cut(&HashMap::new(), &recorded.ops[..at], &mut chance);
+        let log = files.get_mut(&OsString::from("log")).unwrap();
+        let used: Vec<usize> = (0..log.len()).filter(|at| log[*at] != 0).collect();
+        log[used[chance.below(used.len())]] ^= 1 << chance.below(8);
+        same += u64::from(recorded.check(&format!("round {round}"), at, files, COMMIT_EVENTS));
+    }
+    assert!(same < count("DISK_CUTS", 40), "no flipped bit was noticed");
+}
+
+/// Publishers are told, operators too, and it goes on where it was once the disk answers again.
+#[tokio::test]
+async fn a_disk_that_cannot_sync_is_not_ready() {
+    for (name, fsync) in [("sync always", Fsync::Always), ("sync interval", Fsync::Interval)] {
+        let directory = Directory::new(name);
+        let tape = Tape::begin();
+        let (log, disk, _) = directory.open(fsync);
+        Tape::end();
+        let ready = async |ready: bool| {
+            for _ in 0..200 {
+                if disk.ready().is_ok() == ready {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            panic!("{name}: ready is not {ready}");
+        };
+        let first = disk.append(vec![draft(1)]).await[0].unwrap();
+        assert_eq!((disk.ready(), disk.standing()), (Ok(()), Standing::default()));
+        tape.fail_syncs(true);
+        let second = disk.append(vec![draft(2)]).await.remove(0);
+        let refusal = Unavailable("the disk cannot be synced");
+        match fsync {
+            Fsync::Always => assert_eq!(second, Err(refusal.into())),
+            _ => assert!(second.is_ok(), "acknowledged before it is synced"),
+        }
+        ready(false).await;
+        assert_eq!(disk.ready(), Err(refusal));
+        assert_eq!(disk.append(vec![draft(3)]).await, [Err(refusal.into())]);
+        let standing = disk.standing();
+        assert_eq!(standing.error.as_deref(), Some("sync: the disk does not answer"), "{name}");
+        assert!(standing.failures > 0 && standing.warning.is_some(), "{name}: {standing:?}");
+        assert!(!read(&log).is_empty(), "readers go on");
+
+        tape.fail_syncs(false);
+        ready(true).await;
+        let standing = disk.standing();
+        assert!(standing.error.is_none() && standing.failures > 0, "{name}: {standing:?}");
+        // It was there all the same: a repeat finds it, and so does whoever reads.
+        let second = disk.append(vec![draft(2)]).await[0].unwrap();
+        assert!(second.duplicate && second.seq == first.seq.map(Seq::next), "{name}: {second:?}");
+        assert_eq!(read(&log), BTreeMap::from([(1, 1), (2, 2)]));
+        tokio::time::sleep(Disk::SYNC_EVERY * 2).await;
+        let files = cut(&HashMap::new(), &tape.ops(), &mut Chance(1));
+        drop((log, disk));
+        directory.put(files);
+        let (log, _disk, recovered) = directory.open(fsync);
+        assert_eq!(recovered.epoch_changed, fsync == Fsync::Interval);
+        assert_eq!(read(&log), BTreeMap::from([(1, 1), (2, 2)]), "{name}");
+    }
+}

@@ -1,0 +1,63 @@
+//! What is wrong with the files at the moment, and what has been.
+
+use parking_lot::Mutex;
+
+use crate::Unavailable;
+use crate::store::Standing;
+
+/// Written by the writer, read by whoever asks.
+#[derive(Default)]
+pub(super) struct Trouble(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Why appends fail at the moment.
+    refusal: Option<Unavailable>,
+    /// What went wrong last, until appends succeed.
+    error: Option<String>,
+    failures: u64,
+    /// A sync failed once.
+    has_failed_to_sync: bool,
+}
+
+impl Trouble {
+    /// Appends succeed.
+    pub(super) fn is_over(&self) {
+        let mut state = self.0.lock();
+        (state.refusal, state.error) = (None, None);
+    }
+
+    /// Appends fail.
+    pub(super) fn is(&self, refusal: Unavailable) {
+        self.0.lock().refusal = Some(refusal);
+    }
+
+    /// Something failed, whether it can be mended or not.
+    pub(super) fn count(&self, error: String) {
+        let mut state = self.0.lock();
+        state.failures += 1;
+        state.error = Some(error);
+    }
+
+    /// A sync failed: the disk is not to be trusted even if the next one does not.
+    pub(super) fn cannot_sync(&self) {
+        self.0.lock().has_failed_to_sync = true;
+    }
+
+    /// Why appends fail at the moment.
+    pub(super) fn refusal(&self) -> Option<Unavailable> {
+        self.0.lock().refusal
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let state = self.0.lock();
+        Standing {
+            failures: state.failures,
+            error: state.error.clone(),
+            warning: state.has_failed_to_sync.then_some(
+                "the disk failed to sync: what it did not take is written again, but look at the disk",
+            ),
+            ..Standing::default()
+        }
+    }
+}
