@@ -81,12 +81,15 @@ load: ## All load scenarios, with a report in loadtest/RESULTS.md
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	target/release/loadtest run all --report loadtest
 
+# What mercure and socket.io need for a whole storm is minutes, so they play a twentieth of it.
 load-peers: ## The same scenarios against what else there is: nchan, Centrifugo, Mercure, socket.io, uWebSockets
 	@.ci/need cargo cc
 	@.ci/need nginx nchan go npm python3 || echo "what needs them is left out" >&2
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	loadtest/peers/install
-	target/release/loadtest run fan-out per-user publish storm idle latency --targets gateway,floor,nchan,centrifugo,mercure,socketio,uws --skip-missing --report loadtest/peers
+	target/release/loadtest run fan-out per-user publish idle latency --targets gateway,floor,nchan,centrifugo,mercure,socketio,uws --skip-missing --report loadtest/peers
+	target/release/loadtest run storm --targets gateway,nchan,centrifugo --skip-missing --report loadtest/peers
+	target/release/loadtest run storm --scale 0.05 --targets gateway,mercure,socketio --skip-missing
 
 setup:
 	@.ci/need cargo cc node npm chromium nginx redis-server

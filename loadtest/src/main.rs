@@ -132,6 +132,9 @@ fn play(run: &Run) -> Result<bool> {
         );
     }
     let versions: Vec<_> = targets.iter().filter_map(|target| target.version(&programs)).collect();
+    let command =
+        std::iter::once("loadtest".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ");
+    let provenance = Provenance { command, load_before: machine::load(), versions };
     let mut right = true;
     let mut stdout = std::io::stdout();
     for path in scenario_files(&run.scenarios)? {
@@ -141,11 +144,6 @@ fn play(run: &Run) -> Result<bool> {
         } else {
             scenario.shrink(run.scale, run.seconds, run.rounds);
         }
-        let command = std::iter::once("loadtest".to_owned())
-            .chain(std::env::args().skip(1))
-            .collect::<Vec<_>>()
-            .join(" ");
-        let provenance = Provenance { command, load_before: machine::load(), versions: versions.clone() };
         let mut findings = Vec::new();
         for case in
             scenario.cases.iter().filter(|case| run.only.as_ref().is_none_or(|only| case.name.contains(only)))
