@@ -379,7 +379,7 @@ impl Running {
         drop(held);
         reader.look_through(app.lens(&grant));
         scope.begin(reader.cursor().seq, terms.resumed, before.as_deref());
-        registration.begins(before, older);
+        registration.begins(older);
         let handle: Handle = scope.handle.clone();
         if app.is_draining() {
             // The drain may have begun after this client was let in and before it could be told.

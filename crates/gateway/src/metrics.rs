@@ -87,7 +87,7 @@ pub struct Metrics {
 /// was away.
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
-    /// The time from publish to write of its oldest event.
+    /// The time from publish of its oldest event to the turn of the session that writes it.
     pub latency: Duration,
     /// How many events lay between the cursor and the tail when it was made.
     pub lag: u64,
@@ -140,7 +140,7 @@ impl Metrics {
             )?,
             publish_to_write: families.histograms(
                 "throughline_publish_to_write_seconds",
-                "Seconds from the log's acceptance of an event to its write to a live session; replays not counted.",
+                "Seconds from the log's acceptance of an event to the turn of the live session that writes it; replays not counted.",
                 "transport",
                 &LATENCY_BUCKETS,
             )?,

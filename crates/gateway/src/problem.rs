@@ -1,6 +1,6 @@
 //! Errors as clients see them: `application/problem+json` (RFC 9457), a reply's `error`, or a close code.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use events::{DraftError, Rejection, Seq, Unavailable};
@@ -157,7 +157,8 @@ impl Problem {
     #[must_use]
     pub(crate) fn last_response(&self) -> Vec<u8> {
         let (head, body) = self.parts();
-        let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let mut bytes = format!("HTTP/1.1 {}\r\ndate: {date}\r\n", head.status).into_bytes();
         for (name, value) in &head.headers {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }

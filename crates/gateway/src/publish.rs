@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use events::{Appended, Cursor, Data, Draft, Key, Kind, Rejection, Seq, Topic, Topics};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -92,9 +93,9 @@ pub(crate) struct DraftBody<'a> {
 #[serde(deny_unknown_fields)]
 struct CommandDraft<'a> {
     #[serde(rename = "id")]
-    _id: Option<Box<RawValue>>,
+    _id: Option<IgnoredAny>,
     #[serde(rename = "op")]
-    _op: Box<RawValue>,
+    _op: IgnoredAny,
     topic: Topic,
     #[serde(borrow)]
     r#type: Cow<'a, str>,
@@ -248,6 +249,7 @@ impl Body {
     pub(crate) fn parse(bytes: Bytes, is_ndjson: bool) -> Result<Self, Problem> {
         let body = if is_ndjson {
             let ends = memchr::memchr_iter(b'\n', &bytes).chain([bytes.len()]);
+            // Each begins with the end of the one before.
             let lines =
                 ends.scan(0, |start, end| Some(bytes[std::mem::replace(start, end)..end].trim_ascii()));
             let lines = lines.filter(|line| !line.is_empty()).take(DRAFTS_MAX + 1);

@@ -424,11 +424,9 @@ impl Drop for Registration {
 }
 
 impl Registration {
-    /// Its session has begun in place of the one with the scope `before`: connections that are older go on beside it for
-    /// a short time.
-    pub(crate) fn begins(&self, before: Option<Arc<Scope>>, older: Vec<Handle>) {
-        if (before.is_some() || !older.is_empty())
-            && let Some(key) = &self.scope.session()
+    /// Its session has begun: connections that are older go on beside it for a short time.
+    pub(crate) fn begins(&self, older: Vec<Handle>) {
+        if let Some(key) = &self.scope.session()
             && let Some(entry) = self.sessions.table.lock().get_mut(key)
         {
             entry.last_scope = None;

@@ -63,7 +63,8 @@ pub enum Served<S, D> {
 
 /// Serves HTTP/1.1 on `socket`, on which `received` has been read already, until it closes or a request detaches it.
 /// When `shutdown` is ready, the request under way is answered and the connection closes. What is no request at all never
-/// reaches the `service`: `refuse` makes the whole response from hyper's status for it, and the connection closes.
+/// reaches the `service`: `refuse` makes the whole response from hyper's status for it, and the connection closes. Who asks
+/// for HTTP/2, or is late with the head, is answered with nothing but that.
 ///
 /// The service's responses come in one piece: one that pauses could be taken for hyper's own.
 pub async fn serve<S, B, D, F, A>(
@@ -167,9 +168,10 @@ struct Wire<S> {
     refusal: Option<Bytes>,
 }
 
-/// The status in the first line of a response.
-fn status_of(response: &[u8]) -> Option<StatusCode> {
-    StatusCode::from_bytes(response.strip_prefix(b"HTTP/1.1 ")?.get(..3)?).ok()
+/// The status in the first line of a response that refuses.
+fn refused_with(response: &[u8]) -> Option<StatusCode> {
+    let status = response.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)
 }
 
 impl<S: AsyncRead + Unpin> Read for Wire<S> {
@@ -208,7 +210,7 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
             guard.is_answering()
         };
         if !is_answer && this.refusal.is_none() {
-            this.refusal = status_of(bytes).map(this.refuse);
+            this.refusal = refused_with(bytes).map(this.refuse);
         }
         let written = match &mut this.refusal {
             Some(refusal) => write_all(Pin::new(&mut this.socket), cx, refusal).map_ok(|()| bytes.len()),

@@ -30,12 +30,12 @@ pub(crate) struct Guard {
     found: Framing,
     /// hyper has written something and not yet come to the end of it.
     unflushed: bool,
-    answer: Answer,
+    answer: Progress,
 }
 
 /// How far the answer to the request under way is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Answer {
+enum Progress {
     /// There is no request: whatever hyper writes now, it says by itself.
     #[default]
     None,
@@ -145,25 +145,25 @@ impl Guard {
 
     /// A request was handed on, or its answer was handed back: a `100 Continue` may have come between the two.
     pub(crate) fn answer_is_due(&mut self) {
-        self.answer = Answer::Due;
+        self.answer = Progress::Due;
     }
 
     /// Whether what hyper writes next answers a request that was handed on.
     pub(crate) fn is_answering(&self) -> bool {
-        self.answer != Answer::None
+        self.answer != Progress::None
     }
 
     pub(crate) fn wrote(&mut self) {
         self.unflushed = true;
-        if self.answer == Answer::Due {
-            self.answer = Answer::Begun;
+        if self.answer == Progress::Due {
+            self.answer = Progress::Begun;
         }
     }
 
     pub(crate) fn flushed(&mut self) {
         self.unflushed = false;
-        if self.answer == Answer::Begun {
-            self.answer = Answer::None;
+        if self.answer == Progress::Begun {
+            self.answer = Progress::None;
         }
     }
 

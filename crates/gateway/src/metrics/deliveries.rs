@@ -10,11 +10,11 @@ use prometheus::{Histogram, IntCounter};
 use super::Transport;
 use super::families::By;
 
-/// The families of deliveries. Each worker counts in a tally of its own, so that they do not take one another's memory out
-/// of the cache; before the families are shown, the tallies are added to them.
+/// The families of deliveries. Each worker counts in a tally of its own, under a lock that nobody else takes meanwhile;
+/// before the families are shown, the tallies are added to them.
 pub(super) struct Deliveries(Box<[Place]>);
 
-/// Wider than what a processor fetches at once.
+/// Wider than what a processor fetches at once: two locks are never there together.
 #[repr(align(128))]
 struct Place(Mutex<Tally>);
 
