@@ -60,7 +60,7 @@ pub(crate) fn write(
 
 fn draw(picture: &Picture, findings: &[Finding]) -> String {
     if picture.curve {
-        let series = findings.iter().filter_map(|finding| {
+        let curves = findings.iter().filter_map(|finding| {
             let points: Vec<_> = finding
                 .steps()
                 .into_iter()
@@ -69,9 +69,10 @@ fn draw(picture: &Picture, findings: &[Finding]) -> String {
                     _ => None,
                 })
                 .collect();
-            (!points.is_empty()).then(|| (format!("{}, {}", finding.target.name(), finding.case), points))
+            let (name, case) = (finding.target.name().to_owned(), finding.case.clone());
+            (!points.is_empty()).then_some(svg::Curve { name, case, points })
         });
-        return svg::curves(&picture.title, &picture.figure, &series.collect::<Vec<_>>());
+        return svg::curves(&picture.title, &picture.figure, &curves.collect::<Vec<_>>());
     }
     let bars = findings.iter().filter_map(|finding| {
         let value = finding.median(finding.steps().first().copied().flatten(), &picture.figure)?;

@@ -11,6 +11,9 @@ const RIGHT: f64 = 90.0;
 const COLOURS: [&str; 8] =
     ["#0072b2", "#999999", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b8a800"];
 
+/// The strokes of curves, as `stroke-dasharray` wants them.
+const STROKES: [&str; 4] = ["none", "8 4", "2 4", "12 4 2 4"];
+
 /// One bar.
 pub(crate) struct Bar {
     /// The bars of a group stand together.
@@ -19,6 +22,16 @@ pub(crate) struct Bar {
     pub name: String,
     /// Its length.
     pub value: f64,
+}
+
+/// One curve.
+pub(crate) struct Curve {
+    /// Of what; the same name has the same colour everywhere.
+    pub name: String,
+    /// In which case; the same case is drawn in the same strokes.
+    pub case: String,
+    /// Where it goes through.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// Horizontal bars, grouped, each with its figure at its end.
@@ -47,8 +60,8 @@ pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
 }
 
 /// Curves over a logarithmic axis, from zero upward.
-pub(crate) fn curves(title: &str, unit: &str, series: &[(String, Vec<(f64, f64)>)]) -> String {
-    let points = || series.iter().flat_map(|(_, points)| points.iter().copied());
+pub(crate) fn curves(title: &str, unit: &str, curves: &[Curve]) -> String {
+    let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
     let most = round_up(points().map(|(_, y)| y).fold(0.0, f64::max));
     let low = points().map(|(x, _)| x).fold(f64::MAX, f64::min).max(1.0).log10();
     let high = points().map(|(x, _)| x).fold(1.0, f64::max).log10();
@@ -68,25 +81,24 @@ pub(crate) fn curves(title: &str, unit: &str, series: &[(String, Vec<(f64, f64)>
     for &x in &places {
         text(&mut body, across(x), bottom + 18.0, "middle", "normal", &figure(x));
     }
-    let names = distinct(series.iter().map(|(name, _)| name.as_str()));
+    let names = distinct(curves.iter().map(|curve| curve.name.as_str()));
+    let cases = distinct(curves.iter().map(|curve| curve.case.as_str()));
     let mut legend = bottom + 42.0;
-    for (name, points) in series {
+    for Curve { name, case, points } in curves {
         let colour = colour(&names, name);
+        let dashes = STROKES[cases.iter().position(|other| other == case).unwrap_or(0) % STROKES.len()];
+        let style = format!(r#"fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}""#);
         let path: String = points.iter().enumerate().fold(String::new(), |mut path, (index, &(x, y))| {
             let _ = write!(path, "{}{:.1} {:.1}", if index == 0 { 'M' } else { 'L' }, across(x), up(y));
             path
         });
-        let _ = writeln!(body, r#"<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>"#);
+        let _ = writeln!(body, r#"<path d="{path}" {style}/>"#);
         for &(x, y) in points {
             let _ =
                 writeln!(body, r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{colour}"/>"#, across(x), up(y));
         }
-        let _ = writeln!(
-            body,
-            r#"<rect x="{left}" y="{:.1}" width="14" height="4" fill="{colour}"/>"#,
-            legend - 6.0
-        );
-        text(&mut body, left + 22.0, legend, "start", "normal", name);
+        let _ = writeln!(body, r#"<path d="M{left} {:.1}h36" {style}/>"#, legend - 4.0);
+        text(&mut body, left + 44.0, legend, "start", "normal", &format!("{name}, {case}"));
         legend += 18.0;
     }
     document(title, unit, legend, &body)
@@ -158,9 +170,27 @@ mod tests {
 
     #[test]
     fn a_curve_of_one_point_and_none_at_all_are_drawn_without_nonsense() {
-        for series in [vec![], vec![("one".to_owned(), vec![(1.0, 0.0)])]] {
-            let picture = curves("t", "bytes", &series);
+        for curves in [vec![], vec![curve("one", "a", 0.0)]] {
+            let picture = super::curves("t", "bytes", &curves);
             assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
         }
+    }
+
+    fn curve(name: &str, case: &str, value: f64) -> Curve {
+        Curve { name: name.to_owned(), case: case.to_owned(), points: vec![(1.0, value)] }
+    }
+
+    #[test]
+    fn colours_tell_servers_apart_and_strokes_cases() {
+        let all = [curve("one", "a", 1.0), curve("two", "a", 2.0), curve("one", "b", 3.0)];
+        let picture = curves("t", "bytes", &all);
+        // Each is there as a curve and in the legend.
+        let times = |colour: &str, strokes: &str| {
+            let style = format!(r#"stroke="{colour}" stroke-width="2" stroke-dasharray="{strokes}""#);
+            picture.matches(&style).count()
+        };
+        let [first, second, ..] = COLOURS;
+        let [solid, dashed, ..] = STROKES;
+        assert_eq!([times(first, solid), times(second, solid), times(first, dashed)], [2, 2, 2], "{picture}");
     }
 }
