@@ -72,31 +72,58 @@ async fn what_was_deleted_is_shown_again() {
     hear(late.board(), "a", "1").await;
 }
 
-/// Whether a node is heard to be gone within some time, with what another shows last under each name.
-async fn listen_for(board: &Board, time: Duration) -> (bool, HashMap<String, String>) {
-    let (mut is_gone, mut last) = (false, HashMap::new());
-    let listening = async {
-        while let Some(news) = board.next().await {
-            match news {
-                News::Gone(_) => is_gone = true,
-                News::Shows { shown, is_all, .. } => {
-                    if is_all {
-                        last.clear();
-                    }
-                    for Shown { name, value, .. } in shown {
-                        match value {
-                            Some(value) => last.insert(name, value),
-                            None => last.remove(&name),
-                        };
-                    }
-                }
-                News::Asks { .. } => {}
-            }
-        }
-    };
-    let _ = tokio::time::timeout(time, listening).await;
-    (is_gone, last)
+/// What a listener has been told of the others.
+#[derive(Default)]
+struct Told {
+    shown: HashMap<Arc<str>, HashMap<String, String>>,
+    gone: u32,
 }
+
+impl Told {
+    /// What all others show.
+    fn all(&self) -> HashMap<&str, &str> {
+        self.shown.values().flatten().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// Listens until something holds; says whether it did in time.
+    async fn listen(&mut self, board: &Board, time: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+        let listening = async {
+            while !holds(self) {
+                match board.next().await.expect("the store is open") {
+                    News::Gone(node) => {
+                        self.shown.remove(&node);
+                        self.gone += 1;
+                    }
+                    News::Shows { node, shown, is_all } => {
+                        let of_node = self.shown.entry(node).or_default();
+                        if is_all {
+                            of_node.clear();
+                        }
+                        for Shown { name, value, .. } in shown {
+                            match value {
+                                Some(value) => of_node.insert(name, value),
+                                None => of_node.remove(&name),
+                            };
+                        }
+                    }
+                    News::Asks { .. } => {}
+                }
+            }
+        };
+        tokio::time::timeout(time, listening).await.is_ok()
+    }
+
+    /// Listens for so long, whatever comes.
+    async fn listen_for(&mut self, board: &Board, time: Duration) {
+        self.listen(board, time, |_| false).await;
+    }
+}
+
+/// The longest that anything may take on a busy machine.
+const LONG: Duration = Duration::from_secs(20);
+
+/// By then each node judges who is gone.
+const SETTLED: Duration = Duration::from_secs(7);
 
 /// A node whose listener hangs is there all the same, for the others and for who asks it. What it did not hear
 /// meanwhile it hears at last.
@@ -110,36 +137,40 @@ async fn who_is_slow_to_listen_is_not_gone() {
     hear(busy.board(), "slow", "1").await;
     // More messages than any queue holds, and more bytes.
     let until = tokio::time::Instant::now() + Duration::from_secs(8);
+    let mut last = HashMap::from([("last".to_owned(), "1".to_owned())]);
+    let mut messages = 0;
     let publishing = async {
-        for n in 0.. {
-            busy.board().show(shown(&format!("name {}", n % 2000), &format!("{n} {}", "x".repeat(1000))));
-            if n % 20 == 0 {
+        while tokio::time::Instant::now() < until {
+            let (name, value) =
+                (format!("name {}", messages % 2000), format!("{messages} {}", "x".repeat(1000)));
+            busy.board().show(shown(&name, &value));
+            last.insert(name, value);
+            messages += 1;
+            if messages % 20 == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if tokio::time::Instant::now() > until {
-                busy.board().show(shown("last", "1"));
-                busy.board().show(vec![Shown {
-                    name: "name 7".to_owned(),
-                    value: None,
-                    note: String::new(),
-                }]);
-                return n;
-            }
         }
-        0
+        busy.board().show(shown("last", "1"));
+        busy.board().show(vec![Shown { name: "name 7".to_owned(), value: None, note: String::new() }]);
+        last.remove("name 7");
     };
-    let watching = listen_for(watch.board(), Duration::from_secs(9));
-    let (shown_last, (is_gone, all)) = tokio::join!(publishing, watching);
-    assert!(!is_gone, "its heart beats");
-    assert!(shown_last > 5000, "{shown_last}");
-    // One that listens late has the same in the end as one that always listened, and soon.
-    let (_, late) = listen_for(slow.board(), Duration::from_secs(2)).await;
-    let of_busy = |mut all: HashMap<String, String>| {
+    let (mut watched, mut late) = (Told::default(), Told::default());
+    let until_last = |told: &Told| {
+        told.shown.values().any(|of_node| of_node.contains_key("last") && !of_node.contains_key("name 7"))
+    };
+    let (watching, ()) =
+        tokio::join!(watched.listen(watch.board(), Duration::from_secs(8) + LONG, until_last), publishing);
+    assert!(watching, "the last is heard");
+    assert_eq!(watched.gone, 0, "its heart beats");
+    assert!(messages > 5000, "{messages}");
+    let is_last = |told: &Told| {
+        let mut all = told.all();
         all.remove("slow");
-        all
+        all == last.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     };
-    assert_eq!(late.len(), 2000, "1999 and the last one");
-    assert!(of_busy(late) == of_busy(all));
+    // One that listens late has the same in the end as one that always listened.
+    assert!(is_last(&watched));
+    assert!(late.listen(slow.board(), LONG, is_last).await);
 }
 
 /// It died while nobody could hear that it did.
@@ -158,30 +189,27 @@ async fn who_died_while_this_node_was_cut_off_is_gone() {
     // Others have noticed, and nobody speaks of it any more.
     until("forgotten", || server.cli(&["HLEN", "{log}:n"]) == "1").await;
     path.mend();
-    let gone = async {
-        let mut gone = 0;
-        while let Ok(Some(news)) = tokio::time::timeout(Duration::from_secs(8), here.board().next()).await {
-            gone += u32::from(matches!(news, News::Gone(_)));
-        }
-        gone
-    };
-    assert_eq!(gone.await, 1, "the one that died and not the one that stays");
+    let mut told = Told::default();
+    assert!(told.listen(here.board(), LONG, |told| told.gone > 0).await, "it is gone");
+    told.listen_for(here.board(), Duration::from_secs(3)).await;
+    assert_eq!(told.gone, 1, "the one that died and not the one that stays");
+    assert_eq!(told.all(), HashMap::from([("stays", "1")]));
 }
 
 /// More is said at once than this node can take in, and what it needs to know is among what it misses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_misses_messages_looks_at_all_again() {
-    const SCRIPT: &str = r#"
-        local one = '{"name":"n","value":"v","note":""},'
-        local much = '{"Shows":["stranger",[' .. string.rep(one, 30000) .. string.sub(one, 1, -2) .. ']]}'
+    const SCRIPT: &str = "
         redis.call('HSET', KEYS[1], 'said', 'to nobody')
-        for _ = 1, 60 do redis.call('PUBLISH', '{log}:n', much) end"#;
+        redis.call('PUBLISH', '{log}:n', string.rep('x', 9 * 1024 * 1024))";
     let server = Server::start(&[]).await;
     server.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
     let [here, other] = [store(&server.url()).await, store(&server.url()).await];
     other.board().show(shown("a", "1"));
     hear(here.board(), "a", "1").await;
     let key = server.cli(&["--scan", "--pattern", "{log}:n:*"]);
+    // All that there was to look at anyhow has been.
+    Told::default().listen_for(here.board(), Duration::from_secs(1)).await;
     assert_eq!(server.cli(&["EVAL", SCRIPT, "1", &key]), "");
     hear(here.board(), "said", "to nobody").await;
 }
@@ -194,8 +222,11 @@ async fn who_comes_back_late_to_an_empty_server_was_there_all_the_time() {
         let path = Path::to(&server).await;
         let (here, late) = (store(&server.url()).await, store(&path.url()).await);
         late.board().show([shown("a", "1"), shown("b", "1")].concat());
-        let (_, all) = listen_for(here.board(), Duration::from_secs(2)).await;
-        assert_eq!(all.len(), 2, "{all:?}");
+        let mut told = Told::default();
+        let is = |told: &Told, a, b| told.all() == HashMap::from([("a", a), ("b", b)]);
+        assert!(told.listen(here.board(), LONG, |told| is(told, "1", "1")).await, "{:?}", told.shown);
+        // All that there was to look at has been.
+        told.listen_for(here.board(), Duration::from_secs(1)).await;
         path.cut();
         if restarts {
             server.kill();
@@ -203,13 +234,13 @@ async fn who_comes_back_late_to_an_empty_server_was_there_all_the_time() {
         } else {
             server.cli(&["FLUSHALL"]);
         }
-        let silent = tokio::time::timeout(Duration::from_secs(3), here.board().next()).await;
-        assert!(silent.is_err(), "{silent:?}");
+        told.listen_for(here.board(), Duration::from_secs(2)).await;
+        assert!(told.gone == 0 && is(&told, "1", "1"), "{:?}", told.shown);
         late.board().show(shown("a", "2"));
         path.mend();
-        let (is_gone, all) = listen_for(here.board(), Duration::from_secs(3)).await;
-        assert!(!is_gone);
-        assert_eq!((all["a"].as_str(), all["b"].as_str()), ("2", "1"));
+        assert!(told.listen(here.board(), LONG, |told| is(told, "2", "1")).await, "{:?}", told.shown);
+        told.listen_for(here.board(), Duration::from_secs(1)).await;
+        assert!(told.gone == 0 && is(&told, "2", "1"), "{:?}", told.shown);
     }
 }
 
@@ -224,4 +255,140 @@ async fn what_was_deleted_right_before_a_change_is_shown_again() {
     server.cli(&["EVAL", "redis.call('FLUSHALL') redis.call('HSET', KEYS[1], 'b', '2')", "1", &key]);
     here.board().show(shown("b", "2"));
     until("all again", || server.cli(&["HLEN", &key]) == "2").await;
+}
+
+/// Says when a node was last there, as itself or a wrong clock would; `ms` after the server's time.
+fn stamp(server: &Server, node: &str, ms: i64) {
+    const SCRIPT: &str = "
+        local time = redis.call('TIME')
+        local at = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
+        redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', at))";
+    assert_eq!(server.cli(&["EVAL", SCRIPT, "1", "{log}:n", node, &ms.to_string()]), "");
+}
+
+/// The nodes that are there, by the server, once there are so many.
+async fn nodes(server: &Server, number: usize) -> Vec<String> {
+    let mut nodes = Vec::new();
+    until("all are there", || {
+        nodes = server.cli(&["HKEYS", "{log}:n"]).lines().map(str::to_owned).collect();
+        nodes.len() == number
+    })
+    .await;
+    nodes
+}
+
+/// Waits for the next beat of a node.
+async fn beat(server: &Server, node: &str) {
+    let stamp = || server.cli(&["HGET", "{log}:n", node]);
+    let before = stamp();
+    until("a beat", || stamp() != before).await;
+}
+
+/// It says that it is back, and others look who is there before it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_back_is_not_gone_before_its_first_beat() {
+    let server = Server::start(&[]).await;
+    let here = store(&server.url()).await;
+    let mut told = Told::default();
+    told.listen_for(here.board(), SETTLED).await;
+    let node = nodes(&server, 1).await.remove(0);
+    server.cli(&["HSET", "{log}:n:back", "a", "1"]);
+    server.cli(&["PUBLISH", "{log}:n", r#"{"IsBack":"back"}"#]);
+    beat(&server, &node).await;
+    for _ in 0..6 {
+        stamp(&server, "back", 0);
+        told.listen_for(here.board(), Duration::from_millis(500)).await;
+    }
+    assert_eq!((told.gone, told.all()), (0, HashMap::from([("a", "1")])));
+}
+
+/// To the first to look all others were last there long ago, or long after now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_gone_because_the_clock_was_set() {
+    let server = Server::start(&[]).await;
+    let all = [store(&server.url()).await, store(&server.url()).await, store(&server.url()).await];
+    let mut told = [Told::default(), Told::default(), Told::default()];
+    all[0].board().show(shown("a", "1"));
+    tokio::time::sleep(SETTLED).await;
+    for (node, ms) in nodes(&server, 3).await.iter().zip([-3_600_000, 3_600_000, -3_600_000]) {
+        stamp(&server, node, ms);
+    }
+    for (at, (node, told)) in all.iter().zip(&mut told).enumerate() {
+        told.listen_for(node.board(), Duration::from_secs(1)).await;
+        assert_eq!((told.gone, told.all().len()), (0, usize::from(at > 0)), "{at}");
+    }
+}
+
+/// Its word comes from a time that the server's clock has yet to reach.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_died_before_the_clock_was_set_back_is_gone() {
+    let server = Server::start(&[]).await;
+    let (here, dies) = (store(&server.url()).await, store(&server.url()).await);
+    dies.board().show(shown("a", "1"));
+    hear(here.board(), "a", "1").await;
+    nodes(&server, 2).await;
+    let key = server.cli(&["--scan", "--pattern", "{log}:n:*"]);
+    let node = key.trim_start_matches("{log}:n:");
+    drop(dies);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stamp(&server, node, 3_600_000);
+    assert!(Told::default().listen(here.board(), LONG, |told| told.gone == 1).await);
+}
+
+/// A node that dies right after it showed something leaves nothing for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shown_has_an_end_from_the_beginning() {
+    const SCRIPT: &str = "
+        local keys = redis.call('KEYS', '{log}:n:*')
+        return #keys == 0 and 'none' or redis.call('PTTL', keys[1])";
+    let server = Server::start(&[]).await;
+    let here = store(&server.url()).await;
+    let node = nodes(&server, 1).await.remove(0);
+    // Each time right after a beat, so that the next one is far.
+    for n in 0..3 {
+        beat(&server, &node).await;
+        here.board().show(shown("a", &n.to_string()));
+        let mut left = String::new();
+        until("shown", || {
+            left = server.cli(&["EVAL", SCRIPT, "0"]);
+            left != "none"
+        })
+        .await;
+        assert!(left.parse::<i64>().unwrap() > 0, "{left}");
+        here.board().show(vec![Shown { name: "a".to_owned(), value: None, note: String::new() }]);
+        until("away", || server.cli(&["EVAL", SCRIPT, "0"]) == "none").await;
+    }
+}
+
+/// Who asked has given up by the time that there is a connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_without_a_connection_is_never_heard() {
+    let server = Server::start(&[]).await;
+    let path = Path::to(&server).await;
+    let (here, other) = (store(&path.url()).await, store(&server.url()).await);
+    other.board().show(shown("a", "1"));
+    hear(here.board(), "a", "1").await;
+    path.cut();
+    for sort in ["normal", "pubsub"] {
+        server.cli(&["CLIENT", "KILL", "TYPE", sort]);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(here.board().ask("late".to_owned()).await.is_empty());
+    path.mend();
+    let heard = async {
+        loop {
+            if let Some(News::Asks { text, .. }) = other.board().next().await {
+                return text;
+            }
+        }
+    };
+    let asking = async {
+        loop {
+            here.board().ask("now".to_owned()).await;
+        }
+    };
+    tokio::select! {
+        text = tokio::time::timeout(LONG, heard) => assert_eq!(text.expect("heard"), "now"),
+        () = asking => {}
+    }
 }

@@ -17,7 +17,7 @@ pub(super) struct Ephemeral {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Ephemeral {
-    /// Listens for ever. Whether the server is still there is what following the log finds out.
+    /// Listens for ever. Whether the server still is the master is what following the log finds out.
     pub(super) async fn run(self) {
         let mut failures = 0;
         loop {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value, cmd};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::link::LinkError;
 use super::servers::CONNECT;
@@ -24,8 +25,8 @@ pub(super) enum Heard {
 /// A channel that is listened to.
 pub(super) struct Channel {
     waiting: Arc<Waiting>,
-    /// Ends with it.
-    _connection: MultiplexedConnection,
+    /// Has the connection, and ends with this.
+    _watch: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -40,10 +41,14 @@ struct Inner {
     /// What the messages take, with what each costs beside its bytes.
     bytes: usize,
     missed: u64,
+    /// How many messages have come.
+    came: u64,
     /// The connection has ended.
     is_over: bool,
 }
 
+/// How often is looked whether the connection, on which nothing may have come for long, is still there.
+const WATCH: Duration = Duration::from_secs(1);
 /// How many bytes wait at most.
 const BYTES_MAX: usize = 8 << 20;
 /// What a message costs beside its bytes.
@@ -68,7 +73,9 @@ impl Channel {
         let listen = async {
             let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
             connection.subscribe(channel).await?;
-            Ok(Self { waiting, _connection: connection })
+            let mut watch = JoinSet::new();
+            watch.spawn(Arc::clone(&waiting).watch(connection));
+            Ok(Self { waiting, _watch: watch })
         };
         let late = |_| LinkError::Broken("listening took too long".to_owned());
         tokio::time::timeout(patience, listen).await.map_err(late)?
@@ -93,14 +100,32 @@ impl Waiting {
                     self.add(message);
                 }
             }
-            PushKind::Disconnection => self.inner.lock().is_over = true,
-            _ => return,
+            PushKind::Disconnection => self.end(),
+            _ => {}
         }
+    }
+
+    /// Ends it once nothing comes on the connection any more: it may have died without a word.
+    async fn watch(self: Arc<Self>, mut connection: MultiplexedConnection) {
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let came = self.inner.lock().came;
+            let answer = cmd("PING").query_async::<Value>(&mut connection).await.map_err(LinkError::from);
+            // Behind many messages an answer may be late.
+            if matches!(answer, Err(LinkError::Broken(_))) && self.inner.lock().came == came {
+                return self.end();
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.inner.lock().is_over = true;
         self.more.notify_one();
     }
 
     fn add(&self, message: Vec<u8>) {
         let mut inner = self.inner.lock();
+        inner.came += 1;
         inner.bytes += message.len() + COST;
         inner.messages.push_back(message);
         while inner.bytes > BYTES_MAX
@@ -109,6 +134,7 @@ impl Waiting {
             inner.bytes -= oldest.len() + COST;
             inner.missed += 1;
         }
+        self.more.notify_one();
     }
 
     /// `None`: nothing yet; within: nothing any more.
@@ -134,11 +160,11 @@ mod server;
 
 #[cfg(test)]
 mod tests {
-    use super::server::Server;
+    use super::server::{Path, Server};
     use super::*;
 
-    async fn listen(server: &Server) -> Channel {
-        let client = Client::open(server.url()).unwrap();
+    async fn listen(url: String) -> Channel {
+        let client = Client::open(url).unwrap();
         Channel::open(&client, "c", Duration::from_secs(2)).await.unwrap()
     }
 
@@ -165,7 +191,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_is_slow_to_listen_keeps_the_newest_and_is_told_how_many_it_missed() {
         let server = Server::start(&[]).await;
-        let channel = listen(&server).await;
+        let channel = listen(server.url()).await;
         publish(&server, 1, 10);
         for n in 1..=10 {
             assert_eq!(number(&channel).await, n);
@@ -202,13 +228,26 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_was_heard_before_the_end_is_taken_first() {
         let mut server = Server::start(&[]).await;
-        let channel = listen(&server).await;
+        let channel = listen(server.url()).await;
         publish(&server, 1, 2);
         while channel.waiting.inner.lock().messages.len() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         server.kill();
         assert_eq!((number(&channel).await, number(&channel).await), (1, 2));
+        assert_eq!(next(&channel).await, None);
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_connection_that_dies_without_a_word_has_ended() {
+        let server = Server::start(&[]).await;
+        let path = Path::to(&server).await;
+        let channel = listen(path.url()).await;
+        // Nothing is said for longer than is looked for, and all is well.
+        let quiet = tokio::time::timeout(WATCH * 5 / 2, channel.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        publish(&server, 1, 1);
+        assert_eq!(number(&channel).await, 1);
+        path.cut();
         assert_eq!(next(&channel).await, None);
     }
 }

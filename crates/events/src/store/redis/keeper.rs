@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{cmd, pipe};
+use redis::{Pipeline, cmd, pipe};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -29,8 +29,13 @@ enum Message {
 
 /// How often a node says that it is there.
 const BEAT: Duration = Duration::from_secs(1);
-/// After so long without it is gone.
-const SILENCE: Duration = Duration::from_secs(6);
+/// After so long without, by the server's clock, its word counts no more.
+const SILENCE: Duration = Duration::from_secs(4);
+/// At how many beats of this node in succession another may be missing. More than one, so that the other has had the time
+/// to beat: a clock that is set makes everyone's word old at once, and who comes back says so before its first beat.
+const MISSES_MAX: u32 = 2;
+/// For how long nobody is taken to be gone once all may have to come back.
+const RETURN: Duration = Duration::from_secs(6);
 /// How long the server may take.
 const RESPONSE: Duration = Duration::from_secs(2);
 
@@ -39,7 +44,8 @@ const KEPT_MS: u64 = 30_000;
 
 /// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a node may be silent,
 /// for how long what it shows is kept.
-/// Answers whether what this node shows is there, who is there, and whether this node was not.
+/// Answers whether what this node shows is there, who is there, and whether this node was not. Who was last there long
+/// after now is gone as who was long before: the clock was set back, or is another server's.
 const BEAT_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -47,7 +53,7 @@ local new = redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now))
 local kept = redis.call('PEXPIRE', KEYS[2], ARGV[3])
 local nodes, there = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #nodes, 2 do
-  if now - tonumber(nodes[i + 1]) > tonumber(ARGV[2]) then redis.call('HDEL', KEYS[1], nodes[i])
+  if math.abs(now - tonumber(nodes[i + 1])) > tonumber(ARGV[2]) then redis.call('HDEL', KEYS[1], nodes[i])
   else there[#there + 1] = nodes[i] end
 end
 return { kept, there, new }";
@@ -57,8 +63,8 @@ pub(super) struct Keeper {
     site: Arc<Site>,
     node: Arc<str>,
     mine: Arc<Mine>,
-    /// The others that the listener knows of, or is to know of soon.
-    peers: HashSet<Arc<str>>,
+    /// The others that the listener knows of, or is to know of soon, and at how many beats in succession each is missing.
+    peers: HashMap<Arc<str>, u32>,
     /// Who was there lately, on this connection: what it shows is on this server too.
     there: HashSet<Arc<str>>,
     /// Of whom the listener has yet to be told how they stand, which makes up for all that it was not told of them.
@@ -102,7 +108,7 @@ impl Keeper {
             site,
             node: format!("{:x}", super::nonce()).into(),
             mine,
-            peers: HashSet::new(),
+            peers: HashMap::new(),
             there: HashSet::new(),
             due: BTreeMap::new(),
             judges_from: Instant::now(),
@@ -135,12 +141,16 @@ impl Keeper {
         // What was said while nobody listened.
         self.look_at_all();
         self.there.clear();
-        self.judges_from = Instant::now() + SILENCE;
-        let mut beats = tokio::time::interval(BEAT);
-        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.judges_from = Instant::now() + RETURN;
+        let mut next_beat = Instant::now();
         loop {
+            // Before all that may be waiting too, each of which takes its time.
+            if next_beat <= Instant::now() {
+                next_beat = Instant::now() + BEAT;
+                self.beat(&mut link).await?;
+            }
             tokio::select! {
-                _ = beats.tick() => self.beat(&mut link).await?,
+                () = tokio::time::sleep_until(next_beat) => {}
                 heard = messages.next() => self.hear(heard.ok_or_else(lost)?),
                 () = self.mine.changed.notified() => self.show_changes(&mut link).await?,
                 () = self.untold.room(), if self.next_due().is_some() => self.tell_due(&mut link).await?,
@@ -160,13 +170,10 @@ impl Keeper {
         let mut pipeline = pipe();
         pipeline.cmd("DEL").arg(&new).ignore();
         let all = self.mine.all();
-        for (name, value) in &all {
-            pipeline.cmd("HSET").arg(&new).arg(name).arg(value).ignore();
-        }
         if all.is_empty() {
             pipeline.cmd("DEL").arg(&mine).ignore();
         } else {
-            pipeline.cmd("PEXPIRE").arg(&new).arg(KEPT_MS).ignore();
+            set(&mut pipeline, &new, all.iter().map(|(name, value)| (&**name, &**value)));
             pipeline.cmd("RENAME").arg(&new).arg(&mine).ignore();
         }
         link.run(&pipeline).await?;
@@ -180,11 +187,9 @@ impl Keeper {
         }
         let mine = self.site.keys.shown_by(&self.node);
         let mut pipeline = pipe();
-        for Shown { name, value, .. } in &shown {
-            match value {
-                Some(value) => pipeline.cmd("HSET").arg(&mine).arg(name).arg(value).ignore(),
-                None => pipeline.cmd("HDEL").arg(&mine).arg(name).ignore(),
-            };
+        set(&mut pipeline, &mine, shown.iter().filter_map(|one| Some((&*one.name, one.value.as_deref()?))));
+        for Shown { name, .. } in shown.iter().filter(|one| one.value.is_none()) {
+            pipeline.cmd("HDEL").arg(&mine).arg(name).ignore();
         }
         link.run(&pipeline).await?;
         self.say(link, &Message::Shows(self.node.to_string(), shown)).await
@@ -209,29 +214,30 @@ impl Keeper {
         }
         if *new == 1 {
             // Likewise when each of the others was last there.
-            self.judges_from = now + SILENCE;
+            self.judges_from = now + RETURN;
         }
         let others = there.iter().filter_map(text).filter(|node| **node != *self.node);
         self.there = others.map(Into::into).collect();
-        if self.judges_from <= now {
-            let gone: Vec<Arc<str>> = self.peers.difference(&self.there).cloned().collect();
-            for node in gone {
-                self.peers.remove(&node);
-                self.due.insert(node, Due::Gone);
-            }
+        for (node, misses) in &mut self.peers {
+            *misses = if self.there.contains(node) { 0 } else { *misses + 1 };
         }
-        let strangers: Vec<Arc<str>> = self.there.difference(&self.peers).cloned().collect();
+        if self.judges_from <= now {
+            let gone = self.peers.extract_if(|_, misses| *misses > MISSES_MAX);
+            self.due.extend(gone.map(|(node, _)| (node, Due::Gone)));
+        }
+        let is_stranger = |node: &&Arc<str>| !self.peers.contains_key(*node);
+        let strangers: Vec<Arc<str>> = self.there.iter().filter(is_stranger).cloned().collect();
         strangers.into_iter().for_each(|node| self.look_at(node));
         Ok(())
     }
 
     fn look_at(&mut self, node: Arc<str>) {
-        self.peers.insert(Arc::clone(&node));
+        self.peers.insert(Arc::clone(&node), 0);
         self.due.insert(node, Due::Look);
     }
 
     fn look_at_all(&mut self) {
-        self.due.extend(self.peers.iter().map(|node| (Arc::clone(node), Due::Look)));
+        self.due.extend(self.peers.keys().map(|node| (Arc::clone(node), Due::Look)));
     }
 
     /// Of whom the listener can be told now. Who has not come back yet may have nothing on this server, though it shows
@@ -279,7 +285,7 @@ impl Keeper {
                 if *node == *self.node => {}
             Message::Shows(node, shown) => {
                 let node: Arc<str> = node.into();
-                let is_known = self.peers.contains(&node);
+                let is_known = self.peers.contains_key(&node);
                 if is_known && self.due.contains_key(&node) {
                     // It is looked at later than this.
                     return;
@@ -320,6 +326,8 @@ impl Keeper {
     async fn follow(&mut self, link: &mut Link, order: Order) -> Result<(), LinkError> {
         let node = self.node.to_string();
         let message = match order {
+            // It was asked while there was no connection, and is not wanted any more.
+            Order::Ask { answers, .. } if answers.is_closed() => return Ok(()),
             Order::Ask { text, answers } => {
                 self.number += 1;
                 let (until, expected) = (Instant::now() + ANSWERS, self.peers.len());
@@ -340,5 +348,15 @@ impl Keeper {
     async fn say(&self, link: &mut Link, message: &Message) -> Result<(), LinkError> {
         let Ok(message) = serde_json::to_vec(message) else { return Ok(()) };
         link.call(cmd("PUBLISH").arg(self.site.keys.nodes()).arg(message)).await.map(drop)
+    }
+}
+
+/// Has a hash hold these values, and from the first of them on never without an end: this node may die at any moment.
+fn set<'a>(pipeline: &mut Pipeline, key: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (at, (name, value)) in values.enumerate() {
+        pipeline.cmd("HSET").arg(key).arg(name).arg(value).ignore();
+        if at == 0 {
+            pipeline.cmd("PEXPIRE").arg(key).arg(KEPT_MS).ignore();
+        }
     }
 }

@@ -18,17 +18,18 @@ pub(super) struct Mine {
 #[derive(Default)]
 struct Inner {
     shown: HashMap<String, String>,
-    untold: Untold,
+    untold: Changes,
 }
 
-enum Untold {
+/// What the others have yet to be told of.
+enum Changes {
     /// The notes of these names.
     Notes(BTreeMap<String, String>),
     /// So much that it is better said at once.
     All,
 }
 
-impl Default for Untold {
+impl Default for Changes {
     fn default() -> Self {
         Self::Notes(BTreeMap::new())
     }
@@ -41,10 +42,10 @@ impl Mine {
     pub(super) fn show(&self, shown: Vec<Shown>) {
         let mut inner = self.inner.lock();
         for Shown { name, value, note } in shown {
-            if let Untold::Notes(notes) = &mut inner.untold {
+            if let Changes::Notes(notes) = &mut inner.untold {
                 notes.insert(name.clone(), note);
                 if notes.len() > Self::NOTES_MAX {
-                    inner.untold = Untold::All;
+                    inner.untold = Changes::All;
                 }
             }
             match value {
@@ -58,7 +59,7 @@ impl Mine {
     /// What has changed since the last time; `None`: too much to say one by one.
     pub(super) fn changes(&self) -> Option<Vec<Shown>> {
         let mut inner = self.inner.lock();
-        let Untold::Notes(notes) = std::mem::take(&mut inner.untold) else { return None };
+        let Changes::Notes(notes) = std::mem::take(&mut inner.untold) else { return None };
         let value = |name: &str| inner.shown.get(name).cloned();
         Some(notes.into_iter().map(|(name, note)| Shown { value: value(&name), name, note }).collect())
     }
@@ -66,7 +67,7 @@ impl Mine {
     /// All of it, of which nothing is untold then.
     pub(super) fn all(&self) -> HashMap<String, String> {
         let mut inner = self.inner.lock();
-        inner.untold = Untold::default();
+        inner.untold = Changes::default();
         inner.shown.clone()
     }
 
