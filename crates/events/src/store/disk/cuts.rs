@@ -13,24 +13,25 @@ use parking_lot::Mutex;
 
 use super::mark::of_another_boot;
 use super::tape::{Chance, Op, Tape, cut};
-use super::{Disk, DiskOptions, Fsync, Recovered};
-use crate::{
-    Cursor, Data, Draft, Event, Limit, Log, Options, Reader, Rejection, Seq, Standing, Start, Store as _,
-    Topics, Unavailable,
-};
+use super::{Disk, DiskError, DiskOptions, Fsync, Recovered};
+use crate::{Cursor, Data, Draft, Event, Limit, Log, Options, Reader, Rejection, Start, Store as _, Topics};
 
 /// A directory of its own, gone with the test.
-struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("events-cuts-{}-{name}", std::process::id()));
         drop(fs::remove_dir_all(&path));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    fn open(&self, fsync: Fsync) -> (Arc<Log>, Arc<Disk>, Recovered) {
+    pub(super) fn open(&self, fsync: Fsync) -> (Arc<Log>, Arc<Disk>, Recovered) {
+        self.try_open(fsync).unwrap()
+    }
+
+    pub(super) fn try_open(&self, fsync: Fsync) -> Result<(Arc<Log>, Arc<Disk>, Recovered), DiskError> {
         let log = Log::new(&Options { ring_events_max: 1 << 20, ..Options::default() });
         let options = DiskOptions {
             dir: self.0.clone(),
@@ -40,21 +41,24 @@ impl Directory {
             age_max: Duration::from_secs(600),
             topic_idle_max: Duration::from_secs(3600),
         };
-        let (disk, recovered) = Disk::open(Arc::clone(&log), options).unwrap();
-        (log, disk, recovered)
+        let (disk, recovered) = Disk::open(Arc::clone(&log), options)?;
+        Ok((log, disk, recovered))
     }
 
-    fn files(&self) -> HashMap<OsString, Vec<u8>> {
+    pub(super) fn files(&self) -> HashMap<OsString, Vec<u8>> {
         let of = |name: &str| (OsString::from(name), fs::read(self.0.join(name)).unwrap_or_default());
         ["log", "mark"].map(of).into()
     }
 
     /// The machine starts again with these.
-    fn put(&self, files: HashMap<OsString, Vec<u8>>) {
-        for (name, mut bytes) in files {
-            if name == "mark" {
-                of_another_boot(&mut bytes);
-            }
+    pub(super) fn put(&self, mut files: HashMap<OsString, Vec<u8>>) {
+        files.entry("mark".into()).and_modify(|bytes| of_another_boot(bytes));
+        self.put_same_boot(&files);
+    }
+
+    /// The process starts again with these.
+    pub(super) fn put_same_boot(&self, files: &HashMap<OsString, Vec<u8>>) {
+        for (name, bytes) in files {
             fs::write(self.0.join(name), bytes).unwrap();
         }
     }
@@ -66,11 +70,11 @@ impl Drop for Directory {
     }
 }
 
-fn count(name: &str, default: u64) -> u64 {
+pub(super) fn count(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn draft(id: u64) -> Draft {
+pub(super) fn draft(id: u64) -> Draft {
     let filling = "x".repeat((id * 37 % 900) as usize);
     let data = Data::from_value(&(id, filling)).unwrap();
     let once = Some(format!("token {id}").into());
@@ -82,7 +86,7 @@ fn id(event: &Event) -> u64 {
 }
 
 /// The ids of all events that can be read, by seq.
-fn read(log: &Arc<Log>) -> BTreeMap<u64, u64> {
+pub(super) fn read(log: &Arc<Log>) -> BTreeMap<u64, u64> {
     let mut reader = Reader::new(log, &["a".parse().unwrap()], None, Start::Earliest);
     let mut out = Vec::new();
     while reader.read(Limit { events: 1000, bytes: 1 << 20 }, &mut out).unwrap().more {}
@@ -119,6 +123,10 @@ async fn publish(
         for publisher in publishers.collect::<Vec<_>>() {
             publisher.await.unwrap();
         }
+        if disk.ready().is_err() {
+            // Until it is tried again.
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
     }
     std::mem::take(&mut *answered.lock())
 }
@@ -143,7 +151,8 @@ async fn every_acknowledged_event_is_there_after_power_cuts() {
     let mut owed: BTreeMap<u64, u64> = BTreeMap::new();
     let mut epoch = None;
     let (mut acknowledged, mut failures) = (0, 0);
-    for round in 0..count("DISK_CUTS", 40) {
+    let rounds = count("DISK_CUTS", 40);
+    for round in 0..rounds {
         let before = directory.files();
         let tape = Tape::begin();
         let (log, disk, recovered) = directory.open(Fsync::Always);
@@ -163,9 +172,10 @@ async fn every_acknowledged_event_is_there_after_power_cuts() {
         let number = 6 + chance.below(60) as u64;
         // In about half of the rounds.
         let failing = chance.below(number as usize / 3) as u64;
-        let fail = |at| tape.fail_syncs(at == failing);
+        let failing_syncs = [1, usize::MAX][chance.below(2)];
+        let fail = |at| tape.fail_syncs(if at == failing { failing_syncs } else { 0 });
         let answered = publish(&disk, &tape, round * 1_000, number, fail).await;
-        tape.fail_syncs(false);
+        tape.fail_syncs(0);
         failures += disk.standing().failures;
         drop(disk);
         let ops = tape.ops();
@@ -183,7 +193,8 @@ async fn every_acknowledged_event_is_there_after_power_cuts() {
         directory.put(cut(&before, &ops[..at], &mut chance));
     }
     println!("{acknowledged} acknowledged events, {failures} failures of the disk");
-    assert!(acknowledged > 100 && failures > 0);
+    // Of so few rounds that all may be cut early, nothing can be said.
+    assert!(acknowledged >= 5 * rounds.saturating_sub(20) && failures >= rounds / 20);
 }
 
 /// What was published while a tape ran.
@@ -256,8 +267,8 @@ async fn damage_after_a_power_cut_costs_nobody_an_event_unawares() {
     const COMMIT_EVENTS: u64 = 6;
     let recorded = Recorded::new("damage", Fsync::Always).await;
     let mut chance = Chance(count("DISK_SEED", 1).wrapping_mul(0x9e6c_63d0_876a_3f6b) | 1);
-    let mut same = 0;
-    for round in 0..count("DISK_CUTS", 40) {
+    let (mut same, rounds) = (0, count("DISK_CUTS", 40));
+    for round in 0..rounds {
         let at = moment(&recorded.ops, recorded.opened, &mut chance);
         let mut files = cut(&HashMap::new(), &recorded.ops[..at], &mut chance);
         let log = files.get_mut(&OsString::from("log")).unwrap();
@@ -265,57 +276,5 @@ async fn damage_after_a_power_cut_costs_nobody_an_event_unawares() {
         log[used[chance.below(used.len())]] ^= 1 << chance.below(8);
         same += u64::from(recorded.check(&format!("round {round}"), at, files, COMMIT_EVENTS));
     }
-    assert!(same < count("DISK_CUTS", 40), "no flipped bit was noticed");
-}
-
-/// Publishers are told, operators too, and it goes on where it was once the disk answers again.
-#[tokio::test]
-async fn a_disk_that_cannot_sync_is_not_ready() {
-    for (name, fsync) in [("sync always", Fsync::Always), ("sync interval", Fsync::Interval)] {
-        let directory = Directory::new(name);
-        let tape = Tape::begin();
-        let (log, disk, _) = directory.open(fsync);
-        Tape::end();
-        let ready = async |ready: bool| {
-            for _ in 0..200 {
-                if disk.ready().is_ok() == ready {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            panic!("{name}: ready is not {ready}");
-        };
-        let first = disk.append(vec![draft(1)]).await[0].unwrap();
-        assert_eq!((disk.ready(), disk.standing()), (Ok(()), Standing::default()));
-        tape.fail_syncs(true);
-        let second = disk.append(vec![draft(2)]).await.remove(0);
-        let refusal = Unavailable("the disk cannot be synced");
-        match fsync {
-            Fsync::Always => assert_eq!(second, Err(refusal.into())),
-            _ => assert!(second.is_ok(), "acknowledged before it is synced"),
-        }
-        ready(false).await;
-        assert_eq!(disk.ready(), Err(refusal));
-        assert_eq!(disk.append(vec![draft(3)]).await, [Err(refusal.into())]);
-        let standing = disk.standing();
-        assert_eq!(standing.error.as_deref(), Some("sync: the disk does not answer"), "{name}");
-        assert!(standing.failures > 0 && standing.warning.is_some(), "{name}: {standing:?}");
-        assert!(!read(&log).is_empty(), "readers go on");
-
-        tape.fail_syncs(false);
-        ready(true).await;
-        let standing = disk.standing();
-        assert!(standing.error.is_none() && standing.failures > 0, "{name}: {standing:?}");
-        // It was there all the same: a repeat finds it, and so does whoever reads.
-        let second = disk.append(vec![draft(2)]).await[0].unwrap();
-        assert!(second.duplicate && second.seq == first.seq.map(Seq::next), "{name}: {second:?}");
-        assert_eq!(read(&log), BTreeMap::from([(1, 1), (2, 2)]));
-        tokio::time::sleep(Disk::SYNC_EVERY * 2).await;
-        let files = cut(&HashMap::new(), &tape.ops(), &mut Chance(1));
-        drop((log, disk));
-        directory.put(files);
-        let (log, _disk, recovered) = directory.open(fsync);
-        assert_eq!(recovered.epoch_changed, fsync == Fsync::Interval);
-        assert_eq!(read(&log), BTreeMap::from([(1, 1), (2, 2)]), "{name}");
-    }
+    assert!(same < rounds || rounds < 20, "no flipped bit was noticed");
 }

@@ -43,6 +43,9 @@ impl<E: Into<redb::Error>> From<E> for EngineError {
     }
 }
 
+/// The frame of a kept value under its name, if there is one.
+pub(super) type KeptFrame = (String, Option<Vec<u8>>);
+
 /// An open database.
 pub(super) struct Engine {
     /// `None` only while it is dropped.
@@ -53,12 +56,15 @@ pub(super) struct Engine {
 #[derive(Default)]
 pub(super) struct Change<'a> {
     pub(super) entries: &'a [(u64, Vec<u8>)],
-    pub(super) tokens: Vec<(&'a str, Vec<u8>)>,
+    /// `None` goes.
+    pub(super) tokens: Vec<(&'a str, Option<Vec<u8>>)>,
     pub(super) lasts: Vec<(&'a str, Vec<u8>)>,
     /// `None` goes.
     pub(super) kept: Vec<(&'a str, Option<Vec<u8>>)>,
     /// Entries up to this one go.
     pub(super) trim: Option<Seq>,
+    /// Entries above this one go, and tokens of what was behind them.
+    pub(super) cut: Option<Seq>,
     /// Tokens and lasts older than these times, in milliseconds since 1970, go.
     pub(super) prune: Option<(u64, u64)>,
     pub(super) meta: Option<&'a Meta>,
@@ -100,21 +106,19 @@ impl Engine {
                     entries.retain_in(..=through.number(), |_, _| false)?;
                 }
                 let mut tokens = write.open_table(TOKENS)?;
-                for (token, frame) in &change.tokens {
-                    tokens.insert(token, &frame[..])?;
+                if let Some(last) = change.cut {
+                    entries.retain_in(last.number() + 1.., |_, _| false)?;
+                    let stays = |first: Appended| first.cursor.seq <= last;
+                    tokens
+                        .retain(|_, frame| unseal_token(frame).is_some_and(|(_, first, _)| stays(first)))?;
                 }
+                put(&mut tokens, &change.tokens)?;
                 let mut lasts = write.open_table(LASTS)?;
                 for (topic, frame) in &change.lasts {
                     lasts.insert(topic, &frame[..])?;
                 }
                 if !change.kept.is_empty() {
-                    let mut kept = write.open_table(KEPT)?;
-                    for (name, frame) in &change.kept {
-                        match frame {
-                            Some(frame) => kept.insert(name, &frame[..])?,
-                            None => kept.remove(name)?,
-                        };
-                    }
+                    put(&mut write.open_table(KEPT)?, &change.kept)?;
                 }
                 if let Some((tokens_ms, lasts_ms)) = change.prune {
                     tokens.retain(|_, frame| unseal_token(frame).is_some_and(|(.., ms)| ms >= tokens_ms))?;
@@ -218,6 +222,26 @@ impl Engine {
         })
     }
 
+    /// The frames of what is kept under these names.
+    pub(super) fn frames_of_kept<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<Vec<KeptFrame>, EngineError> {
+        let Some(db) = &self.db else { return Err(closed()) };
+        guarded(|| {
+            let table = match db.begin_read()?.open_table(KEPT) {
+                Err(redb::TableError::TableDoesNotExist(_)) => None,
+                table => Some(table?),
+            };
+            let mut frames = Vec::new();
+            for name in names {
+                let frame = table.as_ref().map(|table| table.get(name)).transpose()?.flatten();
+                frames.push((name.to_owned(), frame.map(|frame| frame.value().to_vec())));
+            }
+            Ok(frames)
+        })
+    }
+
     /// The tokens that were written apart from entries.
     pub(super) fn tokens(&self) -> Result<Vec<(String, Appended, u64)>, EngineError> {
         let Some(db) = &self.db else { return Err(closed()) };
@@ -246,6 +270,20 @@ impl Drop for Engine {
             Ok(())
         });
     }
+}
+
+/// Writes these; `None` goes.
+fn put(
+    table: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    frames: &[(&str, Option<Vec<u8>>)],
+) -> Result<(), redb::StorageError> {
+    for (name, frame) in frames {
+        match frame {
+            Some(frame) => table.insert(name, &frame[..])?,
+            None => table.remove(name)?,
+        };
+    }
+    Ok(())
 }
 
 pub(super) fn damaged(what: &str) -> EngineError {

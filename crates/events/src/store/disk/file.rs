@@ -31,16 +31,25 @@ pub(super) struct DataFile {
 const BLOCK_BYTES: u64 = 64 << 10;
 
 impl DataFile {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it. What an earlier process wrote counts as not yet synced.
     pub(super) fn open(path: &Path, fsync: Fsync) -> io::Result<Arc<Self>> {
+        let raw = Raw::open(path)?;
+        let blocks = (0..raw.len()?.div_ceil(BLOCK_BYTES)).collect();
         Ok(Arc::new(Self {
-            raw: Raw::open(path)?,
+            raw,
             fsync,
             dirty: AtomicBool::new(true),
-            blocks: Mutex::default(),
+            blocks: Mutex::new(blocks),
             failed: AtomicBool::new(false),
             syncing: Mutex::default(),
         }))
+    }
+
+    /// Brings to disk what earlier processes have written. `doubt`: a sync of theirs failed, so that all of it is written
+    /// once more.
+    pub(super) fn adopt(&self, doubt: bool) -> io::Result<()> {
+        self.failed.store(doubt, Ordering::Release);
+        self.sync().or_else(|_| self.mend())
     }
 
     /// Brings to disk what was written, if anything was.
@@ -110,8 +119,9 @@ impl redb::StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let done = self.0.raw.set_len(len);
         self.0.dirty.store(true, Ordering::Release);
-        self.0.raw.set_len(len)
+        done
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -122,9 +132,42 @@ impl redb::StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let done = self.0.raw.write_all_at(data, offset);
+        // Noted afterwards, so that a sync that finds the note takes care of what was written; and noted if it failed,
+        // for a part of it may have been.
         let end = offset + data.len() as u64;
         self.0.blocks.lock().extend(offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES));
         self.0.dirty.store(true, Ordering::Release);
-        self.0.raw.write_all_at(data, offset)
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tape::{Op, Tape};
+    use super::*;
+    use redb::StorageBackend as _;
+
+    #[test]
+    fn what_is_written_while_another_syncs_or_in_part_is_synced_afterwards() {
+        let path = std::env::temp_dir().join(format!("events-file-{}", std::process::id()));
+        let tape = Tape::begin();
+        let file = DataFile::open(&path, Fsync::Interval).unwrap();
+        Tape::end();
+        let backend = Backend(Arc::clone(&file));
+        for fails in [false, true] {
+            file.sync().unwrap();
+            let keeper = Arc::clone(&file);
+            tape.before_next_write(move || {
+                keeper.sync()?;
+                if fails { Err(io::Error::other("a part of it is written")) } else { Ok(()) }
+            });
+            assert_eq!(backend.write(3 * BLOCK_BYTES - 1, b"xy").is_err(), fails);
+            assert!(file.blocks.lock().iter().copied().eq([2, 3]), "what it touched is known");
+            let position = tape.position();
+            file.sync().unwrap();
+            assert!(matches!(tape.ops()[position..], [(_, Op::Synced { .. })]), "failed: {fails}");
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

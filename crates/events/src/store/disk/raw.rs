@@ -44,6 +44,10 @@ impl Raw {
     }
 
     pub(super) fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some((tape, _)) = &self.tape {
+            tape.before_write()?;
+        }
         self.file.write_all_at(data, offset)?;
         #[cfg(test)]
         if let Some((tape, file)) = &self.tape {

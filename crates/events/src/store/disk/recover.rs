@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,28 +37,52 @@ pub(super) struct Opened {
 
 /// Opens the files and feeds what they hold to the log.
 pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, DiskError> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
-        DiskError::new(format!("{}: {what}: {error}", paths.dir.display()))
-    };
-    let io = |error: std::io::Error| failed("cannot open the log", &error);
-    let engine_failed = |error: EngineError| failed("cannot open the log", &error);
+    let io = |error: io::Error| paths.failed("cannot open the log", &error);
     let _ = fs::remove_file(&paths.fresh);
     let (mark, marked) = Mark::open(&paths.mark).map_err(io)?;
     let existed = has_bytes(&paths.log);
+    let mut file = DataFile::open(&paths.log, fsync).map_err(io)?;
+    let opened = recover(paths, fsync, log, &mark, marked, existed, &mut file);
+    if opened.is_err() && file.has_failed() {
+        // The next start would not know, and its syncs would succeed.
+        let _ = mark.doubt();
+    }
+    let (engine, state, recovered, kept) = opened?;
+    Ok(Opened { engine, file, mark, state, recovered, kept })
+}
 
-    let read = if existed { read(&paths.log, fsync) } else { Err(EngineError::new("the log file is gone")) };
+type Found = (Engine, State, Recovered, Vec<(String, Vec<u8>)>);
+
+/// `file`: the one that goes on, in the end.
+fn recover(
+    paths: &Paths,
+    fsync: Fsync,
+    log: &Log,
+    mark: &Mark,
+    marked: Marked,
+    existed: bool,
+    file: &mut Arc<DataFile>,
+) -> Result<Found, DiskError> {
+    let io = |error: io::Error| paths.failed("cannot open the log", &error);
+    let engine_failed = |error: EngineError| paths.failed("cannot open the log", &error);
+    if existed {
+        file.adopt(marked.is_in_doubt()).map_err(io)?;
+    }
+    let read = if existed { read(file) } else { Err(EngineError::new("the log file is gone")) };
     let mut damage = None;
-    let (engine, file, mut meta, mut last, salvaged) = match read {
-        Ok((engine, file, Some(meta), last)) if !is_short(marked, &meta, last) => {
-            (engine, file, meta, last, None)
+    let mut refused = None;
+    let (engine, mut meta, mut last, salvaged) = match read {
+        Ok((engine, Some(meta), found)) if !is_short(marked, &meta, found) => {
+            refused = marked.refused_above().filter(|last| *last < found);
+            (engine, meta, refused.unwrap_or(found), None)
         }
-        Ok((engine, file, None, _)) if marked.is_start() => {
-            (engine, file, Meta::new(fresh_epoch()), Seq::ZERO, None)
-        }
+        Ok((engine, None, _)) if marked.is_start() => (engine, Meta::new(fresh_epoch()), Seq::ZERO, None),
         Err(_) if !existed && marked.is_start() => {
-            let (engine, file) = create(&paths.log, fsync).map_err(engine_failed)?;
-            (engine, file, Meta::new(fresh_epoch()), Seq::ZERO, None)
+            let engine = Engine::open(Arc::clone(file)).map_err(engine_failed)?;
+            (engine, Meta::new(fresh_epoch()), Seq::ZERO, None)
         }
+        // The disk is to blame, not what is in the file.
+        Err(error) if file.has_failed() => return Err(engine_failed(error)),
         read => {
             damage = Some(match &read {
                 Err(error) => error.to_string(),
@@ -68,9 +93,10 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
             drop(read);
             let salvage = if existed { Salvage::of(&paths.log).map_err(io)? } else { Salvage::default() };
             let saved = Saved::of(salvage, marked);
-            saved.write(paths).map_err(|error| failed("cannot save what is whole", &error))?;
-            let (engine, file) = create(&paths.log, fsync).map_err(engine_failed)?;
-            (engine, file, saved.meta, saved.last, Some(saved.complete))
+            saved.write(paths).map_err(|error| paths.failed("cannot save what is whole", &error))?;
+            *file = DataFile::open(&paths.log, fsync).map_err(io)?;
+            let engine = Engine::open(Arc::clone(file)).map_err(engine_failed)?;
+            (engine, saved.meta, saved.last, Some(saved.complete))
         }
     };
     if let Marked::Here { safe: false, .. } = marked
@@ -85,11 +111,11 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
             _ => Seq::ZERO,
         };
         let above = last.max(answered).number() + JUMP;
-        last = Seq::new(above).ok_or_else(|| failed("cannot go on", &"out of sequence numbers"))?;
+        last = Seq::new(above).ok_or_else(|| paths.failed("cannot go on", &"out of sequence numbers"))?;
         meta = Meta { epoch: fresh_epoch(), start: last, ..meta };
     }
     meta.generation += 1;
-    engine.commit(&Change { meta: Some(&meta), ..Change::default() }).map_err(engine_failed)?;
+    engine.commit(&Change { cut: refused, meta: Some(&meta), ..Change::default() }).map_err(engine_failed)?;
     file.sync().map_err(io)?;
     mark.set(Cursor { epoch: meta.epoch, seq: last }, Synced::before_answers(fsync)).map_err(io)?;
     mark.sync().map_err(io)?;
@@ -113,7 +139,7 @@ pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, Dis
         format!("{}: {damage}; {entries} events are whole; {outcome}{kept}", paths.dir.display())
     });
     let recovered = Recovered { events: state.chunks.entries(), epoch_changed: broken, damage };
-    Ok(Opened { engine, file, mark, state, recovered, kept })
+    Ok((engine, state, recovered, kept))
 }
 
 /// Whether publishers were answered beyond what is here, or nobody knows how far.
@@ -133,20 +159,26 @@ impl Marked {
             Self::Here { tail, .. } => tail.seq == Seq::ZERO,
         }
     }
-}
 
-fn create(path: &Path, fsync: Fsync) -> Result<(Engine, Arc<DataFile>), EngineError> {
-    let file = DataFile::open(path, fsync).map_err(redb::StorageError::Io)?;
-    Ok((Engine::open(Arc::clone(&file))?, file))
-}
+    /// Whether a sync of the log may have failed that was not made up for.
+    fn is_in_doubt(self) -> bool {
+        !matches!(self, Self::Here { doubt: false, .. })
+    }
 
-type Read = (Engine, Arc<DataFile>, Option<Meta>, Seq);
+    /// Where what publishers were refused begins.
+    fn refused_above(self) -> Option<Seq> {
+        match self {
+            Self::Here { tail, refused: true, .. } => Some(tail.seq),
+            _ => None,
+        }
+    }
+}
 
 /// Opens the file and checks all of it. Says how far it goes.
-fn read(path: &Path, fsync: Fsync) -> Result<Read, EngineError> {
-    let (mut engine, file) = create(path, fsync)?;
+fn read(file: &Arc<DataFile>) -> Result<(Engine, Option<Meta>, Seq), EngineError> {
+    let mut engine = Engine::open(Arc::clone(file))?;
     engine.check()?;
-    let Some(meta) = engine.meta()? else { return Ok((engine, file, None, Seq::ZERO)) };
+    let Some(meta) = engine.meta()? else { return Ok((engine, None, Seq::ZERO)) };
     let mut last = meta.floor;
     engine.entries(Seq::ZERO, |seq, frame| {
         let whole = Entry::unseal(frame).and_then(|entry| entry.event.seq);
@@ -162,7 +194,7 @@ fn read(path: &Path, fsync: Fsync) -> Result<Read, EngineError> {
     engine.tokens()?;
     engine.kept()?;
     let last = last.max(meta.start);
-    Ok((engine, file, Some(meta), last))
+    Ok((engine, Some(meta), last))
 }
 
 /// Whether nothing is missing between two entries, save where the meta record says so.
@@ -210,7 +242,8 @@ impl Saved {
     fn write(&self, paths: &Paths) -> Result<(), EngineError> {
         let io = |error| EngineError::from(redb::StorageError::Io(error));
         {
-            let (engine, file) = create(&paths.fresh, Fsync::Interval)?;
+            let file = DataFile::open(&paths.fresh, Fsync::Interval).map_err(io)?;
+            let engine = Engine::open(Arc::clone(&file))?;
             let entries: Vec<_> =
                 self.salvage.entries.iter().map(|(seq, (_, frame))| (*seq, frame.clone())).collect();
             for entries in entries.chunks(REPLAY_EVENTS) {
@@ -221,7 +254,7 @@ impl Saved {
             engine.commit(&Change {
                 lasts: lasts.map(|(topic, (seq, ms))| (&**topic, seal_last(topic, *seq, *ms))).collect(),
                 tokens: tokens
-                    .map(|(token, (first, ms))| (&**token, seal_token(token, first, *ms)))
+                    .map(|(token, (first, ms))| (&**token, Some(seal_token(token, first, *ms))))
                     .collect(),
                 meta: Some(&self.meta),
                 ..Change::default()
@@ -242,7 +275,7 @@ fn has_bytes(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.len() > 0)
 }
 
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

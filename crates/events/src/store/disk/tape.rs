@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -31,17 +31,32 @@ pub(super) enum Op {
     },
 }
 
+type Meanwhile = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 /// What was done, in its order, and to which file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Tape {
     ops: Mutex<Vec<(OsString, Op)>>,
-    fails: AtomicBool,
+    /// So many syncs fail.
+    fails: AtomicUsize,
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+impl std::fmt::Debug for Tape {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Tape")
+    }
 }
 
 impl Tape {
     /// A tape for all files that this thread opens from now on.
     pub(super) fn begin() -> Arc<Self> {
-        let tape = Arc::new(Self::default());
+        Self::after(Vec::new())
+    }
+
+    /// The tape of another process, on the same machine, after one that has done this.
+    pub(super) fn after(ops: Vec<(OsString, Op)>) -> Arc<Self> {
+        let tape = Arc::new(Self { ops: Mutex::new(ops), ..Self::default() });
         CURRENT.set(Some(Arc::clone(&tape)));
         tape
     }
@@ -63,15 +78,26 @@ impl Tape {
         self.ops.lock().len()
     }
 
-    /// Whether syncs fail from now on.
-    pub(super) fn fail_syncs(&self, fail: bool) {
-        self.fails.store(fail, Ordering::Release);
+    /// So many syncs fail from now on.
+    pub(super) fn fail_syncs(&self, number: usize) {
+        self.fails.store(number, Ordering::Release);
+    }
+
+    /// What happens right before the next write, and whether that fails.
+    pub(super) fn before_next_write(&self, run: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        *self.meanwhile.lock() = Some(Box::new(run));
+    }
+
+    pub(super) fn before_write(&self) -> io::Result<()> {
+        let meanwhile = self.meanwhile.lock().take();
+        meanwhile.map_or(Ok(()), |run| run())
     }
 
     /// Nothing is synced really: the tape decides what was.
     pub(super) fn sync(&self, file: &OsStr) -> io::Result<()> {
         let upto = self.position();
-        if self.fails.load(Ordering::Acquire) {
+        let fewer = |number: usize| number.checked_sub(1);
+        if self.fails.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok() {
             self.push(file, Op::Failed { upto });
             return Err(io::Error::other("the disk does not answer"));
         }

@@ -1,87 +1,39 @@
 //! The thread that writes: takes what is queued, commits it as one, reports it to the log, and answers.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::batch::{Answers, Append, Batch, Job};
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
 use super::mark::{Mark, Synced};
 use super::once::Once;
 use super::record::{Entry, seal_kept, seal_last, seal_token};
 use super::recover::Opened;
+use super::settle::Unsettled;
 use super::state::{Room, State};
 use super::trouble::Trouble;
 use super::{Disk, DiskOptions, Fsync, KeptValue};
 use crate::log::{Fact, unix_ms};
-use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Topic, Unavailable};
-
-type Answers = Vec<Result<Appended, Rejection>>;
-
-/// What is committed as one or not at all.
-pub(super) type Outcome = Result<Answers, Unavailable>;
-
-/// What the writer is asked to do.
-pub(super) enum Job {
-    Append(Append),
-    /// Look whether anything is to be trimmed, and whether what was wrong still is.
-    Tick,
-}
-
-/// Drafts to append and values to keep, in one commit.
-pub(super) struct Append {
-    pub(super) drafts: Vec<Draft>,
-    pub(super) values: Vec<KeptValue>,
-    pub(super) answer: oneshot::Sender<Outcome>,
-}
+use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Unavailable};
 
 pub(super) struct Writer {
     log: Arc<Log>,
-    options: DiskOptions,
+    pub(super) options: DiskOptions,
     /// `None` after an error, until it is opened again.
-    engine: Option<Engine>,
-    /// What was being written when that error came: perhaps it is on disk all the same.
-    unsettled: Option<Batch>,
-    file: Arc<DataFile>,
-    mark: Mark,
-    state: State,
-    trouble: Arc<Trouble>,
+    pub(super) engine: Option<Engine>,
+    pub(super) unsettled: Unsettled,
+    pub(super) file: Arc<DataFile>,
+    pub(super) mark: Mark,
+    pub(super) state: State,
+    pub(super) trouble: Arc<Trouble>,
     pruned_ms: u64,
     /// Held for as long as anything is written.
     _lock: File,
-}
-
-/// What is committed together, and not yet part of the state.
-struct Batch {
-    last: Seq,
-    now_ms: u64,
-    events: Vec<Sequenced>,
-    frames: Vec<(u64, Vec<u8>)>,
-    lasts: HashMap<Topic, Seq>,
-    once: HashMap<Box<str>, Appended>,
-    /// Tokens of ephemeral events, which leave no entry.
-    tokens: Vec<Box<str>>,
-    values: Vec<KeptValue>,
-}
-
-impl Append {
-    fn bytes(&self) -> usize {
-        let drafts = self.drafts.iter().map(|draft| draft.data.as_bytes().len());
-        drafts
-            .chain(self.values.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)))
-            .sum()
-    }
-}
-
-impl Batch {
-    /// Whether there is nothing to bring to disk.
-    fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.tokens.is_empty() && self.values.is_empty()
-    }
 }
 
 impl Writer {
@@ -107,7 +59,7 @@ impl Writer {
             log,
             options,
             engine: Some(engine),
-            unsettled: None,
+            unsettled: Unsettled::default(),
             file,
             mark,
             state,
@@ -143,16 +95,7 @@ impl Writer {
             asked.into_iter().for_each(|append| drop(append.answer.send(Err(unavailable))));
             return;
         }
-        let mut batch = Batch {
-            last: self.state.last,
-            now_ms: unix_ms(),
-            events: Vec::new(),
-            frames: Vec::new(),
-            lasts: HashMap::new(),
-            once: HashMap::new(),
-            tokens: Vec::new(),
-            values: Vec::new(),
-        };
+        let mut batch = Batch::after(self.state.last, unix_ms());
         self.state.stamp = (self.state.stamp + 1).max(batch.now_ms * 1000);
         let answers: Vec<_> = asked
             .into_iter()
@@ -216,30 +159,38 @@ impl Writer {
     }
 
     /// Brings the batch to disk, and trims what is due. `Ok`: it is there, and the log has heard of it.
-    fn commit(&mut self, batch: Batch) -> Result<(), Unavailable> {
+    fn commit(&mut self, mut batch: Batch) -> Result<(), Unavailable> {
         let due = self.state.chunks.due(&self.room(batch.now_ms));
         let in_trouble = self.trouble.refusal().is_some();
         let is_idle = batch.is_empty() && due.is_none() && !in_trouble;
-        let written = if is_idle { Ok(()) } else { self.write(&batch, due, in_trouble) };
+        let written = if is_idle { Ok(()) } else { self.write(&mut batch, due, in_trouble) };
         let Err(error) = written else {
             self.take_in(batch);
             return Ok(());
         };
         self.trouble.count(error.to_string());
         self.engine = None;
-        self.unsettled = Some(batch);
         // Whether it came to disk all the same is for the file to say.
-        match self.settle() {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) if error.full => Err(Unavailable("the disk is full")),
-            Ok(false) => Err(Unavailable("the disk cannot be written")),
-            Err(unavailable) => Err(unavailable),
-        }
+        let unavailable = match self.reopen(Some(&batch), false) {
+            Ok(true) => {
+                self.take_in(batch);
+                return Ok(());
+            }
+            Ok(false) => Unavailable("the disk cannot be written"),
+            Err(unavailable) => {
+                self.unsettled.refused = Some(batch);
+                unavailable
+            }
+        };
+        Err(if error.full { Unavailable("the disk is full") } else { unavailable })
     }
 
     /// `probe`: write something in any case, to see whether it can be done again.
-    fn write(&mut self, batch: &Batch, due: Option<Seq>, probe: bool) -> Result<(), EngineError> {
+    fn write(&mut self, batch: &mut Batch, due: Option<Seq>, probe: bool) -> Result<(), EngineError> {
         let Some(engine) = &self.engine else { return Err(damaged("the log file")) };
+        if !batch.values.is_empty() {
+            batch.frames_before = engine.frames_of_kept(batch.values.iter().map(|(name, _)| &**name))?;
+        }
         let mut tokens: Vec<(String, Vec<u8>)> = Vec::new();
         for token in &batch.tokens {
             if let Some(appended) = batch.once.get(token) {
@@ -259,9 +210,10 @@ impl Writer {
                     Some((batch.now_ms.saturating_sub(Once::AGE_MS), self.lasts_oldest_ms(batch.now_ms)));
             }
         }
-        let is_new = probe || due.is_some();
+        // So that every commit can be told from the one before.
+        let is_new = probe || due.is_some() || batch.frames.is_empty();
         change.meta = is_new.then_some(&meta);
-        change.tokens = tokens.iter().map(|(token, frame)| (&**token, frame.clone())).collect();
+        change.tokens = tokens.iter().map(|(token, frame)| (&**token, Some(frame.clone()))).collect();
         let sealed = |(name, value): &KeptValue| value.as_ref().map(|value| seal_kept(name, value));
         change.kept = batch.values.iter().map(|kept| (&*kept.0, sealed(kept))).collect();
         change.lasts = lasts.iter().map(|(topic, frame)| (&**topic, frame.clone())).collect();
@@ -309,56 +261,9 @@ impl Writer {
         })
     }
 
-    /// After an error: sees to it that what the file shows is on disk, opens the engine again and finds out what became
-    /// of the batch that failed. `Ok(true)`: it is there, and the log has heard of it.
-    fn settle(&mut self) -> Result<bool, Unavailable> {
-        if self.file.has_failed() {
-            self.trouble.cannot_sync();
-            if self.engine.take().is_some() {
-                // It was the keeper that met it, not a commit.
-                self.trouble.count("a sync failed".to_owned());
-            }
-            self.file.mend().map_err(|error| {
-                self.trouble.count(format!("sync: {error}"));
-                Unavailable("the disk cannot be synced")
-            })?;
-        }
-        if self.engine.is_some() {
-            return Ok(false);
-        }
-        let engine = Engine::open(Arc::clone(&self.file)).map_err(|error| {
-            self.trouble.count(error.to_string());
-            match error.full {
-                true => Unavailable("the disk is full"),
-                false => Unavailable("the log file cannot be opened"),
-            }
-        })?;
-        let damaged = Unavailable("the log file is damaged");
-        let last = engine.last().map_err(|_| damaged)?;
-        let (seq, stamp) = last.unwrap_or((self.state.meta.floor.number(), 0));
-        let meta = engine.meta().ok().flatten().ok_or(damaged)?;
-        let landed = self.unsettled.take_if(|batch| !batch.frames.is_empty() && stamp == self.state.stamp);
-        let expected = landed.as_ref().map_or(self.state.last, |batch| batch.last);
-        // Nothing but the batch may have changed: anything else is for a new start to look into.
-        if seq.max(self.state.meta.start.number()) != expected.number() {
-            return Err(damaged);
-        }
-        if meta.floor > self.state.meta.floor {
-            self.state.chunks.trimmed(meta.floor);
-        }
-        self.state.meta = meta;
-        self.engine = Some(engine);
-        self.unsettled = None;
-        let has_landed = landed.is_some();
-        if let Some(batch) = landed {
-            self.take_in(batch);
-        }
-        Ok(has_landed)
-    }
-
     /// What is on disk becomes part of the state, and the log hears of it.
     fn take_in(&mut self, batch: Batch) {
-        let Batch { last, now_ms, events, frames, lasts, once, tokens: _, values: _ } = batch;
+        let Batch { last, now_ms, events, frames, lasts, once, .. } = batch;
         for (seq, frame) in &frames {
             self.state.chunks.push(*seq, frame.len(), now_ms);
         }
@@ -382,7 +287,7 @@ impl Writer {
         }
     }
 
-    fn tail(&self) -> Cursor {
+    pub(super) fn tail(&self) -> Cursor {
         Cursor { epoch: self.state.meta.epoch, seq: self.state.last }
     }
 
@@ -401,10 +306,12 @@ impl Writer {
     }
 
     fn close(mut self) {
+        let is_settled = self.settle_now().is_ok();
         self.engine = None;
-        let before_answers = Synced::before_answers(self.options.fsync);
-        let synced = if self.file.sync().is_ok() { Synced::All } else { before_answers };
-        let _ = self.mark.set(self.tail(), synced);
+        let _ = match is_settled && self.file.sync().is_ok() {
+            true => self.mark.set(self.tail(), Synced::All),
+            false => self.mark.refuse(self.tail(), Synced::before_answers(self.options.fsync)),
+        };
         let _ = self.mark.sync();
     }
 }

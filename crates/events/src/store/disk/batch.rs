@@ -1,0 +1,74 @@
+//! What the writer is asked for, and what of it is committed together.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use super::KeptValue;
+use super::engine::KeptFrame;
+use crate::{Appended, Draft, Rejection, Seq, Sequenced, Topic, Unavailable};
+
+pub(super) type Answers = Vec<Result<Appended, Rejection>>;
+
+/// What is committed as one or not at all.
+pub(super) type Outcome = Result<Answers, Unavailable>;
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    Append(Append),
+    /// Look whether anything is to be trimmed, and whether what was wrong still is.
+    Tick,
+}
+
+/// Drafts to append and values to keep, in one commit.
+pub(super) struct Append {
+    pub(super) drafts: Vec<Draft>,
+    pub(super) values: Vec<KeptValue>,
+    pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+impl Append {
+    pub(super) fn bytes(&self) -> usize {
+        let drafts = self.drafts.iter().map(|draft| draft.data.as_bytes().len());
+        drafts
+            .chain(self.values.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)))
+            .sum()
+    }
+}
+
+/// What is committed together, and not yet part of the state.
+pub(super) struct Batch {
+    pub(super) last: Seq,
+    pub(super) now_ms: u64,
+    pub(super) events: Vec<Sequenced>,
+    pub(super) frames: Vec<(u64, Vec<u8>)>,
+    pub(super) lasts: HashMap<Topic, Seq>,
+    pub(super) once: HashMap<Box<str>, Appended>,
+    /// Tokens of ephemeral events, which leave no entry.
+    pub(super) tokens: Vec<Box<str>>,
+    pub(super) values: Vec<KeptValue>,
+    /// The frames of these values before, should the batch have to be taken out again.
+    pub(super) frames_before: Vec<KeptFrame>,
+}
+
+impl Batch {
+    /// One that follows `last`.
+    pub(super) fn after(last: Seq, now_ms: u64) -> Self {
+        Self {
+            last,
+            now_ms,
+            events: Vec::new(),
+            frames: Vec::new(),
+            lasts: HashMap::new(),
+            once: HashMap::new(),
+            tokens: Vec::new(),
+            values: Vec::new(),
+            frames_before: Vec::new(),
+        }
+    }
+
+    /// Whether there is nothing to bring to disk.
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.tokens.is_empty() && self.values.is_empty()
+    }
+}
