@@ -216,6 +216,26 @@ async fn files_that_are_gone_or_of_another_time() {
     }
 }
 
+/// Clients may have a cursor of a log without events.
+#[tokio::test]
+async fn a_log_that_had_only_begun_is_not_replaced_without_a_word() {
+    for emptied in [false, true] {
+        let directory = Directory::new();
+        let (subject, _) = open(options(&directory.0, Fsync::Always));
+        let before = subject.log.tail_cursor();
+        drop(subject);
+        let log = directory.0.join("log");
+        if emptied {
+            cut(&log, 0)
+        } else {
+            fs::remove_file(log).unwrap()
+        }
+        let (subject, recovered) = open(options(&directory.0, Fsync::Always));
+        assert_ne!(subject.log.tail_cursor().epoch, before.epoch);
+        assert!(recovered.epoch_changed && recovered.damage.is_some(), "{recovered:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_files_at_once() {
     let original = Original::new().await;

@@ -76,8 +76,11 @@ fn recover(
             refused = marked.refused_above().filter(|last| *last < found);
             (engine, meta, refused.unwrap_or(found), None)
         }
-        Ok((engine, None, _)) if marked.is_start() => (engine, Meta::new(fresh_epoch()), Seq::ZERO, None),
-        Err(_) if !existed && marked.is_start() => {
+        // The mark is made when a log has begun.
+        Ok((engine, None, _)) if marked == Marked::Absent => {
+            (engine, Meta::new(fresh_epoch()), Seq::ZERO, None)
+        }
+        Err(_) if !existed && marked == Marked::Absent => {
             let engine = Engine::open(Arc::clone(file)).map_err(engine_failed)?;
             (engine, Meta::new(fresh_epoch()), Seq::ZERO, None)
         }
@@ -151,15 +154,6 @@ fn is_short(marked: Marked, meta: &Meta, last: Seq) -> bool {
 }
 
 impl Marked {
-    /// Whether nobody has been answered anything yet.
-    fn is_start(self) -> bool {
-        match self {
-            Self::Absent => true,
-            Self::Damaged => false,
-            Self::Here { tail, .. } => tail.seq == Seq::ZERO,
-        }
-    }
-
     /// Whether a sync of the log may have failed that was not made up for.
     fn is_in_doubt(self) -> bool {
         !matches!(self, Self::Here { doubt: false, .. })
