@@ -18,23 +18,20 @@ pub(super) struct Deliveries(Box<[Place]>);
 #[repr(align(128))]
 struct Place(Mutex<Tally>);
 
-/// What one worker has counted since the families were shown last.
-pub(super) struct Tally {
-    pub(super) events: By<Transport, LocalIntCounter>,
-    pub(super) batches: By<Transport, LocalIntCounter>,
-    pub(super) bytes: By<Transport, LocalIntCounter>,
-    pub(super) publish_to_write: By<Transport, LocalHistogram>,
-    pub(super) reader_lag: LocalHistogram,
+/// One metric for each thing that is counted.
+pub(super) struct Each<C, H> {
+    pub(super) events: By<Transport, C>,
+    pub(super) batches: By<Transport, C>,
+    pub(super) bytes: By<Transport, C>,
+    pub(super) publish_to_write: By<Transport, H>,
+    pub(super) reader_lag: H,
 }
 
 /// The families that a tally is added to.
-pub(super) struct Sums {
-    pub(super) events: By<Transport, IntCounter>,
-    pub(super) batches: By<Transport, IntCounter>,
-    pub(super) bytes: By<Transport, IntCounter>,
-    pub(super) publish_to_write: By<Transport, Histogram>,
-    pub(super) reader_lag: Histogram,
-}
+pub(super) type Sums = Each<IntCounter, Histogram>;
+
+/// What one worker has counted since the families were shown last.
+pub(super) type Tally = Each<LocalIntCounter, LocalHistogram>;
 
 thread_local! {
     /// The number of this thread among those that have counted.
