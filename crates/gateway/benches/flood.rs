@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use floods::{Kind, flood, latencies, quantile};
-use support::{Program, SECRET};
+use support::Program;
 
 #[path = "../tests/flood/floods.rs"]
 mod floods;
@@ -20,8 +20,7 @@ const DURING: Duration = Duration::from_secs(4);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let mut gateway =
-        Program::start(&["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"]);
+    let mut gateway = Program::serve(&[]);
     let lines = gateway.read_log();
     let row = |name: &str, latencies: &[Duration], what: &str| {
         let us = |share| quantile(latencies, share).as_micros();

@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "figures of a random run, and what was skipped")]
 
+#[path = "chaos/chance.rs"]
+mod chance;
 #[path = "chaos/client.rs"]
 mod client;
 #[path = "../../events/tests/redis/given.rs"]
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use chance::Chance;
 use client::{Client, Way, ask};
 use process::{Namespace, Process};
 use server::Server;
@@ -28,27 +31,6 @@ use tokio::sync::RwLock;
 
 const TOPICS: [&str; 3] = ["room:a", "room:b", "room:c"];
 const CLIENTS: u64 = 6;
-
-/// Chance that can be repeated.
-struct Chance(u64);
-
-impl Chance {
-    fn new(more: u64) -> Self {
-        let seed = std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-        Self((seed ^ more.wrapping_mul(0x2545_f491_4f6c_dd1d)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-
-    async fn pause(&mut self, most_ms: u64) {
-        tokio::time::sleep(Duration::from_millis(self.below(most_ms))).await;
-    }
-}
 
 fn seconds(short: u64) -> Duration {
     let given = std::env::var("CHAOS_SECONDS").ok().and_then(|text| text.parse().ok());

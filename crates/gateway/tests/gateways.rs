@@ -122,21 +122,7 @@ async fn one_room_over_three_gateways() {
 async fn who_was_on_a_gateway_that_died_goes_or_goes_on_elsewhere() {
     let server = Server::start(&[]).await;
     let url = server.url();
-    let doomed = support::Program::start(&[
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--jwt-secret",
-        support::SECRET,
-        "--publish-key",
-        "key",
-        "--store",
-        "redis",
-        "--redis-url",
-        &url,
-        "--log-name",
-        "log",
-    ]);
+    let doomed = support::Program::serve(&["--store", "redis", "--redis-url", &url, "--log-name", "log"]);
     let gateways = gateways(&server, 2).await;
     eventually("ready", async || get(doomed.address, "/ready").await.status == 200).await;
     let there = async |user: &str| {

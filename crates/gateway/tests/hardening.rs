@@ -20,13 +20,6 @@ fn alice() -> String {
     format!("token={}", token("alice", &["--subscribe", "*"]))
 }
 
-fn program(options: &[&str]) -> Program {
-    let mut arguments =
-        vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
-    arguments.extend(options);
-    Program::start(&arguments)
-}
-
 async fn connections_of(address: SocketAddr) -> u64 {
     let stats = get_with(address, "/v1/stats", &[KEY]).await.json();
     stats["byTransport"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
@@ -283,7 +276,7 @@ async fn memory_under_a_flood(program: &Program, query: &str, frame: &[u8]) -> u
 
 #[tokio::test]
 async fn frames_that_come_faster_than_they_are_handled_stay_with_the_client() {
-    let program = program(&["--commands-per-minute", "0"]);
+    let program = Program::serve(&["--commands-per-minute", "0"]);
     for (what, query, frame) in [
         ("commands", alice(), Ws::frame(0x81, b"{}")),
         ("refused", "token=nonsense".to_owned(), Ws::frame(0x8a, b"")),
@@ -381,7 +374,7 @@ async fn publish_many(address: SocketAddr, user: &str, count: usize, bytes: usiz
 
 #[tokio::test]
 async fn a_reader_that_never_reads_costs_little_and_is_let_go() {
-    let program = program(&["--write-timeout-seconds", "1"]);
+    let program = Program::serve(&["--write-timeout-seconds", "1"]);
     let small_socket = async |request: String| {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -441,7 +434,7 @@ async fn a_slow_reader_that_comes_back_to_life_is_told() {
 
 #[tokio::test]
 async fn clients_that_come_and_go_leave_nothing_behind() {
-    let program = program(&["--max-connections-per-user", "0"]);
+    let program = Program::serve(&["--max-connections-per-user", "0"]);
     let address = program.address;
     get(address, "/health").await;
     let files = program.files();
@@ -505,7 +498,7 @@ async fn a_flood_of_connections_above_the_cap_is_turned_away() {
 
 #[tokio::test]
 async fn secrets_never_reach_the_logs() {
-    let program = program(&["--log", "trace", "--log-format", "json"]);
+    let program = Program::serve(&["--log", "trace", "--log-format", "json"]);
     let address = program.address;
     let good = token("alice", &["--subscribe", "*"]);
     let foreign =

@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "figures of a random run")]
 
+#[path = "chaos/chance.rs"]
+mod chance;
 #[path = "chaos/client.rs"]
 mod client;
 #[path = "../../events/tests/redis/given.rs"]
@@ -13,17 +15,18 @@ mod given;
 mod support;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use chance::Chance;
 use client::{Client, Way, ask};
 use given::Given;
 use parking_lot::Mutex;
 use serde_json::Value;
-use support::{Program, SECRET};
+use support::{Directory, Program, serving};
 
 /// One publisher each, so that the order of each is known.
 const TOPICS: [&str; 4] = ["room:a", "room:b", "room:c", "room:d"];
@@ -32,48 +35,9 @@ const CLIENTS: u64 = 6;
 /// A log so small that it is trimmed now and then; far more than a client misses while it is away.
 const LOG_BYTES: &str = "4194304";
 
-/// Chance that can be repeated.
-struct Chance(u64);
-
-impl Chance {
-    fn new(more: u64) -> Self {
-        let seed = std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-        Self((more ^ seed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-
-    async fn pause(&mut self, most_ms: u64) {
-        tokio::time::sleep(Duration::from_millis(self.below(most_ms))).await;
-    }
-}
-
-/// The log's directory, gone with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("throughline-kills-{}", std::process::id()));
-        drop(std::fs::remove_dir_all(&path));
-        Self(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
 fn arguments(dir: &Path) -> Vec<&str> {
     let mut arguments =
-        vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
-    arguments.extend(["--store", "disk", "--fsync", "always", "--data-dir", dir.to_str().unwrap()]);
+        serving(&["--store", "disk", "--fsync", "always", "--data-dir", dir.to_str().unwrap()]);
     arguments.extend(["--log-bytes", LOG_BYTES, "--ring-events", "1000000", "--log", "error"]);
     arguments
 }
@@ -165,7 +129,7 @@ async fn follow(house: Arc<House>, mut client: Client, mut chance: Chance) -> Cl
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_event_comes_once_and_in_order() {
     let kills: u64 = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
-    let directory = Directory::new();
+    let directory = Directory::new("kills");
     let mut gateway = start(&directory.0);
     let token = support::token("alice", &["--subscribe", "*"]);
     let hello =

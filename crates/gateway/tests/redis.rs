@@ -285,21 +285,7 @@ async fn who_has_seen_what_died_with_its_gateway_and_its_redis_is_reset_elsewher
     let replica = Server::replica_of(&master, &[]).await;
     let path = Path::to(&master).await;
     let [near, far] = [&master.url(), &path.url()].map(|first| format!("{first},{}", replica.url()));
-    let doomed = support::Program::start(&[
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--jwt-secret",
-        support::SECRET,
-        "--publish-key",
-        "key",
-        "--store",
-        "redis",
-        "--redis-url",
-        &near,
-        "--log-name",
-        "log",
-    ]);
+    let doomed = support::Program::serve(&["--store", "redis", "--redis-url", &near, "--log-name", "log"]);
     eventually("ready", async || get(doomed.address, "/ready").await.status == 200).await;
     let survivor = ready_gateway(&far).await;
     assert_eq!(publish(doomed.address, 1).await.status, 200);

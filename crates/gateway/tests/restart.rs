@@ -3,25 +3,15 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Frame, Program, SECRET, Sse, Ws, eventually, get, post, token};
+use support::{Directory, Frame, Program, SECRET, Sse, Ws, eventually, get, post, token};
 use tokio::time::Instant;
 
 const ROOM: [&str; 4] = ["--subscribe", "room:*", "--publish", "room:*"];
 
-/// A directory of its own, gone with the test.
-struct Directory(PathBuf);
-
 impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("throughline-restart-{}-{name}", std::process::id()));
-        drop(std::fs::remove_dir_all(&path));
-        Self(path)
-    }
-
     /// Starts a gateway on it, which says nothing before it has the members of before.
     fn start(&self, options: &[&str]) -> Program {
         let dir = self.0.to_str().unwrap();
@@ -29,12 +19,6 @@ impl Directory {
         arguments.extend(["--store", "disk", "--data-dir", dir]);
         arguments.extend(options);
         Program::start(&arguments)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
     }
 }
 

@@ -4,16 +4,9 @@ use std::process::Command;
 
 use crate::support::{Gateway, Program, SECRET, Sse, get, get_with, post};
 
-fn serve(options: &[&str]) -> Program {
-    let mut arguments =
-        vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
-    arguments.extend(options);
-    Program::start(&arguments)
-}
-
 #[tokio::test]
 async fn serve_says_where_it_listens_and_nothing_else_on_standard_output() {
-    let program = serve(&["--admin-listen", "127.0.0.1:0"]);
+    let program = Program::serve(&["--admin-listen", "127.0.0.1:0"]);
     assert_eq!(get(program.address, "/ready").await.status, 200);
     let admin = program.admin.unwrap();
     assert_eq!(get_with(admin, "/v1/stats", &[("Authorization", "Bearer key")]).await.status, 200);
@@ -45,7 +38,7 @@ async fn dev_runs_with_its_documented_keys() {
 #[tokio::test]
 async fn a_first_signal_drains_and_a_second_one_ends_at_once() {
     for (signals, expected) in [(&["TERM"][..], Some(0)), (&["TERM", "INT"], Some(1))] {
-        let program = serve(&["--drain-seconds", "30"]);
+        let program = Program::serve(&["--drain-seconds", "30"]);
         let query = format!("token={}", crate::support::token("alice", &[]));
         let mut sse = Sse::open(program.address, &query).await;
         sse.batch().await;
@@ -70,7 +63,7 @@ async fn a_first_signal_drains_and_a_second_one_ends_at_once() {
 
 #[tokio::test]
 async fn a_drain_that_is_over_cuts_who_is_left() {
-    let program = serve(&["--drain-seconds", "1"]);
+    let program = Program::serve(&["--drain-seconds", "1"]);
     let mut slow = tokio::net::TcpStream::connect(program.address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut slow, b"GET / HTTP/1.1\r\n").await.unwrap();
     get(program.address, "/health").await;

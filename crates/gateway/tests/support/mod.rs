@@ -35,10 +35,7 @@ impl Gateway {
 
     /// `gateway serve` on a free port, with a JWT secret and the publish key `key`.
     pub async fn serve(options: &[&str]) -> Self {
-        let mut arguments =
-            vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
-        arguments.extend(options);
-        Self::start(&arguments).await
+        Self::start(&serving(options)).await
     }
 
     pub async fn start(arguments: &[&str]) -> Self {
@@ -104,7 +101,15 @@ impl Gateway {
     }
 }
 
-/// The JWT secret of [`Gateway::serve`].
+/// The arguments of `gateway serve` on a free port, with a JWT secret and the publish key `key`.
+pub fn serving<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments =
+        vec!["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET, "--publish-key", "key"];
+    arguments.extend(options);
+    arguments
+}
+
+/// The JWT secret of [`serving`].
 pub const SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 
 /// A token signed with [`SECRET`].
@@ -252,6 +257,24 @@ impl Http {
     }
 }
 
+/// A place for a directory of its own, gone with the test.
+pub struct Directory(pub std::path::PathBuf);
+
+impl Directory {
+    /// `name` tells it from others of the same process; nothing is there yet.
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("throughline-{}-{name}", std::process::id()));
+        drop(std::fs::remove_dir_all(&path));
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
 /// The program itself, as a process of its own. Killed when dropped.
 pub struct Program {
     child: std::process::Child,
@@ -261,6 +284,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Starts it with the arguments of [`serving`].
+    pub fn serve(options: &[&str]) -> Self {
+        Self::start(&serving(options))
+    }
+
     /// Starts the program and waits until it says where it listens.
     pub fn start(arguments: &[&str]) -> Self {
         use std::io::BufRead as _;
