@@ -19,7 +19,7 @@ const WIRE =
   ephemeral status info token id reply ok error code message seq`.split(/\s+/)
 
 /** Files that describe the API, the protocol or the runtime. */
-const PUBLIC = ['protocol', 'options', 'env', 'timing', 'topic', 'commands']
+const PUBLIC = ['protocol', 'options', 'env', 'timing', 'topic', 'commands', 'state']
 
 describe('the names that the build shortens', () => {
   it('are neither the runtime’s nor the protocol’s', () => {
@@ -34,8 +34,8 @@ describe('the names that the build shortens', () => {
   })
 
   it('are not members of the client', () => {
-    const sources = read('../src/core/client.ts') + read('../src/core/connection.ts')
-    const api = sources.match(/export interface (Client|ConnectionState)[\s\S]*?^}/gm)?.join('\n') ?? ''
+    const sources = read('../src/core/client.ts') + read('../src/core/state.ts')
+    const api = sources.match(/export interface (Client|ClientState|ConnectionState)[\s\S]*?^}/gm)?.join('\n') ?? ''
     const members = [...api.matchAll(/^ {2}(?:readonly )?(\w+)[:(<]/gm)].map(([, name]) => name)
     expect(members.length).toBeGreaterThan(20)
     expect(INTERNAL.filter((name) => members.includes(name))).toEqual([])

@@ -1,5 +1,5 @@
-import { NAMES, type Rung, SSE, WS } from './ladder-types.js'
 import type { Memory } from './memory.js'
+import { NAMES, type Rung, SSE, WS } from './rung.js'
 import { BLAME_MS, BUFFERED_MS, QUARANTINE_MS } from './timing.js'
 
 const STRIKES = 3

@@ -1,19 +1,14 @@
 import { type Command, CommandError, unheard } from './commands.js'
-import { type ConnectionEvents, type ConnectionState, createConnection, type Source } from './connection.js'
+import { type ConnectionEvents, createConnection, type Source } from './connection.js'
 import { runtimeEnv } from './env.js'
 import { createListeners, report } from './listeners.js'
 import type { ClientOptions } from './options.js'
 import type { EventMap, Hello, Reset, ThroughlineEvent, Transport } from './protocol.js'
 import type { Delivery } from './session.js'
+import type { ClientState } from './state.js'
 import { iterate } from './stream.js'
 import { RELEASE_MS } from './timing.js'
 import type { Member, PresenceStatus, Topic } from './topic.js'
-
-/** One immutable view of the client. Two views are the same object as long as nothing changed. */
-export interface ClientState extends ConnectionState {
-  /** Everything up to here was delivered; may be given as `after`. */
-  readonly cursor: string | null
-}
 
 /** A resumable session with a gateway. Its functions may be passed around on their own. */
 export interface Client<M extends EventMap = EventMap> {

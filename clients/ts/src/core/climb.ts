@@ -1,4 +1,5 @@
-import { type LinkState, POLL } from './ladder-types.js'
+import type { LinkState } from './ladder-types.js'
+import { POLL } from './rung.js'
 import { REGAIN_MS, SWITCH_WINDOW_MS, type Timing, UPGRADE_LIFE_MS } from './timing.js'
 
 const SWITCHES_MAX = 3

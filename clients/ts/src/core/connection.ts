@@ -1,15 +1,18 @@
 import type { Carrier } from './carrier.js'
+import type { Close } from './close.js'
 import { type Command, CommandError, result, unheard } from './commands.js'
 import type { Env } from './env.js'
 import { createLadder } from './ladder.js'
-import { type Close, type LinkState, NAMES, type Phase, POLL, SSE, WS } from './ladder-types.js'
+import type { LinkState } from './ladder-types.js'
 import type { OpenLink, Params } from './link.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
 import { openPoll } from './poll.js'
-import { type Hello, isBatch, isReply, type Reply, type Transport } from './protocol.js'
+import { type Hello, isBatch, isReply, type Reply } from './protocol.js'
+import { NAMES, POLL, SSE, WS } from './rung.js'
 import { type Chain, createSession, type Delivery } from './session.js'
 import { openSse } from './sse.js'
+import type { ConnectionState } from './state.js'
 import { REPLY_MS, TIMING } from './timing.js'
 import { createTokens } from './token.js'
 import { openWs } from './ws.js'
@@ -19,22 +22,6 @@ const OPEN: readonly OpenLink[] = [openPoll, openSse, openWs]
 const PING_EVERY_MS = 30_000
 const WAITING_MAX = 1000
 const GAP: Close = { kind: 'gap', message: 'gap' }
-
-/** What a connection shows, save for the cursor. */
-export interface ConnectionState {
-  readonly phase: Phase
-  /** The transport that delivers; null while none is proven. */
-  readonly transport: Transport | null
-  /** Events are pushed as they happen. */
-  readonly isRealtime: boolean
-  /** Fruitless rounds since it last worked. */
-  readonly retryCount: number
-  /** Milliseconds since 1970; null: no attempt is planned. */
-  readonly nextRetryAt: number | null
-  /** Round trip of the latest ping; null where the transport has none. */
-  readonly latencyMs: number | null
-  readonly error: ClientError | null
-}
 
 /** What the connection tells its owner. */
 export interface ConnectionEvents {

@@ -1,5 +1,3 @@
-import type { PageSignal } from './ladder-types.js'
-
 /** The part of the WebSocket interface that is used. */
 export interface SocketLike {
   readonly readyState: number
@@ -28,6 +26,16 @@ export interface ChannelLike {
 export interface LocksLike {
   request(name: string, options: { signal: AbortSignal }, granted: () => Promise<void>): Promise<unknown>
 }
+
+/** What happened to the page. */
+export type PageSignal =
+  | 'hidden'
+  | 'visible' // visible again
+  | 'wake' // focus, resume, pageshow: look whether the link still lives
+  | 'online'
+  | 'offline'
+  | 'network' // another network, perhaps with other obstacles
+  | 'pagehide'
 
 /** Where the page stands and what happens to it. */
 export interface PageLike {

@@ -1,40 +1,6 @@
 import type { Carrier } from './carrier.js'
 import type { Bye, Transport } from './protocol.js'
-
-/** A transport by its place on the ladder: better ones are higher. */
-export type Rung = typeof POLL | typeof SSE | typeof WS
-export const POLL = 0
-export const SSE = 1
-export const WS = 2
-/** The transports by rung. */
-export const NAMES: readonly Transport[] = ['poll', 'sse', 'ws']
-
-/** The rung of a transport. */
-export const rungOf = (transport: Transport): Rung => NAMES.indexOf(transport) as Rung
-
-/** Why a link is gone, as far as the ladder cares. */
-export type CloseKind =
-  /** Cut, refused by something on the path, timed out: may be the transport's fault. */
-  | 'lost'
-  /** A hole in the chain of batches, or a start that others have moved on from: reconnect with the cursor. */
-  | 'gap'
-  /** The gateway is busy, draining, or asks for time: not the transport's fault. */
-  | 'busy'
-  /** The token was refused. */
-  | 'auth'
-  /** The gateway refuses for good. */
-  | 'fatal'
-
-/** How a link ended. */
-export interface Close {
-  readonly kind: CloseKind
-  /** For people. */
-  readonly message: string
-  /** A close code, an HTTP status, or nothing. */
-  readonly code?: number
-  /** Milliseconds that the other side asked to wait. */
-  readonly waitMs?: number
-}
+import type { Rung } from './rung.js'
 
 /** Bounded: safe as a metric label. */
 export type SwitchReason =
@@ -60,16 +26,6 @@ export type Telemetry =
 
 /** The session's state as an application sees it. */
 export type Phase = 'idle' | 'connecting' | 'live' | 'degraded' | 'recovering' | 'offline' | 'paused' | 'closed'
-
-/** What happened to the page. */
-export type PageSignal =
-  | 'hidden'
-  | 'visible' // visible again
-  | 'wake' // focus, resume, pageshow: look whether the link still lives
-  | 'online'
-  | 'offline'
-  | 'network' // another network, perhaps with other obstacles
-  | 'pagehide'
 
 /** What the ladder wants done. Nothing here may call back into it before it has returned. */
 export interface Effects {

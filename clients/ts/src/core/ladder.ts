@@ -1,22 +1,12 @@
 import { createBlame } from './blame.js'
 import { createClimb } from './climb.js'
-import {
-  type Close,
-  type Effects,
-  type LinkState,
-  NAMES,
-  type PageSignal,
-  type Phase,
-  POLL,
-  type Rung,
-  rungOf,
-  SSE,
-  type SwitchReason,
-  WS,
-} from './ladder-types.js'
+import type { Close } from './close.js'
+import type { PageSignal } from './env.js'
+import type { Effects, LinkState, Phase, SwitchReason } from './ladder-types.js'
 import { deadline, score, suspectAt, troubled } from './link-rules.js'
 import type { Memory } from './memory.js'
 import type { Bye, Transport } from './protocol.js'
+import { NAMES, POLL, type Rung, rungOf, SSE, WS } from './rung.js'
 import {
   BLAME_MS,
   BUFFERED_MS,

@@ -1,4 +1,5 @@
-import { type LinkState, SSE, type SwitchReason } from './ladder-types.js'
+import type { LinkState, SwitchReason } from './ladder-types.js'
+import { SSE } from './rung.js'
 import { BESIDE_MS, BESIDE_TIMES, CONNECT_MS, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS, OWED_MS, PROVE_MS } from './timing.js'
 
 /**

@@ -1,5 +1,5 @@
+import type { Close } from './close.js'
 import type { Env } from './env.js'
-import type { Close } from './ladder-types.js'
 import type { Timing } from './timing.js'
 
 /** What a transport reports. Reports after the first `closed`, or after its own end, are not heard. */

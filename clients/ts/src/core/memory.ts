@@ -1,6 +1,6 @@
 import type { Env } from './env.js'
-import { NAMES, type Rung } from './ladder-types.js'
 import type { Transport } from './protocol.js'
+import { NAMES, type Rung } from './rung.js'
 import { QUARANTINE_MS } from './timing.js'
 
 /** Transport to the wall-clock time until which it is not worth trying, and `d`: the deployment it was learnt with. */

@@ -1,4 +1,4 @@
-import type { Close } from './ladder-types.js'
+import type { Close } from './close.js'
 import { type Link, type LinkEvents, type LinkRequest, refusal } from './link.js'
 import { POLL_HOLD_MS, POLL_SLACK_MS } from './timing.js'
 

@@ -1,14 +1,27 @@
 import type { Command } from './commands.js'
-import type { Connection } from './connection.js'
+import type { Env } from './env.js'
 import type { Params } from './link.js'
 import type { Batch, Reply } from './protocol.js'
+
+/** What a request needs of the connection that it belongs to. */
+export interface RequestHost {
+  readonly env: Env
+  readonly tokens: { get(): Promise<void> }
+  readonly session: { id?: string | undefined }
+  /** How long an answer may take, in milliseconds. */
+  readonly replyMs: number
+  address(path: string, params: Params): string
+  init(signal: AbortSignal): RequestInit
+  /** @throws CommandError for an error reply. */
+  result(reply: Reply): unknown
+}
 
 /**
  * One request beside the links, with the same identity: for what has no place in band. This file is loaded with the
  * first of them.
  * @throws CommandError
  */
-export async function request(host: Connection, path: string, params: Params, body?: string): Promise<unknown> {
+export async function request(host: RequestHost, path: string, params: Params, body?: string): Promise<unknown> {
   const { env, address, init } = host
   await host.tokens.get()
   const abort = new AbortController()
@@ -26,7 +39,7 @@ export async function request(host: Connection, path: string, params: Params, bo
 }
 
 /** A command of a session whose transport cannot send in band. @throws CommandError */
-export async function post(host: Connection, command: Command): Promise<unknown> {
+export async function post(host: RequestHost, command: Command): Promise<unknown> {
   const { session } = host
   // A poller that began from a cursor of its own has not met a hello yet.
   session.id ??= ((await request(host, 'v1/poll', { wait: '0' })) as Batch).hello?.session

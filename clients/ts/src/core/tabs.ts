@@ -1,10 +1,10 @@
-import type { ClientState } from './client.js'
 import type { Command, CommandError } from './commands.js'
 import type { Connection, ConnectionEvents, Source } from './connection.js'
 import type { ChannelLike, Env, LocksLike } from './env.js'
 import type { ClientOptions } from './options.js'
 import type { Hello, Reply } from './protocol.js'
 import type { Delivery } from './session.js'
+import type { ClientState } from './state.js'
 
 /** How often a follower asks, and for how long a visible one waits for an answer before it connects by itself. */
 const ASK_MS = 1000

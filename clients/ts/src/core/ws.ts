@@ -1,4 +1,4 @@
-import type { CloseKind } from './ladder-types.js'
+import type { CloseKind } from './close.js'
 import type { Link, LinkEvents, LinkRequest } from './link.js'
 
 const SUBPROTOCOL = 'throughline.v1'

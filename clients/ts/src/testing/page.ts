@@ -1,5 +1,4 @@
-import type { PageLike, StorageLike } from '../core/env.js'
-import type { PageSignal } from '../core/ladder-types.js'
+import type { PageLike, PageSignal, StorageLike } from '../core/env.js'
 
 /** A page whose life the test decides. */
 export class FakePage implements PageLike {
