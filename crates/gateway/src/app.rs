@@ -12,16 +12,16 @@ use transport::{HttpLimits, Transport};
 use crate::audit::{self, Deed};
 use crate::auth::{Authenticator, Grant};
 use crate::config::{Config, ConfigError};
-use crate::limits::{Limiters, Use};
+use crate::http::origin::OriginPolicy;
+use crate::http::problem::{Code, Problem};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
-use crate::origin::OriginPolicy;
 use crate::presence::Presence;
-use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
-use crate::replays::Replays;
 use crate::server::Open;
-use crate::sessions::{Caps, Sessions};
+use crate::session::limits::{Limiters, Use};
+use crate::session::registry::{Caps, Sessions};
+use crate::session::replay_admission::Replays;
 use crate::store;
 
 /// A running gateway, apart from its sockets.

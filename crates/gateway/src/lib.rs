@@ -1,59 +1,42 @@
 //! The gateway: the sockets, the endpoints, who may, and what is counted. See `ARCHITECTURE.md` for the whole.
 //!
 //! # Layout
-//! * [`config`]: the command line and the environment, checked once into [`config::Config`].
-//! * [`run`], `server`: sockets, accepted, served and drained; `app`: what all of them share.
-//! * `routes`: which endpoint a request is for; `upgrade`, `send`, `backend`, `page`: the endpoints.
-//! * `connect`: from a request to a running session; `early`: a WebSocket before it is one; `client`: what a
-//!   session asks of the gateway; `commands`: what a client asks.
-//! * `publish`: drafts on their way into the store.
-//! * `peers`: the other gateways of the same log, and what is asked of all of them.
-//! * `presence`: who is in a topic, and what its sessions are told of it.
-//! * `explain`: why a user did or did not get an event.
-//! * `sessions`: who is connected, `scope`: what each may see and was sent; `limits`: how much one user may; `pacing`: who may come back when,
-//!   `replays`: and how much of what it missed is sent at once.
-//! * `store`: opens the store that was configured, and says how it stands.
+//! From the top down; each uses only what stands below it.
+//!
+//! * [`run`]: the gateway from its configuration to its end; `server`: sockets, accepted, served and drained.
+//! * `dispatch`: which endpoint a request is for; `endpoints`: one module for each of them.
+//! * `session`: a client's session, from its admission to its end.
+//! * `cluster`: the other gateways of the same log, and what is asked of all of them.
+//! * `presence`: the members of each topic, and how their sessions learn of changes.
+//! * `publish`: drafts on their way into the store; `store` opens the store that was configured.
+//! * `app`: what all requests and sessions share.
+//! * [`telemetry`]: log lines; [`config`]: the command line and the environment, checked once into
+//!   [`config::Config`].
+//! * [`http`]: errors as clients see them, web origins and CORS, the client's address behind proxies.
+//! * [`redact`]: the parts of an event that only some clients may see.
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
-//! * [`origin`]: which web pages may connect, and the CORS headers; [`address`]: the client's address behind proxies.
-//! * [`metrics`]: every name on a dashboard; [`telemetry`]: log lines; `problem`: errors as clients see them.
-//! * [`redact`]: what of an event not everybody may see.
-//! * `audit`: what somebody tried and must not.
-//! * [`secret`]: text that is never shown.
+//! * [`metrics`]: every name on a dashboard; `audit`: refused attempts; [`secret`]: text that is never shown.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should"))]
 
-pub mod address;
 mod app;
 mod audit;
 pub mod auth;
-mod backend;
-mod client;
-mod commands;
+mod cluster;
 pub mod config;
-mod connect;
-mod early;
-mod explain;
-mod limits;
+mod dispatch;
+mod endpoints;
+pub mod http;
 pub mod metrics;
-pub mod origin;
-mod pacing;
-mod page;
-mod peers;
 mod presence;
-mod problem;
 mod publish;
 pub mod redact;
-mod replays;
-mod routes;
-mod scope;
 pub mod secret;
-mod send;
 mod server;
-mod sessions;
+mod session;
 mod store;
 pub mod telemetry;
 mod time;
-mod upgrade;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -62,7 +45,7 @@ use std::time::Duration;
 
 use app::App;
 use config::{Config, ConfigError};
-use routes::Door;
+use dispatch::Door;
 
 /// Where a gateway listens, once it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +86,7 @@ pub async fn run(
     tasks.spawn(server::accept(Arc::clone(&app), client_listener, door));
     tasks.spawn(Arc::clone(&app).tidy());
     tasks.spawn(Arc::clone(&app).tell_presence());
-    tasks.spawn(peers::listen(Arc::clone(&app)));
+    tasks.spawn(cluster::peers::listen(Arc::clone(&app)));
     ready(bound);
     tokio::select! {
         () = shutdown => {}

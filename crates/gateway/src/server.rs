@@ -18,10 +18,10 @@ use tokio::time::{Instant, timeout};
 use transport::Served;
 
 use crate::app::App;
-use crate::connect;
+use crate::dispatch::{self, Door};
+use crate::http::problem::{Code, Problem};
 use crate::metrics::labels::RateLimit;
-use crate::problem::{Code, Problem};
-use crate::routes::{self, Door};
+use crate::session::admission;
 
 /// How many connections the kernel may hold ready. A shorter queue costs a reconnect storm a second of lost SYNs.
 const BACKLOG: i32 = 4096;
@@ -158,7 +158,7 @@ fn serve(
             }
             app.drained().await;
         };
-        let answer = |request, framing| routes::answer(Arc::clone(app), door, peer, request, framing);
+        let answer = |request, framing| dispatch::answer(Arc::clone(app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, refuse, answer).await;
         if let Served::Detached { socket, received, plan } = served {
             tokio::spawn(stream(guest, door, socket, received, plan));
@@ -166,15 +166,15 @@ fn serve(
     })
 }
 
-async fn stream(guest: Guest, door: Door, socket: TcpStream, received: Bytes, plan: connect::Plan) {
-    if let Some(running) = connect::begin(&guest.0, socket, received, plan).await {
+async fn stream(guest: Guest, door: Door, socket: TcpStream, received: Bytes, plan: admission::Plan) {
+    if let Some(running) = admission::begin(&guest.0, socket, received, plan).await {
         tokio::spawn(Stream { running, door, guest: Some(guest) });
     }
 }
 
 /// The task of a running session: nothing but what it needs to go on, and to go back to HTTP.
 struct Stream {
-    running: connect::Running,
+    running: admission::Running,
     door: Door,
     /// Until the session ends.
     guest: Option<Guest>,

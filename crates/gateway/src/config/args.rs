@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::LogFormat;
-use crate::origin::Origin;
+use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
 
@@ -310,7 +310,7 @@ pub(super) struct TokenArgs {
     pub(super) jwt_secret: Secret,
 }
 
-fn origin(text: &str) -> Result<Origin, crate::origin::OriginError> {
+fn origin(text: &str) -> Result<Origin, crate::http::origin::OriginError> {
     text.trim().parse()
 }
 

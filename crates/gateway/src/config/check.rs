@@ -10,8 +10,8 @@ use super::args::{
     AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, StoreArgs, StoreKind, StreamArgs, TokenArgs,
 };
 use super::{Config, ConfigError, Limits, Logs, RedisConfig, StoreConfig, Streams};
-use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
+use crate::http::address::TrustedProxies;
 use crate::redact::Rule;
 use crate::secret::Secret;
 use crate::telemetry;

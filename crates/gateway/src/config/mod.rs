@@ -17,9 +17,9 @@ use args::{Typed, TypedCommand};
 use clap::ValueEnum;
 use clap::error::ErrorKind;
 
-use crate::address::TrustedProxies;
 use crate::auth::{AuthConfig, TokenRequest};
-use crate::origin::Origin;
+use crate::http::address::TrustedProxies;
+use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
 

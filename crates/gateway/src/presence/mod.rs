@@ -33,7 +33,7 @@ use keep::{Answers, Kept};
 use roster::{Kind, Told};
 use rosters::Rosters;
 
-use crate::sessions::Key;
+use crate::session::registry::Key;
 
 /// How many changes are told in one append.
 const TOLD_MAX: usize = 512;

@@ -7,7 +7,7 @@ use events::Topic;
 
 use super::keep::{Kept, KeptMember};
 use super::roster::{Effect, Forgetting, Listed, Roster, Shown, Told};
-use crate::sessions::Key;
+use crate::session::registry::Key;
 
 /// What is listed of a topic.
 #[derive(Debug, Default)]

@@ -15,13 +15,13 @@ use transport::{Change, CloseCode, Outcome};
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::Grant;
-use crate::limits::Use;
+use crate::http::problem::{Code, ErrorMember, Problem};
 use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
-use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
-use crate::scope::Scope;
-use crate::sessions::NoMember;
+use crate::session::limits::Use;
+use crate::session::registry::NoMember;
+use crate::session::scope::Scope;
 use crate::time;
 
 /// How many refused commands in a row are abuse.

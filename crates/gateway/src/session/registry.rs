@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use transport::{Bye, ByeReason, Change, Handle, Transport};
 
 use crate::auth::Grant;
-use crate::commands;
-use crate::pacing;
 use crate::presence::{Presence, Shown, Status};
-use crate::scope::Scope;
+use crate::session::commands;
+use crate::session::pacing;
+use crate::session::scope::Scope;
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
 const GRACE: Duration = Duration::from_secs(10);

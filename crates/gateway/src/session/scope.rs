@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use transport::Handle;
 
 use crate::auth::Grant;
-use crate::sessions::Key;
+use crate::session::registry::Key;
 use crate::time;
 
 /// What is known of a connection, or of a request with commands: to the table, to its session and to its commands.

@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use transport::Outcome;
 
 use crate::auth::Grant;
-use crate::commands::{self, Sender};
-use crate::problem::{Code, Problem};
-use crate::routes::{Body, Call, json_bytes};
-use crate::scope::Scope;
-use crate::sessions::Link;
+use crate::dispatch::{Body, Call, json_bytes};
+use crate::http::problem::{Code, Problem};
+use crate::session::commands::{self, Sender};
+use crate::session::registry::Link;
+use crate::session::scope::Scope;
 
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;

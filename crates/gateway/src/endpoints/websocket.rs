@@ -5,10 +5,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use transport::{Answer, Transport, write_ws_accept, ws};
 
 use crate::auth::{Credential, Refusal};
-use crate::connect::{self, Plan, Waiting};
+use crate::dispatch::{Call, Reply};
+use crate::http::problem::{Code, Problem};
 use crate::metrics::labels::RefuseReason;
-use crate::problem::{Code, Problem};
-use crate::routes::{Call, Reply};
+use crate::session::admission::{self, Plan, Waiting};
 
 /// The subprotocol of the gateway.
 const PROTOCOL: &str = "throughline.v1";
@@ -38,7 +38,7 @@ pub(crate) async fn websocket(call: &Call<'_>) -> Result<Reply, Problem> {
     Ok(Answer::Detach(Plan::WebSocket { accept: accept.into(), then: Box::new(then) }))
 }
 
-async fn admit(call: &Call<'_>) -> Result<connect::Admitted, Waiting> {
+async fn admit(call: &Call<'_>) -> Result<admission::Admitted, Waiting> {
     let asked = call.asked(Transport::Ws, &call.query).map_err(Waiting::Refused)?;
     let has_user = call.app.config.dev && call.query.iter().any(|(name, _)| name == "user");
     if Credential::find(&call.head.headers, &call.query).is_none() && !has_user {
@@ -49,8 +49,8 @@ async fn admit(call: &Call<'_>) -> Result<connect::Admitted, Waiting> {
         call.audit_token(refusal.reason());
         Waiting::Refused(refusal.into())
     };
-    let grant = connect::grant_of(call.app, &call.head.headers, &call.query).await.map_err(refused)?;
-    connect::admit(call.app, asked, grant).await.map_err(Waiting::Refused)
+    let grant = admission::grant_of(call.app, &call.head.headers, &call.query).await.map_err(refused)?;
+    admission::admit(call.app, asked, grant).await.map_err(Waiting::Refused)
 }
 
 /// The client's key, if this is a handshake.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use transport::{CloseCode, RequestError};
 
 use crate::auth::Refusal;
-use crate::origin::ForeignOrigin;
+use crate::http::origin::ForeignOrigin;
 
 /// The kinds of error, the same on every transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
 
-use crate::routes::Body;
+use crate::dispatch::Body;
 
 /// Scripts, styles and connections of the gateway's own alone, and in nobody else's frame.
 const POLICY: &str =
@@ -13,7 +13,7 @@ const POLICY: &str =
 macro_rules! files {
     ($($path:literal: $kind:literal = $file:literal,)+) => {
         /// Every file: its path, its media type, its text.
-        const FILES: &[(&str, &str, &str)] = &[$(($path, $kind, include_str!(concat!("../page/", $file))),)+];
+        const FILES: &[(&str, &str, &str)] = &[$(($path, $kind, include_str!(concat!("../../page/", $file))),)+];
     };
 }
 

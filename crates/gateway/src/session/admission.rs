@@ -20,14 +20,14 @@ use transport::{
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
-use crate::client::Client;
-use crate::commands;
-use crate::early::{Early, NoText};
+use crate::http::problem::{Code, Problem};
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
-use crate::problem::{Code, Problem};
-use crate::replays::Replay;
-use crate::scope::Scope;
-use crate::sessions::{Full, Registered, Who};
+use crate::session::commands;
+use crate::session::host::Client;
+use crate::session::registry::{Full, Registered, Who};
+use crate::session::replay_admission::Replay;
+use crate::session::scope::Scope;
+use crate::session::unadmitted::{Early, NoText};
 
 /// Decoded query parameters, in order.
 pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -385,7 +385,7 @@ impl Running {
             // The drain may have begun after this client was let in and before it could be told.
             handle.change(Change::Bye(transport::Bye {
                 reason: transport::ByeReason::Drain,
-                reconnect_after: crate::pacing::soon(),
+                reconnect_after: crate::session::pacing::soon(),
             }));
         }
         let metrics = &app.metrics;

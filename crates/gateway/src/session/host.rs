@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 
 use crate::app::App;
-use crate::commands::{self, Sender};
 use crate::metrics::Live;
-use crate::pacing;
-use crate::scope::Scope;
-use crate::sessions::Registration;
+use crate::session::commands::{self, Sender};
+use crate::session::pacing;
+use crate::session::registry::Registration;
+use crate::session::scope::Scope;
 
 /// A client of this gateway, as long as its connection lives.
 pub(crate) struct Client {

@@ -16,12 +16,13 @@ use transport::{Answer, Framing, Request, Transport};
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Source};
-use crate::connect::{self, Admitted, Asked, Plan, Query};
+use crate::endpoints::{backend, explain, page, send, websocket};
+use crate::http::origin;
+use crate::http::problem::{Code, Problem};
 use crate::metrics::labels::{AuthFailure, RefuseReason, Route};
-use crate::problem::{Code, Problem};
 use crate::publish::Publisher;
+use crate::session::admission::{self, Admitted, Asked, Plan, Query};
 use crate::telemetry::RequestLine;
-use crate::{backend, explain, origin, page, send, upgrade};
 
 /// The body of every ordinary response.
 pub(crate) type Body = Full<Bytes>;
@@ -173,7 +174,7 @@ impl Call<'_> {
             (method, _) => method,
         };
         match (route, method) {
-            (Route::Ws, &Method::GET) => upgrade::websocket(self).await,
+            (Route::Ws, &Method::GET) => websocket::websocket(self).await,
             (Route::Sse, &Method::GET) => self.stream(Transport::Sse, &self.query).await,
             (Route::Poll, &Method::GET) => self.stream(Transport::Poll, &self.query).await,
             (Route::Poll, &Method::POST) => self.posted_poll(body).await,
@@ -282,7 +283,7 @@ impl Call<'_> {
 
     /// What the request's token allows.
     pub(crate) async fn grant(&self, query: &Query<'_>) -> Result<Arc<Grant>, Problem> {
-        let grant = connect::grant_of(self.app, &self.head.headers, query).await;
+        let grant = admission::grant_of(self.app, &self.head.headers, query).await;
         Ok(grant.inspect_err(|refusal| self.audit_token(refusal.reason()))?)
     }
 
@@ -314,7 +315,7 @@ impl Call<'_> {
         let grant = self.grant(query).await.inspect_err(|_| {
             self.app.metrics.connection_refused(RefuseReason::Unauthenticated);
         })?;
-        let admitted: Admitted = connect::admit(self.app, asked, grant).await?;
+        let admitted: Admitted = admission::admit(self.app, asked, grant).await?;
         Ok(Answer::Detach(Plan::Session(Box::new(admitted))))
     }
 
@@ -388,7 +389,7 @@ impl Call<'_> {
 
     /// Whether the client wants to use the connection again (RFC 9112 section 9.3).
     fn is_keep_alive(&self) -> bool {
-        let has = |wanted| upgrade::has_token(&self.head.headers, CONNECTION, wanted);
+        let has = |wanted| websocket::has_token(&self.head.headers, CONNECTION, wanted);
         if self.head.version == Version::HTTP_11 { !has("close") } else { has("keep-alive") }
     }
 }

@@ -14,8 +14,8 @@ use http::header::{
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
-use crate::address::TrustedProxies;
 use crate::config::Config;
+use crate::http::address::TrustedProxies;
 
 const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";

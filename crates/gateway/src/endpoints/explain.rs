@@ -9,9 +9,9 @@ use transport::Transport;
 
 use crate::app::App;
 use crate::auth::{Grant, TopicPattern};
-use crate::problem::Problem;
-use crate::routes::{Body, Call, json};
-use crate::sessions::Standing;
+use crate::dispatch::{Body, Call, json};
+use crate::http::problem::Problem;
+use crate::session::registry::Standing;
 
 /// What became of an event on its way to a session. The greatest of a user's sessions is the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

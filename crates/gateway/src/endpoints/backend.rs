@@ -12,13 +12,14 @@ use transport::{Batch, Request, ResetNotice, Transport, parse_after};
 
 use crate::audit::{self, Deed};
 use crate::auth::Grant;
-use crate::connect::{self, BATCH_BYTES};
-use crate::peers::{self, Asked};
+use crate::cluster::peers::{self, Asked};
+use crate::dispatch::{Body, Call, json, json_bytes, timestamp};
+use crate::http::problem::{Code, Problem};
+use crate::metrics as names;
 use crate::presence::{self, Status};
-use crate::problem::{Code, Problem};
 use crate::publish::{self, Body as PublishBody, Publisher};
-use crate::routes::{Body, Call, json, json_bytes, timestamp};
-use crate::{metrics as names, pacing};
+use crate::session::admission::{self, BATCH_BYTES};
+use crate::session::pacing;
 
 /// `POST /v1/publish`.
 pub(crate) async fn publish(
@@ -51,7 +52,7 @@ pub(crate) async fn history(call: &Call<'_>) -> Result<Response<Body>, Problem> 
     let grant = may_read(call, &topic).await?;
     let after = parse_after(call.parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
     let limit = Request::parse(call.parameter("limit").map(|limit| ("limit", limit)))?.limit;
-    let mut reader = connect::history_reader(call.app, topic, after, grant.as_deref()).await?;
+    let mut reader = admission::history_reader(call.app, topic, after, grant.as_deref()).await?;
     let limit = Limit { events: limit, bytes: BATCH_BYTES };
     let mut events = Vec::new();
     let mut notice = None;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use transport::{Bye, ByeReason};
 
 use crate::app::App;
-use crate::pacing;
+use crate::session::pacing;
 
 /// How many users a gateway names.
 const USERS_MAX: usize = 10_000;

@@ -1,0 +1,3 @@
+//! The other gateways of the same log.
+
+pub(crate) mod peers;
