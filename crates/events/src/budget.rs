@@ -4,11 +4,12 @@
 //! The heaviest gives way first: a hot room cannot evict a quiet user, because its ring is heavier. Among equals each
 //! has its turn, so that what came last is not what goes first.
 
-use crate::directory::SlotId;
+/// The number of a topic's slot in the directory; reused once the topic is collected.
+pub(crate) type SlotId = u32;
 
-/// Where a topic stands among the classes.
+/// Where a topic stands among the classes of the budget.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Rank {
     class: u8,
     at: u32,
 }
@@ -39,33 +40,33 @@ impl Budget {
     }
 
     /// Takes in a topic with its fixed cost and an empty ring.
-    pub(crate) fn enter(&mut self, slot: SlotId, fixed: usize) -> Standing {
+    pub(crate) fn enter(&mut self, slot: SlotId, fixed: usize) -> Rank {
         self.bytes += fixed;
         self.place(slot, class_of(0))
     }
 
     /// The cost of a topic's ring went from `before` to `after`. When that moves another topic within its old class,
-    /// `moved` is told the new standing of that one.
+    /// `moved` is told the new rank of that one.
     pub(crate) fn update(
         &mut self,
         slot: SlotId,
-        standing: &mut Standing,
+        rank: &mut Rank,
         before: usize,
         after: usize,
-        moved: impl FnOnce(SlotId, Standing),
+        moved: impl FnOnce(SlotId, Rank),
     ) {
         self.bytes = self.bytes + after - before;
         let class = class_of(after);
-        if class != standing.class {
-            self.unplace(*standing, moved);
-            *standing = self.place(slot, class);
+        if class != rank.class {
+            self.unplace(*rank, moved);
+            *rank = self.place(slot, class);
         }
     }
 
     /// Lets a topic go.
-    pub(crate) fn leave(&mut self, standing: Standing, cost: usize, moved: impl FnOnce(SlotId, Standing)) {
+    pub(crate) fn leave(&mut self, rank: Rank, cost: usize, moved: impl FnOnce(SlotId, Rank)) {
         self.bytes -= cost;
-        self.unplace(standing, moved);
+        self.unplace(rank, moved);
     }
 
     /// The topic of the heaviest class whose turn it is; its ring is not empty.
@@ -85,17 +86,17 @@ impl Budget {
         members.get(self.turn.checked_rem(members.len())?).copied()
     }
 
-    fn place(&mut self, slot: SlotId, class: u8) -> Standing {
+    fn place(&mut self, slot: SlotId, class: u8) -> Rank {
         let members = &mut self.classes[usize::from(class)];
         members.push(slot);
-        Standing { class, at: (members.len() - 1) as u32 }
+        Rank { class, at: (members.len() - 1) as u32 }
     }
 
-    fn unplace(&mut self, standing: Standing, moved: impl FnOnce(SlotId, Standing)) {
-        let members = &mut self.classes[usize::from(standing.class)];
-        members.swap_remove(standing.at as usize);
-        if let Some(&other) = members.get(standing.at as usize) {
-            moved(other, standing);
+    fn unplace(&mut self, rank: Rank, moved: impl FnOnce(SlotId, Rank)) {
+        let members = &mut self.classes[usize::from(rank.class)];
+        members.swap_remove(rank.at as usize);
+        if let Some(&other) = members.get(rank.at as usize) {
+            moved(other, rank);
         }
     }
 }

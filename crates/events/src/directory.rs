@@ -7,14 +7,25 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
-use crate::budget::{Budget, Standing};
-use crate::log::Evictions;
+use crate::budget::{Budget, Rank, SlotId};
 use crate::ring::{Bounds, Evicted, Ring};
 use crate::topic::TopicState;
 use crate::{Event, Seq, Topic};
 
-/// The number of a topic's slot; reused once the topic is collected.
-pub(crate) type SlotId = u32;
+/// How many events left their rings, and why; topics that were collected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evictions {
+    /// Too many in the topic.
+    pub count: u64,
+    /// Too many bytes in the topic.
+    pub bytes: u64,
+    /// Too old.
+    pub age: u64,
+    /// Too many bytes in the log.
+    pub budget: u64,
+    /// Topics collected.
+    pub topics: u64,
+}
 
 /// The topics by name and by slot. Only the log holds it, under its sequencer.
 #[derive(Debug)]
@@ -41,7 +52,7 @@ struct Slot {
     name: Topic,
     /// What its ring is charged.
     cost: usize,
-    standing: Standing,
+    rank: Rank,
     /// When the last event came, on the log's clock.
     active_us: u64,
 }
@@ -106,8 +117,8 @@ impl Directory {
         let entry = self.slots.vacant_entry();
         let id = entry.key() as SlotId;
         let topic = Arc::new(TopicState::new(name.clone(), self.marks[mark_of(hash)]));
-        let standing = self.budget.enter(id, Self::TOPIC_BYTES);
-        entry.insert(Slot { topic, name: name.clone(), cost: 0, standing, active_us: now_us });
+        let rank = self.budget.enter(id, Self::TOPIC_BYTES);
+        entry.insert(Slot { topic, name: name.clone(), cost: 0, rank, active_us: now_us });
         let (slots, hasher) = (&self.slots, &self.hasher);
         let rehash = |&id: &SlotId| hasher.hash_one(slots[id as usize].name.as_str());
         self.by_name.insert_unique(hash, id, rehash);
@@ -155,10 +166,10 @@ impl Directory {
         });
         self.events = self.events.saturating_add_signed(events);
         let before = std::mem::replace(&mut slot.cost, cost);
-        let mut standing = slot.standing;
+        let mut rank = slot.rank;
         let slots = &mut self.slots;
-        self.budget.update(id, &mut standing, before, cost, |other, at| slots[other as usize].standing = at);
-        self.slots[id as usize].standing = standing;
+        self.budget.update(id, &mut rank, before, cost, |other, at| slots[other as usize].rank = at);
+        self.slots[id as usize].rank = rank;
         result
     }
 
@@ -245,16 +256,15 @@ impl Directory {
             return false;
         }
         self.change(id, |ring| while ring.give_way(now_us) {});
-        let Slot { topic, name, cost, standing, .. } = self.slots.remove(id as usize);
+        let Slot { topic, name, cost, rank, .. } = self.slots.remove(id as usize);
         let slots = &mut self.slots;
-        self.budget
-            .leave(standing, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].standing = at);
+        self.budget.leave(rank, Self::TOPIC_BYTES + cost, |other, at| slots[other as usize].rank = at);
         let hash = self.hash(&name);
         if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == id) {
             entry.remove();
         }
         let mark = &mut self.marks[mark_of(hash)];
-        *mark = (*mark).max(topic.read(|ring| ring.floor().max(ring.aside_floor())));
+        *mark = (*mark).max(topic.read(|ring| ring.floor().max(ring.latest_floor())));
         self.evictions.topics += 1;
         true
     }

@@ -47,11 +47,11 @@ impl Draft {
         }
     }
 
-    /// Whether only the latest event of its key matters, whatever their types, and it is kept apart from the topic's
-    /// ring: it evicts nothing else, history does not list it and `expect` does not see it. So are the events whose
-    /// type is reserved and that have a key. The draft itself says it, so that no store has to keep it.
+    /// Whether only the latest event of its key matters, whatever the types of the others. Such an event is kept beside
+    /// the topic's ring: it evicts no other event, history does not list it and `expect` does not see it. This holds
+    /// for events of a reserved type with a key. It follows from the draft itself, so that no store has to keep a flag.
     #[must_use]
-    pub fn is_aside(&self) -> bool {
+    pub fn is_latest_only(&self) -> bool {
         self.kind.is_reserved() && self.key.is_some() && !self.ephemeral
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use triomphe::ThinArc;
 
-use crate::stamp::Stamp;
+use crate::timestamp::Timestamp;
 use crate::{Data, Draft, Seq, Topic};
 
 /// A draft to which the store gave its place in the total order.
@@ -31,7 +31,7 @@ struct Head {
     /// The seq, or for an ephemeral event its number among the ephemeral ones.
     number: u64,
     ephemeral: bool,
-    aside: bool,
+    latest_only: bool,
     /// On the log's own clock, in microseconds.
     applied_us: u64,
     /// On the log's own clock; `u64::MAX`: never.
@@ -60,7 +60,7 @@ impl Event {
         draft: &Draft,
         topic: &Topic,
         number: u64,
-        stamp: &Stamp,
+        stamp: &Timestamp,
         applied_us: u64,
         json: &mut Vec<u8>,
     ) -> Self {
@@ -102,7 +102,7 @@ impl Event {
         let head = Head {
             number,
             ephemeral: draft.ephemeral,
-            aside: draft.is_aside(),
+            latest_only: draft.is_latest_only(),
             applied_us,
             expires_us,
             topic_start,
@@ -179,9 +179,9 @@ impl Event {
         &self.bytes()[start as usize..end as usize]
     }
 
-    /// Whether it is kept apart from its topic's ring.
-    pub(crate) fn is_aside(&self) -> bool {
-        self.head().aside
+    /// Whether only the latest event of its key matters ([`Draft::is_latest_only`]).
+    pub(crate) fn is_latest_only(&self) -> bool {
+        self.head().latest_only
     }
 
     /// The key, JSON-escaped; empty without one.
@@ -274,7 +274,7 @@ mod tests {
             draft,
             &draft.topics.as_slice()[0],
             1042,
-            &Stamp::new(1_763_609_412_123),
+            &Timestamp::new(1_763_609_412_123),
             5,
             &mut Vec::new(),
         )

@@ -14,38 +14,39 @@
 //! * `position`: [`Seq`], [`Epoch`], [`Cursor`] and its text.
 //! * `topic_name`: [`Topic`], checked once.
 //! * `draft`: [`Draft`], what a publisher hands in; `event`: [`Event`], numbered and encoded once.
-//! * `ring`: the replay buffer of one topic; `aside`: what it keeps apart; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
+//! * `ring`: the replay buffer of one topic; `latest_by_key`: what it keeps beside its ring; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
 //! * `directory`: all topics; `budget`: who gives way when memory is used up.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
 //! * `reader`: [`Reader`], one cursor over many topics; `filter`: [`TypeFilter`].
 //! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`], [`Redis`].
 
-mod aside;
 mod budget;
 mod directory;
 mod draft;
 mod event;
 mod filter;
+mod latest_by_key;
 mod lineage;
 mod log;
 mod position;
 mod reader;
 mod ring;
 mod signal;
-mod stamp;
 mod store;
+mod timestamp;
 mod topic;
 mod topic_name;
 
+pub use directory::Evictions;
 pub use draft::{Data, Draft, DraftError, EventId, Key, Kind, Topics};
 pub use event::{Event, Sequenced};
 pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
-pub use log::{Evictions, Fact, Found, Log, Options, Stats, unix_ms};
+pub use log::{Fact, Found, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
     Appended, Board, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue, Memory, News, Question,
-    Recovered, Redis, RedisError, RedisOptions, Rejection, Shown, Standing, Store, Unavailable,
+    Recovered, Redis, RedisError, RedisOptions, Rejection, Shown, Store, StoreStatus, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::directory::{Directory, SlotId};
+use crate::budget::SlotId;
+use crate::directory::{Directory, Evictions};
 use crate::event::Sequenced;
 use crate::lineage::Lineage;
 use crate::ring::Bounds;
 use crate::signal::Signal;
-use crate::stamp::Stamp;
+use crate::timestamp::Timestamp;
 use crate::topic::TopicState;
 use crate::{Cursor, Epoch, Event, Located, Seq, Topic};
 
@@ -70,21 +71,6 @@ pub enum Fact {
         /// A seq above every seq that a reader may have passed in good faith.
         through: Seq,
     },
-}
-
-/// How many events left their rings, and why; topics that were collected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Evictions {
-    /// Too many in the topic.
-    pub count: u64,
-    /// Too many bytes in the topic.
-    pub bytes: u64,
-    /// Too old.
-    pub age: u64,
-    /// Too many bytes in the log.
-    pub budget: u64,
-    /// Topics collected.
-    pub topics: u64,
 }
 
 /// What the log holds now.
@@ -145,7 +131,7 @@ pub(crate) struct History {
 #[derive(Debug)]
 struct Writer {
     directory: Directory,
-    stamp: Stamp,
+    stamp: Timestamp,
     /// The topics of the events that are being applied, kept for its room.
     entered: Vec<Option<SlotId>>,
     /// Where the JSON of an event is written first, kept for its room.
@@ -178,7 +164,7 @@ impl Log {
             lineage: Mutex::new(Arc::new(Lineage::new(Epoch::new(0), Seq::ZERO))),
             writer: Mutex::new(Writer {
                 directory: Directory::new(options.log_bytes_max),
-                stamp: Stamp::new(0),
+                stamp: Timestamp::new(0),
                 entered: Vec::new(),
                 json: Vec::new(),
             }),

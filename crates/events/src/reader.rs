@@ -87,8 +87,8 @@ pub struct Reader {
     views: Box<[View]>,
     /// Rare, so that a reader that sees everything pays one pointer.
     sight: Option<Box<Sight>>,
-    /// Whether it reads what topics keep apart from their rings.
-    aside: bool,
+    /// Whether it reads the latest-only events too, which topics keep apart from their rings.
+    reads_latest_only: bool,
     lineage: Arc<Lineage>,
     /// The log's shape when `lineage` was taken.
     shape: u64,
@@ -139,7 +139,7 @@ impl Reader {
             Start::Earliest => {
                 for view in &mut views {
                     view.excused =
-                        view.topic.read(|ring| ring.floor().max(ring.aside_floor())).max(log.since());
+                        view.topic.read(|ring| ring.floor().max(ring.latest_floor())).max(log.since());
                 }
                 let floor = |view: &View| view.topic.read(|ring| ring.floor()).max(log.since());
                 let at = views.iter().map(floor).min().unwrap_or(tail);
@@ -151,7 +151,7 @@ impl Reader {
             signal,
             views,
             sight: types.map(|types| Box::new(Sight { types: Some(types), lens: None })),
-            aside: true,
+            reads_latest_only: true,
             lineage,
             shape,
             cursor,
@@ -165,7 +165,7 @@ impl Reader {
     #[must_use]
     pub fn of_rings(log: &Arc<Log>, topics: &[Topic], start: Start) -> Self {
         let mut reader = Self::new(log, topics, None, start);
-        reader.aside = false;
+        reader.reads_latest_only = false;
         reader
     }
 
@@ -314,7 +314,7 @@ impl Reader {
         let cursor = self.cursor.seq;
         let since = self.log.since();
         let wants = Wants::new(&self.log, self.sight.as_deref());
-        let aside = self.aside;
+        let reads_latest_only = self.reads_latest_only;
         let mut lost = Vec::new();
         let mut full = false;
         for view in &mut self.views {
@@ -322,8 +322,8 @@ impl Reader {
                 continue;
             }
             view.topic.read(|ring| {
-                let aside_floor = if aside { ring.aside_floor() } else { Seq::ZERO };
-                let floor = ring.floor().max(aside_floor).max(since);
+                let latest_floor = if reads_latest_only { ring.latest_floor() } else { Seq::ZERO };
+                let floor = ring.floor().max(latest_floor).max(since);
                 if floor > cursor && floor > view.excused {
                     view.excused = floor;
                     lost.push(view.topic.name().clone());
@@ -331,9 +331,9 @@ impl Reader {
                 let mut events = ring.range(cursor, tail).filter(|event| wants.event(event));
                 out.extend(events.by_ref().take(events_max).cloned());
                 full |= events.next().is_some();
-                if aside {
+                if reads_latest_only {
                     // Either line gives its first, so the first of both are here.
-                    let mut events = ring.aside(cursor, tail).filter(|event| wants.event(event));
+                    let mut events = ring.latest_only(cursor, tail).filter(|event| wants.event(event));
                     out.extend(events.by_ref().take(events_max).cloned());
                     full |= events.next().is_some();
                 }

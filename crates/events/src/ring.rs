@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::aside::Aside;
+use crate::latest_by_key::LatestByKey;
 use crate::{Event, Seq};
 
 /// What a ring may hold.
@@ -30,8 +30,9 @@ pub(crate) struct Ring {
     /// Rare, so that a topic without ephemeral events pays one pointer.
     #[expect(clippy::box_collection, reason = "a quarter of a VecDeque in every ring")]
     ephemeral: Option<Box<VecDeque<Event>>>,
-    /// Events that are kept apart ([`crate::Draft::is_aside`]), so that none of them evicts one of the others. As rare.
-    aside: Option<Box<Aside>>,
+    /// Events of which only the latest of each key matters ([`crate::Draft::is_latest_only`]), so that none of them
+    /// evicts one of the others. Rare as well.
+    latest: Option<Box<LatestByKey>>,
     floor: Seq,
     /// The last event ever pushed; outlives its eviction, for `expect`.
     last: Seq,
@@ -49,7 +50,7 @@ impl Ring {
         Self {
             events: VecDeque::new(),
             ephemeral: None,
-            aside: None,
+            latest: None,
             floor,
             last: Seq::ZERO,
             cost_bytes: 0,
@@ -61,35 +62,35 @@ impl Ring {
         self.floor
     }
 
-    /// The floor of the events that are kept apart. Below the ring's own it says nothing.
-    pub(crate) fn aside_floor(&self) -> Seq {
-        self.aside.as_ref().map_or(Seq::ZERO, |aside| aside.floor())
+    /// The floor of the latest-only events. Below the ring's own it says nothing.
+    pub(crate) fn latest_floor(&self) -> Seq {
+        self.latest.as_ref().map_or(Seq::ZERO, |latest| latest.floor())
     }
 
-    /// The seq of the last event, those that are kept apart left out.
+    /// The seq of the last event, latest-only events left out.
     pub(crate) fn last(&self) -> Seq {
         self.last
     }
 
     /// Nothing above this is here or missing.
     pub(crate) fn reach(&self) -> Seq {
-        let aside = self.aside.as_ref().map_or(Seq::ZERO, |aside| aside.floor().max(aside.last()));
-        self.floor.max(self.last).max(aside)
+        let latest = self.latest.as_ref().map_or(Seq::ZERO, |latest| latest.floor().max(latest.last()));
+        self.floor.max(self.last).max(latest)
     }
 
     pub(crate) fn cost_bytes(&self) -> usize {
-        self.cost_bytes + self.aside.as_ref().map_or(0, |aside| aside.cost_bytes())
+        self.cost_bytes + self.latest.as_ref().map_or(0, |latest| latest.cost_bytes())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.events.len() + self.aside.as_ref().map_or(0, |aside| aside.len())
+        self.events.len() + self.latest.as_ref().map_or(0, |latest| latest.len())
     }
 
     /// Appends an event; its seq is above every other.
     pub(crate) fn push(&mut self, event: Event, bounds: &Bounds) -> Evicted {
         let now_us = event.applied_us();
-        if event.is_aside() {
-            let count = self.aside.get_or_insert_default().push(event, bounds);
+        if event.is_latest_only() {
+            let count = self.latest.get_or_insert_default().push(event, bounds.bytes_max);
             return Evicted { count, ..self.evict_aged(now_us, bounds) };
         }
         self.last = event.seq().unwrap_or(self.last);
@@ -112,10 +113,10 @@ impl Ring {
     pub(crate) fn evict_aged(&mut self, now_us: u64, bounds: &Bounds) -> Evicted {
         let mut evicted = Evicted::default();
         let since_us = now_us.saturating_sub(bounds.age_us_max);
-        if let Some(aside) = &mut self.aside {
-            evicted.age += aside.evict_aged(since_us);
-            if aside.len() == 0 && aside.floor() <= self.floor {
-                self.aside = None;
+        if let Some(latest) = &mut self.latest {
+            evicted.age += latest.evict_aged(since_us);
+            if latest.len() == 0 && latest.floor() <= self.floor {
+                self.latest = None;
             }
         }
         if self.oldest_us >= since_us {
@@ -129,9 +130,9 @@ impl Ring {
         evicted
     }
 
-    /// Drops one event because memory is short: what is kept apart before what nobody may lose.
+    /// Drops one event because memory is short: a latest-only event before one that no reader may lose.
     pub(crate) fn give_way(&mut self, now_us: u64) -> bool {
-        self.aside.as_mut().is_some_and(|aside| aside.evict_oldest()) || self.evict_oldest(now_us)
+        self.latest.as_mut().is_some_and(|latest| latest.evict_oldest()) || self.evict_oldest(now_us)
     }
 
     /// Drops the oldest event. The floor rises to it, unless nobody was owed it any more.
@@ -155,8 +156,8 @@ impl Ring {
             self.evict_oldest(0);
         }
         self.floor = self.floor.max(floor);
-        if let Some(aside) = &mut self.aside {
-            aside.raise_floor(floor);
+        if let Some(latest) = &mut self.latest {
+            latest.raise_floor(floor);
         }
     }
 
@@ -173,8 +174,8 @@ impl Ring {
         }
         self.floor = self.floor.min(to);
         self.last = self.events.back().and_then(|event| event.seq()).unwrap_or(self.last.min(to));
-        if let Some(aside) = &mut self.aside {
-            aside.truncate(to);
+        if let Some(latest) = &mut self.latest {
+            latest.truncate(to);
         }
     }
 
@@ -190,21 +191,21 @@ impl Ring {
         self.events.range(start..).take_while(move |event| event.seq() <= Some(up_to))
     }
 
-    /// Bytes of JSON above `after`, of either line.
+    /// Bytes of JSON above `after`, of both kinds.
     pub(crate) fn bytes_after(&self, after: Seq) -> usize {
-        let events = self.range(after, Seq::MAX).chain(self.aside(after, Seq::MAX));
+        let events = self.range(after, Seq::MAX).chain(self.latest_only(after, Seq::MAX));
         events.map(|event| event.json().len()).sum()
     }
 
-    /// The same of the events that are kept apart.
-    pub(crate) fn aside(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
-        self.aside.iter().flat_map(move |aside| aside.range(after, up_to))
+    /// The latest-only events with a seq in (`after`, `up_to`], oldest first.
+    pub(crate) fn latest_only(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
+        self.latest.iter().flat_map(move |latest| latest.range(after, up_to))
     }
 
     /// The event with this seq, and the seq of the first behind it with the same key, if any.
     pub(crate) fn find(&self, seq: Seq) -> Option<(&Event, Option<Seq>)> {
         let before = Seq::new(seq.number().checked_sub(1)?)?;
-        let event = self.range(before, seq).next().or_else(|| self.aside(before, seq).next())?;
+        let event = self.range(before, seq).next().or_else(|| self.latest_only(before, seq).next())?;
         let mut behind = self.range(seq, Seq::MAX);
         let replaces = |later: &&Event| event.identity().is_some() && later.identity() == event.identity();
         Some((event, behind.find(replaces).and_then(|later| later.seq())))

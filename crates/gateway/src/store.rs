@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::{
-    Board, Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Standing, Store, Unavailable,
+    Board, Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Store, StoreStatus, Unavailable,
 };
 
 use crate::config::{ConfigError, Fsync, Limits, RedisConfig, RedisDown, StoreConfig};
@@ -93,19 +93,19 @@ fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<A
 /// What was last said about the store.
 pub(crate) struct Watch {
     ready: Result<(), Unavailable>,
-    said: Standing,
+    said: StoreStatus,
 }
 
 impl Watch {
     /// A store that was just opened. That it is not ready yet goes without saying.
     #[must_use]
     pub(crate) fn new(store: &dyn Store) -> Self {
-        Self { ready: store.ready(), said: Standing::default() }
+        Self { ready: store.ready(), said: StoreStatus::default() }
     }
 
     /// Counts, and says what has changed.
     pub(crate) fn look(&mut self, store: &dyn Store, log: &Log, metrics: &Metrics) {
-        let (ready, now) = (store.ready(), store.standing());
+        let (ready, now) = (store.ready(), store.status());
         metrics.set_store(ready.is_ok(), now.lag.as_secs_f64());
         metrics.store_counted(now.failures - self.said.failures, now.epochs - self.said.epochs);
         if now.epochs != self.said.epochs {

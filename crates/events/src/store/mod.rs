@@ -47,14 +47,14 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// How it stands, for operators.
-    fn standing(&self) -> Standing {
-        Standing::default()
+    fn status(&self) -> StoreStatus {
+        StoreStatus::default()
     }
 }
 
 /// How a store stands. One that lives in this process has nothing to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct StoreStatus {
     /// For how long the log has not been seen to be where the store is; zero while it is followed.
     pub lag: Duration,
     /// Connections, reads and writes that failed.

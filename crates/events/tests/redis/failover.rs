@@ -141,7 +141,7 @@ async fn with_wait_nothing_is_acknowledged_that_a_replica_lacks() {
         assert!(node.append_one(once(&format!("id {n}"), draft(&["a"], n))).await.is_err());
     }
     assert!(node.store.ready().is_err(), "no publish has a chance");
-    assert_eq!(node.store.standing().error.as_deref(), Some("too few replicas have it"));
+    assert_eq!(node.store.status().error.as_deref(), Some("too few replicas have it"));
     pair.master.kill();
     pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
     let second = Server::replica_of(&pair.replica, &[]).await;

@@ -43,8 +43,8 @@ async fn each_refusal_is_told_and_passes_and_the_order_is_kept() {
             let refused = |answer: &Result<_, _>| matches!(answer, Err(Rejection::Unavailable(_)));
             assert!(answers.iter().all(refused), "{name}: {answers:?}");
             until("not ready", || node.store.ready().is_err()).await;
-            until("the error is told", || node.store.standing().error.is_some()).await;
-            assert!(node.store.standing().failures > 0);
+            until("the error is told", || node.store.status().error.is_some()).await;
+            assert!(node.store.status().failures > 0);
         }
         all(cure);
         let until = Instant::now() + Duration::from_secs(10);
@@ -57,7 +57,7 @@ async fn each_refusal_is_told_and_passes_and_the_order_is_kept() {
     settle(&node).await;
     assert_eq!(read_after(&node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), expected);
     until("ready again", || node.store.ready().is_ok()).await;
-    assert_eq!(node.store.standing().lag, Duration::ZERO);
+    assert_eq!(node.store.status().lag, Duration::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,8 +219,8 @@ async fn ephemeral_events_are_heard_on_the_master() {
 async fn a_server_that_throws_keys_away_is_warned_of() {
     let server = Server::start(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]).await;
     let node = node(&redis_options(&server.url())).await;
-    assert!(node.store.standing().warning.is_some_and(|warning| warning.contains("noeviction")));
+    assert!(node.store.status().warning.is_some_and(|warning| warning.contains("noeviction")));
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-    until("no warning any more", || node.store.standing().warning.is_none()).await;
+    until("no warning any more", || node.store.status().warning.is_none()).await;
 }

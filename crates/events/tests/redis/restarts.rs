@@ -167,10 +167,10 @@ async fn who_goes_on_alone_comes_back_to_the_log_and_says_so() {
     let second = alone.publish(draft(&["a"], 2)).await.cursor;
     assert_eq!(read_after(&alone, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(alone.store.tail().await, Ok(second));
-    assert!(alone.store.ready().is_ok() && alone.store.standing().alone);
+    assert!(alone.store.ready().is_ok() && alone.store.status().alone);
     assert!(other.store.ready().is_err() && other.append_one(draft(&["a"], 9)).await.is_err());
     server.start_again().await;
-    until("not alone any more", || !alone.store.standing().alone).await;
+    until("not alone any more", || !alone.store.status().alone).await;
     settle(&alone).await;
     let reset = read_after(&alone, "a", second).unwrap_err();
     assert_eq!((reset.reason, reset.at.seq), (events::ResetReason::Epoch, start.seq));
@@ -192,11 +192,11 @@ async fn who_may_go_on_alone_does_so_though_nobody_publishes() {
     reach(&alone, start).await;
     server.kill();
     until("not ready", || alone.store.ready().is_err()).await;
-    until("alone", || alone.store.standing().alone && alone.store.ready().is_ok()).await;
+    until("alone", || alone.store.status().alone && alone.store.ready().is_ok()).await;
     let own = alone.publish(draft(&["a"], 1)).await.cursor;
     assert_ne!(own.epoch, start.epoch);
     server.start_again().await;
-    until("not alone any more", || !alone.store.standing().alone).await;
+    until("not alone any more", || !alone.store.status().alone).await;
     settle(&alone).await;
     assert!(read_after(&alone, "a", own).is_err());
 }

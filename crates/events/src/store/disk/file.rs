@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::Fsync;
-use super::raw::Raw;
+use super::raw_file::RawFile;
 
 /// One open file.
 #[derive(Debug)]
 pub(super) struct DataFile {
-    raw: Raw,
+    raw: RawFile,
     fsync: Fsync,
     /// Written to since the last sync.
     dirty: AtomicBool,
@@ -33,7 +33,7 @@ const BLOCK_BYTES: u64 = 64 << 10;
 impl DataFile {
     /// Opens the file, or makes it. What an earlier process wrote counts as not yet synced.
     pub(super) fn open(path: &Path, fsync: Fsync) -> io::Result<Arc<Self>> {
-        let raw = Raw::open(path)?;
+        let raw = RawFile::open(path)?;
         let blocks = (0..raw.len()?.div_ceil(BLOCK_BYTES)).collect();
         Ok(Arc::new(Self {
             raw,
@@ -144,29 +144,29 @@ impl redb::StorageBackend for Backend {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tape::{Op, Tape};
+    use super::super::power_cut::{Op, Recording};
     use super::*;
     use redb::StorageBackend as _;
 
     #[test]
     fn what_is_written_while_another_syncs_or_in_part_is_synced_afterwards() {
         let path = std::env::temp_dir().join(format!("events-file-{}", std::process::id()));
-        let tape = Tape::begin();
+        let recording = Recording::begin();
         let file = DataFile::open(&path, Fsync::Interval).unwrap();
-        Tape::end();
+        Recording::end();
         let backend = Backend(Arc::clone(&file));
         for fails in [false, true] {
             file.sync().unwrap();
             let keeper = Arc::clone(&file);
-            tape.before_next_write(move || {
+            recording.before_next_write(move || {
                 keeper.sync()?;
                 if fails { Err(io::Error::other("a part of it is written")) } else { Ok(()) }
             });
             assert_eq!(backend.write(3 * BLOCK_BYTES - 1, b"xy").is_err(), fails);
             assert!(file.blocks.lock().iter().copied().eq([2, 3]), "what it touched is known");
-            let position = tape.position();
+            let position = recording.position();
             file.sync().unwrap();
-            assert!(matches!(tape.ops()[position..], [(_, Op::Synced { .. })]), "failed: {fails}");
+            assert!(matches!(recording.ops()[position..], [(_, Op::Synced { .. })]), "failed: {fails}");
         }
         std::fs::remove_file(path).unwrap();
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Fsync;
 use super::frame::check_of;
-use super::raw::Raw;
+use super::raw_file::RawFile;
 use crate::{Cursor, Epoch, Seq};
 
 const MAGIC: [u8; 8] = *b"TLmark1\n";
@@ -22,7 +22,7 @@ const FLAGS: u8 = DOUBT | REFUSED;
 /// whole or absent after kill -9, and the log is never older than what it says, because it is written first.
 #[derive(Debug)]
 pub(super) struct Mark {
-    file: Raw,
+    file: RawFile,
     boot: Option<Boot>,
 }
 
@@ -70,7 +70,7 @@ impl Synced {
 impl Mark {
     pub(super) fn open(path: &Path) -> io::Result<(Self, Marked)> {
         let existed = path.exists();
-        let mark = Self { file: Raw::open(path)?, boot: boot_id() };
+        let mark = Self { file: RawFile::open(path)?, boot: boot_id() };
         let marked = if existed { mark.read() } else { Marked::Absent };
         // What lies behind it would be damage at every start.
         if mark.file.len()? > BYTES as u64 {
@@ -180,14 +180,14 @@ mod tests {
         let boots = [Some([1; 16]), Some([2; 16]), None];
         for (of, at) in boots.into_iter().flat_map(|of| boots.map(|at| (of, at))) {
             let same = of.is_some() && of == at;
-            let write = Mark { file: Raw::open(&path).unwrap(), boot: of };
-            let read = || Mark { file: Raw::open(&path).unwrap(), boot: at }.read();
+            let write = Mark { file: RawFile::open(&path).unwrap(), boot: of };
+            let read = || Mark { file: RawFile::open(&path).unwrap(), boot: at }.read();
             write.set(tail, Synced::Nothing).unwrap();
             assert_eq!(read(), here(same, same, false, false), "{of:?} {at:?}");
             write.set(tail, Synced::Log).unwrap();
             assert_eq!(read(), here(true, same, false, false), "{of:?} {at:?}");
             // Who comes later does not make it a mark of this boot.
-            Mark { file: Raw::open(&path).unwrap(), boot: at }.doubt().unwrap();
+            Mark { file: RawFile::open(&path).unwrap(), boot: at }.doubt().unwrap();
             assert_eq!(read(), here(true, same, true, false), "{of:?} {at:?}");
             write.refuse(tail, Synced::Nothing).unwrap();
             assert_eq!(read(), here(same, same, true, same), "{of:?} {at:?}");

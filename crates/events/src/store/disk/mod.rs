@@ -61,23 +61,23 @@ mod batch;
 mod engine;
 mod file;
 mod frame;
+mod health;
 mod mark;
 mod once;
-mod raw;
+mod raw_file;
 mod record;
 mod recover;
+mod reopen;
 mod salvage;
-mod settle;
 mod state;
-mod trouble;
 mod writer;
 
 #[cfg(test)]
-mod cuts;
+mod failed_sync_tests;
 #[cfg(test)]
-mod faults;
+mod power_cut;
 #[cfg(test)]
-mod tape;
+mod power_cut_tests;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -86,12 +86,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use batch::{Append, Job};
+use health::Health;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use trouble::Trouble;
 use writer::Writer;
 
-use super::{Appended, BoxFuture, Rejection, Standing, Store, Unavailable};
+use super::{Appended, BoxFuture, Rejection, Store, StoreStatus, Unavailable};
 use crate::{Cursor, Draft, Log};
 
 /// When an acknowledged event is on disk. After kill -9 it is there in any case; this is about the machine going down.
@@ -151,7 +151,7 @@ pub struct Disk {
     /// `None` only while it is dropped.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
-    trouble: Arc<Trouble>,
+    health: Arc<Health>,
     kept: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
@@ -203,15 +203,15 @@ impl Disk {
         let mut opened = recover::open(&paths, options.fsync, &log)?;
         let recovered = opened.recovered.clone();
         let kept = Mutex::new(std::mem::take(&mut opened.kept));
-        let trouble = Arc::<Trouble>::default();
+        let health = Arc::<Health>::default();
         let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
         writer::keep(jobs.downgrade(), options.fsync, Arc::clone(&opened.file)).map_err(failed)?;
-        let writer = Writer::new(Arc::clone(&log), options, opened, Arc::clone(&trouble), lock);
+        let writer = Writer::new(Arc::clone(&log), options, opened, Arc::clone(&health), lock);
         let writer = std::thread::Builder::new()
             .name("disk-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(failed)?;
-        Ok((Arc::new(Self { log, jobs: Some(jobs), writer: Some(writer), trouble, kept }), recovered))
+        Ok((Arc::new(Self { log, jobs: Some(jobs), writer: Some(writer), health, kept }), recovered))
     }
 
     /// Appends drafts as [`Store::append`] does and keeps values beside the log, by name, `None` to forget one. After
@@ -256,11 +256,11 @@ impl Store for Disk {
     }
 
     fn ready(&self) -> Result<(), Unavailable> {
-        self.trouble.refusal().map_or(Ok(()), Err)
+        self.health.refusal().map_or(Ok(()), Err)
     }
 
-    fn standing(&self) -> Standing {
-        self.trouble.standing()
+    fn status(&self) -> StoreStatus {
+        self.health.status()
     }
 }
 

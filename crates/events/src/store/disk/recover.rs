@@ -300,7 +300,7 @@ fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, En
         }
         stamp = stamp.max(entry.stamp);
         chunks.push(seq, frame.len(), event.time_ms);
-        if !event.draft.is_aside() {
+        if !event.draft.is_latest_only() {
             lasts.extend(event.draft.topics.iter().map(|topic| (topic.clone(), (number, event.time_ms))));
         }
         if let Some(token) = &event.draft.once {

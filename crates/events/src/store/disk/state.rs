@@ -1,10 +1,12 @@
 //! What the writer knows without asking the file.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
+use super::batch::Batch;
 use super::once::Once;
 use super::record::Meta;
-use crate::{Seq, Topic};
+use crate::{Seq, Topic, Unavailable};
 
 /// The log's end and what decides whether a draft may follow it.
 pub(super) struct State {
@@ -17,6 +19,15 @@ pub(super) struct State {
     /// The seq and the time of each topic's last event, for `expect`.
     pub(super) lasts: HashMap<Topic, (Seq, u64)>,
     pub(super) once: Once,
+}
+
+/// What is left to do after an error.
+#[derive(Default)]
+pub(super) struct Unsettled {
+    /// The batch that was refused. The file may contain it all the same.
+    pub(super) refused: Option<Batch>,
+    /// When the last attempt to settle failed, and why.
+    pub(super) failed: Option<(Instant, Unavailable)>,
 }
 
 /// The entries of the file in runs, so that trimming needs no look at each.

@@ -10,13 +10,12 @@ use tokio::sync::mpsc;
 use super::batch::{Answers, Append, Batch, Job};
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
+use super::health::Health;
 use super::mark::{Mark, Synced};
 use super::once::Once;
 use super::record::{Entry, seal_kept, seal_last, seal_token};
 use super::recover::Opened;
-use super::settle::Unsettled;
-use super::state::{Room, State};
-use super::trouble::Trouble;
+use super::state::{Room, State, Unsettled};
 use super::{Disk, DiskOptions, Fsync, KeptValue};
 use crate::log::{Fact, unix_ms};
 use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Unavailable};
@@ -30,7 +29,7 @@ pub(super) struct Writer {
     pub(super) file: Arc<DataFile>,
     pub(super) mark: Mark,
     pub(super) state: State,
-    pub(super) trouble: Arc<Trouble>,
+    pub(super) health: Arc<Health>,
     pruned_ms: u64,
     /// Held for as long as anything is written.
     _lock: File,
@@ -51,7 +50,7 @@ impl Writer {
         log: Arc<Log>,
         options: DiskOptions,
         opened: Opened,
-        trouble: Arc<Trouble>,
+        health: Arc<Health>,
         lock: File,
     ) -> Self {
         let Opened { engine, file, mark, state, recovered: _, kept: _ } = opened;
@@ -63,7 +62,7 @@ impl Writer {
             file,
             mark,
             state,
-            trouble,
+            health,
             pruned_ms: 0,
             _lock: lock,
         }
@@ -91,7 +90,7 @@ impl Writer {
 
     fn turn(&mut self, asked: Vec<Append>) {
         if let Err(unavailable) = self.settle() {
-            self.trouble.is(unavailable);
+            self.health.refuses(unavailable);
             asked.into_iter().for_each(|append| drop(append.answer.send(Err(unavailable))));
             return;
         }
@@ -109,11 +108,11 @@ impl Writer {
         let committed = self.commit(batch);
         match committed {
             Ok(()) => {
-                self.trouble.is_over();
+                self.health.accepts();
                 answers.into_iter().for_each(|(answers, answer)| drop(answer.send(Ok(answers))));
             }
             Err(unavailable) => {
-                self.trouble.is(unavailable);
+                self.health.refuses(unavailable);
                 answers.into_iter().for_each(|(_, answer)| drop(answer.send(Err(unavailable))));
             }
         }
@@ -148,7 +147,7 @@ impl Writer {
             let frame = Entry::seal(self.state.stamp, epoch, seq, batch.now_ms, &draft);
             batch.frames.push((seq.number(), frame));
             // `expect` does not see what is kept apart.
-            if !draft.is_aside() {
+            if !draft.is_latest_only() {
                 batch.lasts.extend(draft.topics.iter().map(|topic| (topic.clone(), seq)));
             }
         } else {
@@ -161,14 +160,14 @@ impl Writer {
     /// Brings the batch to disk, and trims what is due. `Ok`: it is there, and the log has heard of it.
     fn commit(&mut self, mut batch: Batch) -> Result<(), Unavailable> {
         let due = self.state.chunks.due(&self.room(batch.now_ms));
-        let in_trouble = self.trouble.refusal().is_some();
+        let in_trouble = self.health.refusal().is_some();
         let is_idle = batch.is_empty() && due.is_none() && !in_trouble;
         let written = if is_idle { Ok(()) } else { self.write(&mut batch, due, in_trouble) };
         let Err(error) = written else {
             self.take_in(batch);
             return Ok(());
         };
-        self.trouble.count(error.to_string());
+        self.health.failed(error.to_string());
         self.engine = None;
         // Whether it came to disk all the same is for the file to say.
         let unavailable = match self.reopen(Some(&batch), false) {

@@ -60,7 +60,7 @@ use tailer::Tailer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::{Appended, BoxFuture, Rejection, Standing, Store, Unavailable};
+use super::{Appended, BoxFuture, Rejection, Store, StoreStatus, Unavailable};
 use crate::{Cursor, Draft, Log, Topic};
 
 /// Which Redis, and which log in it.
@@ -167,7 +167,7 @@ impl Redis {
     /// What went wrong last, for a log line. Holds no password.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        self.site.status.standing().error
+        self.site.status.status().error
     }
 
     async fn append_queued(&self, drafts: Vec<Draft>) -> Vec<Result<Appended, Rejection>> {
@@ -215,8 +215,8 @@ impl Store for Redis {
         }
     }
 
-    fn standing(&self) -> Standing {
-        Standing { alone: self.site.alone.has_begun(), ..self.site.status.standing() }
+    fn status(&self) -> StoreStatus {
+        StoreStatus { alone: self.site.alone.has_begun(), ..self.site.status.status() }
     }
 }
 

@@ -47,7 +47,7 @@ impl Item {
         put_draft(&mut bytes, unix_ms(), &draft);
         let sort = match &draft {
             draft if draft.ephemeral => Sort::Ephemeral,
-            draft if draft.is_aside() => Sort::Aside,
+            draft if draft.is_latest_only() => Sort::Aside,
             _ => Sort::Event,
         };
         let name = format!("{:x}", super::nonce());

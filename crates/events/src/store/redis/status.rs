@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::link::LinkError;
-use crate::{Standing, Unavailable};
+use crate::{StoreStatus, Unavailable};
 
 pub(super) struct Status {
     /// Whether the log is being followed.
@@ -72,9 +72,9 @@ impl Status {
         if refused { Err(Unavailable("Redis takes no writes")) } else { *self.state.borrow() }
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn status(&self) -> StoreStatus {
         let behind = self.at_end.lock().elapsed();
-        Standing {
+        StoreStatus {
             lag: if behind <= IDLE && self.is_followed() { Duration::ZERO } else { behind },
             failures: self.failures.load(Ordering::Relaxed),
             epochs: self.epochs.load(Ordering::Relaxed),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::mark::of_another_boot;
-use super::tape::{Chance, Op, Tape, cut};
+use super::power_cut::{Chance, Op, Recording, cut};
 use super::{Disk, DiskError, DiskOptions, Fsync, Recovered};
 use crate::{Cursor, Data, Draft, Event, Limit, Log, Options, Reader, Rejection, Start, Store as _, Topics};
 
@@ -96,7 +96,7 @@ pub(super) fn read(log: &Arc<Log>) -> BTreeMap<u64, u64> {
 /// Publishes from several tasks, some drafts in one go, until so many were answered. What was, and when.
 async fn publish(
     disk: &Arc<Disk>,
-    tape: &Arc<Tape>,
+    recording: &Arc<Recording>,
     first: u64,
     number: u64,
     mut fail: impl FnMut(u64),
@@ -106,12 +106,13 @@ async fn publish(
     for round in 0..number / PUBLISHERS / 2 {
         fail(round);
         let publishers = (0..PUBLISHERS).map(|publisher| {
-            let (disk, tape, answered) = (Arc::clone(disk), Arc::clone(tape), Arc::clone(&answered));
+            let (disk, recording, answered) =
+                (Arc::clone(disk), Arc::clone(recording), Arc::clone(&answered));
             let first = first + (round * PUBLISHERS + publisher) * 4;
             tokio::spawn(async move {
                 let ids: Vec<u64> = (first..=first + publisher).collect();
                 let results = disk.append(ids.iter().map(|id| draft(*id)).collect()).await;
-                let at = tape.position();
+                let at = recording.position();
                 for (id, result) in ids.into_iter().zip(results) {
                     match result {
                         Ok(appended) => answered.lock().push((at, id, appended.cursor)),
@@ -154,10 +155,10 @@ async fn every_acknowledged_event_is_there_after_power_cuts() {
     let rounds = count("DISK_CUTS", 40);
     for round in 0..rounds {
         let before = directory.files();
-        let tape = Tape::begin();
+        let recording = Recording::begin();
         let (log, disk, recovered) = directory.open(Fsync::Always);
-        Tape::end();
-        let opened = tape.position();
+        Recording::end();
+        let opened = recording.position();
         assert_eq!((recovered.epoch_changed, &recovered.damage), (false, &None), "round {round}");
         assert_eq!(*epoch.get_or_insert(log.tail_cursor().epoch), log.tail_cursor().epoch, "round {round}");
         let present = read(&log);
@@ -173,12 +174,12 @@ async fn every_acknowledged_event_is_there_after_power_cuts() {
         // In about half of the rounds.
         let failing = chance.below(number as usize / 3) as u64;
         let failing_syncs = [1, usize::MAX][chance.below(2)];
-        let fail = |at| tape.fail_syncs(if at == failing { failing_syncs } else { 0 });
-        let answered = publish(&disk, &tape, round * 1_000, number, fail).await;
-        tape.fail_syncs(0);
-        failures += disk.standing().failures;
+        let fail = |at| recording.fail_syncs(if at == failing { failing_syncs } else { 0 });
+        let answered = publish(&disk, &recording, round * 1_000, number, fail).await;
+        recording.fail_syncs(0);
+        failures += disk.status().failures;
         drop(disk);
-        let ops = tape.ops();
+        let ops = recording.ops();
         // The directory itself is safe once it was opened for the first time.
         let at = moment(&ops, if round == 0 { opened } else { 0 }, &mut chance);
         if at >= opened {
@@ -197,13 +198,13 @@ async fn every_acknowledged_event_is_there_after_power_cuts() {
     assert!(acknowledged >= 5 * rounds.saturating_sub(20) && failures >= rounds / 20);
 }
 
-/// What was published while a tape ran.
+/// What was published while a recording ran.
 struct Recorded {
     directory: Directory,
     fsync: Fsync,
     start: Cursor,
     ops: Vec<(OsString, Op)>,
-    /// Where on the tape the log was open.
+    /// Where on the recording the log was open.
     opened: usize,
     /// Where an event was acknowledged, its id and its cursor.
     answered: Vec<(usize, u64, Cursor)>,
@@ -212,15 +213,15 @@ struct Recorded {
 impl Recorded {
     async fn new(name: &str, fsync: Fsync) -> Self {
         let directory = Directory::new(name);
-        let tape = Tape::begin();
+        let recording = Recording::begin();
         let (log, disk, _) = directory.open(fsync);
-        Tape::end();
-        let (opened, start) = (tape.position(), log.tail_cursor());
-        let mut answered = publish(&disk, &tape, 0, 60, |_| ()).await;
+        Recording::end();
+        let (opened, start) = (recording.position(), log.tail_cursor());
+        let mut answered = publish(&disk, &recording, 0, 60, |_| ()).await;
         tokio::time::sleep(Disk::SYNC_EVERY * 2).await;
-        answered.extend(publish(&disk, &tape, 1_000_000, 60, |_| ()).await);
+        answered.extend(publish(&disk, &recording, 1_000_000, 60, |_| ()).await);
         drop(disk);
-        Self { directory, fsync, start, ops: tape.ops(), opened, answered }
+        Self { directory, fsync, start, ops: recording.ops(), opened, answered }
     }
 
     /// The machine starts with these files after the power went at `at`: every event that was acknowledged is there, or

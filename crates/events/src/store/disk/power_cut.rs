@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Tape>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<Recording>>> = const { RefCell::new(None) };
 }
 
 /// One thing that was done with a file.
@@ -35,30 +35,30 @@ type Meanwhile = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// What was done, in its order, and to which file.
 #[derive(Default)]
-pub(super) struct Tape {
+pub(super) struct Recording {
     ops: Mutex<Vec<(OsString, Op)>>,
     /// So many syncs fail.
     fails: AtomicUsize,
     meanwhile: Mutex<Option<Meanwhile>>,
 }
 
-impl std::fmt::Debug for Tape {
+impl std::fmt::Debug for Recording {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Tape")
+        out.write_str("Recording")
     }
 }
 
-impl Tape {
-    /// A tape for all files that this thread opens from now on.
+impl Recording {
+    /// A recording for all files that this thread opens from now on.
     pub(super) fn begin() -> Arc<Self> {
         Self::after(Vec::new())
     }
 
-    /// The tape of another process, on the same machine, after one that has done this.
+    /// The recording of another process, on the same machine, after one that has done this.
     pub(super) fn after(ops: Vec<(OsString, Op)>) -> Arc<Self> {
-        let tape = Arc::new(Self { ops: Mutex::new(ops), ..Self::default() });
-        CURRENT.set(Some(Arc::clone(&tape)));
-        tape
+        let recording = Arc::new(Self { ops: Mutex::new(ops), ..Self::default() });
+        CURRENT.set(Some(Arc::clone(&recording)));
+        recording
     }
 
     pub(super) fn end() {
@@ -73,7 +73,7 @@ impl Tape {
         self.ops.lock().push((file.to_owned(), op));
     }
 
-    /// Where the tape is now.
+    /// Where the recording is now.
     pub(super) fn position(&self) -> usize {
         self.ops.lock().len()
     }
@@ -93,7 +93,7 @@ impl Tape {
         meanwhile.map_or(Ok(()), |run| run())
     }
 
-    /// Nothing is synced really: the tape decides what was.
+    /// Nothing is synced really: the recording decides what was.
     pub(super) fn sync(&self, file: &OsStr) -> io::Result<()> {
         let upto = self.position();
         let fewer = |number: usize| number.checked_sub(1);

@@ -3,11 +3,11 @@
 use parking_lot::Mutex;
 
 use crate::Unavailable;
-use crate::store::Standing;
+use crate::store::StoreStatus;
 
 /// Written by the writer, read by whoever asks.
 #[derive(Default)]
-pub(super) struct Trouble(Mutex<State>);
+pub(super) struct Health(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -20,27 +20,27 @@ struct State {
     has_failed_to_sync: bool,
 }
 
-impl Trouble {
+impl Health {
     /// Appends succeed.
-    pub(super) fn is_over(&self) {
+    pub(super) fn accepts(&self) {
         let mut state = self.0.lock();
         (state.refusal, state.error) = (None, None);
     }
 
     /// Appends fail.
-    pub(super) fn is(&self, refusal: Unavailable) {
+    pub(super) fn refuses(&self, refusal: Unavailable) {
         self.0.lock().refusal = Some(refusal);
     }
 
     /// Something failed, whether it can be mended or not.
-    pub(super) fn count(&self, error: String) {
+    pub(super) fn failed(&self, error: String) {
         let mut state = self.0.lock();
         state.failures += 1;
         state.error = Some(error);
     }
 
     /// A sync failed: the disk is not to be trusted even if the next one does not.
-    pub(super) fn cannot_sync(&self) {
+    pub(super) fn failed_to_sync(&self) {
         self.0.lock().has_failed_to_sync = true;
     }
 
@@ -49,15 +49,15 @@ impl Trouble {
         self.0.lock().refusal
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn status(&self) -> StoreStatus {
         let state = self.0.lock();
-        Standing {
+        StoreStatus {
             failures: state.failures,
             error: state.error.clone(),
             warning: state.has_failed_to_sync.then_some(
                 "the disk failed to sync: what it did not take is written again, but look at the disk",
             ),
-            ..Standing::default()
+            ..StoreStatus::default()
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use super::cuts::{Directory, count, draft, read};
-use super::tape::{Chance, Op, Tape, cut};
+use super::power_cut::{Chance, Op, Recording, cut};
+use super::power_cut_tests::{Directory, count, draft, read};
 use super::{Disk, Fsync, KeptValue};
-use crate::{Draft, Seq, Standing, Store as _, Unavailable};
+use crate::{Draft, Seq, Store as _, StoreStatus, Unavailable};
 
 const REFUSAL: Unavailable = Unavailable("the disk cannot be synced");
 
@@ -27,10 +27,10 @@ async fn ready(disk: &Disk, ready: bool) {
 }
 
 /// Waits until all that was written to the log is on disk.
-async fn synced(tape: &Tape) {
+async fn synced(recording: &Recording) {
     let is_synced = || {
         let (mut written, mut covered) = (0, 0);
-        for (at, (name, op)) in tape.ops().into_iter().enumerate() {
+        for (at, (name, op)) in recording.ops().into_iter().enumerate() {
             match op {
                 _ if name != "log" => {}
                 Op::Write { .. } | Op::Length(_) => written = at,
@@ -53,13 +53,13 @@ fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeMap<u64, u64> {
 async fn a_disk_that_cannot_sync_is_not_ready() {
     for (name, fsync) in [("sync always", Fsync::Always), ("sync interval", Fsync::Interval)] {
         let directory = Directory::new(name);
-        let tape = Tape::begin();
+        let recording = Recording::begin();
         let (log, disk, _) = directory.open(fsync);
-        Tape::end();
+        Recording::end();
         let first = disk.append(vec![draft(1)]).await[0].unwrap();
-        assert_eq!((disk.ready(), disk.standing()), (Ok(()), Standing::default()));
-        synced(&tape).await;
-        tape.fail_syncs(usize::MAX);
+        assert_eq!((disk.ready(), disk.status()), (Ok(()), StoreStatus::default()));
+        synced(&recording).await;
+        recording.fail_syncs(usize::MAX);
         let second = disk.append(vec![draft(2)]).await.remove(0);
         match fsync {
             Fsync::Always => assert_eq!(second, Err(REFUSAL.into())),
@@ -68,21 +68,21 @@ async fn a_disk_that_cannot_sync_is_not_ready() {
         ready(&disk, false).await;
         assert_eq!(disk.ready(), Err(REFUSAL));
         assert_eq!(disk.append(vec![draft(3)]).await, [Err(REFUSAL.into())]);
-        let standing = disk.standing();
-        assert_eq!(standing.error.as_deref(), Some("sync: the disk does not answer"), "{name}");
-        assert!(standing.failures > 0 && standing.warning.is_some(), "{name}: {standing:?}");
+        let status = disk.status();
+        assert_eq!(status.error.as_deref(), Some("sync: the disk does not answer"), "{name}");
+        assert!(status.failures > 0 && status.warning.is_some(), "{name}: {status:?}");
         assert_eq!(read(&log), ids(1..=1 + u64::from(second.is_ok())), "{name}: readers go on");
 
-        tape.fail_syncs(0);
+        recording.fail_syncs(0);
         ready(&disk, true).await;
-        let standing = disk.standing();
-        assert!(standing.error.is_none() && standing.failures > 0, "{name}: {standing:?}");
+        let status = disk.status();
+        assert!(status.error.is_none() && status.failures > 0, "{name}: {status:?}");
         // What was acknowledged is known, what was refused is not.
         let repeated = disk.append(vec![draft(2)]).await[0].unwrap();
         assert_eq!((repeated.duplicate, repeated.seq), (second.is_ok(), first.seq.map(Seq::next)), "{name}");
         assert_eq!(read(&log), ids([1, 2]));
-        synced(&tape).await;
-        let files = cut(&HashMap::new(), &tape.ops(), &mut Chance(1));
+        synced(&recording).await;
+        let files = cut(&HashMap::new(), &recording.ops(), &mut Chance(1));
         drop((log, disk));
         directory.put(files);
         let (log, _disk, recovered) = directory.open(fsync);
@@ -103,12 +103,12 @@ async fn what_was_refused_is_never_there() {
     let ephemeral = |id| Draft { ephemeral: true, ..draft(id) };
     for killed in [false, true] {
         let directory = Directory::new(&format!("refused {killed}"));
-        let tape = Tape::begin();
+        let recording = Recording::begin();
         let (mut log, mut disk, _) = directory.open(Fsync::Always);
-        Tape::end();
+        Recording::end();
         let cursor = log.tail_cursor();
         disk.append_and_keep(vec![plain(1)], vec![value("a", "old")]).await.unwrap()[0].unwrap();
-        tape.fail_syncs(usize::MAX);
+        recording.fail_syncs(usize::MAX);
         let values = vec![value("a", "new"), value("b", "new"), value("a", "newer")];
         let refused = disk.append_and_keep(vec![plain(2), plain(3), ephemeral(9)], values).await;
         assert_eq!(refused, Err(REFUSAL));
@@ -120,22 +120,22 @@ async fn what_was_refused_is_never_there() {
             (log, disk, recovered) = directory.open(Fsync::Always);
             assert_eq!((recovered.epoch_changed, recovered.damage), (false, None));
         } else {
-            tape.fail_syncs(0);
+            recording.fail_syncs(0);
             ready(&disk, true).await;
             // It is there at once, and was acknowledged as such.
-            tape.fail_syncs(1);
+            recording.fail_syncs(1);
         }
         assert_eq!((log.tail_cursor().epoch, read(&log)), (cursor.epoch, ids([1])), "killed: {killed}");
         let again = disk.append(vec![plain(2), ephemeral(9)]).await;
         assert!(again.iter().all(|again| again.is_ok_and(|again| !again.duplicate)), "{again:?}");
         if !killed {
             // Of a commit without events, too, it is known whether it is there.
-            tape.fail_syncs(1);
+            recording.fail_syncs(1);
             assert_eq!(disk.append_and_keep(Vec::new(), vec![value("c", "kept")]).await, Ok(Vec::new()));
-            tape.fail_syncs(usize::MAX);
+            recording.fail_syncs(usize::MAX);
             let refused = disk.append_and_keep(vec![ephemeral(8)], vec![value("c", "new")]).await;
             assert_eq!(refused, Err(REFUSAL));
-            tape.fail_syncs(0);
+            recording.fail_syncs(0);
             ready(&disk, true).await;
         }
         drop((log, disk));
@@ -164,32 +164,32 @@ async fn a_failed_sync_is_not_forgotten_with_its_process() {
     ] {
         let what = format!("{fsync:?} {before} {at_start}");
         let directory = Directory::new(&what);
-        let tape = Tape::begin();
+        let recording = Recording::begin();
         let (_, disk, _) = directory.open(fsync);
-        Tape::end();
+        Recording::end();
         disk.append((0..50).map(draft).collect()).await[0].unwrap();
         if before {
-            synced(&tape).await;
-            tape.fail_syncs(usize::MAX);
+            synced(&recording).await;
+            recording.fail_syncs(usize::MAX);
         }
         let accepted = disk.append((50..150).map(draft).collect()).await[0].is_ok();
         assert_eq!(accepted, fsync != Fsync::Always);
         if before {
             ready(&disk, false).await;
         }
-        let (ops, files) = (tape.ops(), directory.files());
+        let (ops, files) = (recording.ops(), directory.files());
         drop(disk);
         directory.put_same_boot(&files);
 
-        let tape = Tape::after(ops);
-        tape.fail_syncs(at_start);
+        let recording = Recording::after(ops);
+        recording.fail_syncs(at_start);
         if at_start == usize::MAX {
             let error = directory.try_open(fsync).err().unwrap().to_string();
             assert!(error.ends_with("cannot open the log: the disk does not answer"), "{error}");
-            tape.fail_syncs(0);
+            recording.fail_syncs(0);
         }
         let (log, disk, recovered) = directory.open(fsync);
-        Tape::end();
+        Recording::end();
         assert_eq!((recovered.epoch_changed, recovered.damage), (false, None), "{what}");
         let expected = ids((0..if accepted { 150 } else { 50 }).chain(200..203));
         disk.append((200..203).map(draft).collect()).await[0].unwrap();
@@ -198,7 +198,7 @@ async fn a_failed_sync_is_not_forgotten_with_its_process() {
 
         let mut chance = Chance(count("DISK_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         for round in 0..count("DISK_CUTS", 40).min(10) {
-            directory.put(cut(&HashMap::new(), &tape.ops(), &mut chance));
+            directory.put(cut(&HashMap::new(), &recording.ops(), &mut chance));
             let (log, _disk, recovered) = directory.open(fsync);
             assert_eq!((recovered.epoch_changed, recovered.damage), (false, None), "{what}, round {round}");
             assert_eq!(read(&log), expected, "{what}, round {round}");
@@ -211,16 +211,16 @@ async fn a_failed_sync_is_not_forgotten_with_its_process() {
 async fn what_cannot_be_mended_is_not_tried_at_once_again() {
     const PAUSE: Duration = Duration::from_millis(50);
     let directory = Directory::new("pause");
-    let tape = Tape::begin();
+    let recording = Recording::begin();
     let (_, disk, _) = directory.open(Fsync::Always);
-    Tape::end();
-    tape.fail_syncs(usize::MAX);
+    Recording::end();
+    recording.fail_syncs(usize::MAX);
     assert_eq!(disk.append(vec![draft(0)]).await, [Err(REFUSAL.into())]);
-    let (position, began) = (tape.position(), Instant::now());
+    let (position, began) = (recording.position(), Instant::now());
     for id in 1..200 {
         assert_eq!(disk.append(vec![draft(id)]).await, [Err(REFUSAL.into())]);
     }
     let failed = |(_, op): &(OsString, Op)| matches!(op, Op::Failed { .. });
-    let tries = tape.ops()[position..].iter().filter(|op| failed(op)).count();
+    let tries = recording.ops()[position..].iter().filter(|op| failed(op)).count();
     assert!(tries as u128 <= 1 + began.elapsed().as_millis() / PAUSE.as_millis(), "{tries} tries");
 }

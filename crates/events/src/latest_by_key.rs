@@ -1,8 +1,7 @@
-//! What a topic keeps beside its ring: events of which only the latest of each key matters.
+//! What a topic keeps beside its ring: the latest event of each key, for types where only the latest matters.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::ring::Bounds;
 use crate::{Event, Seq};
 
 /// The latest event of each key, in the order of their seqs.
@@ -10,7 +9,7 @@ use crate::{Event, Seq};
 /// A replaced event is no loss: whoever has not seen it gets the one that replaced it. Only what leaves because there
 /// is too much of it, or because it is too old, raises the floor.
 #[derive(Debug, Default)]
-pub(crate) struct Aside {
+pub(crate) struct LatestByKey {
     events: BTreeMap<Seq, Event>,
     /// Where the latest event of a key stands.
     latest: HashMap<Box<[u8]>, Seq>,
@@ -19,7 +18,7 @@ pub(crate) struct Aside {
     cost_bytes: usize,
 }
 
-impl Aside {
+impl LatestByKey {
     /// How many keys one topic keeps.
     const KEYS_MAX: usize = 10_000;
 
@@ -40,7 +39,7 @@ impl Aside {
     }
 
     /// Appends an event in the place of the one with its key. Returns how many others had to leave.
-    pub(crate) fn push(&mut self, event: Event, bounds: &Bounds) -> u64 {
+    pub(crate) fn push(&mut self, event: Event, bytes_max: usize) -> u64 {
         let seq = event.seq().unwrap_or_default();
         self.last = seq;
         self.cost_bytes += Self::cost_of(&event);
@@ -50,7 +49,7 @@ impl Aside {
         }
         self.events.insert(seq, event);
         let mut evicted = 0;
-        while self.len() > Self::KEYS_MAX || (self.cost_bytes > bounds.bytes_max && self.len() > 1) {
+        while self.len() > Self::KEYS_MAX || (self.cost_bytes > bytes_max && self.len() > 1) {
             self.evict_oldest();
             evicted += 1;
         }
@@ -119,62 +118,62 @@ impl Aside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::Stamp;
+    use crate::timestamp::Timestamp;
     use crate::{Data, Draft, Topics};
 
-    const BOUNDS: Bounds = Bounds { events_max: 2, bytes_max: 1 << 30, age_us_max: 100 };
+    const BYTES_MAX: usize = 1 << 30;
 
     fn event(seq: u64, kind: &str, key: &str) -> Event {
         let draft = Draft {
             key: Some(key.parse().unwrap()),
             ..Draft::new(Topics::one("room:1".parse().unwrap()), kind.parse().unwrap(), Data::null())
         };
-        Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Stamp::new(0), seq, &mut Vec::new())
+        Event::encode(&draft, &draft.topics.as_slice()[0], seq, &Timestamp::new(0), seq, &mut Vec::new())
     }
 
-    fn seqs(aside: &Aside, after: u64) -> Vec<u64> {
-        aside.range(Seq::new(after).unwrap(), Seq::MAX).map(|event| event.seq().unwrap().number()).collect()
+    fn seqs(latest: &LatestByKey, after: u64) -> Vec<u64> {
+        latest.range(Seq::new(after).unwrap(), Seq::MAX).map(|event| event.seq().unwrap().number()).collect()
     }
 
     #[test]
     fn the_latest_of_a_key_is_kept_whatever_its_type() {
-        let mut aside = Aside::default();
+        let mut latest = LatestByKey::default();
         for (seq, kind, key) in
             [(1, "presence.join", "a"), (2, "presence.join", "b"), (5, "presence.leave", "a")]
         {
-            assert_eq!(aside.push(event(seq, kind, key), &BOUNDS), 0);
+            assert_eq!(latest.push(event(seq, kind, key), BYTES_MAX), 0);
         }
-        assert_eq!(seqs(&aside, 0), [2, 5]);
-        assert_eq!(seqs(&aside, 2), [5]);
-        assert_eq!(aside.floor(), Seq::ZERO, "what was replaced is no loss");
-        assert_eq!(aside.range(Seq::new(1).unwrap(), Seq::ZERO).count(), 0);
+        assert_eq!(seqs(&latest, 0), [2, 5]);
+        assert_eq!(seqs(&latest, 2), [5]);
+        assert_eq!(latest.floor(), Seq::ZERO, "what was replaced is no loss");
+        assert_eq!(latest.range(Seq::new(1).unwrap(), Seq::ZERO).count(), 0);
     }
 
     #[test]
     fn what_has_to_leave_raises_the_floor() {
-        let mut aside = Aside::default();
-        for seq in 1..=Aside::KEYS_MAX as u64 {
-            aside.push(event(seq, "presence.join", &format!("u{seq}")), &BOUNDS);
+        let mut latest = LatestByKey::default();
+        for seq in 1..=LatestByKey::KEYS_MAX as u64 {
+            latest.push(event(seq, "presence.join", &format!("u{seq}")), BYTES_MAX);
         }
-        assert_eq!((aside.len(), aside.floor()), (Aside::KEYS_MAX, Seq::ZERO));
-        assert_eq!(aside.push(event(20_000, "presence.join", "late"), &BOUNDS), 1);
-        assert_eq!((aside.len(), aside.floor().number()), (Aside::KEYS_MAX, 1));
-        assert_eq!(aside.evict_aged(4), 2);
-        assert_eq!(aside.floor().number(), 3);
-        while aside.evict_oldest() {}
-        assert_eq!((aside.cost_bytes(), aside.latest.len(), aside.floor().number()), (0, 0, 20_000));
+        assert_eq!((latest.len(), latest.floor()), (LatestByKey::KEYS_MAX, Seq::ZERO));
+        assert_eq!(latest.push(event(20_000, "presence.join", "late"), BYTES_MAX), 1);
+        assert_eq!((latest.len(), latest.floor().number()), (LatestByKey::KEYS_MAX, 1));
+        assert_eq!(latest.evict_aged(4), 2);
+        assert_eq!(latest.floor().number(), 3);
+        while latest.evict_oldest() {}
+        assert_eq!((latest.cost_bytes(), latest.latest.len(), latest.floor().number()), (0, 0, 20_000));
     }
 
     #[test]
     fn a_truncated_history_vouches_for_nothing_before() {
-        let mut aside = Aside::default();
+        let mut latest = LatestByKey::default();
         for (seq, key) in [(1, "a"), (2, "b"), (3, "a")] {
-            aside.push(event(seq, "presence.join", key), &BOUNDS);
+            latest.push(event(seq, "presence.join", key), BYTES_MAX);
         }
-        aside.truncate(Seq::new(2).unwrap());
-        assert_eq!((seqs(&aside, 0), aside.floor().number()), (vec![2], 2));
-        aside.truncate(Seq::new(2).unwrap());
-        aside.push(event(3, "presence.join", "a"), &BOUNDS);
-        assert_eq!(seqs(&aside, 0), [2, 3]);
+        latest.truncate(Seq::new(2).unwrap());
+        assert_eq!((seqs(&latest, 0), latest.floor().number()), (vec![2], 2));
+        latest.truncate(Seq::new(2).unwrap());
+        latest.push(event(3, "presence.join", "a"), BYTES_MAX);
+        assert_eq!(seqs(&latest, 0), [2, 3]);
     }
 }

@@ -1,4 +1,4 @@
-//! After a failure: what the file shows is brought to disk, and it shows no more than publishers were told.
+//! After an error: opens the file again, brings what it shows to disk, and takes out what publishers were refused.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,6 @@ use super::engine::{Change, Engine, EngineError};
 use super::mark::Synced;
 use super::writer::Writer;
 use crate::Unavailable;
-
-/// What is left to do after an error.
-#[derive(Default)]
-pub(super) struct Unsettled {
-    /// A batch that was refused: perhaps it is in the file all the same.
-    pub(super) refused: Option<Batch>,
-    /// When it last could not be done, and why.
-    failed: Option<(Instant, Unavailable)>,
-}
 
 impl Writer {
     /// How long nothing is tried after it could not be done: it may be the whole file that has to be written.
@@ -60,18 +51,18 @@ impl Writer {
         let synced = Synced::before_answers(self.options.fsync);
         let _ = self.mark.refuse(self.tail(), synced);
         if self.file.has_failed() {
-            self.trouble.cannot_sync();
+            self.health.failed_to_sync();
             if self.engine.take().is_some() {
                 // It was the keeper that met it, not a commit.
-                self.trouble.count("a sync failed".to_owned());
+                self.health.failed("a sync failed".to_owned());
             }
             self.file.mend().map_err(|error| {
-                self.trouble.count(format!("sync: {error}"));
+                self.health.failed(format!("sync: {error}"));
                 Unavailable("the disk cannot be synced")
             })?;
         }
         let failed = |error: &EngineError, otherwise| {
-            self.trouble.count(error.to_string());
+            self.health.failed(error.to_string());
             Unavailable(if error.full { "the disk is full" } else { otherwise })
         };
         let engine = Engine::open(Arc::clone(&self.file))
@@ -101,7 +92,7 @@ impl Writer {
             engine.commit(&change).map_err(|error| failed(&error, "the disk cannot be written"))?;
         }
         self.mark.set(self.tail(), synced).map_err(|error| {
-            self.trouble.count(error.to_string());
+            self.health.failed(error.to_string());
             Unavailable("the disk cannot be written")
         })?;
         if meta.floor > self.state.meta.floor {

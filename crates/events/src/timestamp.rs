@@ -4,12 +4,12 @@ use time::OffsetDateTime;
 
 /// A time as RFC 3339 text in UTC with milliseconds: `2026-11-20T03:30:12.123Z`.
 #[derive(Clone, Debug)]
-pub(crate) struct Stamp {
+pub(crate) struct Timestamp {
     second: u64,
     text: [u8; 24],
 }
 
-impl Stamp {
+impl Timestamp {
     /// The stamp of a time in milliseconds since 1970.
     pub(crate) fn new(time_ms: u64) -> Self {
         let second = time_ms / 1000;
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn prints_and_moves() {
-        let mut stamp = Stamp::new(0);
+        let mut stamp = Timestamp::new(0);
         assert_eq!(stamp.text(), b"1970-01-01T00:00:00.000Z");
         stamp.set(1_763_609_412_123);
         assert_eq!(stamp.text(), b"2025-11-20T03:30:12.123Z");

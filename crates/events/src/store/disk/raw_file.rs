@@ -9,24 +9,25 @@ use std::path::Path;
 use std::{ffi::OsString, sync::Arc};
 
 #[cfg(test)]
-use super::tape::{Op, Tape};
+use super::power_cut::{Op, Recording};
 
 /// An open file.
 #[derive(Debug)]
-pub(super) struct Raw {
+pub(super) struct RawFile {
     file: File,
     #[cfg(test)]
-    tape: Option<(Arc<Tape>, OsString)>,
+    recording: Option<(Arc<Recording>, OsString)>,
 }
 
-impl Raw {
+impl RawFile {
     /// Opens the file, or makes it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(Self {
             file,
             #[cfg(test)]
-            tape: Tape::current().map(|tape| (tape, path.file_name().unwrap().to_owned())),
+            recording: Recording::current()
+                .map(|recording| (recording, path.file_name().unwrap().to_owned())),
         })
     }
 
@@ -45,13 +46,13 @@ impl Raw {
 
     pub(super) fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         #[cfg(test)]
-        if let Some((tape, _)) = &self.tape {
-            tape.before_write()?;
+        if let Some((recording, _)) = &self.recording {
+            recording.before_write()?;
         }
         self.file.write_all_at(data, offset)?;
         #[cfg(test)]
-        if let Some((tape, file)) = &self.tape {
-            tape.push(file, Op::Write { offset, data: data.to_vec() });
+        if let Some((recording, file)) = &self.recording {
+            recording.push(file, Op::Write { offset, data: data.to_vec() });
         }
         Ok(())
     }
@@ -59,8 +60,8 @@ impl Raw {
     pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)?;
         #[cfg(test)]
-        if let Some((tape, file)) = &self.tape {
-            tape.push(file, Op::Length(len));
+        if let Some((recording, file)) = &self.recording {
+            recording.push(file, Op::Length(len));
         }
         Ok(())
     }
@@ -68,8 +69,8 @@ impl Raw {
     /// Brings everything that was written to disk.
     pub(super) fn sync_data(&self) -> io::Result<()> {
         #[cfg(test)]
-        if let Some((tape, file)) = &self.tape {
-            return tape.sync(file);
+        if let Some((recording, file)) = &self.recording {
+            return recording.sync(file);
         }
         self.file.sync_data()
     }
