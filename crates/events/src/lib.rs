@@ -46,7 +46,7 @@ pub use log::{Fact, Found, Log, Options, Stats, unix_ms};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
-    Appended, Board, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue, Memory, News, Question,
-    Recovered, Redis, RedisError, RedisOptions, Rejection, Shown, Store, StoreStatus, Unavailable,
+    Appended, Board, BoardEvent, BoardValue, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue,
+    Memory, Question, Recovered, Redis, RedisError, RedisOptions, Rejection, Store, StoreStatus, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use disk::{Disk, DiskError, DiskOptions, Fsync, KeptValue, Recovered};
 pub use memory::Memory;
-pub use redis::{Board, News, Question, Redis, RedisError, RedisOptions, Shown};
+pub use redis::{Board, BoardEvent, BoardValue, Question, Redis, RedisError, RedisOptions};
 use ring::rand::SecureRandom as _;
 
 use crate::log::unix_ms;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Board, Log, News, Options, Redis, Shown};
+use events::{Board, BoardEvent, BoardValue, Log, Options, Redis};
 
 use super::server::{Path, Server};
 use super::{redis_options, until};
@@ -15,15 +15,15 @@ async fn store(url: &str) -> Arc<Redis> {
     store
 }
 
-fn shown(name: &str, value: &str) -> Vec<Shown> {
-    vec![Shown { name: name.to_owned(), value: Some(value.to_owned()), note: String::new() }]
+fn shown(name: &str, value: &str) -> Vec<BoardValue> {
+    vec![BoardValue { name: name.to_owned(), value: Some(value.to_owned()), note: String::new() }]
 }
 
 /// Waits until another node is heard to show a value.
 async fn hear(board: &Board, name: &str, value: &str) {
     let heard = async {
         loop {
-            if let Some(News::Shows { shown, .. }) = board.next().await
+            if let Some(BoardEvent::Shows { shown, .. }) = board.next().await
                 && shown.iter().any(|one| one.name == name && one.value.as_deref() == Some(value))
             {
                 return;
@@ -90,23 +90,23 @@ impl Told {
         let listening = async {
             while !holds(self) {
                 match board.next().await.expect("the store is open") {
-                    News::Gone(node) => {
+                    BoardEvent::Gone(node) => {
                         self.shown.remove(&node);
                         self.gone += 1;
                     }
-                    News::Shows { node, shown, is_all } => {
+                    BoardEvent::Shows { node, shown, is_all } => {
                         let of_node = self.shown.entry(node).or_default();
                         if is_all {
                             of_node.clear();
                         }
-                        for Shown { name, value, .. } in shown {
+                        for BoardValue { name, value, .. } in shown {
                             match value {
                                 Some(value) => of_node.insert(name, value),
                                 None => of_node.remove(&name),
                             };
                         }
                     }
-                    News::Asks { .. } => {}
+                    BoardEvent::Asks { .. } => {}
                 }
             }
         };
@@ -151,7 +151,7 @@ async fn who_is_slow_to_listen_is_not_gone() {
             }
         }
         busy.board().show(shown("last", "1"));
-        busy.board().show(vec![Shown { name: "name 7".to_owned(), value: None, note: String::new() }]);
+        busy.board().show(vec![BoardValue { name: "name 7".to_owned(), value: None, note: String::new() }]);
         last.remove("name 7");
     };
     let (mut watched, mut late) = (Told::default(), Told::default());
@@ -355,7 +355,7 @@ async fn what_is_shown_has_an_end_from_the_beginning() {
         })
         .await;
         assert!(left.parse::<i64>().unwrap() > 0, "{left}");
-        here.board().show(vec![Shown { name: "a".to_owned(), value: None, note: String::new() }]);
+        here.board().show(vec![BoardValue { name: "a".to_owned(), value: None, note: String::new() }]);
         until("away", || server.cli(&["EVAL", SCRIPT, "0"]) == "none").await;
     }
 }
@@ -377,7 +377,7 @@ async fn what_was_asked_without_a_connection_is_never_heard() {
     path.mend();
     let heard = async {
         loop {
-            if let Some(News::Asks { text, .. }) = other.board().next().await {
+            if let Some(BoardEvent::Asks { text, .. }) = other.board().next().await {
                 return text;
             }
         }

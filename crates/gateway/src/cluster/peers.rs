@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use events::{Board, News, Topic};
+use events::{Board, BoardEvent, Topic};
 use serde::{Deserialize, Serialize};
 use transport::{Bye, ByeReason};
 
@@ -125,9 +125,9 @@ pub(crate) async fn listen(app: Arc<App>) {
     let Some(board) = &app.board else { return std::future::pending().await };
     while let Some(news) = board.next().await {
         match news {
-            News::Shows { node, shown, is_all } => app.presence.hear(&node, &shown, is_all),
-            News::Gone(node) => app.presence.hear(&node, &[], true),
-            News::Asks { question, text } => {
+            BoardEvent::Shows { node, shown, is_all } => app.presence.hear(&node, &shown, is_all),
+            BoardEvent::Gone(node) => app.presence.hear(&node, &[], true),
+            BoardEvent::Asks { question, text } => {
                 let Ok(asked) = serde_json::from_str(&text) else { continue };
                 let answer = match asked {
                     Asked::Counts => serde_json::to_string(&Counts::of(&app)),

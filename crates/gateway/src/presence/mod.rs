@@ -107,7 +107,7 @@ impl Presence {
     }
 
     /// Another gateway shows some of its members, or all.
-    pub(crate) fn hear(&self, node: &Arc<str>, shown: &[events::Shown], is_all: bool) {
+    pub(crate) fn hear(&self, node: &Arc<str>, shown: &[events::BoardValue], is_all: bool) {
         let now_ms = self.now_ms();
         let mut theirs: Vec<Kept> = shown.iter().filter_map(on_redis::heard).collect();
         let mut rosters = self.rosters.lock();

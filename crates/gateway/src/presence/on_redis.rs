@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use events::{BoxFuture, Draft, Redis, Shown, Store as _, Unavailable};
+use events::{BoardValue, BoxFuture, Draft, Redis, Store as _, Unavailable};
 
 use super::keep::{Answers, Keep, Kept, Loaded};
 use super::on_disk::{parse, write};
@@ -30,15 +30,15 @@ impl Keep for OnRedis {
     }
 }
 
-fn show(kept: &Kept) -> Shown {
+fn show(kept: &Kept) -> BoardValue {
     let is_here = kept.member.as_ref().is_some_and(|member| !member.sessions.is_empty());
     let (name, value) = write(kept);
     let value = value.filter(|_| is_here).and_then(|value| String::from_utf8(value).ok());
-    Shown { name, value, note: kept.told.map_or("", Status::as_str).to_owned() }
+    BoardValue { name, value, note: kept.told.map_or("", Status::as_str).to_owned() }
 }
 
 /// What another gateway shows; `None`: it is none of ours.
-pub(super) fn heard(shown: &Shown) -> Option<Kept> {
+pub(super) fn heard(shown: &BoardValue) -> Option<Kept> {
     let told = Status::named(&shown.note);
     match &shown.value {
         Some(value) => parse(&shown.name, value.as_bytes()).map(|kept| Kept { told, ..kept }),

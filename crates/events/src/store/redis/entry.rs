@@ -2,17 +2,17 @@
 
 use redis::Value;
 
-use super::id::Id;
-use super::link::text;
-use super::notice::Notice;
+use super::entry_id::EntryId;
+use super::loss_notice::Notice;
+use super::reply::text;
 use crate::Sequenced;
 use crate::store::codec::Fields;
 
-pub(super) enum Entry {
+pub(super) enum StreamEntry {
     Event(Sequenced),
     /// A generation began; the one before ended there.
     Generation {
-        previous: Id,
+        previous: EntryId,
     },
     /// Acknowledged events are lost.
     Lost(Notice),
@@ -21,7 +21,7 @@ pub(super) enum Entry {
 }
 
 /// The answer of XREAD: `[[stream, [[id, [field, value, …]], …]]]`. `None`: it is something else.
-pub(super) fn parse(answer: Value) -> Option<Vec<(Id, Entry)>> {
+pub(super) fn parse(answer: Value) -> Option<Vec<(EntryId, StreamEntry)>> {
     let array = |value: Value| match value {
         Value::Array(values) => Some(values),
         _ => None,
@@ -36,12 +36,12 @@ pub(super) fn parse(answer: Value) -> Option<Vec<(Id, Entry)>> {
                 Value::Array(fields) => fields,
                 _ => Vec::new(),
             };
-            Some((id, read(&fields).unwrap_or(Entry::Other)))
+            Some((id, read(&fields).unwrap_or(StreamEntry::Other)))
         })
         .collect()
 }
 
-fn read(fields: &[Value]) -> Option<Entry> {
+fn read(fields: &[Value]) -> Option<StreamEntry> {
     let field = |name: &str| {
         let pair = fields.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name));
         pair.map(|pair| &pair[1])
@@ -50,10 +50,10 @@ fn read(fields: &[Value]) -> Option<Entry> {
         None => {
             let Value::BulkString(bytes) = field("d")? else { return None };
             let (time_ms, draft) = Fields(bytes).draft()?;
-            Some(Entry::Event(Sequenced { seq: None, time_ms, draft }))
+            Some(StreamEntry::Event(Sequenced { seq: None, time_ms, draft }))
         }
-        Some("gen") => Some(Entry::Generation { previous: text(field("prev")?)?.parse().ok()? }),
-        Some("lost") => Some(Entry::Lost(text(field("d")?)?.parse().ok()?)),
+        Some("gen") => Some(StreamEntry::Generation { previous: text(field("prev")?)?.parse().ok()? }),
+        Some("lost") => Some(StreamEntry::Lost(text(field("d")?)?.parse().ok()?)),
         Some(_) => None,
     }
 }

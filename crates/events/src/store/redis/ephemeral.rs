@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Site;
-use super::heard::Heard;
-use super::link::{Link, LinkError};
+use super::backoff::backoff;
+use super::connection::Connection;
+use super::pubsub::Received;
+use super::reply::Failure;
+use super::shared::Shared;
 use crate::Sequenced;
 use crate::log::Fact;
 use crate::store::codec::Fields;
 
 pub(super) struct Ephemeral {
-    pub(super) site: Arc<Site>,
+    pub(super) shared: Arc<Shared>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,30 +27,30 @@ impl Ephemeral {
                 failures = 0;
             }
             failures += 1;
-            tokio::time::sleep(super::backoff(failures)).await;
+            tokio::time::sleep(backoff(failures)).await;
         }
     }
 
     /// Listens until the connection ends or the log is lost. An error: there was nothing to listen to.
-    async fn listen(&self) -> Result<(), LinkError> {
-        let link = Link::to_master(&self.site.servers, PATIENCE).await?;
-        let messages = link.listen(&self.site.keys.ephemeral, PATIENCE).await?;
-        drop(link);
-        let mut state = self.site.status.state();
+    async fn listen(&self) -> Result<(), Failure> {
+        let connection = Connection::to_master(&self.shared.servers, PATIENCE).await?;
+        let messages = connection.listen(&self.shared.keys.ephemeral, PATIENCE).await?;
+        drop(connection);
+        let mut state = self.shared.health.state();
         state.mark_unchanged();
         loop {
             tokio::select! {
                 message = messages.next() => {
                     let message = match message {
-                        Some(Heard::Message(message)) => message,
+                        Some(Received::Message(message)) => message,
                         // So many that this node does not keep up: the newest are worth the most.
-                        Some(Heard::Missed(_)) => continue,
+                        Some(Received::Missed(_)) => continue,
                         None => return Ok(()),
                     };
                     if let Some((time_ms, draft)) = Fields(&message).draft()
                         && draft.ephemeral
                     {
-                        self.site.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
+                        self.shared.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
                     }
                 }
                 _ = state.changed() => if state.borrow_and_update().is_err() { return Ok(()) },

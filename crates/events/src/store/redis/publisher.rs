@@ -7,22 +7,25 @@ use redis::{Value, cmd};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Site;
-use super::id::Id;
-use super::link::{Link, LinkError, Look};
-use super::recent::Touched;
-use super::script::{self, Answers, Item};
+use super::backoff::backoff;
+use super::connection::Connection;
+use super::entry_id::EntryId;
+use super::log_state::LogState;
+use super::publish_script::{self, AppendAnswers, Submission};
+use super::recent_appends::Recorded;
+use super::reply::Failure;
+use super::shared::Shared;
 use crate::{Appended, Cursor, Draft, Unavailable};
 
-pub(super) enum Job {
-    Append { drafts: Vec<Draft>, answer: oneshot::Sender<Answers> },
+pub(super) enum PublishJob {
+    Append { drafts: Vec<Draft>, answer: oneshot::Sender<AppendAnswers> },
     Tail { answer: oneshot::Sender<Result<Cursor, Unavailable>> },
 }
 
-pub(super) struct Publisher {
-    site: Arc<Site>,
+pub(super) struct StreamPublisher {
+    shared: Arc<Shared>,
     wait_replicas: u32,
-    link: Option<Link>,
+    connection: Option<Connection>,
     failures: u32,
     /// Not before this moment is connecting tried again.
     closed_until: Instant,
@@ -44,29 +47,29 @@ const SCRIPT_DRAFTS: usize = 128;
 const SCRIPT_BYTES: usize = 256 << 10;
 const BATCH_DRAFTS: usize = 4096;
 
-impl Publisher {
-    pub(super) fn new(site: Arc<Site>, wait_replicas: u32) -> Self {
-        Self { site, wait_replicas, link: None, failures: 0, closed_until: Instant::now() }
+impl StreamPublisher {
+    pub(super) fn new(shared: Arc<Shared>, wait_replicas: u32) -> Self {
+        Self { shared, wait_replicas, connection: None, failures: 0, closed_until: Instant::now() }
     }
 
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<PublishJob>) {
         while let Some(job) = jobs.recv().await {
             self.turn(job, &mut jobs).await;
         }
     }
 
-    async fn turn(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) {
-        let mut items: Vec<Item> = Vec::new();
+    async fn turn(&mut self, first: PublishJob, jobs: &mut mpsc::Receiver<PublishJob>) {
+        let mut items: Vec<Submission> = Vec::new();
         let mut answers = Vec::new();
         let mut tails = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Append { drafts, answer } => {
+                PublishJob::Append { drafts, answer } => {
                     answers.push((drafts.len(), answer));
-                    items.extend(drafts.into_iter().map(Item::new));
+                    items.extend(drafts.into_iter().map(Submission::new));
                 }
-                Job::Tail { answer } => tails.push(answer),
+                PublishJob::Tail { answer } => tails.push(answer),
             }
             next = if items.len() + tails.len() >= BATCH_DRAFTS { None } else { jobs.try_recv().ok() };
         }
@@ -85,20 +88,20 @@ impl Publisher {
     }
 
     /// Tries until every item has an answer or patience is over; then goes on alone, if that is wanted.
-    async fn append(&mut self, items: &mut [Item]) {
-        if !self.site.alone.has_begun() {
+    async fn append(&mut self, items: &mut [Submission]) {
+        if !self.shared.alone.has_begun() {
             self.append_together(items).await;
         }
-        let mut rest: Vec<&mut Item> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
+        let mut rest: Vec<&mut Submission> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
         let drafts: Vec<Draft> = rest.iter().filter_map(|item| item.draft.clone()).collect();
         if !drafts.is_empty()
-            && let Some(answers) = self.site.alone.append(drafts)
+            && let Some(answers) = self.shared.alone.append(drafts)
         {
             rest.iter_mut().zip(answers).for_each(|(item, answer)| item.answer = Some(answer));
         }
     }
 
-    async fn append_together(&mut self, items: &mut [Item]) {
+    async fn append_together(&mut self, items: &mut [Submission]) {
         let until = Instant::now() + PATIENCE;
         let mut doubts = 0;
         while items.iter().any(|item| item.answer.is_none()) && Instant::now() < until {
@@ -112,38 +115,38 @@ impl Publisher {
                         break;
                     }
                     // Who follows looks for the master again, and so does this.
-                    self.site.status.set_doubt();
-                    self.link = None;
+                    self.shared.health.set_doubt();
+                    self.connection = None;
                     doubts += 1;
                     if doubts == DOUBTS_MAX {
-                        let error = LinkError::Broken("acknowledged by a master that is gone".to_owned());
-                        self.site.status.set_failed(&error);
+                        let error = Failure::Broken("acknowledged by a master that is gone".to_owned());
+                        self.shared.health.set_failed(&error);
                         let refused = Err(Unavailable("two servers tell of different logs").into());
                         let doubted = items.iter_mut().filter(|item| item.answer.is_none());
                         doubted.for_each(|item| item.answer = Some(refused));
                     }
                     tokio::time::sleep(DOUBT).await;
                 }
-                Err(LinkError::Refused(error)) => {
-                    self.site.status.set_refused(&error);
+                Err(Failure::Refused(error)) => {
+                    self.shared.health.set_refused(&error);
                     let refused = Err(Unavailable("Redis refuses to write").into());
                     for item in items.iter_mut().filter(|item| item.answer.is_none()) {
                         item.answer = Some(refused);
                     }
                 }
-                Err(error @ LinkError::Broken(_)) => self.break_off(&error),
+                Err(error @ Failure::Broken(_)) => self.break_off(&error),
             }
         }
         if items.iter().any(|item| item.answer.is_none()) {
-            self.site.status.set_stuck();
+            self.shared.health.set_stuck();
         }
     }
 
     /// Leaves those without an answer of which this node knows that they are lost, or believes so.
-    async fn try_append(&mut self, items: &mut [Item]) -> Result<(), LinkError> {
+    async fn try_append(&mut self, items: &mut [Submission]) -> Result<(), Failure> {
         self.connect().await?;
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let mut rest: Vec<&mut Item> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let mut rest: Vec<&mut Submission> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
         let mut results = Vec::with_capacity(rest.len());
         let mut from = 0;
         while from < rest.len() {
@@ -152,30 +155,32 @@ impl Publisher {
                 bytes += item.bytes.len();
                 bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
             });
-            let run: Vec<&Item> = run.map(|item| &**item).collect();
-            results.extend(script::run(link, &self.site.keys, self.site.kept, &run).await?);
+            let run: Vec<&Submission> = run.map(|item| &**item).collect();
+            results.extend(
+                publish_script::run(connection, &self.shared.keys, self.shared.retention, &run).await?,
+            );
             from += run.len();
         }
         if self.wait_replicas > 0 {
             let mut wait = cmd("WAIT");
             wait.arg(self.wait_replicas).arg(WAIT_MS);
-            match link.call(&wait).await? {
+            match connection.call(&wait).await? {
                 Value::Int(replicas) if replicas >= i64::from(self.wait_replicas) => {}
                 _ => {
                     const FEW: &str = "too few replicas have it";
                     self.failures = 0;
-                    self.site.status.set_refused(FEW);
+                    self.shared.health.set_refused(FEW);
                     rest.iter_mut().for_each(|item| item.answer = Some(Err(Unavailable(FEW).into())));
                     return Ok(());
                 }
             }
         }
         self.failures = 0;
-        self.site.status.set_published();
+        self.shared.health.set_published();
         for (item, result) in rest.iter_mut().zip(results) {
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
-                let id = Id { generation: cursor.epoch.number(), seq: *seq };
-                if !self.site.recent.add(id, Touched::Event(draft.topics.clone())) {
+                let id = EntryId { generation: cursor.epoch.number(), seq: *seq };
+                if !self.shared.recent.add(id, Recorded::Event(draft.topics.clone())) {
                     // Its master is gone and took it along. If it is not gone, the one that is followed is in doubt.
                     continue;
                 }
@@ -187,49 +192,49 @@ impl Publisher {
 
     /// It was tried a moment ago, and again and again before: nobody needs to wait for that.
     fn is_hopeless(&self) -> bool {
-        self.link.is_none() && self.failures >= OPEN_AFTER && Instant::now() < self.closed_until
+        self.connection.is_none() && self.failures >= OPEN_AFTER && Instant::now() < self.closed_until
     }
 
-    async fn connect(&mut self) -> Result<(), LinkError> {
-        if self.site.status.take_astray() {
-            self.link = None;
+    async fn connect(&mut self) -> Result<(), Failure> {
+        if self.shared.health.take_astray() {
+            self.connection = None;
         }
-        if self.link.is_some() {
+        if self.connection.is_some() {
             return Ok(());
         }
         tokio::time::sleep_until(self.closed_until.min(Instant::now() + PATIENCE)).await;
-        self.link = Some(Link::to_master(&self.site.servers, RESPONSE).await?);
+        self.connection = Some(Connection::to_master(&self.shared.servers, RESPONSE).await?);
         Ok(())
     }
 
     /// The connection is of no more use, or there was none. One that can be had again at once may fail again at once,
     /// so that only what was appended or read ends the count.
-    fn break_off(&mut self, error: &LinkError) {
-        self.site.status.set_failed(error);
-        self.link = None;
+    fn break_off(&mut self, error: &Failure) {
+        self.shared.health.set_failed(error);
+        self.connection = None;
         self.failures += 1;
-        self.closed_until = Instant::now() + super::backoff(self.failures);
+        self.closed_until = Instant::now() + backoff(self.failures);
     }
 
     async fn tail(&mut self) -> Result<Cursor, Unavailable> {
-        if let Some(tail) = self.site.alone.tail() {
+        if let Some(tail) = self.shared.alone.tail() {
             return Ok(tail);
         }
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && !self.is_hopeless() {
             match self.look().await {
-                Ok(look) => return look.last.map(Id::cursor).ok_or(UNKNOWN),
+                Ok(look) => return look.last.map(EntryId::cursor).ok_or(UNKNOWN),
                 Err(error) => self.break_off(&error),
             }
         }
         Err(UNKNOWN)
     }
 
-    async fn look(&mut self) -> Result<Look, LinkError> {
+    async fn look(&mut self) -> Result<LogState, Failure> {
         self.connect().await?;
-        let link =
-            self.link.as_mut().ok_or_else(|| LinkError::Broken("there is no connection".to_owned()))?;
-        let look = link.look_open(&self.site.keys).await?;
+        let connection =
+            self.connection.as_mut().ok_or_else(|| Failure::Broken("there is no connection".to_owned()))?;
+        let look = connection.open_log(&self.shared.keys).await?;
         self.failures = 0;
         Ok(look)
     }

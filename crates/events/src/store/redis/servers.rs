@@ -10,12 +10,12 @@ use redis::{
     TlsCertificates, Value, cmd,
 };
 
-use super::RedisError;
-use super::link::{LinkError, text};
+use super::options::RedisError;
+use super::reply::{Failure, text};
 
 /// The servers of a URL.
 pub(super) struct Servers {
-    sort: Sort,
+    topology: Topology,
     /// Those in the URL: servers, Sentinels or members of the Cluster.
     seeds: Vec<Client>,
     /// How to talk to a server that Sentinel or the Cluster names.
@@ -25,7 +25,7 @@ pub(super) struct Servers {
     authorities: Option<Vec<u8>>,
 }
 
-enum Sort {
+enum Topology {
     Plain,
     /// Sentinels, which know a master by this name.
     Sentinel(String),
@@ -53,7 +53,7 @@ impl Servers {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let mut servers = Self {
-            sort: Sort::Plain,
+            topology: Topology::Plain,
             seeds: Vec::new(),
             settings: RedisConnectionInfo::default(),
             is_tls: scheme == "rediss",
@@ -63,53 +63,46 @@ impl Servers {
             servers.seeds = url.split(',').map(|url| servers.client(url.trim())).collect::<Result<_, _>>()?;
             return Ok(servers);
         }
+        servers.read_seeds(scheme, sort, rest, key)?;
+        Ok(servers)
+    }
+
+    /// Reads the part of a `redis-sentinel` or `redis-cluster` URL behind `://`.
+    fn read_seeds(&mut self, scheme: &str, sort: &str, rest: &str, key: &str) -> Result<(), RedisError> {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (credentials, hosts) = match authority.rsplit_once('@') {
             Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
             None => (String::new(), authority),
         };
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let mut database = "0";
-        let (mut user, mut password) = ("", None);
-        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            match name {
-                "db" => database = value,
-                "sentinel_user" => user = value,
-                "sentinel_password" => password = Some(value),
-                _ => {
-                    return Err(RedisError(
-                        "it has a parameter other than db, sentinel_user, sentinel_password",
-                    ));
-                }
-            }
-        }
+        let parameters = SentinelParameters::parse(query)?;
         let (seed_credentials, port) = match sort {
             "sentinel" if path.is_empty() => {
                 return Err(RedisError("it lacks the name of the master behind the /"));
             }
             "sentinel" => {
-                servers.sort = Sort::Sentinel(path.to_owned());
-                (password.map_or_else(String::new, |password| format!("{user}:{password}@")), 26379)
+                self.topology = Topology::Sentinel(path.to_owned());
+                (parameters.credentials(), 26379)
             }
             "cluster" => {
-                servers.sort = Sort::Cluster(key.to_owned());
+                self.topology = Topology::Cluster(key.to_owned());
                 (credentials.clone(), 6379)
             }
             _ => return Err(NO_URL),
         };
-        let any = format!("{scheme}://{credentials}localhost/{database}")
+        let any = format!("{scheme}://{credentials}localhost/{}", parameters.database)
             .into_connection_info()
             .map_err(|_| NO_URL)?;
-        servers.settings = any.redis_settings().clone();
-        servers.seeds = hosts
+        self.settings = any.redis_settings().clone();
+        self.seeds = hosts
             .split(',')
             .map(|host| {
                 let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
                 let port = if has_port { String::new() } else { format!(":{port}") };
-                servers.client(&format!("{scheme}://{seed_credentials}{}{port}", host.trim()))
+                self.client(&format!("{scheme}://{seed_credentials}{}{port}", host.trim()))
             })
             .collect::<Result<_, _>>()?;
-        Ok(servers)
+        Ok(())
     }
 
     fn client(&self, url: &str) -> Result<Client, RedisError> {
@@ -134,8 +127,8 @@ impl Servers {
     }
 
     /// What a seed takes for the master: in a plain list itself. Whether it is one is for who connects to find out.
-    pub(super) async fn named_by(&self, seed: &Client, patience: Duration) -> Result<Client, LinkError> {
-        if let Sort::Plain = self.sort {
+    pub(super) async fn named_by(&self, seed: &Client, patience: Duration) -> Result<Client, Failure> {
+        if let Topology::Plain = self.topology {
             return Ok(seed.clone());
         }
         let (host, port) = self.ask(seed, patience).await?;
@@ -148,18 +141,18 @@ impl Servers {
     }
 
     /// The address of the master, by one that should know.
-    async fn ask(&self, seed: &Client, patience: Duration) -> Result<(String, u16), LinkError> {
+    async fn ask(&self, seed: &Client, patience: Duration) -> Result<(String, u16), Failure> {
         let mut connection = connect(seed, patience).await?;
-        let unknown = || LinkError::Broken("nobody knows the master".to_owned());
-        match &self.sort {
-            Sort::Plain => Err(unknown()),
-            Sort::Sentinel(name) => {
+        let unknown = || Failure::Broken("nobody knows the master".to_owned());
+        match &self.topology {
+            Topology::Plain => Err(unknown()),
+            Topology::Sentinel(name) => {
                 let mut which = cmd("SENTINEL");
                 which.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
                 let address: Option<(String, u16)> = which.query_async(&mut connection).await?;
                 address.ok_or_else(unknown)
             }
-            Sort::Cluster(key) => {
+            Topology::Cluster(key) => {
                 let slot = cmd("CLUSTER").arg("KEYSLOT").arg(key).query_async(&mut connection).await?;
                 let slots: Value = cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
                 let (host, port) = owner(&slots, slot).ok_or_else(unknown)?;
@@ -176,6 +169,37 @@ impl Servers {
     }
 }
 
+/// The parameters of a URL.
+struct SentinelParameters<'a> {
+    database: &'a str,
+    user: &'a str,
+    password: Option<&'a str>,
+}
+
+impl<'a> SentinelParameters<'a> {
+    fn parse(query: &'a str) -> Result<Self, RedisError> {
+        let mut parameters = Self { database: "0", user: "", password: None };
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            match name {
+                "db" => parameters.database = value,
+                "sentinel_user" => parameters.user = value,
+                "sentinel_password" => parameters.password = Some(value),
+                _ => {
+                    return Err(RedisError(
+                        "it has a parameter other than db, sentinel_user, sentinel_password",
+                    ));
+                }
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// What the Sentinels themselves are sent, as it stands in a URL.
+    fn credentials(&self) -> String {
+        self.password.map_or_else(String::new, |password| format!("{}:{password}@", self.user))
+    }
+}
+
 /// `[[first slot, last slot, [host, port, …], …], …]`.
 fn owner(slots: &Value, slot: i64) -> Option<(String, u16)> {
     let Value::Array(ranges) = slots else { return None };
@@ -189,13 +213,13 @@ fn owner(slots: &Value, slot: i64) -> Option<(String, u16)> {
 }
 
 /// A connection on which each answer may take `patience`.
-pub(super) async fn connect(client: &Client, patience: Duration) -> Result<MultiplexedConnection, LinkError> {
+pub(super) async fn connect(client: &Client, patience: Duration) -> Result<MultiplexedConnection, Failure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
         .set_response_timeout(Some(patience));
     let connecting = client.get_multiplexed_async_connection_with_config(&config);
     let connecting = tokio::time::timeout(CONNECT + patience, connecting).await;
-    Ok(connecting.map_err(|_| LinkError::Broken("connecting took too long".to_owned()))??)
+    Ok(connecting.map_err(|_| Failure::Broken("connecting took too long".to_owned()))??)
 }
 
 const NO_URL: RedisError = RedisError("not a URL of Redis");
@@ -230,7 +254,7 @@ mod tests {
         let servers =
             parse("rediss-sentinel://app:pw@a,b:5000/main?db=3&sentinel_user=s&sentinel_password=t").unwrap();
         assert_eq!(seeds(&servers), ["a:26379", "b:5000"]);
-        assert!(matches!(&servers.sort, Sort::Sentinel(name) if name == "main"));
+        assert!(matches!(&servers.topology, Topology::Sentinel(name) if name == "main"));
         assert!(servers.is_tls);
         let master = &servers.settings;
         assert_eq!((master.username(), master.password(), master.db()), (Some("app"), Some("pw"), 3));
@@ -245,6 +269,6 @@ mod tests {
         let servers = parse("redis+cluster://:pw@[::1]:7000,b").unwrap();
         assert_eq!(seeds(&servers), ["::1:7000", "b:6379"]);
         assert_eq!(servers.seeds[1].get_connection_info().redis_settings().password(), Some("pw"));
-        assert!(matches!(servers.sort, Sort::Cluster(_)));
+        assert!(matches!(servers.topology, Topology::Cluster(_)));
     }
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
-use super::Site;
-use super::entry::{Entry, parse};
-use super::id::Id;
-use super::link::{Link, LinkError, Look};
-use super::notice::{Lost, Notice};
-use super::recent::Touched;
+use super::backoff::backoff;
+use super::connection::Connection;
+use super::entry::{StreamEntry, parse};
+use super::entry_id::EntryId;
+use super::log_state::LogState;
+use super::loss_notice::{Lost, Notice};
+use super::recent_appends::Recorded;
+use super::reply::Failure;
+use super::shared::Shared;
 use crate::log::Fact;
 use crate::{Epoch, Seq, Sequenced};
 
@@ -30,9 +33,9 @@ const COUNT: usize = 512;
 const GENERATIONS_MAX: usize = 256;
 
 pub(super) struct Tailer {
-    site: Arc<Site>,
+    shared: Arc<Shared>,
     /// How far this node has followed each generation, oldest first. The last is where it is; empty: nowhere yet.
-    followed: Vec<Id>,
+    followed: Vec<EntryId>,
     /// Where each generation ended, by the last look.
     ends: BTreeMap<u64, Seq>,
     /// Which generation was the last one then.
@@ -42,115 +45,119 @@ pub(super) struct Tailer {
 }
 
 /// Why reading stopped.
-enum Stop {
-    Link(LinkError),
+enum ReadStop {
+    Connection(Failure),
     /// What was read does not follow from where this node is.
     Astray,
 }
 
-impl<E: Into<LinkError>> From<E> for Stop {
+impl<E: Into<Failure>> From<E> for ReadStop {
     fn from(error: E) -> Self {
-        Self::Link(error.into())
+        Self::Connection(error.into())
     }
 }
 
 impl Tailer {
-    pub(super) fn new(site: Arc<Site>) -> Self {
-        Self { site, followed: Vec::new(), ends: BTreeMap::new(), current: 0, certain: false }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, followed: Vec::new(), ends: BTreeMap::new(), current: 0, certain: false }
     }
 
     pub(super) async fn run(mut self, may_go_alone: bool) {
         let mut failures = 0;
         let mut lost_at = Instant::now();
         loop {
-            match Link::to_master(&self.site.servers, BLOCK + Duration::from_secs(2)).await {
-                Ok(mut link) => {
-                    let error = self.follow(&mut link).await;
+            match Connection::to_master(&self.shared.servers, BLOCK + Duration::from_secs(2)).await {
+                Ok(mut connection) => {
+                    let error = self.follow(&mut connection).await;
                     failures += 1;
-                    if self.site.status.is_followed() {
+                    if self.shared.health.is_followed() {
                         (failures, lost_at) = (0, Instant::now());
                     }
-                    self.site.status.set_lost(&error);
+                    self.shared.health.set_lost(&error);
                 }
                 Err(error) => {
                     failures += 1;
-                    self.site.status.set_lost(&error);
+                    self.shared.health.set_lost(&error);
                 }
             }
             if may_go_alone {
-                self.site.alone.allow();
+                self.shared.alone.allow();
                 if lost_at.elapsed() > ALONE_AFTER {
-                    self.site.alone.begin();
+                    self.shared.alone.begin();
                 }
             }
-            tokio::time::sleep(super::backoff(failures)).await;
+            tokio::time::sleep(backoff(failures)).await;
         }
     }
 
-    async fn follow(&mut self, link: &mut Link) -> LinkError {
+    async fn follow(&mut self, connection: &mut Connection) -> Failure {
         // One that does not say so is none to warn of.
-        self.site.status.set_evicts(link.evicts().await.unwrap_or(false));
+        self.shared.health.set_evicts(connection.evicts().await.unwrap_or(false));
         loop {
-            match self.follow_until_astray(link).await {
-                Err(Stop::Link(error)) => return error,
+            match self.follow_until_astray(connection).await {
+                Err(ReadStop::Connection(error)) => return error,
                 // Looks again: it knows then where it is, or starts over.
-                Ok(()) | Err(Stop::Astray) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Ok(()) | Err(ReadStop::Astray) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     }
 
-    async fn follow_until_astray(&mut self, link: &mut Link) -> Result<(), Stop> {
-        let before = self.site.recent.now();
-        let look = link.look_open(&self.site.keys).await?;
+    async fn follow_until_astray(&mut self, connection: &mut Connection) -> Result<(), ReadStop> {
+        let before = self.shared.recent.now();
+        let look = connection.open_log(&self.shared.keys).await?;
         if look.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
             // A generation never goes back: somebody put another stream in its place.
-            link.unseal(&self.site.keys).await?;
-            return Err(Stop::Astray);
+            connection.unseal(&self.shared.keys).await?;
+            return Err(ReadStop::Astray);
         }
-        let was_alone = self.site.alone.end();
+        let was_alone = self.shared.alone.end();
         self.resync(&look, before, was_alone);
         self.skip_trimmed(&look);
         let mut looked = Instant::now();
         let mut read_to = self.at();
         loop {
-            let entries = self.read(link, read_to).await?;
-            if self.site.status.take_doubt() {
-                return Err(LinkError::Broken("another server is a master too".to_owned()).into());
+            let entries = self.read(connection, read_to).await?;
+            if self.shared.health.take_doubt() {
+                return Err(Failure::Broken("another server is a master too".to_owned()).into());
             }
             if entries.is_empty() || looked.elapsed() > BLOCK {
                 // The only way to notice that the stream was deleted, or is another one with lower ids.
-                let before = self.site.recent.now();
-                let look = link.look(&self.site.keys).await?;
+                let before = self.shared.recent.now();
+                let look = connection.log_state(&self.shared.keys).await?;
                 looked = Instant::now();
                 let is_at_end = look.last == self.followed.last().copied();
                 if !look.is_master || !look.is_open || entries.is_empty() && !is_at_end {
                     return Ok(());
                 }
-                if self.site.recent.has_unknown(&look, before) {
+                if self.shared.recent.has_unknown(&look, before) {
                     // Where it is known, it may be the log that survives: both look for the master again.
-                    self.site.status.set_astray();
-                    return Err(LinkError::Broken("this node publishes on another server".to_owned()).into());
+                    self.shared.health.set_astray();
+                    return Err(Failure::Broken("this node publishes on another server".to_owned()).into());
                 }
             }
             if entries.is_empty() {
-                self.site.status.set_at_end();
+                self.shared.health.set_at_end();
                 continue;
             }
             let full = entries.len() == COUNT;
             read_to = entries.last().map_or(read_to, |(id, _)| *id);
             self.take_in(entries)?;
             if !full {
-                self.site.status.set_at_end();
+                self.shared.health.set_at_end();
             }
         }
     }
 
-    async fn read(&mut self, link: &mut Link, after: Id) -> Result<Vec<(Id, Entry)>, Stop> {
+    async fn read(
+        &mut self,
+        connection: &mut Connection,
+        after: EntryId,
+    ) -> Result<Vec<(EntryId, StreamEntry)>, ReadStop> {
         let mut call = cmd("XREAD");
         call.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        call.arg("STREAMS").arg(&self.site.keys.stream).arg(after.to_string());
-        let answer = link.call(&call).await?;
-        let unknown = || LinkError::Broken("XREAD answered something else".to_owned());
+        call.arg("STREAMS").arg(&self.shared.keys.stream).arg(after.to_string());
+        let answer = connection.call(&call).await?;
+        let unknown = || Failure::Broken("XREAD answered something else".to_owned());
         match answer {
             Value::Nil => Ok(Vec::new()),
             answer => Ok(parse(answer).ok_or_else(unknown)?),
@@ -158,15 +165,15 @@ impl Tailer {
     }
 
     /// Where this node is.
-    fn at(&self) -> Id {
+    fn at(&self) -> EntryId {
         self.followed.last().copied().unwrap_or_default()
     }
 
     /// Finds the newest point that this node and the surviving log share, and forgets what it has above.
-    fn resync(&mut self, look: &Look, before: u64, was_alone: bool) {
+    fn resync(&mut self, look: &LogState, before: u64, was_alone: bool) {
         let at = self.at();
         let current = look.last.map_or(0, |last| last.generation);
-        let lost = self.site.recent.survive(look, before);
+        let lost = self.shared.recent.survive(look, before);
         let shared = self.followed.iter().rposition(|id| look.end_of(id.generation).is_some());
         self.followed.truncate(shared.map_or(0, |index| index + 1));
         if let Some(id) = self.followed.last_mut() {
@@ -182,20 +189,20 @@ impl Tailer {
             // In a log that is newer than all that was lost there is nobody left to tell: no cursor is known there.
             let is_new = look.ends.is_empty() && lost.newest < current;
             if let Some(last) = look.last.filter(|_| !is_new) {
-                self.site.owed.add(Notice { of: last, lost: lost.what });
+                self.shared.owed.add(Notice { of: last, lost: lost.what });
             }
         } else {
             if now != at || was_alone {
                 // The generation goes on from there: perhaps with entries that a master in between never had.
                 let epoch = Epoch::new(now.generation);
-                self.site.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
+                self.shared.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
             }
-            self.site.owed.add(Notice { of: now, lost: lost.what });
+            self.shared.owed.add(Notice { of: now, lost: lost.what });
         }
     }
 
     /// Where everything that is kept was trimmed or deleted that comes after where this node is, goes to the end.
-    fn skip_trimmed(&mut self, look: &Look) {
+    fn skip_trimmed(&mut self, look: &LogState) {
         let (at, newest) = (self.at(), look.newest.unwrap_or_default());
         if let Some(last) = look.last
             && last > at
@@ -203,9 +210,9 @@ impl Tailer {
         {
             if last.generation != at.generation {
                 self.recall(last.generation);
-                self.enter(Id { seq: last.seq, ..last });
+                self.enter(EntryId { seq: last.seq, ..last });
             }
-            self.site.log.apply(Fact::Trimmed { through: last.seq });
+            self.shared.log.apply(Fact::Trimmed { through: last.seq });
             self.move_to(last);
         }
     }
@@ -214,8 +221,8 @@ impl Tailer {
     fn recall(&mut self, generation: u64) {
         let at = self.at();
         if let Some(end) = self.ends.get(&at.generation).copied().filter(|end| *end > at.seq) {
-            self.site.log.apply(Fact::Trimmed { through: end });
-            self.move_to(Id { seq: end, ..at });
+            self.shared.log.apply(Fact::Trimmed { through: end });
+            self.move_to(EntryId { seq: end, ..at });
         }
         let between: Vec<(u64, Seq)> = self
             .ends
@@ -224,31 +231,31 @@ impl Tailer {
             .collect();
         for (generation, end) in between {
             let start = self.at().seq;
-            self.enter(Id { generation, seq: start });
-            self.site.log.apply(Fact::Trimmed { through: end });
-            self.move_to(Id { generation, seq: end });
+            self.enter(EntryId { generation, seq: start });
+            self.shared.log.apply(Fact::Trimmed { through: end });
+            self.move_to(EntryId { generation, seq: end });
         }
     }
 
     /// A generation begins after `start`, and the one where this node is has ended there.
-    fn enter(&mut self, start: Id) {
+    fn enter(&mut self, start: EntryId) {
         let end = self.followed.last().map(|at| at.seq);
-        self.site.log.apply(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
-        self.site.status.add_epoch();
+        self.shared.log.apply(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
+        self.shared.health.add_epoch();
         if self.followed.len() == GENERATIONS_MAX {
             self.followed.remove(0);
         }
         self.followed.push(start);
     }
 
-    fn move_to(&mut self, id: Id) {
+    fn move_to(&mut self, id: EntryId) {
         if let Some(at) = self.followed.last_mut() {
             *at = id;
         }
     }
 
     /// Takes in entries that follow where this node is.
-    fn take_in(&mut self, entries: Vec<(Id, Entry)>) -> Result<(), Stop> {
+    fn take_in(&mut self, entries: Vec<(EntryId, StreamEntry)>) -> Result<(), ReadStop> {
         let mut events = Vec::with_capacity(entries.len());
         for (id, entry) in entries {
             if self.is_void(id) {
@@ -261,18 +268,18 @@ impl Tailer {
             }
             self.certain = false;
             match entry {
-                Entry::Event(event) => {
-                    self.site.recent.add(id, Touched::Event(event.draft.topics.clone()));
+                StreamEntry::Event(event) => {
+                    self.shared.recent.add(id, Recorded::Event(event.draft.topics.clone()));
                     events.push(Sequenced { seq: Some(id.seq), ..event });
                 }
-                Entry::Lost(notice) => {
+                StreamEntry::Lost(notice) => {
                     self.flush(&mut events);
                     self.lose(&notice, id);
                 }
-                Entry::Generation { .. } => {}
-                Entry::Other => {
+                StreamEntry::Generation { .. } => {}
+                StreamEntry::Other => {
                     self.flush(&mut events);
-                    self.site.log.apply(Fact::Trimmed { through: id.seq });
+                    self.shared.log.apply(Fact::Trimmed { through: id.seq });
                 }
             }
             self.move_to(id);
@@ -284,7 +291,7 @@ impl Tailer {
     /// Whether an entry stands behind the end of its generation, or in one that never was. When a server is killed in the
     /// middle of a script and its file ends within a command, what the script had done until then stays in the file:
     /// not seen after that start, from which the next generation counts, but after the next one.
-    fn is_void(&self, id: Id) -> bool {
+    fn is_void(&self, id: EntryId) -> bool {
         match self.ends.get(&id.generation) {
             Some(end) => id.seq > *end,
             None => {
@@ -294,71 +301,73 @@ impl Tailer {
         }
     }
 
-    fn has_come_through(&self, point: Id) -> bool {
+    fn has_come_through(&self, point: EntryId) -> bool {
         self.followed.iter().any(|id| id.generation == point.generation && id.seq >= point.seq)
     }
 
     /// Goes back to a point that this node has come through, where the generation before ended by what the stream says.
-    fn go_back(&mut self, to: Id) {
+    fn go_back(&mut self, to: EntryId) {
         let mut lost = Lost::default();
         let after =
             self.followed.iter().rposition(|id| id.generation == to.generation).map_or(0, |at| at + 1);
         for void in self.followed.drain(after..) {
-            lost.merge(&self.site.recent.end(void.generation, Seq::ZERO));
+            lost.merge(&self.shared.recent.end(void.generation, Seq::ZERO));
         }
-        lost.merge(&self.site.recent.end(to.generation, to.seq));
+        lost.merge(&self.shared.recent.end(to.generation, to.seq));
         self.move_to(to);
         let epoch = Epoch::new(to.generation);
-        self.site.log.apply(Fact::Epoch { epoch, end: Some(to.seq), start: to.seq });
-        self.site.owed.add(Notice { of: to, lost });
+        self.shared.log.apply(Fact::Epoch { epoch, end: Some(to.seq), start: to.seq });
+        self.shared.owed.add(Notice { of: to, lost });
     }
 
     /// From where this node is to an entry that is not the next of its generation.
-    fn leap(&mut self, id: Id, entry: &Entry) -> Result<(), Stop> {
+    fn leap(&mut self, id: EntryId, entry: &StreamEntry) -> Result<(), ReadStop> {
         let at = self.at();
         if self.followed.is_empty() {
             self.enter(start_of(id, entry));
         } else if id.generation == at.generation && id.seq > at.seq {
-            self.site.log.apply(Fact::Trimmed { through: before(id.seq) });
+            self.shared.log.apply(Fact::Trimmed { through: before(id.seq) });
         } else {
-            let continues = |previous: &Id| previous.generation == at.generation && previous.seq >= at.seq;
+            let continues =
+                |previous: &EntryId| previous.generation == at.generation && previous.seq >= at.seq;
             match entry {
-                Entry::Generation { previous } if continues(previous) => {
-                    let lost = self.site.recent.end(at.generation, previous.seq);
+                StreamEntry::Generation { previous } if continues(previous) => {
+                    let lost = self.shared.recent.end(at.generation, previous.seq);
                     if previous.seq > at.seq {
-                        self.site.log.apply(Fact::Trimmed { through: previous.seq });
+                        self.shared.log.apply(Fact::Trimmed { through: previous.seq });
                         self.move_to(*previous);
                     }
                     self.enter(start_of(id, entry));
-                    self.site.owed.add(Notice { of: *previous, lost });
+                    self.shared.owed.add(Notice { of: *previous, lost });
                 }
                 // What is void, and was not known to be.
-                Entry::Generation { previous } if self.has_come_through(*previous) => {
+                StreamEntry::Generation { previous } if self.has_come_through(*previous) => {
                     self.go_back(*previous);
                     self.enter(start_of(id, entry));
                 }
                 // What lay between was trimmed, the marker perhaps with it.
                 _ if self.certain && self.ends.contains_key(&at.generation) => {
                     self.recall(id.generation);
-                    let follows = matches!(entry, Entry::Generation { previous } if *previous == self.at());
+                    let follows =
+                        matches!(entry, StreamEntry::Generation { previous } if *previous == self.at());
                     let start = start_of(id, entry);
                     self.enter(start);
                     if !follows {
-                        self.site.log.apply(Fact::Trimmed { through: start.seq });
+                        self.shared.log.apply(Fact::Trimmed { through: start.seq });
                     }
                 }
-                _ => return Err(Stop::Astray),
+                _ => return Err(ReadStop::Astray),
             }
         }
         Ok(())
     }
 
     /// Acknowledged events were lost: resets who reads their topics.
-    fn lose(&self, notice: &Notice, id: Id) {
-        self.site.recent.add(id, Touched::Notice(notice.lost.clone()));
-        self.site.owed.told(notice);
+    fn lose(&self, notice: &Notice, id: EntryId) {
+        self.shared.recent.add(id, Recorded::Notice(notice.lost.clone()));
+        self.shared.owed.told(notice);
         let through = id.seq;
-        self.site.log.apply(match &notice.lost {
+        self.shared.log.apply(match &notice.lost {
             Lost::Topics(topics) => Fact::Lost { topics: topics.iter().cloned().collect(), through },
             Lost::Everything => Fact::Trimmed { through },
         });
@@ -366,15 +375,15 @@ impl Tailer {
 
     fn flush(&self, events: &mut Vec<Sequenced>) {
         if !events.is_empty() {
-            self.site.log.apply(Fact::Events(std::mem::take(events)));
+            self.shared.log.apply(Fact::Events(std::mem::take(events)));
         }
     }
 }
 
 /// After which the events of a generation come whose first entry is this one.
-fn start_of(id: Id, entry: &Entry) -> Id {
-    let seq = if matches!(entry, Entry::Generation { .. }) { id.seq } else { before(id.seq) };
-    Id { seq, ..id }
+fn start_of(id: EntryId, entry: &StreamEntry) -> EntryId {
+    let seq = if matches!(entry, StreamEntry::Generation { .. }) { id.seq } else { before(id.seq) };
+    EntryId { seq, ..id }
 }
 
 fn before(seq: Seq) -> Seq {

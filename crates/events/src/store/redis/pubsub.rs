@@ -11,19 +11,19 @@ use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::link::LinkError;
+use super::reply::Failure;
 use super::servers::CONNECT;
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     Message(Vec<u8>),
     /// So many messages were dropped before the next one.
     Missed(u64),
 }
 
 /// A channel that is listened to.
-pub(super) struct Channel {
+pub(super) struct Subscription {
     waiting: Arc<Waiting>,
     /// Has the connection, and ends with this.
     _watch: JoinSet<()>,
@@ -31,12 +31,12 @@ pub(super) struct Channel {
 
 #[derive(Default)]
 struct Waiting {
-    inner: Mutex<Inner>,
+    inner: Mutex<Buffered>,
     more: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
+struct Buffered {
     messages: VecDeque<Vec<u8>>,
     /// What the messages take, with what each costs beside its bytes.
     bytes: usize,
@@ -54,10 +54,10 @@ const BYTES_MAX: usize = 8 << 20;
 /// What a message costs beside its bytes.
 const COST: usize = 64;
 
-impl Channel {
+impl Subscription {
     /// Listens on a connection of its own, in RESP3: only there does the connection hand each message over at once,
     /// where otherwise it would collect them without a bound.
-    pub(super) async fn open(client: &Client, channel: &str, patience: Duration) -> Result<Self, LinkError> {
+    pub(super) async fn open(client: &Client, channel: &str, patience: Duration) -> Result<Self, Failure> {
         let waiting = Arc::new(Waiting::default());
         let heard = Arc::clone(&waiting);
         let config = AsyncConnectionConfig::new()
@@ -77,12 +77,12 @@ impl Channel {
             watch.spawn(Arc::clone(&waiting).watch(connection));
             Ok(Self { waiting, _watch: watch })
         };
-        let late = |_| LinkError::Broken("listening took too long".to_owned());
+        let late = |_| Failure::Broken("listening took too long".to_owned());
         tokio::time::timeout(patience, listen).await.map_err(late)?
     }
 
     /// What comes next; `None`: the connection has ended. For one who listens, who may stop waiting at any time.
-    pub(super) async fn next(&self) -> Option<Heard> {
+    pub(super) async fn next(&self) -> Option<Received> {
         loop {
             if let Some(next) = self.waiting.next() {
                 return next;
@@ -110,9 +110,9 @@ impl Waiting {
         loop {
             tokio::time::sleep(WATCH).await;
             let came = self.inner.lock().came;
-            let answer = cmd("PING").query_async::<Value>(&mut connection).await.map_err(LinkError::from);
+            let answer = cmd("PING").query_async::<Value>(&mut connection).await.map_err(Failure::from);
             // Behind many messages an answer may be late.
-            if matches!(answer, Err(LinkError::Broken(_))) && self.inner.lock().came == came {
+            if matches!(answer, Err(Failure::Broken(_))) && self.inner.lock().came == came {
                 return self.end();
             }
         }
@@ -138,15 +138,15 @@ impl Waiting {
     }
 
     /// `None`: nothing yet; within: nothing any more.
-    fn next(&self) -> Option<Option<Heard>> {
+    fn next(&self) -> Option<Option<Received>> {
         let mut inner = self.inner.lock();
         if inner.missed > 0 {
-            return Some(Some(Heard::Missed(std::mem::take(&mut inner.missed))));
+            return Some(Some(Received::Missed(std::mem::take(&mut inner.missed))));
         }
         match inner.messages.pop_front() {
             Some(message) => {
                 inner.bytes -= message.len() + COST;
-                Some(Some(Heard::Message(message)))
+                Some(Some(Received::Message(message)))
             }
             None => inner.is_over.then_some(None),
         }
@@ -163,18 +163,18 @@ mod tests {
     use super::server::{Path, Server};
     use super::*;
 
-    async fn listen(url: String) -> Channel {
+    async fn listen(url: String) -> Subscription {
         let client = Client::open(url).unwrap();
-        Channel::open(&client, "c", Duration::from_secs(2)).await.unwrap()
+        Subscription::open(&client, "c", Duration::from_secs(2)).await.unwrap()
     }
 
-    async fn next(channel: &Channel) -> Option<Heard> {
+    async fn next(channel: &Subscription) -> Option<Received> {
         tokio::time::timeout(Duration::from_secs(10), channel.next()).await.expect("in time")
     }
 
-    async fn number(channel: &Channel) -> u64 {
+    async fn number(channel: &Subscription) -> u64 {
         match next(channel).await {
-            Some(Heard::Message(message)) => {
+            Some(Received::Message(message)) => {
                 String::from_utf8(message).unwrap().trim_end_matches('.').parse().unwrap()
             }
             other => panic!("{other:?}"),
@@ -216,7 +216,7 @@ mod tests {
         };
         let kept = tokio::time::timeout(Duration::from_secs(20), arrived).await.expect("all come");
         assert!(kept > 7_000, "{kept}");
-        assert_eq!(next(&channel).await, Some(Heard::Missed(LAST - 10 - kept)));
+        assert_eq!(next(&channel).await, Some(Received::Missed(LAST - 10 - kept)));
         for n in LAST - kept + 1..=LAST {
             assert_eq!(number(&channel).await, n);
         }

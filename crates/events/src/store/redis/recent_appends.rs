@@ -4,21 +4,21 @@ use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 
-use super::id::Id;
-use super::link::Look;
-use super::notice::Lost;
+use super::entry_id::EntryId;
+use super::log_state::LogState;
+use super::loss_notice::Lost;
 use crate::{Seq, Topics};
 
 #[derive(Default)]
-pub(super) struct Recent {
-    inner: Mutex<Inner>,
+pub(super) struct RecentAppends {
+    inner: Mutex<Record>,
 }
 
 #[derive(Default)]
-struct Inner {
-    entries: VecDeque<(Id, Touched)>,
+struct Record {
+    entries: VecDeque<(EntryId, Recorded)>,
     /// The newest that was forgotten for want of room.
-    forgotten: Id,
+    forgotten: EntryId,
     /// Generations that are over, and where they ended.
     ends: BTreeMap<u64, Seq>,
     /// How many entries were ever added.
@@ -28,7 +28,7 @@ struct Inner {
 }
 
 /// What an entry was about.
-pub(super) enum Touched {
+pub(super) enum Recorded {
     Event(Topics),
     /// A notice of loss: lost itself, it is owed again.
     Notice(Lost),
@@ -36,13 +36,13 @@ pub(super) enum Touched {
 
 /// What does not survive.
 #[derive(Default)]
-pub(super) struct Casualties {
+pub(super) struct Losses {
     pub(super) what: Lost,
     /// The newest generation that lost something.
     pub(super) newest: u64,
 }
 
-impl Recent {
+impl RecentAppends {
     /// How many entries are remembered.
     const ENTRIES_MAX: usize = 65_536;
 
@@ -50,7 +50,7 @@ impl Recent {
     const ENDS_MAX: usize = 512;
 
     /// Remembers an entry. `false`: its generation ended before it.
-    pub(super) fn add(&self, id: Id, touched: Touched) -> bool {
+    pub(super) fn add(&self, id: EntryId, touched: Recorded) -> bool {
         let mut inner = self.inner.lock();
         if inner.ends.get(&id.generation).is_some_and(|end| id.seq > *end) {
             return false;
@@ -73,19 +73,19 @@ impl Recent {
     }
 
     /// Whether there are entries from before a look of whose generation it knows nothing.
-    pub(super) fn has_unknown(&self, look: &Look, before: u64) -> bool {
+    pub(super) fn has_unknown(&self, look: &LogState, before: u64) -> bool {
         self.inner.lock().since.iter().any(|(generation, since)| *since < before && !look.knows(*generation))
     }
 
     /// Keeps what is part of the log that a look found, whatever was thought of its generations before. What was lost
     /// with the rest, followed or not; told once.
-    pub(super) fn survive(&self, look: &Look, before: u64) -> Casualties {
+    pub(super) fn survive(&self, look: &LogState, before: u64) -> Losses {
         let mut inner = self.inner.lock();
         let current = look.last.map_or(0, |last| last.generation);
         inner.ends.extend(&look.ends);
         inner.ends.remove(&current);
         inner.bound_ends();
-        let mut lost = Casualties::default();
+        let mut lost = Losses::default();
         for (generation, since) in inner.since.clone() {
             let end = match look.end_of(generation) {
                 Some(_) if generation == current => continue,
@@ -111,9 +111,9 @@ impl Recent {
     }
 }
 
-impl Inner {
+impl Record {
     fn bound_ends(&mut self) {
-        while self.ends.len() > Recent::ENDS_MAX {
+        while self.ends.len() > RecentAppends::ENDS_MAX {
             self.ends.pop_first();
         }
     }
@@ -121,17 +121,17 @@ impl Inner {
     fn end(&mut self, generation: u64, end: Seq) -> Lost {
         self.ends.insert(generation, end);
         self.bound_ends();
-        let is_lost = |id: Id| id.generation == generation && id.seq > end;
+        let is_lost = |id: EntryId| id.generation == generation && id.seq > end;
         let mut lost = Lost::default();
         if is_lost(self.forgotten) {
             lost = Lost::Everything;
-            self.forgotten = Id { generation, seq: end };
+            self.forgotten = EntryId { generation, seq: end };
         }
         self.entries.retain(|(id, touched)| {
             if is_lost(*id) {
                 match touched {
-                    Touched::Event(topics) => lost.add(topics.iter()),
-                    Touched::Notice(notice) => lost.merge(notice),
+                    Recorded::Event(topics) => lost.add(topics.iter()),
+                    Recorded::Notice(notice) => lost.merge(notice),
                 }
             }
             !is_lost(*id)
@@ -144,17 +144,17 @@ impl Inner {
 mod tests {
     use super::*;
 
-    fn id(generation: u64, seq: u64) -> Id {
-        Id { generation, seq: Seq::new(seq).unwrap() }
+    fn id(generation: u64, seq: u64) -> EntryId {
+        EntryId { generation, seq: Seq::new(seq).unwrap() }
     }
 
-    fn event(name: &str) -> Touched {
-        Touched::Event(Topics::one(name.parse().unwrap()))
+    fn event(name: &str) -> Recorded {
+        Recorded::Event(Topics::one(name.parse().unwrap()))
     }
 
     #[test]
     fn what_lies_above_the_end_is_lost_once() {
-        let recent = Recent::default();
+        let recent = RecentAppends::default();
         for seq in 1..=4 {
             assert!(recent.add(id(7, seq), event(&format!("t{seq}"))));
         }
@@ -166,16 +166,16 @@ mod tests {
 
     #[test]
     fn what_was_forgotten_and_is_lost_may_be_of_any_topic() {
-        let recent = Recent::default();
-        for seq in 1..=Recent::ENTRIES_MAX as u64 + 10 {
+        let recent = RecentAppends::default();
+        for seq in 1..=RecentAppends::ENTRIES_MAX as u64 + 10 {
             recent.add(id(7, seq), event("a"));
         }
         assert_eq!(recent.end(7, Seq::new(20).unwrap()).to_string(), "a");
         assert_eq!(recent.end(7, Seq::new(5).unwrap()), Lost::Everything);
     }
 
-    fn look(current: u64, ends: &[(u64, u64)]) -> Look {
-        Look {
+    fn look(current: u64, ends: &[(u64, u64)]) -> LogState {
+        LogState {
             is_master: true,
             is_open: true,
             last: Some(id(current, 50)),
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_in_a_generation_that_nobody_followed_is_lost() {
-        let recent = Recent::default();
+        let recent = RecentAppends::default();
         recent.add(id(6, 3), event("a"));
         recent.add(id(7, 4), event("b"));
         let before = recent.now();
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_was_wrongly_ended_goes_on() {
-        let recent = Recent::default();
+        let recent = RecentAppends::default();
         for generation in [6, 7] {
             recent.end(generation, Seq::ZERO);
         }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_the_server_has_forgotten_is_not_lost() {
-        let recent = Recent::default();
+        let recent = RecentAppends::default();
         recent.add(id(6, 1), event("a"));
         let ends: Vec<_> = (100..356).map(|generation| (generation, 9)).collect();
         assert!(!recent.has_unknown(&look(400, &ends), recent.now()));
@@ -224,11 +224,11 @@ mod tests {
 
     #[test]
     fn a_lost_notice_is_owed_again() {
-        let recent = Recent::default();
+        let recent = RecentAppends::default();
         let mut lost = Lost::default();
         lost.add([&"b".parse().unwrap()]);
         recent.add(id(7, 1), event("a"));
-        recent.add(id(7, 2), Touched::Notice(lost));
+        recent.add(id(7, 2), Recorded::Notice(lost));
         assert_eq!(recent.end(7, Seq::ZERO).to_string(), "a,b");
     }
 }

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::board::Shown;
+use super::values::BoardValue;
 
 /// What this node shows, and what of it the others have yet to be told. Never more than the newest of each name, so
 /// that nobody has to wait while there is no server.
 #[derive(Default)]
-pub(super) struct Mine {
-    inner: Mutex<Inner>,
+pub(super) struct OwnValues {
+    inner: Mutex<Values>,
     pub(super) changed: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
+struct Values {
     shown: HashMap<String, String>,
-    untold: Changes,
+    inbox: Changes,
 }
 
 /// What the others have yet to be told of.
@@ -35,17 +35,17 @@ impl Default for Changes {
     }
 }
 
-impl Mine {
+impl OwnValues {
     /// How many changes are told one by one.
     const NOTES_MAX: usize = 1024;
 
-    pub(super) fn show(&self, shown: Vec<Shown>) {
+    pub(super) fn show(&self, shown: Vec<BoardValue>) {
         let mut inner = self.inner.lock();
-        for Shown { name, value, note } in shown {
-            if let Changes::Notes(notes) = &mut inner.untold {
+        for BoardValue { name, value, note } in shown {
+            if let Changes::Notes(notes) = &mut inner.inbox {
                 notes.insert(name.clone(), note);
                 if notes.len() > Self::NOTES_MAX {
-                    inner.untold = Changes::All;
+                    inner.inbox = Changes::All;
                 }
             }
             match value {
@@ -57,17 +57,17 @@ impl Mine {
     }
 
     /// What has changed since the last time; `None`: too much to say one by one.
-    pub(super) fn changes(&self) -> Option<Vec<Shown>> {
+    pub(super) fn changes(&self) -> Option<Vec<BoardValue>> {
         let mut inner = self.inner.lock();
-        let Changes::Notes(notes) = std::mem::take(&mut inner.untold) else { return None };
+        let Changes::Notes(notes) = std::mem::take(&mut inner.inbox) else { return None };
         let value = |name: &str| inner.shown.get(name).cloned();
-        Some(notes.into_iter().map(|(name, note)| Shown { value: value(&name), name, note }).collect())
+        Some(notes.into_iter().map(|(name, note)| BoardValue { value: value(&name), name, note }).collect())
     }
 
-    /// All of it, of which nothing is untold then.
+    /// All of it, of which nothing has to be told any more then.
     pub(super) fn all(&self) -> HashMap<String, String> {
         let mut inner = self.inner.lock();
-        inner.untold = Changes::default();
+        inner.inbox = Changes::default();
         inner.shown.clone()
     }
 

@@ -7,16 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Site;
-use super::id::Id;
-use super::link::{Link, LinkError};
-use super::script::{self, Item};
+use super::entry_id::EntryId;
 use crate::Topic;
 
 /// The topics of what was lost. As text `TOPIC,TOPIC`, or `*`.
@@ -30,7 +25,7 @@ pub(super) enum Lost {
 /// What was lost behind the end of a generation. As text `GEN-N TOPICS`.
 #[derive(Clone, Debug)]
 pub(super) struct Notice {
-    pub(super) of: Id,
+    pub(super) of: EntryId,
     pub(super) lost: Lost,
 }
 
@@ -87,34 +82,34 @@ impl fmt::Display for Lost {
 
 /// The text is no notice.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NoNotice;
+pub(super) struct NotANotice;
 
 impl FromStr for Notice {
-    type Err = NoNotice;
+    type Err = NotANotice;
 
-    fn from_str(text: &str) -> Result<Self, NoNotice> {
-        let (of, topics) = text.split_once(' ').ok_or(NoNotice)?;
+    fn from_str(text: &str) -> Result<Self, NotANotice> {
+        let (of, topics) = text.split_once(' ').ok_or(NotANotice)?;
         let lost = match topics {
             "*" => Lost::Everything,
             topics => Lost::Topics(
                 topics
                     .split(',')
-                    .map(|topic| topic.parse().map_err(|_| NoNotice))
+                    .map(|topic| topic.parse().map_err(|_| NotANotice))
                     .collect::<Result<_, _>>()?,
             ),
         };
-        Ok(Self { of: of.parse().map_err(|_| NoNotice)?, lost })
+        Ok(Self { of: of.parse().map_err(|_| NotANotice)?, lost })
     }
 }
 
 /// What this node still has to tell.
 #[derive(Default)]
-pub(super) struct Owed {
-    notices: Mutex<BTreeMap<Id, Lost>>,
-    news: Notify,
+pub(super) struct OwedNotices {
+    notices: Mutex<BTreeMap<EntryId, Lost>>,
+    pub(super) news: Notify,
 }
 
-impl Owed {
+impl OwedNotices {
     /// How many generations are told of apart.
     const NOTICES_MAX: usize = 64;
 
@@ -142,51 +137,7 @@ impl Owed {
         notices.retain(|_, owed| !owed.is_nothing());
     }
 
-    fn first(&self) -> Option<Notice> {
+    pub(super) fn first(&self) -> Option<Notice> {
         self.notices.lock().first_key_value().map(|(of, lost)| Notice { of: *of, lost: lost.clone() })
-    }
-}
-
-/// Tells what is owed.
-pub(super) struct Herald {
-    pub(super) site: Arc<Site>,
-}
-
-/// How long the server may take.
-const RESPONSE: Duration = Duration::from_secs(2);
-
-/// How long others are given to tell the same first, at most: told twice, everybody is reset twice.
-const LEAD_MS: u64 = 50;
-
-impl Herald {
-    pub(super) async fn run(self) {
-        let mut failures = 0;
-        loop {
-            self.site.owed.news.notified().await;
-            tokio::time::sleep(Duration::from_millis(u64::from(super::random()) * LEAD_MS / 1024)).await;
-            while let Some(notice) = self.site.owed.first() {
-                match self.tell(&notice).await {
-                    Ok(()) => {
-                        failures = 0;
-                        self.site.owed.told(&notice);
-                    }
-                    Err(error) => {
-                        failures += 1;
-                        self.site.status.set_failed(&error);
-                        tokio::time::sleep(super::backoff(failures)).await;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn tell(&self, notice: &Notice) -> Result<(), LinkError> {
-        let mut link = Link::to_master(&self.site.servers, RESPONSE).await?;
-        let item = Item::notice(notice);
-        let answers = script::run(&mut link, &self.site.keys, self.site.kept, &[&item]).await?;
-        match answers.first() {
-            Some(Ok(_)) => Ok(()),
-            _ => Err(LinkError::Broken("a notice of loss was not taken".to_owned())),
-        }
     }
 }

@@ -1,17 +1,19 @@
 //! The call of `publish.lua`: drafts become its arguments, and its answers become theirs.
 
-use super::Keys;
-use super::id::Id;
-use super::link::{Link, LinkError, text};
-use super::notice::Notice;
+use super::backoff::{fingerprint, nonce, random};
+use super::connection::Connection;
+use super::entry_id::EntryId;
+use super::keys::Keys;
+use super::loss_notice::Notice;
+use super::reply::{Failure, text};
 use crate::log::unix_ms;
 use crate::store::codec::put_draft;
 use crate::{Appended, Draft, Rejection, Seq, Topic};
 
-pub(super) type Answers = Vec<Result<Appended, Rejection>>;
+pub(super) type AppendAnswers = Vec<Result<Appended, Rejection>>;
 
 /// A draft on its way, or a notice.
-pub(super) struct Item {
+pub(super) struct Submission {
     pub(super) bytes: Vec<u8>,
     /// `None`: it is a notice.
     pub(super) draft: Option<Draft>,
@@ -19,13 +21,13 @@ pub(super) struct Item {
     token_ms: u64,
     /// By which it is known again when its answer was lost: then it was not its publisher who repeated it.
     name: String,
-    sort: Sort,
+    sort: SubmissionKind,
     pub(super) answer: Option<Result<Appended, Rejection>>,
 }
 
 /// What becomes of an item, as the script is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sort {
+enum SubmissionKind {
     /// An event, the last of its topics from now on.
     Event,
     /// An event that is kept apart: `expect` does not see it.
@@ -41,16 +43,16 @@ const ONCE_MS: u64 = 300_000;
 /// Likewise for a repeat of this node's own making.
 const RETRY_MS: u64 = 30_000;
 
-impl Item {
+impl Submission {
     pub(super) fn new(draft: Draft) -> Self {
         let mut bytes = Vec::with_capacity(64 + draft.data.as_bytes().len());
         put_draft(&mut bytes, unix_ms(), &draft);
         let sort = match &draft {
-            draft if draft.ephemeral => Sort::Ephemeral,
-            draft if draft.is_latest_only() => Sort::Aside,
-            _ => Sort::Event,
+            draft if draft.ephemeral => SubmissionKind::Ephemeral,
+            draft if draft.is_latest_only() => SubmissionKind::Aside,
+            _ => SubmissionKind::Event,
         };
-        let name = format!("{:x}", super::nonce());
+        let name = format!("{:x}", nonce());
         let (token, token_ms) = match &draft.once {
             Some(token) => (format!("p:{token}"), ONCE_MS),
             None => (format!("n:{name}"), RETRY_MS),
@@ -62,12 +64,12 @@ impl Item {
     pub(super) fn notice(Notice { of, lost }: &Notice) -> Self {
         let bytes = format!("{of} {lost}").into_bytes();
         Self {
-            token: format!("lost:{of}:{}", super::fingerprint(&bytes)),
+            token: format!("lost:{of}:{}", fingerprint(&bytes)),
             bytes,
             draft: None,
             token_ms: ONCE_MS,
-            name: format!("{:x}", super::nonce()),
-            sort: Sort::Lost,
+            name: format!("{:x}", nonce()),
+            sort: SubmissionKind::Lost,
             answer: None,
         }
     }
@@ -79,7 +81,9 @@ impl Item {
     /// The topics whose last event the script reads or writes.
     fn lasting(&self) -> &[Topic] {
         match &self.draft {
-            Some(draft) if draft.expect.is_some() || self.sort == Sort::Event => draft.topics.as_slice(),
+            Some(draft) if draft.expect.is_some() || self.sort == SubmissionKind::Event => {
+                draft.topics.as_slice()
+            }
             _ => &[],
         }
     }
@@ -87,7 +91,7 @@ impl Item {
 
 /// How much of the log Redis keeps.
 #[derive(Clone, Copy)]
-pub(super) struct Kept {
+pub(super) struct Retention {
     /// About how many events.
     pub(super) events_max: u64,
     /// For how long a topic's last seq after its last event.
@@ -96,13 +100,13 @@ pub(super) struct Kept {
 
 /// Runs the publishing script on some items. Its answers, in their order.
 pub(super) async fn run(
-    link: &mut Link,
+    connection: &mut Connection,
     keys: &Keys,
-    kept: Kept,
-    run: &[&Item],
-) -> Result<Answers, LinkError> {
+    retention: Retention,
+    run: &[&Submission],
+) -> Result<AppendAnswers, Failure> {
     let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
-    let mut call = link.publishing(2 + count);
+    let mut call = connection.publishing(2 + count);
     call.arg(&keys.stream).arg(&keys.fence);
     for item in run {
         call.arg(keys.token(&item.token));
@@ -110,23 +114,23 @@ pub(super) async fn run(
             call.arg(keys.last(topic));
         }
     }
-    call.arg(super::random()).arg(super::random());
-    call.arg(kept.events_max).arg(kept.last_ms).arg(&keys.ephemeral).arg(run.len());
+    call.arg(random()).arg(random());
+    call.arg(retention.events_max).arg(retention.last_ms).arg(&keys.ephemeral).arg(run.len());
     for item in run {
         let sort = match item.sort {
-            Sort::Event => "e",
-            Sort::Aside => "a",
-            Sort::Ephemeral => "x",
-            Sort::Lost => "l",
+            SubmissionKind::Event => "e",
+            SubmissionKind::Aside => "a",
+            SubmissionKind::Ephemeral => "x",
+            SubmissionKind::Lost => "l",
         };
         call.arg(item.token_ms).arg(item.lasting().len());
         call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string())).arg(sort).arg(&item.bytes);
         call.arg(&item.name);
     }
-    let answer = link.call(&call).await?;
-    let unknown = || LinkError::Broken("the script answered something else".to_owned());
+    let answer = connection.call(&call).await?;
+    let unknown = || Failure::Broken("the script answered something else".to_owned());
     let redis::Value::Array(answers) = &answer else { return Err(unknown()) };
-    let results: Option<Answers> =
+    let results: Option<AppendAnswers> =
         answers.iter().skip(1).zip(run).map(|(answer, item)| result(text(answer)?, &item.name)).collect();
     results.filter(|results| results.len() == run.len()).ok_or_else(unknown)
 }
@@ -145,7 +149,7 @@ fn result(answer: &str, name: &str) -> Option<Result<Appended, Rejection>> {
     if sort == "c" {
         return Some(Err(Rejection::Conflict { last: Seq::new(rest.parse().ok()?)? }));
     }
-    let id: Id = rest.parse().ok()?;
+    let id: EntryId = rest.parse().ok()?;
     let seq = (sort == "o").then_some(id.seq);
     Some(Ok(Appended { cursor: id.cursor(), seq, duplicate }))
 }

@@ -6,22 +6,22 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::board::News;
+use super::values::BoardEvent;
 
 #[derive(Default)]
-pub(super) struct Untold {
-    inner: Mutex<Inner>,
+pub(super) struct Inbox {
+    inner: Mutex<Waiting>,
     more: Notify,
     taken: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
-    news: VecDeque<News>,
+struct Waiting {
+    news: VecDeque<BoardEvent>,
     /// What the news take, about.
     bytes: usize,
     /// Questions, told first: who asks does not wait for long.
-    questions: VecDeque<News>,
+    questions: VecDeque<BoardEvent>,
     is_over: bool,
 }
 
@@ -32,18 +32,18 @@ const BYTES_MAX: usize = 1 << 20;
 /// How many questions wait at most.
 const QUESTIONS_MAX: usize = 256;
 
-impl Untold {
+impl Inbox {
     /// Adds what is to be told. `false`: there is no room for it.
-    pub(super) fn add(&self, news: News) -> bool {
+    pub(super) fn add(&self, news: BoardEvent) -> bool {
         let mut inner = self.inner.lock();
         let has_room = match news {
-            News::Asks { .. } => inner.questions.len() < QUESTIONS_MAX,
-            News::Shows { .. } | News::Gone(_) => inner.has_room(),
+            BoardEvent::Asks { .. } => inner.questions.len() < QUESTIONS_MAX,
+            BoardEvent::Shows { .. } | BoardEvent::Gone(_) => inner.has_room(),
         };
         if !has_room {
             return false;
         }
-        if let News::Asks { .. } = news {
+        if let BoardEvent::Asks { .. } = news {
             inner.questions.push_back(news);
         } else {
             inner.bytes += size(&news);
@@ -54,7 +54,7 @@ impl Untold {
     }
 
     /// What is told next; `None`: nothing any more. For one who listens, who may stop waiting at any time.
-    pub(super) async fn next(&self) -> Option<News> {
+    pub(super) async fn next(&self) -> Option<BoardEvent> {
         loop {
             {
                 let mut inner = self.inner.lock();
@@ -88,20 +88,20 @@ impl Untold {
     }
 }
 
-impl Inner {
+impl Waiting {
     fn has_room(&self) -> bool {
         self.news.len() < NEWS_MAX && self.bytes < BYTES_MAX
     }
 }
 
-fn size(news: &News) -> usize {
+fn size(news: &BoardEvent) -> usize {
     match news {
-        News::Shows { shown, .. } => shown
+        BoardEvent::Shows { shown, .. } => shown
             .iter()
             .map(|one| {
                 size_of_val(one) + one.name.len() + one.value.as_ref().map_or(0, String::len) + one.note.len()
             })
             .sum(),
-        News::Gone(_) | News::Asks { .. } => 0,
+        BoardEvent::Gone(_) | BoardEvent::Asks { .. } => 0,
     }
 }

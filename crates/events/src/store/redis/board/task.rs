@@ -9,17 +9,19 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Site;
-use super::board::{ANSWERS, News, Order, Question, Shown};
-use super::heard::Heard;
-use super::link::{Link, LinkError, text};
-use super::mine::Mine;
-use super::untold::Untold;
+use super::super::backoff::{backoff, nonce};
+use super::super::connection::Connection;
+use super::super::pubsub::Received;
+use super::super::reply::{Failure, text};
+use super::super::shared::Shared;
+use super::inbox::Inbox;
+use super::own_values::OwnValues;
+use super::values::{ANSWERS, BoardEvent, BoardValue, Order, Question};
 
 /// What goes from node to node. The first part of each is who says it.
 #[derive(Serialize, Deserialize)]
-enum Message {
-    Shows(String, Vec<Shown>),
+enum PeerMessage {
+    Shows(String, Vec<BoardValue>),
     Asks(String, u64, String),
     /// It was away: all that it shows has to be looked at again.
     IsBack(String),
@@ -59,10 +61,10 @@ end
 return { kept, there, new }";
 
 /// What keeps this node among the others, for as long as the store is open.
-pub(super) struct Keeper {
-    site: Arc<Site>,
+pub(super) struct BoardTask {
+    shared: Arc<Shared>,
     node: Arc<str>,
-    mine: Arc<Mine>,
+    mine: Arc<OwnValues>,
     /// The others that the listener knows of, or is to know of soon, and at how many beats in succession each is missing.
     peers: HashMap<Arc<str>, u32>,
     /// Who was there lately, on this connection: what it shows is on this server too.
@@ -71,42 +73,42 @@ pub(super) struct Keeper {
     due: BTreeMap<Arc<str>, Due>,
     /// Before this moment nobody is taken to be gone who is not there: others may have to come back first.
     judges_from: Instant,
-    asked: HashMap<u64, Asked>,
+    asked: HashMap<u64, PendingQuestion>,
     number: u64,
     orders: mpsc::Receiver<Order>,
-    untold: Arc<Untold>,
+    inbox: Arc<Inbox>,
 }
 
 /// How a node stands.
 enum Due {
     /// It is there: all that it shows has to be looked at.
-    Look,
+    LogState,
     Gone,
 }
 
-struct Asked {
+struct PendingQuestion {
     until: Instant,
     expected: usize,
     got: Vec<String>,
     answers: oneshot::Sender<Vec<String>>,
 }
 
-impl Drop for Keeper {
+impl Drop for BoardTask {
     fn drop(&mut self) {
-        self.untold.close();
+        self.inbox.close();
     }
 }
 
-impl Keeper {
+impl BoardTask {
     pub(super) fn new(
-        site: Arc<Site>,
-        mine: Arc<Mine>,
+        shared: Arc<Shared>,
+        mine: Arc<OwnValues>,
         orders: mpsc::Receiver<Order>,
-        untold: Arc<Untold>,
+        inbox: Arc<Inbox>,
     ) -> Self {
         Self {
-            site,
-            node: format!("{:x}", super::nonce()).into(),
+            shared,
+            node: format!("{:x}", nonce()).into(),
             mine,
             peers: HashMap::new(),
             there: HashSet::new(),
@@ -115,7 +117,7 @@ impl Keeper {
             asked: HashMap::new(),
             number: 0,
             orders,
-            untold,
+            inbox,
         }
     }
 
@@ -128,16 +130,16 @@ impl Keeper {
                 return;
             }
             failures = if started.elapsed() > BEAT { 1 } else { failures + 1 };
-            tokio::time::sleep(super::backoff(failures)).await;
+            tokio::time::sleep(backoff(failures)).await;
         }
     }
 
     /// Until the connection is lost. `Ok`: the store is closed.
-    async fn serve(&mut self) -> Result<(), LinkError> {
-        let mut link = Link::to_master(&self.site.servers, RESPONSE).await?;
-        let messages = link.listen(&self.site.keys.nodes(), RESPONSE).await?;
-        let lost = || LinkError::Broken("there is no server to listen to any more".to_owned());
-        self.show_all(&mut link).await?;
+    async fn serve(&mut self) -> Result<(), Failure> {
+        let mut connection = Connection::to_master(&self.shared.servers, RESPONSE).await?;
+        let messages = connection.listen(&self.shared.keys.nodes(), RESPONSE).await?;
+        let lost = || Failure::Broken("there is no server to listen to any more".to_owned());
+        self.show_all(&mut connection).await?;
         // What was said while nobody listened.
         self.look_at_all();
         self.there.clear();
@@ -147,15 +149,15 @@ impl Keeper {
             // Before all that may be waiting too, each of which takes its time.
             if next_beat <= Instant::now() {
                 next_beat = Instant::now() + BEAT;
-                self.beat(&mut link).await?;
+                self.beat(&mut connection).await?;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(next_beat) => {}
                 heard = messages.next() => self.hear(heard.ok_or_else(lost)?),
-                () = self.mine.changed.notified() => self.show_changes(&mut link).await?,
-                () = self.untold.room(), if self.next_due().is_some() => self.tell_due(&mut link).await?,
+                () = self.mine.changed.notified() => self.show_changes(&mut connection).await?,
+                () = self.inbox.room(), if self.next_due().is_some() => self.tell_due(&mut connection).await?,
                 order = self.orders.recv() => match order {
-                    Some(order) => self.follow(&mut link, order).await?,
+                    Some(order) => self.follow(&mut connection, order).await?,
                     None => return Ok(()),
                 },
             }
@@ -163,8 +165,8 @@ impl Keeper {
     }
 
     /// Shows all, and has the others look at it.
-    async fn show_all(&self, link: &mut Link) -> Result<(), LinkError> {
-        let mine = self.site.keys.shown_by(&self.node);
+    async fn show_all(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let mine = self.shared.keys.shown_by(&self.node);
         // Put in its place at once: who looks meanwhile would take the rest for gone.
         let new = format!("{mine}:new");
         let mut pipeline = pipe();
@@ -176,41 +178,41 @@ impl Keeper {
             set(&mut pipeline, &new, all.iter().map(|(name, value)| (&**name, &**value)));
             pipeline.cmd("RENAME").arg(&new).arg(&mine).ignore();
         }
-        link.run(&pipeline).await?;
-        self.say(link, &Message::IsBack(self.node.to_string())).await
+        connection.run(&pipeline).await?;
+        self.say(connection, &PeerMessage::IsBack(self.node.to_string())).await
     }
 
-    async fn show_changes(&self, link: &mut Link) -> Result<(), LinkError> {
-        let Some(shown) = self.mine.changes() else { return self.show_all(link).await };
+    async fn show_changes(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let Some(shown) = self.mine.changes() else { return self.show_all(connection).await };
         if shown.is_empty() {
             return Ok(());
         }
-        let mine = self.site.keys.shown_by(&self.node);
+        let mine = self.shared.keys.shown_by(&self.node);
         let mut pipeline = pipe();
         set(&mut pipeline, &mine, shown.iter().filter_map(|one| Some((&*one.name, one.value.as_deref()?))));
-        for Shown { name, .. } in shown.iter().filter(|one| one.value.is_none()) {
+        for BoardValue { name, .. } in shown.iter().filter(|one| one.value.is_none()) {
             pipeline.cmd("HDEL").arg(&mine).arg(name).ignore();
         }
-        link.run(&pipeline).await?;
-        self.say(link, &Message::Shows(self.node.to_string(), shown)).await
+        connection.run(&pipeline).await?;
+        self.say(connection, &PeerMessage::Shows(self.node.to_string(), shown)).await
     }
 
-    async fn beat(&mut self, link: &mut Link) -> Result<(), LinkError> {
+    async fn beat(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         let now = Instant::now();
         let over: Vec<u64> =
             self.asked.iter().filter(|(_, asked)| asked.until <= now).map(|(number, _)| *number).collect();
         over.into_iter().for_each(|number| self.settle(number));
         let mut beat = cmd("EVAL");
-        beat.arg(BEAT_SCRIPT).arg(2).arg(self.site.keys.nodes()).arg(self.site.keys.shown_by(&self.node));
+        beat.arg(BEAT_SCRIPT).arg(2).arg(self.shared.keys.nodes()).arg(self.shared.keys.shown_by(&self.node));
         beat.arg(&*self.node).arg(SILENCE.as_millis() as u64).arg(KEPT_MS);
-        let answer = link.call(&beat).await?;
+        let answer = connection.call(&beat).await?;
         let redis::Value::Array(parts) = &answer else { return Ok(()) };
         let [redis::Value::Int(kept), redis::Value::Array(there), redis::Value::Int(new)] = &parts[..] else {
             return Ok(());
         };
         if (*kept == 0 || *new == 1) && !self.mine.is_empty() {
             // Somebody deleted it, or may have.
-            self.show_all(link).await?;
+            self.show_all(connection).await?;
         }
         if *new == 1 {
             // Likewise when each of the others was last there.
@@ -233,11 +235,11 @@ impl Keeper {
 
     fn look_at(&mut self, node: Arc<str>) {
         self.peers.insert(Arc::clone(&node), 0);
-        self.due.insert(node, Due::Look);
+        self.due.insert(node, Due::LogState);
     }
 
     fn look_at_all(&mut self) {
-        self.due.extend(self.peers.keys().map(|node| (Arc::clone(node), Due::Look)));
+        self.due.extend(self.peers.keys().map(|node| (Arc::clone(node), Due::LogState)));
     }
 
     /// Of whom the listener can be told now. Who has not come back yet may have nothing on this server, though it shows
@@ -249,63 +251,63 @@ impl Keeper {
     }
 
     /// Tells the listener, who has room for it, how one of the nodes stands.
-    async fn tell_due(&mut self, link: &mut Link) -> Result<(), LinkError> {
+    async fn tell_due(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         let Some((node, due)) = self.next_due().and_then(|node| self.due.remove_entry(&node)) else {
             return Ok(());
         };
         let news = match due {
-            Due::Gone => News::Gone(node),
-            Due::Look => {
-                let answer = link.call(cmd("HGETALL").arg(self.site.keys.shown_by(&node))).await?;
+            Due::Gone => BoardEvent::Gone(node),
+            Due::LogState => {
+                let answer = connection.call(cmd("HGETALL").arg(self.shared.keys.shown_by(&node))).await?;
                 let redis::Value::Array(fields) = &answer else { return Ok(()) };
                 let pairs = fields.chunks_exact(2);
                 let shown = pairs.filter_map(|pair| {
                     let (name, value) = (text(&pair[0])?.to_owned(), text(&pair[1])?.to_owned());
-                    Some(Shown { name, value: Some(value), note: String::new() })
+                    Some(BoardValue { name, value: Some(value), note: String::new() })
                 });
-                News::Shows { node, shown: shown.collect(), is_all: true }
+                BoardEvent::Shows { node, shown: shown.collect(), is_all: true }
             }
         };
-        self.untold.add(news);
+        self.inbox.add(news);
         Ok(())
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn hear(&mut self, heard: Received) {
         let message = match heard {
-            Heard::Message(message) => message,
+            Received::Message(message) => message,
             // It may have been anyone's.
-            Heard::Missed(_) => return self.look_at_all(),
+            Received::Missed(_) => return self.look_at_all(),
         };
         let Ok(message) = serde_json::from_slice(&message) else { return };
         match message {
-            Message::Shows(node, _)
-            | Message::IsBack(node)
-            | Message::Asks(node, ..)
-            | Message::Answers(node, ..)
+            PeerMessage::Shows(node, _)
+            | PeerMessage::IsBack(node)
+            | PeerMessage::Asks(node, ..)
+            | PeerMessage::Answers(node, ..)
                 if *node == *self.node => {}
-            Message::Shows(node, shown) => {
+            PeerMessage::Shows(node, shown) => {
                 let node: Arc<str> = node.into();
                 let is_known = self.peers.contains_key(&node);
                 if is_known && self.due.contains_key(&node) {
                     // It is looked at later than this.
                     return;
                 }
-                let news = News::Shows { node: Arc::clone(&node), shown, is_all: false };
-                if !is_known || !self.untold.add(news) {
+                let news = BoardEvent::Shows { node: Arc::clone(&node), shown, is_all: false };
+                if !is_known || !self.inbox.add(news) {
                     self.look_at(node);
                 }
             }
-            Message::IsBack(node) => {
+            PeerMessage::IsBack(node) => {
                 let node: Arc<str> = node.into();
                 self.there.insert(Arc::clone(&node));
                 self.look_at(node);
             }
-            Message::Asks(node, number, text) => {
+            PeerMessage::Asks(node, number, text) => {
                 let question = Question { node: node.into(), number };
                 // Who asks too much is not answered by all.
-                let _ = self.untold.add(News::Asks { question, text });
+                let _ = self.inbox.add(BoardEvent::Asks { question, text });
             }
-            Message::Answers(_, whom, number, text) if *whom == *self.node => {
+            PeerMessage::Answers(_, whom, number, text) if *whom == *self.node => {
                 if let Some(asked) = self.asked.get_mut(&number) {
                     asked.got.push(text);
                     if asked.got.len() >= asked.expected {
@@ -313,17 +315,17 @@ impl Keeper {
                     }
                 }
             }
-            Message::Answers(..) => {}
+            PeerMessage::Answers(..) => {}
         }
     }
 
     fn settle(&mut self, number: u64) {
-        if let Some(Asked { got, answers, .. }) = self.asked.remove(&number) {
+        if let Some(PendingQuestion { got, answers, .. }) = self.asked.remove(&number) {
             let _ = answers.send(got);
         }
     }
 
-    async fn follow(&mut self, link: &mut Link, order: Order) -> Result<(), LinkError> {
+    async fn follow(&mut self, connection: &mut Connection, order: Order) -> Result<(), Failure> {
         let node = self.node.to_string();
         let message = match order {
             // It was asked while there was no connection, and is not wanted any more.
@@ -335,19 +337,19 @@ impl Keeper {
                     let _ = answers.send(Vec::new());
                     return Ok(());
                 }
-                self.asked.insert(self.number, Asked { until, expected, got: Vec::new(), answers });
-                Message::Asks(node, self.number, text)
+                self.asked.insert(self.number, PendingQuestion { until, expected, got: Vec::new(), answers });
+                PeerMessage::Asks(node, self.number, text)
             }
             Order::Answer { question, text } => {
-                Message::Answers(node, question.node.to_string(), question.number, text)
+                PeerMessage::Answers(node, question.node.to_string(), question.number, text)
             }
         };
-        self.say(link, &message).await
+        self.say(connection, &message).await
     }
 
-    async fn say(&self, link: &mut Link, message: &Message) -> Result<(), LinkError> {
+    async fn say(&self, connection: &mut Connection, message: &PeerMessage) -> Result<(), Failure> {
         let Ok(message) = serde_json::to_vec(message) else { return Ok(()) };
-        link.call(cmd("PUBLISH").arg(self.site.keys.nodes()).arg(message)).await.map(drop)
+        connection.call(cmd("PUBLISH").arg(self.shared.keys.nodes()).arg(message)).await.map(drop)
     }
 }
 

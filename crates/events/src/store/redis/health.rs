@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::link::LinkError;
+use super::reply::Failure;
 use crate::{StoreStatus, Unavailable};
 
-pub(super) struct Status {
+pub(super) struct RedisHealth {
     /// Whether the log is being followed.
     state: watch::Sender<Result<(), Unavailable>>,
     /// Whether it has once been followed to its end.
@@ -39,7 +39,7 @@ const REFUSED: Duration = Duration::from_secs(3);
 /// How often a node that has nothing to read finds itself at the end.
 const IDLE: Duration = Duration::from_secs(1);
 
-impl Status {
+impl RedisHealth {
     pub(super) fn new() -> Self {
         Self {
             state: watch::Sender::new(Err(Unavailable("the log has not been read yet"))),
@@ -94,13 +94,13 @@ impl Status {
         }
     }
 
-    pub(super) fn set_lost(&self, error: &LinkError) {
+    pub(super) fn set_lost(&self, error: &Failure) {
         self.set_failed(error);
         let _before = self.state.send_replace(Err(Unavailable("Redis cannot be reached")));
     }
 
     /// A connection or a command failed; whether the log can be followed is for others to say.
-    pub(super) fn set_failed(&self, error: &LinkError) {
+    pub(super) fn set_failed(&self, error: &Failure) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         *self.error.lock() = Some(error.to_string());
     }

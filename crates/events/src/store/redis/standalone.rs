@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::script::Answers;
+use super::publish_script::AppendAnswers;
 use crate::{Cursor, Draft, Log, Memory};
 
-pub(super) struct Alone {
+pub(super) struct Standalone {
     log: Arc<Log>,
-    state: Mutex<State>,
+    mode: Mutex<Mode>,
 }
 
-enum State {
+enum Mode {
     /// Not wanted, or the log is being followed.
     Closed,
     /// It may begin.
@@ -23,26 +23,26 @@ enum State {
     Begun(Arc<Memory>),
 }
 
-impl Alone {
+impl Standalone {
     pub(super) fn new(log: Arc<Log>, is_wanted: bool) -> Self {
-        Self { log, state: Mutex::new(if is_wanted { State::Open } else { State::Closed }) }
+        Self { log, mode: Mutex::new(if is_wanted { Mode::Open } else { Mode::Closed }) }
     }
 
     /// The log cannot be followed any more.
     pub(super) fn allow(&self) {
-        let mut state = self.state.lock();
-        if let State::Closed = *state {
-            *state = State::Open;
+        let mut mode = self.mode.lock();
+        if let Mode::Closed = *mode {
+            *mode = Mode::Open;
         }
     }
 
     /// The log is followed from now on. Whether this node was alone: then what its log has since must go.
     pub(super) fn end(&self) -> bool {
-        matches!(std::mem::replace(&mut *self.state.lock(), State::Closed), State::Begun(_))
+        matches!(std::mem::replace(&mut *self.mode.lock(), Mode::Closed), Mode::Begun(_))
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        matches!(*self.state.lock(), State::Begun(_))
+        matches!(*self.mode.lock(), Mode::Begun(_))
     }
 
     /// Where this node's own log ends; `None`: it is not alone.
@@ -53,22 +53,22 @@ impl Alone {
     /// Goes on alone, if it may: now, not with the first draft, because who asks whether this node is ready may send
     /// none until it is.
     pub(super) fn begin(&self) {
-        self.own(&mut self.state.lock());
+        self.own(&mut self.mode.lock());
     }
 
     /// Appends to this node's own log; `None`: there is none now.
-    pub(super) fn append(&self, drafts: Vec<Draft>) -> Option<Answers> {
-        let mut state = self.state.lock();
-        Some(self.own(&mut state)?.append_now(drafts))
+    pub(super) fn append(&self, drafts: Vec<Draft>) -> Option<AppendAnswers> {
+        let mut mode = self.mode.lock();
+        Some(self.own(&mut mode)?.append_now(drafts))
     }
 
-    fn own(&self, state: &mut State) -> Option<Arc<Memory>> {
-        let memory = match state {
-            State::Closed => return None,
-            State::Open => Memory::go_on(Arc::clone(&self.log)),
-            State::Begun(memory) => Arc::clone(memory),
+    fn own(&self, mode: &mut Mode) -> Option<Arc<Memory>> {
+        let memory = match mode {
+            Mode::Closed => return None,
+            Mode::Open => Memory::go_on(Arc::clone(&self.log)),
+            Mode::Begun(memory) => Arc::clone(memory),
         };
-        *state = State::Begun(Arc::clone(&memory));
+        *mode = Mode::Begun(Arc::clone(&memory));
         Some(memory)
     }
 }

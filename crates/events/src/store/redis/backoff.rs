@@ -1,0 +1,36 @@
+//! Waiting between attempts, and the random numbers of this store.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Duration;
+
+use ring::rand::SecureRandom as _;
+
+/// How long to wait before the next attempt: doubles with each failure up to one second, with jitter
+/// so that the nodes do not all return at the same moment.
+pub(super) fn backoff(failures: u32) -> Duration {
+    let most_ms = (20 << failures.min(6)).min(1000);
+    Duration::from_millis(most_ms / 2 + u64::from(random()) * most_ms / 2048)
+}
+
+/// A random number below 1024.
+pub(super) fn random() -> u32 {
+    nonce() as u32 % 1024
+}
+
+/// A random number that no other node and no other call gets.
+pub(super) fn nonce() -> u64 {
+    let mut bytes = [0; 8];
+    match ring::rand::SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        // Every `RandomState` has keys of its own, so two numbers still differ.
+        Err(_) => RandomState::new().hash_one(std::process::id()),
+    }
+}
+
+/// A hash that tells these bytes from others; the same on every node.
+pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}

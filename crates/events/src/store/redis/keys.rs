@@ -1,0 +1,42 @@
+//! The names of the log's keys and channels. All of them are in one Cluster slot.
+
+use crate::Topic;
+
+/// The keys of one log.
+pub(super) struct Keys {
+    /// The log's name in braces, which is what Cluster hashes.
+    tag: String,
+    /// The stream of events.
+    pub(super) stream: String,
+    /// The hash that says which server opened the stream, and where each earlier generation ended.
+    pub(super) fence: String,
+    /// The channel of ephemeral events.
+    pub(super) ephemeral: String,
+}
+
+impl Keys {
+    pub(super) fn new(log_name: &str) -> Self {
+        let tag = format!("{{{log_name}}}");
+        Self { stream: format!("{tag}:s"), fence: format!("{tag}:f"), ephemeral: format!("{tag}:e"), tag }
+    }
+
+    /// What an idempotency token was first answered.
+    pub(super) fn token(&self, token: &str) -> String {
+        format!("{}:i:{token}", self.tag)
+    }
+
+    /// The hash of the nodes and when each was last alive; also the channel on which nodes talk to each other.
+    pub(super) fn nodes(&self) -> String {
+        format!("{}:n", self.tag)
+    }
+
+    /// The hash of the values that a node shows.
+    pub(super) fn shown_by(&self, node: &str) -> String {
+        format!("{}:n:{node}", self.tag)
+    }
+
+    /// The id of a topic's last event.
+    pub(super) fn last(&self, topic: &Topic) -> String {
+        format!("{}:t:{topic}", self.tag)
+    }
+}

@@ -1,0 +1,23 @@
+//! What the store's tasks share.
+
+use std::sync::Arc;
+
+use super::health::RedisHealth;
+use super::keys::Keys;
+use super::loss_notice::OwedNotices;
+use super::publish_script::Retention;
+use super::recent_appends::RecentAppends;
+use super::servers::Servers;
+use super::standalone::Standalone;
+use crate::Log;
+
+pub(super) struct Shared {
+    pub(super) log: Arc<Log>,
+    pub(super) servers: Servers,
+    pub(super) keys: Keys,
+    pub(super) retention: Retention,
+    pub(super) health: RedisHealth,
+    pub(super) recent: RecentAppends,
+    pub(super) owed: OwedNotices,
+    pub(super) alone: Standalone,
+}
