@@ -323,11 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Starts the session, or starts it again in place with a reset.
     fn hello(&mut self, now: Moment, reset: Option<Reset>) {
-        // What was read and was nothing is not told, so that the client finds the cursor that it knows.
-        let at = match &reset {
-            Some(reset) if reset.reason != ResetReason::Expired => reset.at,
-            _ => self.sent_up_to,
-        };
+        let at = self.chain_start(reset.as_ref());
         let notice = reset.map(|reset| self.notice(reset));
         let host = Arc::clone(&self.host);
         let identity = host.identity();
@@ -345,6 +341,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.live_due |= notice.is_some() && self.transport() != Transport::Poll;
         self.deadlines.hello_sent(now);
         self.write(&Batch { hello: Some(&hello), reset: notice.as_ref(), ..Batch::new(at, at, &[]) });
+    }
+
+    /// The `after` of the next batch. It is the cursor that the client knows: an empty read that moved the reader further
+    /// was not told. Only a reset that begins a new chain starts elsewhere.
+    fn chain_start(&self, reset: Option<&Reset>) -> Cursor {
+        match reset {
+            Some(reset) if reset.reason != ResetReason::Expired => reset.at,
+            _ => self.sent_up_to,
+        }
     }
 
     fn notice(&self, reset: Reset) -> ResetNotice {
@@ -367,7 +372,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut read = self.reader.read(limit, &mut events);
         while let (true, Err(reset)) = (is_poll, &read) {
             // A poll says it all in one answer: every reset, and what is retained behind it.
-            self.sent_up_to = reset.at;
+            self.sent_up_to = self.chain_start(Some(reset));
             lost = Some(both(lost, reset.clone()));
             read = self.reader.read(limit, &mut events);
         }
@@ -445,7 +450,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // The last words carry no events: a session that must not see any more does not. A poll has no `hello` that
         // could have said what is missing.
         let reset = if is_poll { self.reader.check().err() } else { None };
-        let after = reset.as_ref().map_or(self.sent_up_to, |reset| reset.at);
+        let after = self.chain_start(reset.as_ref());
         let notice = reset.map(|reset| self.notice(reset));
         let at = self.reader.cursor();
         self.write(&Batch { bye: Some(bye), reset: notice.as_ref(), ..Batch::new(after, at, &[]) });

@@ -196,3 +196,28 @@ async fn a_waiting_poll_can_be_given_a_topic() {
     rig.publish("room:1", "x").await;
     assert_eq!(seqs(&client.answer().await.1), [1]);
 }
+
+/// A waiting poll has read past its cursor without saying so, even into the next epoch. Only the client's own cursor
+/// tells it that this answer follows the one before.
+#[tokio::test(start_paused = true)]
+async fn a_reset_of_a_waiting_poll_starts_from_the_cursor_that_the_client_sent() {
+    for ends in [false, true] {
+        let mut rig = Rig::new();
+        rig.publish("all", "x").await;
+        let sent = rig.log.tail_cursor();
+        rig.resume(sent);
+        let mut client = rig.start(poll(25_000));
+        client.quiet(ms(100)).await;
+        let (end, start) = (Seq::new(1), Seq::new(8).unwrap());
+        rig.log.apply(Fact::Epoch { epoch: Epoch::new(7), end, start });
+        client.quiet(ms(100)).await;
+        if ends {
+            client.handle.end(Bye { reason: ByeReason::Drain, reconnect_after: ms(5) });
+        }
+        rig.log.apply(Fact::Lost { topics: vec![topic("all")], through: Seq::new(9).unwrap() });
+        let (_, body) = client.answer().await;
+        let cursor = if ends { "7.8" } else { "7.9" };
+        assert!(body.starts_with(&format!(r#"{{"after":"{sent}","cursor":"{cursor}","reset":"#)), "{body}");
+        assert!(body.contains(r#""reset":{"reason":"expired","topics":["all"],"#), "{body}");
+    }
+}
