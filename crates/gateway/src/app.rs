@@ -13,15 +13,15 @@ use crate::audit::{self, Deed};
 use crate::auth::{Authenticator, Grant};
 use crate::config::{Config, ConfigError};
 use crate::http::origin::OriginPolicy;
-use crate::http::problem::{Code, Problem};
+use crate::limits::rates::{Limiters, Use};
+use crate::limits::replays::Replays;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::presence::Presence;
+use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
-use crate::server::Open;
-use crate::session::limits::{Limiters, Use};
-use crate::session::registry::{Caps, Sessions};
-use crate::session::replay_admission::Replays;
+use crate::registry::open::Open;
+use crate::registry::{Caps, Sessions};
 use crate::store;
 
 /// A running gateway, apart from its sockets.
@@ -89,7 +89,7 @@ impl App {
         let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
-            origins: OriginPolicy::of(&config),
+            origins: OriginPolicy::new(config.allow_origins.clone(), config.trusted_proxies.clone()),
             metrics,
             sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
             presence,

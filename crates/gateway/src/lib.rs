@@ -27,13 +27,18 @@ pub mod config;
 mod dispatch;
 mod endpoints;
 pub mod http;
+mod limits;
+pub mod loggable;
 pub mod metrics;
 mod presence;
+mod problem;
 mod publish;
 pub mod redact;
+mod registry;
 pub mod secret;
 mod server;
 mod session;
+mod session_key;
 mod store;
 pub mod telemetry;
 mod time;
@@ -45,7 +50,7 @@ use std::time::Duration;
 
 use app::App;
 use config::{Config, ConfigError};
-use dispatch::Door;
+use http::door::Door;
 
 /// Where a gateway listens, once it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +91,7 @@ pub async fn run(
     tasks.spawn(server::accept(Arc::clone(&app), client_listener, door));
     tasks.spawn(Arc::clone(&app).tidy());
     tasks.spawn(Arc::clone(&app).tell_presence());
-    tasks.spawn(cluster::peers::listen(Arc::clone(&app)));
+    tasks.spawn(cluster::listen(Arc::clone(&app)));
     ready(bound);
     tokio::select! {
         () = shutdown => {}

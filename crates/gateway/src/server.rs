@@ -4,7 +4,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,25 +17,14 @@ use tokio::time::{Instant, timeout};
 use transport::Served;
 
 use crate::app::App;
-use crate::dispatch::{self, Door};
-use crate::http::problem::{Code, Problem};
+use crate::dispatch;
+use crate::http::door::Door;
 use crate::metrics::labels::RateLimit;
+use crate::problem::{Code, Problem};
 use crate::session::admission;
 
 /// How many connections the kernel may hold ready. A shorter queue costs a reconnect storm a second of lost SYNs.
 const BACKLOG: i32 = 4096;
-
-/// Every open connection of the process, counted.
-#[derive(Debug, Default)]
-pub(crate) struct Open(AtomicUsize);
-
-impl Open {
-    /// How many there are.
-    #[must_use]
-    pub(crate) fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Raises the process's limit of open files as far as it may, and says so when that is too little for the connections
 /// that are allowed.
@@ -98,7 +86,7 @@ struct Guest(Arc<App>);
 
 impl Guest {
     fn enter(app: &Arc<App>) -> Self {
-        app.open.0.fetch_add(1, Ordering::Relaxed);
+        app.open.enter();
         app.metrics.tcp_opened();
         Self(Arc::clone(app))
     }
@@ -106,7 +94,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.open.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.leave();
         self.0.metrics.tcp_closed();
     }
 }

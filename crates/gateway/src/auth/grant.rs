@@ -9,6 +9,7 @@ use events::{Topic, TopicError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::Lists;
 
@@ -139,6 +140,15 @@ impl Grant {
     #[must_use]
     pub fn ends_at(&self) -> Option<SystemTime> {
         self.expires_at.and_then(|at| at.checked_add(LEEWAY))
+    }
+
+    /// The same on the clock of timers; `None`: never.
+    #[must_use]
+    pub fn ends_at_instant(&self) -> Option<Instant> {
+        /// Tokens that outlive a century need no timer.
+        const LEFT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        let left = self.ends_at()?.duration_since(SystemTime::now()).unwrap_or_default();
+        Some(Instant::now() + left.min(LEFT_MAX))
     }
 
     /// Whether the grant has ended.

@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
 use super::{TopicPattern, provider};
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use crate::secret::Secret;
 
 /// What `gateway token` was asked for.

@@ -26,8 +26,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::keys::{VerifyingKey, read_key_set};
-use crate::config::ConfigError;
-use crate::telemetry::Redacted;
+use crate::config::error::ConfigError;
+use crate::loggable::Redacted;
 
 /// Bytes of the largest set that is read.
 const SET_BYTES_MAX: usize = 256 * 1024;

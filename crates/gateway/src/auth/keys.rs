@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use crate::secret::Secret;
 
 /// Keys of a set that are read; the others are left out.

@@ -45,7 +45,7 @@ pub use issue::TokenRequest;
 pub use jwks::JwksSource;
 pub use lists::Lists;
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use crate::secret::Secret;
 
 /// Bytes of the longest token that is looked at.

@@ -3,7 +3,7 @@
 use ring::hmac;
 use ring::rand::SystemRandom;
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use crate::secret::Secret;
 
 /// Bytes of the longest key that is compared.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use tracing_subscriber::EnvFilter;
 
 use super::args::{
     AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, StoreArgs, StoreKind, StreamArgs, TokenArgs,
@@ -14,7 +15,6 @@ use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
 use crate::http::address::TrustedProxies;
 use crate::redact::Rule;
 use crate::secret::Secret;
-use crate::telemetry;
 
 pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
     let listen = address("--listen", &typed.listen)?;
@@ -255,8 +255,7 @@ fn logs(typed: LogArgs) -> Result<Logs, ConfigError> {
     let filter = given(typed.log, String::is_empty)
         .or_else(|| environment("RUST_LOG").map(|filter| filter.expose().to_owned()))
         .unwrap_or_else(|| "info".to_owned());
-    telemetry::check_filter(&filter)
-        .map_err(|error| ConfigError::new(format!("--log {filter:?}: {error}")))?;
+    EnvFilter::try_new(&filter).map_err(|error| ConfigError::new(format!("--log {filter:?}: {error}")))?;
     Ok(Logs { format: typed.log_format, filter })
 }
 

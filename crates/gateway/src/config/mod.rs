@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+pub(crate) mod error;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use args::{Typed, TypedCommand};
 use clap::ValueEnum;
 use clap::error::ErrorKind;
+
+pub use error::ConfigError;
 
 use crate::auth::{AuthConfig, TokenRequest};
 use crate::http::address::TrustedProxies;
@@ -39,27 +42,6 @@ pub enum Stop {
     Print(String),
     /// Something is wrong or missing: one line on standard error, exit code 2.
     Refuse(ConfigError),
-}
-
-/// A wrong or missing option, as one line for standard error. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
-
-impl ConfigError {
-    /// The error with this text; line breaks and other control characters in it are made visible.
-    #[must_use]
-    pub fn new(text: impl AsRef<str>) -> Self {
-        let mut line = String::new();
-        for character in text.as_ref().chars() {
-            if character.is_control() {
-                line.extend(character.escape_default())
-            } else {
-                line.push(character)
-            }
-        }
-        Self(line)
-    }
 }
 
 /// Everything a running gateway needs to know, checked.

@@ -7,11 +7,12 @@ use http::Response;
 use serde::Serialize;
 use transport::Transport;
 
+use super::call::Call;
 use crate::app::App;
 use crate::auth::{Grant, TopicPattern};
-use crate::dispatch::{Body, Call, json};
-use crate::http::problem::Problem;
-use crate::session::registry::Standing;
+use crate::http::answer::{Body, json};
+use crate::problem::Problem;
+use crate::registry::Standing;
 
 /// What became of an event on its way to a session. The greatest of a user's sessions is the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,7 +61,8 @@ struct OfSession {
 const SESSIONS_MAX: usize = 64;
 
 /// `GET /v1/explain`.
-pub(crate) fn explain(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    call.operator().await?;
     let user = call.parameter("user").ok_or_else(|| Problem::bad_request("user: is needed"))?;
     let own = Topic::of_user(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
     let seq = call.parameter("seq").ok_or_else(|| Problem::bad_request("seq: is needed"))?;

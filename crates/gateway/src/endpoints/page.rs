@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
 
-use crate::dispatch::Body;
+use crate::http::answer::Body;
 
 /// Scripts, styles and connections of the gateway's own alone, and in nobody else's frame.
 const POLICY: &str =
@@ -38,9 +38,9 @@ pub(crate) fn has(path: &str) -> bool {
     FILES.iter().any(|(known, ..)| *known == path)
 }
 
-/// The file at a path.
+/// The file at a path; `None`: there is none.
 #[must_use]
-pub(crate) fn file(path: &str) -> Option<Response<Body>> {
+pub(crate) fn answer(path: &str) -> Option<Response<Body>> {
     let (_, kind, text) = FILES.iter().find(|(known, ..)| *known == path)?;
     let mut response = Response::new(Body::new(Bytes::from_static(text.as_bytes())));
     let headers = response.headers_mut();

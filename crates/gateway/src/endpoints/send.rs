@@ -2,35 +2,28 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Response;
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use transport::Outcome;
 
-use crate::auth::Grant;
-use crate::dispatch::{Body, Call, json_bytes};
-use crate::http::problem::{Code, Problem};
+use super::call::Call;
+use crate::http::answer::{Body, json_bytes};
+use crate::problem::{Code, Problem};
+use crate::registry::Link;
+use crate::registry::scope::Scope;
 use crate::session::commands::{self, Sender};
-use crate::session::registry::Link;
-use crate::session::scope::Scope;
 
 /// The most commands in one request.
 const COMMANDS_MAX: usize = 64;
 
-/// Who sends, found out before the body is read.
-pub(crate) async fn authorise(call: &Call<'_>) -> Result<Arc<Grant>, Problem> {
-    call.check_origin(&call.query)?;
-    call.grant(&call.query).await
-}
-
 /// Runs one command or an array of them; answers the reply or the array.
-pub(crate) async fn send(
-    call: &Call<'_>,
-    grant: Arc<Grant>,
-    body: &Bytes,
-) -> Result<Response<Body>, Problem> {
+pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<Body>, Problem> {
+    call.check_origin(&call.query)?;
+    let grant = call.grant(&call.query).await?;
+    let body = call.collect(body).await?;
     let session = call.parameter("session");
     let link = session.and_then(|id| call.app.sessions.link(&grant.user, id));
     if session.is_some() && link.is_none() {
@@ -54,7 +47,7 @@ pub(crate) async fn send(
         changes.into_iter().for_each(|change| scope.handle.change(change));
         reply
     };
-    let text = str::from_utf8(body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
+    let text = str::from_utf8(&body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     let is_many = text.trim_ascii_start().starts_with('[');
     let answer = if is_many {
         let commands: Vec<Box<RawValue>> = serde_json::from_str(text)

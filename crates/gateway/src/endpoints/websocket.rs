@@ -4,10 +4,12 @@ use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WE
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use transport::{Answer, Transport, write_ws_accept, ws};
 
+use super::call::{Call, Reply};
+use super::stream;
 use crate::auth::{Credential, Refusal};
-use crate::dispatch::{Call, Reply};
-use crate::http::problem::{Code, Problem};
+use crate::http::headers::has_token;
 use crate::metrics::labels::RefuseReason;
+use crate::problem::{Code, Problem};
 use crate::session::admission::{self, Plan, Waiting};
 
 /// The subprotocol of the gateway.
@@ -15,7 +17,7 @@ const PROTOCOL: &str = "throughline.v1";
 
 /// Accepts a WebSocket. Browsers cannot read the status of a refused one, so whoever is not let in is accepted too, and
 /// then closed with a code that says why; only what is no handshake and a foreign origin get a plain answer.
-pub(crate) async fn websocket(call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
     let headers = &call.head.headers;
     let key = match handshake_key(headers, call.head.version) {
         Ok(key) => key,
@@ -39,7 +41,7 @@ pub(crate) async fn websocket(call: &Call<'_>) -> Result<Reply, Problem> {
 }
 
 async fn admit(call: &Call<'_>) -> Result<admission::Admitted, Waiting> {
-    let asked = call.asked(Transport::Ws, &call.query).map_err(Waiting::Refused)?;
+    let asked = stream::asked(call, Transport::Ws, &call.query).map_err(Waiting::Refused)?;
     let has_user = call.app.config.dev && call.query.iter().any(|(name, _)| name == "user");
     if Credential::find(&call.head.headers, &call.query).is_none() && !has_user {
         return Err(Waiting::ForAuth(asked));
@@ -70,10 +72,4 @@ fn handshake_key(headers: &HeaderMap, version: Version) -> Result<&str, Problem>
     let is_key =
         |key: &&str| data_encoding::BASE64.decode(key.as_bytes()).is_ok_and(|nonce| nonce.len() == 16);
     key.filter(is_key).ok_or_else(|| Problem::bad_request("Sec-WebSocket-Key: 16 bytes in base64 are needed"))
-}
-
-/// Whether a comma-separated header has this word.
-pub(crate) fn has_token(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|list| list.split(',')).any(|token| token.trim().eq_ignore_ascii_case(wanted))
 }

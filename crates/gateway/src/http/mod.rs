@@ -1,5 +1,13 @@
-//! The vocabulary of HTTP that every endpoint shares: whose page may ask, from which address, and how it is told why not.
+//! The vocabulary of HTTP: listeners, headers, answers, problems as responses, web origins, client addresses.
 
 pub mod address;
+pub(crate) mod answer;
+pub(crate) mod door;
+pub(crate) mod headers;
 pub mod origin;
 pub(crate) mod problem;
+
+use std::borrow::Cow;
+
+/// Decoded query parameters, in order.
+pub(crate) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;

@@ -14,8 +14,8 @@ use http::header::{
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
-use crate::config::Config;
 use crate::http::address::TrustedProxies;
+use crate::problem::{Code, Problem};
 
 const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -73,6 +73,12 @@ impl fmt::Display for Origin {
 #[error("this origin is not allowed")]
 pub struct ForeignOrigin;
 
+impl From<ForeignOrigin> for Problem {
+    fn from(foreign: ForeignOrigin) -> Self {
+        Self::new(Code::Forbidden, foreign.to_string())
+    }
+}
+
 /// What the `Origin` header of one request says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -96,12 +102,6 @@ impl OriginPolicy {
     #[must_use]
     pub fn new(allowed: Vec<Origin>, proxies: TrustedProxies) -> Self {
         Self { allowed, proxies }
-    }
-
-    /// The policy of a configuration.
-    #[must_use]
-    pub fn of(config: &Config) -> Self {
-        Self::new(config.allow_origins.clone(), config.trusted_proxies.clone())
     }
 
     /// Where the request stands; `peer` is who sent it, so that a trusted proxy may name the public host.

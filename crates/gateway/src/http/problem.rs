@@ -1,61 +1,17 @@
-//! Errors as clients see them: `application/problem+json` (RFC 9457), a reply's `error`, or a close code.
+//! A problem as an HTTP response: `application/problem+json` (RFC 9457).
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use events::{DraftError, Rejection, Seq, Unavailable};
+use events::Seq;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode, response};
 use http_body_util::Full;
 use serde::Serialize;
-use transport::{CloseCode, RequestError};
 
-use crate::auth::Refusal;
-use crate::http::origin::ForeignOrigin;
-
-/// The kinds of error, the same on every transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Code {
-    /// Malformed.
-    BadRequest,
-    /// No token, or not a good one.
-    Unauthenticated,
-    /// The grant, or the origin, does not allow it.
-    Forbidden,
-    /// There is no such thing.
-    NotFound,
-    /// There is, but not for this method.
-    MethodNotAllowed,
-    /// `expect` did not hold.
-    Conflict,
-    /// Over a limit of size.
-    TooLarge,
-    /// `/v1/ws` without an upgrade.
-    UpgradeRequired,
-    /// Over a limit of rate or number.
-    RateLimited,
-    /// Not now.
-    Unavailable,
-}
+use crate::problem::{Code, Problem};
 
 impl Code {
-    /// The word on the wire.
-    #[must_use]
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::Conflict => "conflict",
-            Self::TooLarge => "too_large",
-            Self::UpgradeRequired => "upgrade_required",
-            Self::RateLimited => "rate_limited",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
     const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -85,67 +41,9 @@ impl Code {
             Self::Unavailable => "Not available now",
         }
     }
-
-    /// How a WebSocket is closed for this.
-    const fn close_code(self) -> CloseCode {
-        match self {
-            Self::Unauthenticated => CloseCode::UNAUTHENTICATED,
-            Self::Forbidden => CloseCode::FORBIDDEN,
-            Self::RateLimited => CloseCode::RATE_LIMITED,
-            Self::Unavailable => CloseCode::UNAVAILABLE,
-            _ => CloseCode::BAD_REQUEST,
-        }
-    }
-}
-
-/// One error, before it takes the form of a transport.
-#[derive(Clone, Debug)]
-pub(crate) struct Problem {
-    /// Which kind.
-    pub code: Code,
-    /// For the person who reads it; never holds a secret.
-    pub detail: String,
-    /// When trying again may help.
-    pub retry_after: Option<Duration>,
-    /// The seq of the topic's last event, for a conflict.
-    pub seq: Option<Seq>,
-}
-
-/// A problem in the shape of a reply's or a result's `error`.
-#[derive(Debug, Serialize)]
-pub(crate) struct ErrorMember {
-    code: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<Seq>,
 }
 
 impl Problem {
-    /// A problem of this kind.
-    #[must_use]
-    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        let retry_after = match code {
-            Code::Unavailable => Some(Duration::from_secs(1)),
-            Code::RateLimited => Some(Duration::from_secs(5)),
-            _ => None,
-        };
-        Self { code, detail: detail.into(), retry_after, seq: None }
-    }
-
-    /// Something is malformed.
-    #[must_use]
-    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(Code::BadRequest, detail)
-    }
-
-    /// Says when to try again.
-    #[must_use]
-    pub(crate) fn retry_after(self, after: Duration) -> Self {
-        Self { retry_after: Some(after), ..self }
-    }
-
     /// The HTTP response.
     #[must_use]
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
@@ -197,63 +95,5 @@ impl Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         (response.into_parts().0, body.into())
-    }
-
-    /// The close code of a WebSocket that is refused for this.
-    #[must_use]
-    pub(crate) fn close_code(&self) -> CloseCode {
-        self.code.close_code()
-    }
-
-    /// The `error` of a reply or a result.
-    #[must_use]
-    pub(crate) fn member(&self) -> ErrorMember {
-        ErrorMember {
-            code: self.code.as_str(),
-            message: self.detail.clone(),
-            retry_after_ms: self.retry_after.map(|after| after.as_millis() as u64),
-            seq: self.seq,
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(Code::Unauthenticated, refusal.to_string())
-    }
-}
-
-impl From<ForeignOrigin> for Problem {
-    fn from(foreign: ForeignOrigin) -> Self {
-        Self::new(Code::Forbidden, foreign.to_string())
-    }
-}
-
-impl From<RequestError> for Problem {
-    fn from(error: RequestError) -> Self {
-        Self::bad_request(error.to_string())
-    }
-}
-
-impl From<DraftError> for Problem {
-    fn from(error: DraftError) -> Self {
-        Self::bad_request(error.to_string())
-    }
-}
-
-impl From<Unavailable> for Problem {
-    fn from(error: Unavailable) -> Self {
-        Self::new(Code::Unavailable, error.to_string())
-    }
-}
-
-impl From<Rejection> for Problem {
-    fn from(rejection: Rejection) -> Self {
-        match rejection {
-            Rejection::Conflict { last } => {
-                Self { seq: Some(last), ..Self::new(Code::Conflict, rejection.to_string()) }
-            }
-            Rejection::Unavailable(unavailable) => unavailable.into(),
-        }
     }
 }

@@ -33,7 +33,7 @@ use keep::{Answers, Kept};
 use roster::{Kind, Told};
 use rosters::Rosters;
 
-use crate::session::registry::Key;
+use crate::session_key::SessionKey;
 
 /// How many changes are told in one append.
 const TOLD_MAX: usize = 512;
@@ -80,7 +80,7 @@ impl Presence {
 
     /// A session makes its user a member, or shows something else; `offline` leaves. `false`: the session is in
     /// `topics_max` topics already.
-    pub(crate) fn set(&self, key: &Key, topic: &Topic, shown: Shown, topics_max: usize) -> bool {
+    pub(crate) fn set(&self, key: &SessionKey, topic: &Topic, shown: Shown, topics_max: usize) -> bool {
         let now_ms = self.now_ms();
         let mut rosters = self.rosters.lock();
         if shown.status == Status::Offline {
@@ -93,14 +93,14 @@ impl Presence {
     }
 
     /// A session stays only where `keep` allows it.
-    pub(crate) fn retain(&self, key: &Key, keep: impl FnMut(&Topic) -> bool) {
+    pub(crate) fn retain(&self, key: &SessionKey, keep: impl FnMut(&Topic) -> bool) {
         let mut rosters = self.rosters.lock();
         rosters.retain(key, keep, self.now_ms());
         self.tell_if_news(&rosters);
     }
 
     /// A session has a connection, over which it `polls` or not, or none for now: its place is held.
-    pub(crate) fn connect(&self, key: &Key, polls: Option<bool>) {
+    pub(crate) fn connect(&self, key: &SessionKey, polls: Option<bool>) {
         let mut rosters = self.rosters.lock();
         rosters.connect(key, polls, self.now_ms());
         self.tell_if_news(&rosters);
@@ -150,7 +150,7 @@ impl Presence {
     }
 
     /// Takes in those who were here before this process. Gives their sessions, and which of them poll.
-    pub(crate) async fn restore(&self) -> Vec<(Key, bool)> {
+    pub(crate) async fn restore(&self) -> Vec<(SessionKey, bool)> {
         match self.keep.load().await {
             Ok(loaded) => self.rosters.lock().restore(loaded.kept, loaded.alive_ms, self.now_ms()),
             Err(error) => {

@@ -7,7 +7,7 @@ use events::Topic;
 
 use super::keep::{Kept, KeptMember};
 use super::roster::{Effect, Forgetting, Listed, Roster, Shown, Told};
-use crate::session::registry::Key;
+use crate::session_key::SessionKey;
 
 /// What is listed of a topic.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Listing {
 pub(crate) struct Rosters {
     topics: HashMap<Topic, Roster>,
     /// Of which topics a session makes its user a member.
-    sessions: HashMap<Key, Vec<Topic>>,
+    sessions: HashMap<SessionKey, Vec<Topic>>,
     /// Of whom there is something to tell or to keep, each once; some of them are forgotten.
     changed: VecDeque<(Topic, Arc<str>)>,
     /// Who left and when, the first first; some have come back since.
@@ -49,8 +49,8 @@ impl Rosters {
 
     /// Takes in those who were here before this process, which was last known to live at `alive_ms`. Gives their
     /// sessions, and which of them poll: each has lost its connection.
-    pub(crate) fn restore(&mut self, kept: Vec<Kept>, alive_ms: u64, now_ms: u64) -> Vec<(Key, bool)> {
-        let mut sessions: HashMap<Key, bool> = HashMap::new();
+    pub(crate) fn restore(&mut self, kept: Vec<Kept>, alive_ms: u64, now_ms: u64) -> Vec<(SessionKey, bool)> {
+        let mut sessions: HashMap<SessionKey, bool> = HashMap::new();
         for Kept { topic, user, member, .. } in kept {
             let Some(KeptMember { info, since_ms, last_seen_ms, sessions: present }) = member else {
                 continue;
@@ -60,7 +60,7 @@ impl Rosters {
             // The clock may have been set back in the meantime.
             let last_seen_ms = last_seen_ms.min(now_ms);
             for session in &present {
-                let key = Key { user: Arc::clone(&user), id: Arc::clone(&session.id) };
+                let key = SessionKey { user: Arc::clone(&user), id: Arc::clone(&session.id) };
                 self.sessions.entry(key.clone()).or_default().push(topic.clone());
                 *sessions.entry(key).or_default() |= session.polls;
             }
@@ -77,7 +77,7 @@ impl Rosters {
     /// A session makes its user a member of a topic. `false`: it is in `topics_max` others already.
     pub(crate) fn join(
         &mut self,
-        key: &Key,
+        key: &SessionKey,
         topic: &Topic,
         shown: Shown,
         topics_max: usize,
@@ -97,7 +97,7 @@ impl Rosters {
     }
 
     /// A session leaves the topics that `keep` does not keep.
-    pub(crate) fn retain(&mut self, key: &Key, mut keep: impl FnMut(&Topic) -> bool, now_ms: u64) {
+    pub(crate) fn retain(&mut self, key: &SessionKey, mut keep: impl FnMut(&Topic) -> bool, now_ms: u64) {
         let Some(topics) = self.sessions.get_mut(key) else { return };
         let (kept, dropped): (Vec<_>, Vec<_>) = topics.drain(..).partition(|topic| keep(topic));
         if kept.is_empty() {
@@ -113,7 +113,7 @@ impl Rosters {
     }
 
     /// A session has a connection, over which it `polls` or not, or none for now.
-    pub(crate) fn connect(&mut self, key: &Key, polls: Option<bool>, now_ms: u64) {
+    pub(crate) fn connect(&mut self, key: &SessionKey, polls: Option<bool>, now_ms: u64) {
         for topic in self.sessions.get(key).into_iter().flatten() {
             let Some(roster) = self.topics.get_mut(topic) else { continue };
             if roster.connect(&key.user, &key.id, polls, now_ms).changed {
@@ -132,13 +132,13 @@ impl Rosters {
         let is_empty = roster.is_empty();
         for id in &now {
             let topics =
-                self.sessions.entry(Key { user: Arc::clone(&user), id: Arc::clone(id) }).or_default();
+                self.sessions.entry(SessionKey { user: Arc::clone(&user), id: Arc::clone(id) }).or_default();
             if !topics.contains(&topic) {
                 topics.push(topic.clone());
             }
         }
         for id in before.into_iter().filter(|id| !now.contains(id)) {
-            let key = Key { user: Arc::clone(&user), id };
+            let key = SessionKey { user: Arc::clone(&user), id };
             if self.topics.get(&topic).is_some_and(|roster| roster.is_known(&user, &key.id)) {
                 continue;
             }
@@ -269,15 +269,15 @@ mod tests {
     use crate::presence::keep::KeptSession;
     use crate::presence::roster::Status;
 
-    fn key(user: &str, id: &str) -> Key {
-        Key { user: user.into(), id: id.into() }
+    fn key(user: &str, id: &str) -> SessionKey {
+        SessionKey { user: user.into(), id: id.into() }
     }
 
     fn topic(name: &str) -> Topic {
         name.parse().unwrap()
     }
 
-    fn join(rosters: &mut Rosters, key: &Key, name: &str, now_ms: u64) -> bool {
+    fn join(rosters: &mut Rosters, key: &SessionKey, name: &str, now_ms: u64) -> bool {
         let shown = Shown { status: Status::Online, info: Data::null(), polls: false };
         rosters.join(key, &topic(name), shown, 2, now_ms)
     }

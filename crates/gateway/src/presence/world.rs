@@ -16,8 +16,8 @@ use transport::Transport;
 use super::keep::{Answers, Keep, Kept, KeptMember, Loaded};
 use super::{Presence, Status, TellOnly};
 use crate::auth::Grant;
-use crate::session::registry::{Caps, Registered, Sessions, Who};
-use crate::session::scope::Scope;
+use crate::registry::scope::Scope;
+use crate::registry::{Caps, Registered, Sessions, Who};
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::Grant;
-use crate::http::problem::{Code, ErrorMember, Problem};
+use crate::limits::rates::Use;
 use crate::metrics::labels::{AppendOutcome, Source};
-use crate::session::limits::Use;
+use crate::problem::{Code, ErrorMember, Problem};
 
 /// The most drafts in one request.
 pub(crate) const DRAFTS_MAX: usize = 1000;

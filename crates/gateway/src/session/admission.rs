@@ -20,13 +20,13 @@ use transport::{
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
-use crate::http::problem::{Code, Problem};
+use crate::limits::replays::Replay;
 use crate::metrics::labels::{CloseReason, RateLimit, RefuseReason, ResumeOutcome, Route};
+use crate::problem::{Code, Problem};
+use crate::registry::scope::Scope;
+use crate::registry::{Full, Registered, Who};
 use crate::session::commands;
 use crate::session::host::Client;
-use crate::session::registry::{Full, Registered, Who};
-use crate::session::replay_admission::Replay;
-use crate::session::scope::Scope;
 use crate::session::unadmitted::{Early, NoText};
 
 /// Decoded query parameters, in order.
@@ -364,7 +364,7 @@ impl Running {
             interval: request.interval,
             limit: Limit { events: request.limit, bytes: BATCH_BYTES },
             resumed: request.after != After::Latest,
-            expiry: commands::expiry_of(&grant),
+            expiry: grant.ends_at_instant(),
             age_max: match transport {
                 Transport::Ws => streams.websocket_age_max,
                 Transport::Sse => streams.sse_age_max,
@@ -385,7 +385,7 @@ impl Running {
             // The drain may have begun after this client was let in and before it could be told.
             handle.change(Change::Bye(transport::Bye {
                 reason: transport::ByeReason::Drain,
-                reconnect_after: crate::session::pacing::soon(),
+                reconnect_after: crate::limits::pacing::soon(),
             }));
         }
         let metrics = &app.metrics;

@@ -2,26 +2,25 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use events::{Data, Topic};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 use transport::{Change, CloseCode, Outcome};
 
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::Grant;
-use crate::http::problem::{Code, ErrorMember, Problem};
+use crate::limits::rates::Use;
 use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
+use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
-use crate::session::limits::Use;
-use crate::session::registry::NoMember;
-use crate::session::scope::Scope;
+use crate::registry::NoMember;
+use crate::registry::scope::Scope;
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -279,15 +278,6 @@ impl Sender<'_> {
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
         Ok(Done::Published(Answer::of_command(answer?)))
     }
-}
-
-/// When a grant ends, on the session's clock.
-#[must_use]
-pub(crate) fn expiry_of(grant: &Grant) -> Option<Instant> {
-    let left = grant.ends_at()?.duration_since(SystemTime::now()).unwrap_or_default();
-    // Tokens that outlive a century need no timer.
-    let left = left.min(Duration::from_secs(100 * 365 * 24 * 3600));
-    Some(Instant::now() + left)
 }
 
 impl JoiningBody {

@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 
 use crate::app::App;
+use crate::limits::pacing;
 use crate::metrics::Live;
+use crate::registry::Registration;
+use crate::registry::scope::Scope;
 use crate::session::commands::{self, Sender};
-use crate::session::pacing;
-use crate::session::registry::Registration;
-use crate::session::scope::Scope;
 
 /// A client of this gateway, as long as its connection lives.
 pub(crate) struct Client {

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::http::problem::{Code, Problem};
-use crate::session::pacing;
+use crate::limits::pacing;
+use crate::problem::{Code, Problem};
 
 /// A replay of so few bytes is sent at once: waiting for it would cost more than it does.
 const SMALL_BYTES: usize = 16 << 10;

@@ -1,5 +1,8 @@
 //! Who is connected: every session of this gateway, its connections, and how to reach them.
 
+pub(crate) mod open;
+pub(crate) mod scope;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -13,10 +16,10 @@ use tokio::time::Instant;
 use transport::{Bye, ByeReason, Change, Handle, Transport};
 
 use crate::auth::Grant;
+use crate::limits::pacing;
 use crate::presence::{Presence, Shown, Status};
-use crate::session::commands;
-use crate::session::pacing;
-use crate::session::scope::Scope;
+use crate::session_key::SessionKey;
+use scope::Scope;
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -58,15 +61,6 @@ pub(crate) enum Full {
     User,
     /// The address's.
     Address,
-}
-
-/// Names a session: the same id of another user is another session.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    /// Whose it is.
-    pub user: Arc<str>,
-    /// The id in `hello`.
-    pub id: Arc<str>,
 }
 
 /// A session.
@@ -164,7 +158,7 @@ pub(crate) struct Registered {
     /// Its place.
     pub registration: Registration,
     /// Its session.
-    pub key: Key,
+    pub key: SessionKey,
     /// Whether the session begins with this connection.
     pub is_new: bool,
     /// Where this session's last connection was, if this one continues it over another transport.
@@ -183,7 +177,7 @@ impl Sessions {
     }
 
     /// Remembers sessions of before this process as if they had just lost their connections. `true`: one that polls.
-    pub(crate) fn restore(&self, sessions: Vec<(Key, bool)>) {
+    pub(crate) fn restore(&self, sessions: Vec<(SessionKey, bool)>) {
         let mut table = self.table.lock();
         for (key, polls) in sessions {
             let last_transport = if polls { Transport::Poll } else { Transport::Ws };
@@ -199,7 +193,7 @@ impl Sessions {
     /// When the session cannot be one.
     pub(crate) fn set_presence(
         &self,
-        key: &Key,
+        key: &SessionKey,
         topic: &Topic,
         status: Status,
         info: Data,
@@ -232,7 +226,7 @@ impl Sessions {
             Who::Session(id) => id.into(),
             Who::Unnamed => table.idle_unnamed(&user).unwrap_or_else(fresh_id),
         };
-        let key = Key { user, id };
+        let key = SessionKey { user, id };
         let beside = table.get(&key).map(|entry| entry.connections.len());
         let continued = beside.is_some_and(|beside| beside > 0);
         if beside.is_some_and(|beside| beside >= 2 * CONNECTIONS_MAX) {
@@ -324,14 +318,14 @@ impl Sessions {
 
     /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
     /// those that a newer one replaces included.
-    pub(crate) fn renew(&self, key: &Key, grant: &Arc<Grant>, lens: Option<&Arc<dyn Lens>>) {
+    pub(crate) fn renew(&self, key: &SessionKey, grant: &Arc<Grant>, lens: Option<&Arc<dyn Lens>>) {
         let table = self.table.lock();
         for Connection { scope, .. } in table.get(key).into_iter().flat_map(|entry| &entry.connections) {
             let dropped = scope.renew(grant);
             // The connection's own commands are no exception: of two grants at once, the same is the last everywhere.
             scope.handle.change(Change::Unsubscribe(dropped));
             scope.handle.change(Change::Lens(lens.cloned()));
-            scope.handle.change(Change::Expiry(commands::expiry_of(grant)));
+            scope.handle.change(Change::Expiry(grant.ends_at_instant()));
         }
         self.presence.retain(key, |topic| grant.may_subscribe(topic));
     }
@@ -383,9 +377,10 @@ impl Sessions {
         let mut table = self.table.lock();
         let over = |(user, entries): (&Arc<str>, &Vec<Entry>)| {
             let over = entries.iter().filter(|entry| entry.is_over(now));
-            over.map(|entry| Key { user: Arc::clone(user), id: Arc::clone(&entry.id) }).collect::<Vec<_>>()
+            over.map(|entry| SessionKey { user: Arc::clone(user), id: Arc::clone(&entry.id) })
+                .collect::<Vec<_>>()
         };
-        let over: Vec<Key> = table.users.iter().flat_map(over).collect();
+        let over: Vec<SessionKey> = table.users.iter().flat_map(over).collect();
         for key in &over {
             table.forget(key);
             self.presence.retain(key, |_| false);
@@ -468,16 +463,16 @@ impl Table {
         self.users.values().flatten()
     }
 
-    fn get(&self, key: &Key) -> Option<&Entry> {
+    fn get(&self, key: &SessionKey) -> Option<&Entry> {
         self.of_user(&key.user).iter().find(|entry| entry.id == key.id)
     }
 
-    fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
+    fn get_mut(&mut self, key: &SessionKey) -> Option<&mut Entry> {
         self.users.get_mut(&key.user)?.iter_mut().find(|entry| entry.id == key.id)
     }
 
     /// A session, taken in if it is not there yet.
-    fn enter(&mut self, key: &Key, address: IpAddr, last_transport: Transport) -> &mut Entry {
+    fn enter(&mut self, key: &SessionKey, address: IpAddr, last_transport: Transport) -> &mut Entry {
         // Most users have one session, and most sessions one connection: no room is kept for others.
         let entries = self.users.entry(Arc::clone(&key.user)).or_insert_with(|| Vec::with_capacity(1));
         let at = entries.iter().position(|entry| entry.id == key.id).unwrap_or_else(|| {
@@ -517,7 +512,7 @@ impl Table {
         idle.map(|entry| Arc::clone(&entry.id))
     }
 
-    fn forget(&mut self, key: &Key) {
+    fn forget(&mut self, key: &SessionKey) {
         let Some(entries) = self.users.get_mut(&key.user) else { return };
         let Some(at) = entries.iter().position(|entry| entry.id == key.id) else { return };
         let gone = entries.remove(at);
@@ -528,7 +523,7 @@ impl Table {
     }
 
     /// Keeps a user who connects anew again and again from filling the table.
-    fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) -> Option<Key> {
+    fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) -> Option<SessionKey> {
         let entries = self.of_user(user);
         if entries.len() <= LAPSED_MAX {
             return None;
@@ -536,7 +531,7 @@ impl Table {
         let lapsed =
             entries.iter().filter_map(|entry| Some((now.duration_since(entry.lapsed_at?), &entry.id)));
         let (_, id) = lapsed.max_by_key(|(age, _)| *age)?;
-        let oldest = Key { user: Arc::clone(user), id: Arc::clone(id) };
+        let oldest = SessionKey { user: Arc::clone(user), id: Arc::clone(id) };
         self.forget(&oldest);
         Some(oldest)
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use transport::Handle;
 
 use crate::auth::Grant;
-use crate::session::registry::Key;
+use crate::session_key::SessionKey;
 use crate::time;
 
 /// What is known of a connection, or of a request with commands: to the table, to its session and to its commands.
@@ -75,8 +75,8 @@ impl Scope {
 
     /// Its session.
     #[must_use]
-    pub(crate) fn session(&self) -> Option<Key> {
-        Some(Key { user: Arc::clone(&self.user), id: Arc::clone(self.id.as_ref()?) })
+    pub(crate) fn session(&self) -> Option<SessionKey> {
+        Some(SessionKey { user: Arc::clone(&self.user), id: Arc::clone(self.id.as_ref()?) })
     }
 
     /// When the grant ends, as the client reads it; empty if it does not.

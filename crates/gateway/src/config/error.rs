@@ -1,0 +1,22 @@
+//! Why a gateway cannot be run as it was configured.
+
+/// A wrong or missing option, as one line for standard error. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    /// The error with this text; line breaks and other control characters in it are made visible.
+    #[must_use]
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let mut line = String::new();
+        for character in text.as_ref().chars() {
+            if character.is_control() {
+                line.extend(character.escape_default())
+            } else {
+                line.push(character)
+            }
+        }
+        Self(line)
+    }
+}

@@ -1,0 +1,34 @@
+//! `GET /health` and `GET /ready`: for load balancers and whatever starts processes.
+
+use http::Response;
+use serde::Serialize;
+
+use super::call::Call;
+use crate::http::answer::{Body, json, timestamp};
+use crate::problem::{Code, Problem};
+
+/// `GET /health`: the process lives.
+pub(crate) fn answer(call: &Call<'_>) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+        timestamp: String,
+        websocket: &'static str,
+        connections: usize,
+    }
+    let connections = call.app.sessions.connections();
+    json(&Health { status: "ok", timestamp: timestamp(), websocket: "enabled", connections })
+}
+
+/// `GET /ready`: new clients are welcome.
+pub(crate) fn answer_ready(call: &Call<'_>) -> Result<Response<Body>, Problem> {
+    #[derive(Serialize)]
+    struct Ready {
+        status: &'static str,
+    }
+    if call.app.is_draining() {
+        return Err(Problem::new(Code::Unavailable, "draining"));
+    }
+    call.app.store.ready()?;
+    Ok(json(&Ready { status: "ready" }))
+}

@@ -1,0 +1,66 @@
+//! `GET /v1/sse` and `/v1/poll`: from here on the connection is no longer HTTP's.
+
+use http::Version;
+use hyper::body::Incoming;
+use transport::{Answer, Framing, Request, RequestError, Transport};
+
+use super::call::{Call, Reply};
+use crate::http::{Query, headers};
+use crate::metrics::labels::RefuseReason;
+use crate::problem::Problem;
+use crate::session::admission::{self, Asked, Plan};
+
+/// The most bytes of a posted poll.
+const FORM_BYTES_MAX: usize = 16 << 10;
+
+/// A stream or a poll: from here on the connection is no longer hyper's.
+pub(crate) async fn answer(
+    call: &Call<'_>,
+    transport: Transport,
+    query: &Query<'_>,
+) -> Result<Reply, Problem> {
+    let asked = asked(call, transport, query)?;
+    call.check_origin(query)?;
+    let grant = call.grant(query).await.inspect_err(|_| {
+        call.app.metrics.connection_refused(RefuseReason::Unauthenticated);
+    })?;
+    let admitted = admission::admit(call.app, asked, grant).await?;
+    Ok(Answer::Detach(Plan::Session(Box::new(admitted))))
+}
+
+/// A poll whose parameters may be in the body, for clients that keep them out of URLs.
+pub(crate) async fn answer_posted_poll(call: &Call<'_>, body: Incoming) -> Result<Reply, Problem> {
+    let is_form = headers::has_content_type(&call.head.headers, "application/x-www-form-urlencoded");
+    // Nobody is authenticated yet, so no more is taken in than a head may have.
+    let body = call.collect_within(body, FORM_BYTES_MAX).await?;
+    let mut query: Query<'_> = call.query.clone();
+    if is_form {
+        query.extend(form_urlencoded::parse(&body));
+    } else if !body.is_empty() {
+        return Err(Problem::bad_request("the body of a poll is application/x-www-form-urlencoded"));
+    }
+    answer(call, Transport::Poll, &query).await
+}
+
+/// What a request for a stream wants.
+pub(crate) fn asked(call: &Call<'_>, transport: Transport, query: &Query<'_>) -> Result<Asked, Problem> {
+    let parameters = query.iter().map(|(name, value)| (&**name, &**value));
+    let parsed = Request::parse(parameters).and_then(|mut request| {
+        if transport == Transport::Sse
+            && let Some(id) = call.head.headers.get("last-event-id")
+        {
+            request.resume_from(id.to_str().map_err(|_| RequestError::After)?)?;
+        }
+        Ok(request)
+    });
+    let request = parsed.inspect_err(|_| call.app.metrics.connection_refused(RefuseReason::BadRequest))?;
+    Ok(Asked {
+        transport,
+        request,
+        address: call.address(),
+        headers: call.cors_lines(),
+        is_http11: call.head.version == Version::HTTP_11,
+        keep_alive: headers::is_keep_alive(&call.head.headers, call.head.version)
+            && call.framing == Framing::Plain,
+    })
+}
