@@ -63,6 +63,92 @@ describe('tokens', () => {
     expect(client.state.transport).toBe('ws')
     expect(calls).toBe(4)
   })
+
+  it('belong to the call that asked: one asked for before close() is not used after connect()', async () => {
+    const answers: ((token: string) => void)[] = []
+    const signals: AbortSignal[] = []
+    const { client } = connectTo(server, {
+      transports: ['ws'],
+      getToken: ({ signal }) => {
+        signals.push(signal)
+        return new Promise((resolve) => answers.push(resolve))
+      },
+    })
+    await server.clock.advance(SECOND)
+    client.close()
+    expect(signals[0]?.aborted).toBe(true)
+    client.connect()
+    await server.clock.advance(SECOND)
+    expect(answers).toHaveLength(2)
+    answers[0]?.('of-the-former-user')
+    await server.clock.advance(SECOND)
+    expect(server.offered).toEqual([])
+    answers[1]?.('of-the-present-user')
+    await server.clock.advance(2 * SECOND)
+    expect(server.offered).toEqual(['of-the-present-user'])
+    expect(client.state.phase).toBe('live')
+  })
+
+  it('are asked for again after a call that did not answer within 10 s, and the state says so', async () => {
+    let calls = 0
+    const signals: AbortSignal[] = []
+    const { client } = connectTo(server, {
+      getToken: ({ signal }) => {
+        calls += 1
+        signals.push(signal)
+        return calls < 3 ? new Promise<string>(() => {}) : 'token'
+      },
+    })
+    await server.clock.advance(10 * SECOND + 1)
+    expect(signals[0]?.aborted).toBe(true)
+    expect(client.state.error?.message).toContain('getToken')
+    await server.clock.advance(30 * SECOND)
+    expect(client.state.transport).toBe('ws')
+    expect(calls).toBe(3)
+  })
+
+  it('that take long are not held against a transport', async () => {
+    const { client } = connectTo(server, {
+      getToken: () => new Promise((resolve) => server.clock.setTimeout(() => resolve('token'), 9.9 * SECOND)),
+    })
+    await server.clock.advance(14 * SECOND)
+    expect(client.state.transport).toBe('ws')
+    expect(server.requests.map(({ transport }) => transport)).not.toContain('poll')
+  })
+
+  it('may end in a line break, as texts from files and commands do', async () => {
+    server.token = 'secret'
+    const { client } = connectTo(server, { getToken: () => 'secret\n' })
+    await server.clock.advance(2 * SECOND)
+    expect(client.state.transport).toBe('ws')
+  })
+
+  it('that are refused count anew once a fresh one has worked', async () => {
+    server.token = 'first'
+    let current = 'stale'
+    const { client } = connectTo(server, {
+      getToken: ({ reason }) => {
+        if (reason === 'refused') current = server.token as string
+        return current
+      },
+    })
+    await server.clock.advance(5 * SECOND)
+    expect(client.state.phase).toBe('live')
+    server.token = 'second'
+    server.cut()
+    await server.clock.advance(5 * SECOND)
+    expect(client.state).toMatchObject({ phase: 'live', error: null })
+  })
+})
+
+describe('an address', () => {
+  it('with ws: or wss: has every transport, too', async () => {
+    server.path.ws = 'refused'
+    const { client } = connectTo(server, { url: 'wss://gateway.test' })
+    await server.clock.advance(2 * SECOND)
+    expect(client.state.transport).toBe('sse')
+    expect(server.requests.map(({ url }) => url.protocol)).toEqual(['wss:', 'https:'])
+  })
 })
 
 describe('topics', () => {
@@ -184,6 +270,34 @@ describe('the client', () => {
     await server.clock.advance(SECOND)
     await reading
     expect(read).toEqual([1, 2])
+  })
+
+  it('does not listen for a reader that never reads', async () => {
+    const { client } = connectTo(server)
+    const unread = client.events()
+    await server.clock.advance(2 * SECOND)
+    for (let index = 0; index < 1001; index += 1) server.publish('user:test', 'n', index)
+    await server.clock.advance(SECOND)
+    const first = unread.next()
+    server.publish('user:test', 'n', 'now')
+    await server.clock.advance(SECOND)
+    expect((await first).value).toMatchObject({ data: 'now' })
+    await unread.return?.()
+  })
+
+  it('goes on after telemetry that throws', async () => {
+    const reported = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const client = createClient({
+      env: server.env,
+      telemetry: () => {
+        throw new Error('a bug')
+      },
+    })
+    client.connect()
+    await server.clock.advance(2 * SECOND)
+    expect(client.state.phase).toBe('live')
+    expect(reported).toHaveBeenCalled()
+    reported.mockRestore()
   })
 
   it('goes on after a listener or a decoder that throws', async () => {

@@ -209,6 +209,24 @@ describe('silence and cuts', () => {
     expect(liveLinks(server)).toBeLessThanOrEqual(2)
   })
 
+  it('forgets earlier outages once a link has lasted', async () => {
+    const { client } = connectTo(server)
+    const outage = (path: 'refused' | 'open'): void => {
+      Object.assign(server.path, { ws: path, sse: path, poll: path })
+      server.cut()
+    }
+    await server.clock.advance(20 * SECOND)
+    outage('refused')
+    await server.clock.advance(3 * MINUTE)
+    expect(client.state.retryCount).toBeGreaterThan(4)
+    outage('open')
+    await server.clock.advance(2 * MINUTE)
+    expect(client.state.phase).toBe('live')
+    outage('refused')
+    await server.clock.advance(SECOND)
+    expect(client.state.retryCount).toBeLessThan(4)
+  })
+
   it('judges nothing when the machine slept, and is live again at once', async () => {
     const { client, seqs } = connectTo(server)
     await server.clock.advance(30 * SECOND)
@@ -387,6 +405,46 @@ describe('the gateway ends a stream', () => {
 })
 
 describe('page life', () => {
+  it('connects although the browser says that it is offline, which may be wrong', async () => {
+    server.page.signal('offline')
+    const { client } = connectTo(server)
+    await server.clock.advance(2 * SECOND)
+    expect(client.state.phase).toBe('live')
+    server.cut()
+    await server.clock.advance(MINUTE)
+    expect(client.state.phase).toBe('live')
+  })
+
+  it.each(['online', 'network', 'visible', 'wake'] as const)(
+    'asks again at once for a poll that is held when the page tells of a change: %s',
+    async (signal) => {
+      const { seqs } = connectTo(server, { transports: ['poll'] })
+      await server.clock.advance(5 * SECOND)
+      server.freeze()
+      server.publish('user:test', 'lost on the old connection')
+      server.page.signal(signal)
+      await server.clock.advance(SECOND)
+      expect(seqs).toEqual([1])
+      expect(server.open.poll).toBe(1)
+    },
+  )
+
+  it.each(['online', 'network'] as const)(
+    'looks beside a quiet SSE stream when the network changed: %s',
+    async (signal) => {
+      const { client, seqs } = connectTo(server, { transports: ['sse'] })
+      await server.clock.advance(5 * SECOND)
+      server.freeze()
+      server.publish('user:test', 'lost on the old connection')
+      server.page.signal(signal)
+      await server.clock.advance(2 * SECOND)
+      expect(seqs).toEqual([1])
+      expect(client.state.transport).toBe('sse')
+      await server.clock.advance(20 * SECOND)
+      expect(server.links).toBe(1)
+    },
+  )
+
   it('starts no reconnects while hidden and reconnects at once when visible', async () => {
     const { client } = connectTo(server)
     await server.clock.advance(20 * SECOND)
@@ -414,14 +472,16 @@ describe('page life', () => {
     expect(requests('ws')).toBe(2)
   })
 
-  it('waits while offline and goes on when online', async () => {
+  it('tries seldom while offline and goes on at once when online', async () => {
     const { client } = connectTo(server)
     await server.clock.advance(20 * SECOND)
+    server.path.ws = server.path.sse = server.path.poll = 'refused'
     server.page.signal('offline')
     server.cut()
-    await server.clock.advance(MINUTE)
+    await server.clock.advance(2 * MINUTE)
     expect(client.state.phase).toBe('offline')
-    expect(requests('ws')).toBe(1)
+    expect(requests('ws')).toBeLessThanOrEqual(5)
+    server.path.ws = server.path.sse = server.path.poll = 'open'
     server.page.signal('online')
     await server.clock.advance(SECOND)
     expect(client.state.phase).toBe('live')

@@ -31,7 +31,7 @@ export interface Client<M extends EventMap = EventMap> {
   onAny(listener: (event: ThroughlineEvent) => void): () => void
   /** Hears when events may be missing: wait `refetch_after_ms`, then fetch the state of the named topics anew. */
   onReset(listener: (reset: Reset) => void): () => void
-  /** Every event from now on, for `for await`. A reader more than 1,000 events behind gets an exception. */
+  /** Every event from the first `next` on, for `for await`. A reader more than 1,000 events behind gets an exception. */
   events(): AsyncIterableIterator<ThroughlineEvent>
   topic(name: string): Topic<M>
   /** The topic `room:ID`. */
@@ -195,7 +195,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
         return send({ op: 'presence', topic: name, status, info })
       },
       async members() {
-        const { request } = await import('./requests.js')
+        const { request } = await connection.requests()
         return ((await request(connection, 'v1/presence', { topic: name })) as { members?: Member[] }).members ?? []
       },
     }

@@ -5,6 +5,7 @@ import type { Env } from './env.js'
 import { createLadder } from './ladder.js'
 import type { LinkState } from './ladder-types.js'
 import type { OpenLink, Params } from './link.js'
+import { guarded } from './listeners.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
 import { openPoll } from './poll.js'
@@ -41,8 +42,9 @@ export function createConnection(
 ) {
   const { url = '', getToken, after, transports = NAMES, user, types, interval, credentials } = options
   const timing = { ...TIMING, ...options.timing }
-  const base = new URL(url.replace(/\/*$/, '/'), env.origin ?? 'http://localhost').href
-  const tokens = createTokens(getToken)
+  // The address of a WebSocket stands for the gateway at it: the other transports have the same place.
+  const base = new URL(url.replace(/^ws/, 'http').replace(/\/*$/, '/'), env.origin ?? 'http://localhost').href
+  const tokens = createTokens(getToken, env)
   const session = createSession(!after || after === 'latest' || after === 'earliest' ? null : after)
   const memory = createMemory(options.remember === false ? {} : env, `throughline:${base}`)
   const inbox: (() => void)[] = []
@@ -56,6 +58,7 @@ export function createConnection(
   let timerAt = Infinity
   let pingedAt = 0
   let commandId = 0
+  let loading: Promise<Requests> | undefined
   let unlisten: (() => void) | undefined
 
   const ladder = createLadder({
@@ -64,7 +67,7 @@ export function createConnection(
     random: env.random,
     canRefresh: !!getToken,
     memory,
-    effects: { open, close: end, ping, report: (telemetry) => options.telemetry?.(telemetry) },
+    effects: { open, close: end, ping, report: guarded(options.telemetry) },
   })
   show()
 
@@ -104,7 +107,16 @@ export function createConnection(
   async function command(command: Command): Promise<unknown> {
     const carrier = ladder.writer?.carrier
     if (!carrier) throw new CommandError(unheard('no link'))
-    return carrier.link.send ? ask(carrier, command) : (await import('./requests.js')).post(connection, command)
+    return carrier.link.send ? ask(carrier, command) : (await requests()).post(connection, command)
+  }
+
+  /** Loads what sends requests beside the links, until that has succeeded once. @throws CommandError */
+  function requests(): Promise<Requests> {
+    loading ??= import('./requests.js').catch((error) => {
+      loading = undefined
+      throw new CommandError(unheard(`${error}`))
+    })
+    return loading
   }
 
   /** An address under the base, with a query that no cache has seen. */
@@ -149,6 +161,7 @@ export function createConnection(
     }
     const connect = (): void => {
       if (!current()) return
+      dispatch(() => ladder.asked(state))
       const chain = session.begin(rung !== POLL)
       const request = {
         env,
@@ -274,7 +287,8 @@ export function createConnection(
     })
   }
 
-  function ping({ carrier }: LinkState): void {
+  function ping({ carrier, rung }: LinkState): void {
+    if (rung === POLL) return carrier?.link.again?.()
     const sentAt = env.now()
     pingedAt = sentAt
     ask(carrier as Carrier, { op: 'ping' }).then(
@@ -320,6 +334,8 @@ export function createConnection(
     if (!transport) error = lastClose && { code: lastClose.code, message: lastClose.message, fatal: !started }
     // What was lost before the link is in use is over; what was refused since then is not.
     else if (!state.transport) error = null
+    // While the network is known to work: later may be too late to load it.
+    if (transport && transport !== 'ws') requests().catch(() => {})
     const next: ConnectionState = {
       phase,
       transport,
@@ -346,6 +362,7 @@ export function createConnection(
     stop,
     dispatch,
     command,
+    requests,
     address,
     init,
     result,
@@ -356,6 +373,8 @@ export function createConnection(
   }
   return connection
 }
+
+type Requests = typeof import('./requests.js')
 
 /** What {@link createConnection} makes. */
 export type Connection = ReturnType<typeof createConnection>

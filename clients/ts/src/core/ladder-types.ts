@@ -1,6 +1,8 @@
 import type { Carrier } from './carrier.js'
+import type { Memory } from './memory.js'
 import type { Bye, Transport } from './protocol.js'
 import type { Rung } from './rung.js'
+import type { Timing } from './timing.js'
 
 /** Bounded: safe as a metric label. */
 export type SwitchReason =
@@ -32,6 +34,7 @@ export interface Effects {
   /** @param pad asks for padding, which some buffering paths need. */
   open(link: LinkState, pad: boolean): void
   close(link: LinkState): void
+  /** Asks a link whether it lives; a poll that waits is asked anew. */
   ping(link: LinkState): void
   report(telemetry: Telemetry): void
 }
@@ -55,7 +58,7 @@ export interface LinkState {
   heardAt: number
   /** More has to follow within moments: the rest of a message, or the batch after a burst. */
   owes?: boolean
-  /** Deadlines count from here when the clock jumped. */
+  /** Deadlines count from here: its request went out then, or the clock jumped. Infinity: it waits for a token. */
   graceFrom: number
   pingAt?: number
   /** Silent beyond its heartbeat, or with what it owes: anything proven beats it. */
@@ -67,4 +70,24 @@ export interface LinkState {
   closeAt?: number
   /** What runs for it; the ladder does not look inside. */
   carrier?: Carrier
+}
+
+/** Links being opened best first, the next one when the last has not been proven in time. */
+export interface Race {
+  rungs: Rung[]
+  nextAt: number
+  /** Climbing beside a link that works. */
+  readonly climbing: boolean
+}
+
+/** How the ladder is set up. */
+export interface LadderOptions {
+  readonly transports: readonly Transport[]
+  readonly timing: Timing
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  /** Whether a refused token can be replaced. */
+  readonly canRefresh: boolean
+  readonly memory: Memory
+  readonly effects: Effects
 }

@@ -2,9 +2,8 @@ import { createBlame } from './blame.js'
 import { createClimb } from './climb.js'
 import type { Close } from './close.js'
 import type { PageSignal } from './env.js'
-import type { Effects, LinkState, Phase, SwitchReason } from './ladder-types.js'
+import type { LadderOptions, LinkState, Phase, Race, SwitchReason } from './ladder-types.js'
 import { deadline, score, suspectAt, troubled } from './link-rules.js'
-import type { Memory } from './memory.js'
 import type { Bye, Transport } from './protocol.js'
 import { NAMES, POLL, type Rung, rungOf, SSE, WS } from './rung.js'
 import {
@@ -21,28 +20,7 @@ import {
   RETRY_MAX_MS,
   RETRY_PROVEN_MS,
   STAGE_MS,
-  type Timing,
 } from './timing.js'
-
-/** Links being opened best first, the next one when the last has not been proven in time. */
-interface Race {
-  rungs: Rung[]
-  nextAt: number
-  /** Climbing beside a link that works. */
-  readonly climbing: boolean
-}
-
-/** How the ladder is set up. */
-export interface LadderOptions {
-  readonly transports: readonly Transport[]
-  readonly timing: Timing
-  /** Uniform in [0, 1). */
-  readonly random: () => number
-  /** Whether a refused token can be replaced. */
-  readonly canRefresh: boolean
-  readonly memory: Memory
-  readonly effects: Effects
-}
 
 /**
  * Chooses, falls and climbs: a state machine without clock, sockets or promises. Every input goes through `step`,
@@ -110,6 +88,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     everProven = tokenRefused = away = false
     lastClose = null
     retryAt = now
+    // What the browser says of the network may be wrong: the first attempt is made in any case.
     for (const rung of all) standing(rung).blockedUntil = memory.blockedUntil(rung, now)
   }
 
@@ -121,6 +100,12 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     settledOn = -1
     retryAt = retryCount = roundWaitMs = 0
     climb.reset()
+  }
+
+  /** Its request is on its way: until now it waited for a token, which is no transport's fault. */
+  function asked(link: LinkState): void {
+    link.graceFrom = now
+    if (race) race.nextAt += now - link.startedAt
   }
 
   /**
@@ -140,7 +125,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     heard(link, owes && rung === SSE)
     if (!link.provenAt && (link.firstAt || rung === POLL)) {
       link.provenAt = now
-      standing(rung).proven = everProven = true
+      // Whatever the browser says.
+      standing(rung).proven = everProven = online = true
       tokenRefused = false
       judge(link)
     }
@@ -161,7 +147,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
   }
 
   function page(signal: PageSignal): void {
-    if (signal === 'online' || signal === 'network') forget()
+    const moved = signal === 'online' || signal === 'network'
+    if (moved) forget()
     if (signal === 'offline') online = false
     else if (signal === 'hidden') {
       visible = false
@@ -176,8 +163,12 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
       }
       away = false
       // Several signals tell of one return: what they start is under way when the second comes.
-      if (writer) ping(writer)
-      else if (!race) retryAt = now
+      if (writer) {
+        // The connections of the former network may be dead without a word.
+        if (moved) writer.pingAt = 0
+        if (moved && writer.rung === SSE) doubt(writer)
+        else ping(writer)
+      } else if (!race) retryAt = now
     }
   }
 
@@ -214,16 +205,16 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
 
   function pass(): void {
     if (away) links.forEach(drop)
-    if (away || !online) race = null
+    if (away) race = null
     for (const link of links) if (links.includes(link)) watch(link)
-    const present = online && !away
     // A planned renewal goes on in the background; a reconnect waits until the page is looked at.
-    if (retryAt && present && (visible || writer?.leaving || !everProven) && due(retryAt)) startRace(false)
-    if (!race && writer && present && visible && due(climb.nextAt)) {
+    if (retryAt && !away && (visible || writer?.leaving || !everProven) && due(retryAt)) startRace(false)
+    if (!race && writer && online && !away && visible && due(climb.nextAt)) {
       dirty = true
       if (climb.take(now)) startRace(true)
     }
-    while (race?.rungs.length && due(race.nextAt)) {
+    const tokenless = links.some(({ graceFrom }) => graceFrom > now)
+    while (!tokenless && race?.rungs.length && due(race.nextAt)) {
       const rung = race.rungs.shift() as Rung
       if (links.some((link) => link.rung === rung && flying(link))) continue
       // One that failed a moment ago does not get the others to wait for it.
@@ -251,7 +242,11 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     if (rung === POLL) return
     const deadAt = Math.max(link.heardAt + link.heartbeatMs, link.graceFrom) + DEAD_MS
     if ((link.pingAt && due(link.pingAt + PONG_MS)) || due(deadAt)) return fail(link, 'silent')
-    if (!online || link.suspect || !due(suspectAt(link, timing.fallbackDelay))) return
+    if (online && !link.suspect && due(suspectAt(link, timing.fallbackDelay))) doubt(link)
+  }
+
+  /** Asks a link whether it lives, and starts another beside it. */
+  function doubt(link: LinkState): void {
     link.suspect = dirty = true
     lastReason = link.owes ? 'buffered' : 'silent'
     ping(link)
@@ -280,7 +275,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     if (!race?.rungs.length && !waiting) race = null
     if (race || waiting || retryAt || away || (writer && !writer.leaving)) return
     const most = roundLived ? RETRY_PROVEN_MS : Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** retryCount)
-    retryAt = now + roundWaitMs + random() * (roundWaitMs ? RETRY_PROVEN_MS : most)
+    // A browser that says it is offline is asked seldom rather than believed.
+    retryAt = now + (online ? roundWaitMs : RETRY_MAX_MS) + random() * (roundWaitMs ? RETRY_PROVEN_MS : most)
     retryCount += 1
     roundWaitMs = 0
     roundLived = false
@@ -388,7 +384,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
   }
 
   function ping(link: LinkState): void {
-    if (link.rung !== WS || link.pingAt || !link.provenAt) return
+    if (link.rung === SSE || link.pingAt || !link.provenAt) return
     link.pingAt = now
     effects.ping(link)
   }
@@ -411,7 +407,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
       startedAt: now,
       heartbeatMs: climb.heartbeatMs,
       heardAt: now,
-      graceFrom: 0,
+      graceFrom: Infinity,
     }
     links = [...links, link]
     dirty = true
@@ -441,6 +437,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     step,
     start,
     stop,
+    asked,
     heard,
     batch,
     closed,

@@ -15,6 +15,8 @@ export interface LinkEvents {
 export interface Link {
   /** Sends a command in band; absent where the transport cannot. */
   readonly send?: (text: string) => void
+  /** Gives up a request that waits and asks anew, with the parameters of now; absent where nothing waits. */
+  readonly again?: () => void
   /** Ends it without a report. */
   close(): void
 }

@@ -10,14 +10,19 @@ export function createListeners<T>() {
     },
 
     tell(value: T): void {
-      for (const { hear } of [...listeners]) {
-        try {
-          hear(value)
-        } catch (error) {
-          report(error)
-        }
-      }
+      for (const { hear } of [...listeners]) guarded(hear)(value)
     },
+  }
+}
+
+/** A function of the application's whose exceptions are reported and go no further. */
+export function guarded<T>(hear: ((value: T) => void) | undefined): (value: T) => void {
+  return (value) => {
+    try {
+      hear?.(value)
+    } catch (error) {
+      report(error)
+    }
   }
 }
 

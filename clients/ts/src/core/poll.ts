@@ -13,6 +13,7 @@ const FAILURES_MAX = 2
  */
 export function openPoll({ env, timing, address, init }: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const ended = new AbortController()
+  let current: AbortController
   let timer: unknown
   let holdMs = POLL_HOLD_MS
   let failures = 0
@@ -20,6 +21,7 @@ export function openPoll({ env, timing, address, init }: LinkRequest, { heard, m
   async function poll(waitMs: number): Promise<void> {
     const startedAt = env.now()
     const abort = new AbortController()
+    current = abort
     const cut = (): void => abort.abort()
     ended.signal.onabort = cut
     timer = env.setTimeout(cut, waitMs + POLL_SLACK_MS)
@@ -27,6 +29,7 @@ export function openPoll({ env, timing, address, init }: LinkRequest, { heard, m
     try {
       const response = await env.fetch(address('v1/poll', { wait: `${Math.ceil(waitMs / 1000)}` }), init(abort.signal))
       const text = await response.text()
+      if (current !== abort) return
       if (response.status === 200) {
         failures = 0
         heard()
@@ -37,6 +40,7 @@ export function openPoll({ env, timing, address, init }: LinkRequest, { heard, m
     } catch (error) {
       close = { kind: 'lost', message: `${error}` }
     }
+    if (current !== abort) return
     // A hold was cut: ask for less. Cut at once, or again and again: the path is gone.
     const heldMs = env.now() - startedAt
     failures += 1
@@ -53,6 +57,12 @@ export function openPoll({ env, timing, address, init }: LinkRequest, { heard, m
 
   void poll(0)
   return {
+    again() {
+      env.clearTimeout(timer)
+      const before = current
+      void poll(0)
+      before.abort()
+    },
     close() {
       env.clearTimeout(timer)
       ended.abort()

@@ -1,7 +1,7 @@
 import type { Command } from './commands.js'
 import type { Env } from './env.js'
 import type { Params } from './link.js'
-import type { Batch, Reply } from './protocol.js'
+import type { Batch, Reply, ReplyError } from './protocol.js'
 
 /** What a request needs of the connection that it belongs to. */
 export interface RequestHost {
@@ -23,19 +23,25 @@ export interface RequestHost {
  */
 export async function request(host: RequestHost, path: string, params: Params, body?: string): Promise<unknown> {
   const { env, address, init } = host
-  await host.tokens.get()
   const abort = new AbortController()
   const timer = env.setTimeout(() => abort.abort(), host.replyMs)
+  let error: ReplyError
   try {
+    await host.tokens.get()
     const { headers, ...rest } = init(abort.signal)
     const post = body && { method: 'POST', body, headers: { ...headers, 'content-type': 'application/json' } }
     const response = await env.fetch(address(path, params), { headers, ...rest, ...post })
     if (response.ok) return await response.json()
     const { code = 'unavailable', detail = `HTTP ${response.status}` } = await response.json().catch(() => ({}))
-    return host.result({ error: { code, message: detail } })
+    const seconds = Number(response.headers.get('retry-after'))
+    error = { code, message: detail, ...(seconds > 0 && { retry_after_ms: seconds * 1000 }) }
+  } catch (failure) {
+    // No token, no answer, or none that can be read: the gateway may have heard it.
+    error = { code: 'unavailable', message: `${failure}` }
   } finally {
     env.clearTimeout(timer)
   }
+  return host.result({ error })
 }
 
 /** A command of a session whose transport cannot send in band. @throws CommandError */

@@ -1,7 +1,10 @@
 const WAITING_MAX = 1000
 
-/** Turns a listener into an async iterator that holds at most 1,000 values for a slow reader. */
-export function iterate<T>(listen: (listener: (value: T) => void) => () => void): AsyncIterableIterator<T> {
+/**
+ * Turns a listener into an async iterator that holds at most 1,000 values for a slow reader. It listens from the
+ * first `next` on: an iterator that is never read costs nothing.
+ */
+export async function* iterate<T>(listen: (listener: (value: T) => void) => () => void): AsyncIterableIterator<T> {
   const waiting: T[] = []
   let wake = (): void => {}
   const off = listen((value) => {
@@ -9,17 +12,15 @@ export function iterate<T>(listen: (listener: (value: T) => void) => () => void)
     if (waiting.length <= WAITING_MAX) waiting.push(value)
     wake()
   })
-  return (async function* () {
-    try {
-      for (;;) {
-        if (waiting.length > WAITING_MAX) throw new Error(`more than ${WAITING_MAX} events behind`)
-        while (waiting.length) yield waiting.shift() as T
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-      }
-    } finally {
-      off()
+  try {
+    for (;;) {
+      if (waiting.length > WAITING_MAX) throw new Error(`more than ${WAITING_MAX} events behind`)
+      while (waiting.length) yield waiting.shift() as T
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
     }
-  })()
+  } finally {
+    off()
+  }
 }

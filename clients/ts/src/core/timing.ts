@@ -71,6 +71,8 @@ export const POLL_SLACK_MS = 10 * SECOND
 export const LATE_MS = SECOND
 /** Hidden for longer than this: probe upward on return. */
 export const LONG_HIDDEN_MS = 5 * MINUTE
+/** Time for the application's `getToken`. */
+export const TOKEN_MS = 10 * SECOND
 /** Wait for the reply to a command. */
 export const REPLY_MS = 10 * SECOND
 /** After the last `acquire` is released, before closing. */

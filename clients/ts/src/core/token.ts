@@ -1,19 +1,51 @@
+import type { Env } from './env.js'
+import { TOKEN_MS } from './timing.js'
+
 /** Why a token is asked for. */
 export type TokenReason = 'connect' | 'expiring' | 'refused'
 
-/** Supplies a token; null: connect without one (a cookie, or a development gateway). */
+/**
+ * Supplies a token; null: connect without one (a cookie, or a development gateway). A call that has not answered
+ * within 10 s is aborted, and the next attempt calls again.
+ */
 export type GetToken = (request: { reason: TokenReason; signal: AbortSignal }) => Promise<string | null> | string | null
 
-/** Keeps the current token. Any number of callers share one call of `getToken`. */
-export function createTokens(source: GetToken | undefined) {
+/**
+ * Keeps the current token. Any number of callers share one call of `getToken`. An answer belongs to the call that
+ * asked for it: the answer to a cancelled call is dropped, however late it comes.
+ */
+export function createTokens(source: GetToken | undefined, env: Pick<Env, 'setTimeout' | 'clearTimeout'>) {
   let flight: Promise<void> | undefined
   let abort = new AbortController()
   let wanted: TokenReason | null = 'connect'
 
-  async function ask(): Promise<void> {
-    if (!wanted) return
-    tokens.current = (await source?.({ reason: wanted, signal: abort.signal })) ?? null
-    wanted = null
+  /** One call of the application's, ended by its answer, by time or by `signal`. */
+  function ask(reason: TokenReason, { signal }: AbortController): Promise<string | null | undefined> {
+    let timer: unknown
+    const answer = new Promise<string | null | undefined>((resolve, reject) => {
+      signal.onabort = () => reject(signal.reason)
+      timer = env.setTimeout(() => abort.abort(new Error('getToken gave no answer within 10 s')), TOKEN_MS)
+      Promise.resolve(source?.({ reason, signal })).then(resolve, reject)
+    })
+    return answer.finally(() => env.clearTimeout(timer))
+  }
+
+  /** Asks until nothing is wanted: a token may be refused while another call for one is under way. */
+  async function fly(own: AbortController): Promise<void> {
+    while (wanted) {
+      const reason = wanted
+      wanted = null
+      try {
+        const token = await ask(reason, own)
+        own.signal.throwIfAborted()
+        // Tokens out of files and commands end in a line break, which a subprotocol cannot hold.
+        tokens.current = token?.trim() ?? null
+      } catch (error) {
+        // Of a call that was cancelled nothing is left.
+        if (abort === own) wanted ??= reason
+        throw error
+      }
+    }
   }
 
   const tokens = {
@@ -26,16 +58,20 @@ export function createTokens(source: GetToken | undefined) {
 
     /** Asks the application if that is needed. */
     get(): Promise<void> {
-      flight ??= ask().finally(() => {
-        flight = undefined
-      })
+      if (!flight) {
+        abort = new AbortController()
+        const own = fly(abort).finally(() => {
+          if (flight === own) flight = undefined
+        })
+        flight = own
+      }
       return flight
     },
 
-    /** Aborts a call under way. */
+    /** Ends a call that is under way; its callers get an error. */
     cancel(): void {
+      flight = undefined
       abort.abort()
-      abort = new AbortController()
     },
   }
 

@@ -59,11 +59,14 @@ export class FakeServer {
   readonly requests: { transport: Transport | 'other'; url: URL; at: number }[] = []
   /** Commands that arrived. */
   readonly commands: Record<string, unknown>[] = []
+  /** Tokens that were offered, in the order of their coming; with requests that had none left out. */
+  readonly offered: string[] = []
   /** May replace each message to the client: repeat it, spoil it, leave it out. */
   tamper: (text: string, transport: Transport) => string[] = (text) => [text]
   private readonly streams = new Set<Stream>()
   private readonly sockets: FakeSocket[] = []
   private readonly fetches = new Set<AbortSignal | null | undefined>()
+  private freezes = 0
   private sessions = 0
   private polls = 0
 
@@ -118,8 +121,9 @@ export class FakeServer {
     }
   }
 
-  /** From now on the streams that are open carry nothing, and nobody is told. */
+  /** From now on the streams that are open and the polls that wait carry nothing, and nobody is told. */
   freeze(): void {
+    this.freezes += 1
     for (const stream of this.streams) stream.frozen = true
   }
 
@@ -144,6 +148,7 @@ export class FakeServer {
       if (path === 'unanswered' || socket.readyState !== 0) return
       if (path === 'refused') return socket.pipe.close()
       const offered = socket.protocols.find((protocol) => protocol.startsWith('bearer.'))?.slice(7)
+      if (offered) this.offered.push(offered)
       socket.accept()
       if (this.token && offered !== this.token) return socket.pipe.close(4401)
       if (path === 'silent') return
@@ -178,6 +183,7 @@ export class FakeServer {
     if (path === 'refused') throw new TypeError('fetch failed')
     if (path === 'unanswered' || (path === 'silent' && transport === 'poll')) await this.wait(1e9, init.signal)
     const token = new Headers(init.headers).get('authorization')?.slice(7)
+    if (token) this.offered.push(token)
     if (this.token && token !== this.token) return jsonResponse(401, { code: 'unauthenticated' })
     if (transport === 'sse') return this.sse(url, init.signal, path)
     if (transport === 'poll') {
@@ -206,9 +212,11 @@ export class FakeServer {
     const after = url.searchParams.get('after')
     const topics = topicsOf(url)
     const arrived = this.log.tail
+    const { freezes } = this
     const until = this.clock.now() + Number(url.searchParams.get('wait') ?? 25) * 1000
     const cutAt = typeof this.path.poll === 'number' ? this.clock.now() + this.path.poll : Number.POSITIVE_INFINITY
     for (;;) {
+      if (freezes !== this.freezes) await this.wait(1e9, signal)
       const { from, reset } = this.log.resume(after ?? arrived, [...topics])
       const events = this.log.between(from, this.log.seq, topics)
       if (events.length > 0 || reset || after === null || this.clock.now() >= until) {

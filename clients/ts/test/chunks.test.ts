@@ -1,0 +1,74 @@
+/** What is loaded when it is needed may fail to load: after a deploy, or on a bad network. */
+import type { CommandError } from '@throughline/client'
+import { FakeServer } from '@throughline/client/testing'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { SECOND } from './harness.js'
+
+let server: FakeServer
+let loads = 0
+let broken = false
+
+beforeEach(() => {
+  server = new FakeServer()
+  loads = 0
+  broken = false
+  vi.resetModules()
+  vi.doMock('../src/core/requests.js', async (original) => {
+    loads += 1
+    if (broken) throw new TypeError('error loading dynamically imported module')
+    return await original()
+  })
+})
+afterEach(() => {
+  vi.doUnmock('../src/core/requests.js')
+})
+
+async function connected(transport: 'sse' | 'poll') {
+  const { createClient, CommandError } = await import('@throughline/client')
+  const client = createClient({ env: server.env, transports: [transport] })
+  client.connect()
+  await server.clock.advance(2 * SECOND)
+  await vi.dynamicImportSettled()
+  return { client, CommandError }
+}
+
+async function outcome(sent: Promise<unknown>): Promise<unknown> {
+  const result = sent.then(
+    (ok) => ok,
+    (error: unknown) => error,
+  )
+  for (let turn = 0; turn < 3; turn += 1) {
+    await server.clock.advance(100)
+    await vi.dynamicImportSettled()
+  }
+  return result
+}
+
+// The mocks stand for source files.
+describe.skipIf(process.env.BUILT).each(['sse', 'poll'] as const)('commands over HTTP on %s', (transport) => {
+  it('are loaded while the network works, before the first is sent', async () => {
+    const { client } = await connected(transport)
+    expect(loads).toBe(1)
+    broken = true
+    expect(await outcome(client.room('a').publish('said', 'hi'))).toEqual({})
+  })
+
+  it('fail as unavailable when their part cannot be loaded, members() too', async () => {
+    broken = true
+    const { client, CommandError } = await connected(transport)
+    const { publish, members } = client.room('a')
+    for (const send of [() => publish('said', 'hi'), members]) {
+      const error = (await outcome(send())) as CommandError
+      expect(error).toBeInstanceOf(CommandError)
+      expect(error.code).toBe('unavailable')
+    }
+  })
+
+  it('fail as unavailable when the request fails', async () => {
+    const { client, CommandError } = await connected(transport)
+    server.path.poll = 'refused'
+    const error = await outcome(client.room('a').publish('said', 'hi'))
+    expect(error).toBeInstanceOf(CommandError)
+    expect((error as CommandError).code).toBe('unavailable')
+  })
+})
