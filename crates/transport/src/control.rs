@@ -58,8 +58,8 @@ pub struct Sent {
     pub bytes: usize,
     /// The cursor that the client has with it.
     pub cursor: Cursor,
-    /// For a session that has caught up: how long its oldest event was under way in this process until the
-    /// session's turn came, in microseconds.
+    /// For a session that has caught up: how long its oldest event was under way in this process
+    /// until the session's turn came, in microseconds.
     pub latency_us: Option<u64>,
     /// How many events of the log lay between the session's cursor and the tail.
     pub lag: u64,

@@ -1,8 +1,10 @@
-//! HTTP/1.1 by hyper until a request turns out to be a stream; then the bare socket, without hyper's buffers.
+//! HTTP/1.1 by hyper until a request turns out to be a stream; then the bare socket, without
+//! hyper's buffers.
 //!
-//! hyper reads the request's head. For a stream the service hands back what is to become of the connection and never
-//! answers; the connection is taken apart, and not a byte of a response has been written. A connection that waits
-//! in a poll or a stream costs neither hyper's read buffer nor its head buffer.
+//! hyper reads the request's head. For a stream the service hands back what is to become of the
+//! connection and never answers; the connection is taken apart, and not a byte of a response has
+//! been written. A connection that waits in a poll or a stream costs neither hyper's read buffer
+//! nor its head buffer.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -28,7 +30,8 @@ use crate::guard::{Framing, Guard};
 /// What a connection may do while it speaks HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
-    /// A request head must be there within this time, counted from the moment the connection is ready for it.
+    /// A request head must be there within this time, counted from the moment the connection is
+    /// ready for it.
     pub head_timeout: Duration,
     /// The longest request head, in bytes.
     pub head_bytes_max: usize,
@@ -61,10 +64,11 @@ pub enum Served<S, D> {
     },
 }
 
-/// Serves HTTP/1.1 on `socket`, on which `received` has been read already, until it closes or a request detaches it.
-/// When `shutdown` is ready, the request under way is answered and the connection closes. What is no request at all never
-/// reaches the `service`: `refuse` makes the whole response from hyper's status for it, and the connection closes. Who asks
-/// for HTTP/2, or is late with the head, is answered with nothing but that.
+/// Serves HTTP/1.1 on `socket`, on which `received` has been read already, until it closes or a
+/// request detaches it. When `shutdown` is ready, the request under way is answered and the
+/// connection closes. What is no request at all never reaches the `service`: `refuse` makes the
+/// whole response from hyper's status for it, and the connection closes. Who asks for HTTP/2, or is
+/// late with the head, is answered with nothing but that.
 ///
 /// The service's responses come in one piece: one that pauses could be taken for hyper's own.
 pub async fn serve<S, B, D, F, A>(
@@ -92,7 +96,8 @@ where
             guard.answer_is_due();
             guard.take()
         };
-        // Boxed: hyper moves what it is given several times, and has room for it between two requests.
+        // Boxed: hyper moves what it is given several times, and has room for it between two
+        // requests.
         let mut answer = Some(Box::pin(service(request, framing)));
         poll_fn(move |cx| {
             let Some(answering) = &mut answer else { return Poll::Pending };

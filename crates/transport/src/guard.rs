@@ -1,7 +1,9 @@
-//! A second look at every request head, at what hyper forgives: two framings at once, and lines without a CR.
+//! A second look at every request head, at what hyper forgives: two framings at once, and lines
+//! without a CR.
 //!
-//! A gateway stands behind proxies. Where a proxy and the gateway could disagree on where a request ends, a request
-//! can be smuggled past the proxy (RFC 9112 section 11.2), so such heads are refused and the connection ends.
+//! A gateway stands behind proxies. Where a proxy and the gateway could disagree on where a request
+//! ends, a request can be smuggled past the proxy (RFC 9112 section 11.2), so such heads are
+//! refused and the connection ends.
 
 /// How the body of a request is delimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +145,8 @@ impl Guard {
         std::mem::take(&mut self.found)
     }
 
-    /// A request was handed on, or its answer was handed back: a `100 Continue` may have come between the two.
+    /// A request was handed on, or its answer was handed back: a `100 Continue` may have come
+    /// between the two.
     pub(crate) fn answer_is_due(&mut self) {
         self.answer = Progress::Due;
     }

@@ -4,37 +4,39 @@
 //! Reader (a cursor) -> Session (what next, and when) -> Batch -> frame -> socket
 //! ```
 //!
-//! hyper reads the head of every request. A stream is then taken out of hyper ([`serve`], [`Answer::Detach`]) and
-//! becomes a [`Session`]: one small future with the bare socket, whatever the transport. A session owns no queue and,
-//! while it is idle, no buffer; what it can send lies in the log's rings.
+//! hyper reads the head of every request. A stream is then taken out of hyper ([`serve`],
+//! [`Answer::Detach`]) and becomes a [`Session`]: one small future with the bare socket, whatever
+//! the transport. A session owns no queue and, while it is idle, no buffer; what it can send lies
+//! in the log's rings.
 //!
 //! # Layout
 //!
-//! * `request`: [`Request`], what a client asks.
-//! * `frame`: every byte that is sent; [`Batch`] and the frame of each transport around it.
-//! * `session`: [`Session`], the next step; `deadlines`: everything that happens by the clock; `out`: what is still to be
-//!   written.
-//! * `control`: [`Handle`], by which the application reaches a session, and [`Host`], whom a session asks.
-//! * `ws`: the receiving half of a WebSocket; `close`: why connections end.
-//! * `detach`: HTTP until a request becomes a stream; `guard`: what hyper forgives and the gateway does not.
+//! * `request`: [`Request`], what a client asks for.
+//! * `session`: [`Session`], what is sent next and when.
+//! * `line`: what is particular to each transport; `batch`: [`Batch`], the JSON that they share.
+//! * `ws`: the WebSocket protocol, in both directions.
+//! * `control`: [`Handle`], by which the application reaches a session, and [`Host`], which a
+//!   session asks.
+//! * `close`: why connections end.
+//! * `detach`: HTTP until a request becomes a stream; `guard`: checks of a request's head that
+//!   hyper does not make.
 
+mod batch;
 mod close;
 mod control;
-mod deadlines;
 mod detach;
-mod frame;
 mod guard;
-mod out;
+mod line;
 mod request;
 mod session;
 pub mod ws;
 
+pub use batch::{Batch, Hello, ResetNotice};
 pub use close::{Bye, ByeReason, CloseCode, Ended};
 pub use control::{Change, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, HttpLimits, Served, serve};
-pub use frame::{
-    Batch, ExtraHeaders, Hello, ResetNotice, write_ws_accept, write_ws_close, write_ws_pong, write_ws_text,
-};
 pub use guard::Framing;
+pub use line::{ExtraHeaders, Line, PollLine, SseLine, WsLine};
 pub use request::{After, Request, RequestError, Transport, parse_after};
-pub use session::{Line, Session, Terms};
+pub use session::{Session, Terms};
+pub use ws::{write_ws_accept, write_ws_close, write_ws_pong, write_ws_text};

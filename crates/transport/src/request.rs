@@ -97,8 +97,8 @@ impl Request {
     /// The longest comment before the first SSE message, in bytes.
     pub const PAD_MAX: usize = 64 << 10;
 
-    /// Reads decoded query parameters. Unknown ones are ignored, numbers out of range are clamped, and of a
-    /// repeated one the last counts.
+    /// Reads decoded query parameters. Unknown ones are ignored, numbers out of range are clamped,
+    /// and of a repeated one the last counts.
     ///
     /// # Errors
     /// Names the first parameter that makes no sense.
@@ -122,7 +122,8 @@ impl Request {
         Ok(request)
     }
 
-    /// Lets the cursor of a `Last-Event-ID` header win over `after`. Its absence and an empty one change nothing.
+    /// Lets the cursor of a `Last-Event-ID` header win over `after`. Its absence and an empty one
+    /// change nothing.
     ///
     /// # Errors
     /// When it is no cursor.

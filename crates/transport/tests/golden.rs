@@ -1,5 +1,6 @@
-//! Plays the golden transcripts against sessions, and compares every byte of every batch. `fixtures/README.md` says
-//! what a transcript is; what the gateway does before a session begins and around it is played by this test.
+//! Plays the golden transcripts against sessions, and compares every byte of every batch.
+//! `fixtures/README.md` says what a transcript is; what the gateway does before a session begins
+//! and around it is played by this test.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use transport::ws::Decoder;
-use transport::{After, Bye, ByeReason, Line, Request, RequestError};
+use transport::{After, Bye, ByeReason, Line, PollLine, Request, RequestError, SseLine, WsLine};
 
 mod rig;
 
@@ -246,15 +247,15 @@ impl Player {
         terms.age_max = (self.transport == "sse").then(|| ms(self.age_max_ms));
         let headers = "".into();
         self.client = Some(self.rig.start(match self.transport {
-            "ws" => Line::Ws(Decoder::new(16 << 10)),
-            "sse" => Line::Sse { chunked: true, pad: request.pad, headers },
-            _ => Line::Poll {
+            "ws" => Line::Ws(WsLine::new(Decoder::new(16 << 10))),
+            "sse" => Line::Sse(SseLine { chunked: true, pad: request.pad, headers }),
+            _ => Line::Poll(PollLine {
                 wait_ms: request.wait.as_millis() as u32,
                 hello: request.after == After::Latest,
                 keep_alive: true,
                 headers,
                 pipelined: Vec::new(),
-            },
+            }),
         }));
     }
 

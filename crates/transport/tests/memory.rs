@@ -1,4 +1,5 @@
-//! What an idle connection costs: every byte that the program asks for, task and socket included, counted.
+//! What an idle connection costs: every byte that the program asks for, task and socket included,
+//! counted.
 
 #![allow(clippy::print_stdout, reason = "the figures are worth more than that they are small enough")]
 
@@ -27,7 +28,8 @@ const ENDED_BYTES_MAX: usize = 100;
 async fn an_idle_connection_is_small() {
     println!("a session by itself: {} bytes", size_of::<Session<TcpStream>>());
     for (name, line) in [("ws", ws as fn() -> Line), ("sse", sse), ("poll", || poll(60_000))] {
-        // The first round fills what a worker keeps for all its sessions, and lets the topics' tables grow.
+        // The first round fills what a worker keeps for all its sessions, and lets the topics'
+        // tables grow.
         idle(line).await;
         let [bytes, ended] = idle(line).await;
         println!("{name}: {bytes} bytes an idle connection, {ended} once it has ended");
@@ -36,8 +38,8 @@ async fn an_idle_connection_is_small() {
     }
 }
 
-/// Bytes per connection with [`CONNECTIONS`] of them, each with its `hello` and its second batch behind it, and when all have
-/// ended.
+/// Bytes per connection with [`CONNECTIONS`] of them, each with its `hello` and its second batch
+/// behind it, and when all have ended.
 async fn idle(line: fn() -> Line) -> [usize; 2] {
     let mut rig = Rig::new();
     let cursor: Cursor = rig.log.tail_cursor();

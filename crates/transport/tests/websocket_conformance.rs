@@ -1,4 +1,5 @@
-//! RFC 6455 from the client's side, against the echo example: the frame code of the gateway on a connection.
+//! RFC 6455 from the client's side, against the echo example: the frame code of the gateway on a
+//! connection.
 
 use std::time::Duration;
 

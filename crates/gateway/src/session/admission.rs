@@ -14,7 +14,8 @@ use events::{Cursor, Limit, Located, Reader, Seq, Start, Topic};
 use http::HeaderMap;
 use tokio::net::TcpStream;
 use transport::{
-    After, Change, CloseCode, Ended, ExtraHeaders, Handle, Line, Request, Session, Terms, Transport,
+    After, Change, CloseCode, Ended, ExtraHeaders, Handle, Line, PollLine, Request, Session, SseLine, Terms,
+    Transport, WsLine,
 };
 
 use crate::app::App;
@@ -285,15 +286,15 @@ pub(crate) async fn begin(app: &Arc<App>, socket: TcpStream, received: Bytes, pl
     let asked = &admitted.asked;
     let headers = asked.headers.clone();
     let line = match asked.transport {
-        Transport::Poll => Line::Poll {
+        Transport::Poll => Line::Poll(PollLine {
             wait_ms: asked.request.wait.as_millis() as u32,
             hello: asked.request.after == After::Latest,
             keep_alive: asked.keep_alive && !app.is_draining(),
             headers,
             pipelined: received.into(),
-        },
+        }),
         Transport::Sse | Transport::Ws => {
-            Line::Sse { chunked: asked.is_http11, pad: asked.request.pad, headers }
+            Line::Sse(SseLine { chunked: asked.is_http11, pad: asked.request.pad, headers })
         }
     };
     Some(Running::new(app, socket, line, admitted))
@@ -301,7 +302,7 @@ pub(crate) async fn begin(app: &Arc<App>, socket: TcpStream, received: Bytes, pl
 
 async fn begin_websocket(app: &Arc<App>, early: Early, admitted: Admitted) -> Option<Running> {
     let (socket, decoder) = early.into_session().await?;
-    Some(Running::new(app, socket, Line::Ws(decoder), admitted))
+    Some(Running::new(app, socket, Line::Ws(WsLine::new(decoder)), admitted))
 }
 
 /// Waits for the `auth` of a WebSocket that came without a token.

@@ -28,7 +28,8 @@ where
                 Step::Control => {}
                 Step::Text(text) => write_ws_text(text.as_bytes(), &mut out),
                 Step::Binary(bytes) => {
-                    // The gateway itself sends no binary message; the frames differ in their opcode alone.
+                    // The gateway itself sends no binary message; the frames differ in their opcode
+                    // alone.
                     let at = out.len();
                     write_ws_text(&bytes, &mut out);
                     out[at] = 0x82;
@@ -39,7 +40,8 @@ where
         out.clear();
         if is_over {
             socket.shutdown().await?;
-            // What the client had on its way is read, so that the close frame is not lost to a TCP reset.
+            // What the client had on its way is read, so that the close frame is not lost to a TCP
+            // reset.
             let rest = async { while socket.read(&mut buffer).await.is_ok_and(|len| len > 0) {} };
             let _ = tokio::time::timeout(Duration::from_secs(2), rest).await;
             return Ok(());

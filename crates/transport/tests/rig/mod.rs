@@ -14,7 +14,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use transport::ws::Decoder;
-use transport::{ByeReason, Change, Ended, Handle, Host, Identity, Line, Outcome, Sent, Session, Terms};
+use transport::{
+    ByeReason, Change, Ended, Handle, Host, Identity, Line, Outcome, PollLine, Sent, Session, SseLine, Terms,
+    WsLine,
+};
 
 /// The reply to a command.
 pub type Reply = fn(&str) -> String;
@@ -106,21 +109,21 @@ pub fn draft(name: &str, data: &str) -> Draft {
 }
 
 pub fn sse() -> Line {
-    Line::Sse { chunked: true, pad: 0, headers: "".into() }
+    Line::Sse(SseLine { chunked: true, pad: 0, headers: "".into() })
 }
 
 pub fn ws() -> Line {
-    Line::Ws(Decoder::new(1000))
+    Line::Ws(WsLine::new(Decoder::new(1000)))
 }
 
 pub fn poll(wait_ms: u64) -> Line {
-    Line::Poll {
+    Line::Poll(PollLine {
         wait_ms: wait_ms as u32,
         hello: false,
         keep_alive: true,
         headers: "".into(),
         pipelined: Vec::new(),
-    }
+    })
 }
 
 impl Rig {
@@ -296,7 +299,8 @@ impl Client {
         self.until(b"\r\n\r\n").await
     }
 
-    /// The next message or comment of a chunked event stream, without its empty line; `None`: the body is over.
+    /// The next message or comment of a chunked event stream, without its empty line; `None`: the
+    /// body is over.
     pub async fn message(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.body.windows(2).position(|window| window == b"\n\n") {

@@ -1,4 +1,5 @@
-//! However a connection cuts what goes through it, frames arrive whole and the chain of cursors has no hole.
+//! However a connection cuts what goes through it, frames arrive whole and the chain of cursors has
+//! no hole.
 
 use serde_json::Value;
 
@@ -38,7 +39,8 @@ async fn frames_survive_every_cut() {
                     let size = sizes[numbers.below(if round % 10 == 0 { 5 } else { 4 }) as usize];
                     rig.publish("all", &"x".repeat(size)).await;
                 }
-                // A client that writes must read too; one that does one after the other needs some room.
+                // A client that writes must read too; one that does one after the other needs some
+                // room.
                 if line == "ws" && pipe > 60 && round % 3 == 0 {
                     client.send_frame(0x89, &[round; 5]).await;
                     client.send_frame(0x81, &[b'a' + round; 3]).await;

@@ -1,7 +1,7 @@
 use events::Options;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep};
-use transport::{Bye, ByeReason, Change, CloseCode, Ended, Line};
+use transport::{Bye, ByeReason, Change, CloseCode, Ended, Line, SseLine};
 
 use super::rig::{Client, Rig, client_frame, ms, poll, sse, topic, ws};
 use super::{assert_at, seqs};
@@ -64,7 +64,7 @@ async fn a_stream_ends_at_its_age() {
     for (line, chunked) in [("ws", true), ("sse", true), ("sse", false)] {
         let mut rig = Rig::new();
         rig.terms.age_max = Some(ms(2000));
-        let line_of = Line::Sse { chunked, pad: 0, headers: "".into() };
+        let line_of = Line::Sse(SseLine { chunked, pad: 0, headers: "".into() });
         let mut client = rig.start(if line == "ws" { ws() } else { line_of });
         if !chunked {
             while client.receive().await {}

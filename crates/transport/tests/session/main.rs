@@ -1,4 +1,5 @@
-//! Everything that a session does by the clock, on each transport, over a pipe in memory and with the clock in hand.
+//! Everything that a session does by the clock, on each transport, over a pipe in memory and with
+//! the clock in hand.
 
 mod commands;
 mod cuts;

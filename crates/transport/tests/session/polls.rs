@@ -1,6 +1,6 @@
 use events::{Epoch, Fact, Options, Seq, Start};
 use tokio::time::{Instant, sleep};
-use transport::{Bye, ByeReason, Change, Ended, Line};
+use transport::{Bye, ByeReason, Change, Ended, Line, PollLine};
 
 use super::rig::{Rig, draft, ms, poll, topic};
 use super::{assert_at, seqs};
@@ -18,7 +18,7 @@ async fn a_poll_without_a_cursor_is_answered_at_once() {
     rig.publish("all", "x").await;
     let (wait_ms, keep_alive, headers) = (25_000, true, "Vary: Origin\r\n".into());
     let mut client =
-        rig.start(Line::Poll { wait_ms, hello: true, keep_alive, headers, pipelined: Vec::new() });
+        rig.start(Line::Poll(PollLine { wait_ms, hello: true, keep_alive, headers, pipelined: Vec::new() }));
     let (head, body) = client.answer().await;
     assert!(head.contains("\r\nConnection: keep-alive\r\nVary: Origin\r\n\r\n"), "{head}");
     assert!(rig.plain(&body).starts_with(r#"{"after":"E.1","cursor":"E.1","hello":{"session":"#), "{body}");
@@ -86,8 +86,8 @@ async fn a_waiting_poll_gets_an_ephemeral_event() {
 async fn what_came_behind_a_poll_is_kept_for_the_next_request() {
     let rig = resumed();
     let mut line = poll(25_000);
-    if let Line::Poll { pipelined, .. } = &mut line {
-        pipelined.extend_from_slice(b"GET /v1");
+    if let Line::Poll(poll) = &mut line {
+        poll.pipelined.extend_from_slice(b"GET /v1");
     }
     let mut client = rig.start(line);
     sleep(ms(10)).await;
@@ -105,8 +105,13 @@ async fn what_came_behind_a_poll_is_kept_for_the_next_request() {
 async fn a_connection_that_is_not_kept_is_closed() {
     let rig = resumed();
     let headers = "".into();
-    let mut client =
-        rig.start(Line::Poll { wait_ms: 0, hello: false, keep_alive: false, headers, pipelined: Vec::new() });
+    let mut client = rig.start(Line::Poll(PollLine {
+        wait_ms: 0,
+        hello: false,
+        keep_alive: false,
+        headers,
+        pipelined: Vec::new(),
+    }));
     assert!(client.answer().await.0.contains("\r\nConnection: close\r\n"));
     assert!(!client.receive().await);
     assert!(client.closed().await.reuse.is_none());
@@ -197,8 +202,8 @@ async fn a_waiting_poll_can_be_given_a_topic() {
     assert_eq!(seqs(&client.answer().await.1), [1]);
 }
 
-/// A waiting poll has read past its cursor without saying so, even into the next epoch. Only the client's own cursor
-/// tells it that this answer follows the one before.
+/// A waiting poll has read past its cursor without saying so, even into the next epoch. Only the
+/// client's own cursor tells it that this answer follows the one before.
 #[tokio::test(start_paused = true)]
 async fn a_reset_of_a_waiting_poll_starts_from_the_cursor_that_the_client_sent() {
     for ends in [false, true] {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use events::{Epoch, Fact, Options, ResetReason, Seq, Start, TypeFilter};
 use tokio::time::{Instant, sleep};
-use transport::{Change, Line};
+use transport::{Change, Line, SseLine};
 
 use super::rig::{Client, Rig, draft, ms, sse, topic, ws};
 use super::{assert_at, empty, seqs};
@@ -209,7 +209,8 @@ async fn a_token_that_ends_is_announced_and_can_be_refreshed() {
 async fn a_padded_stream_begins_with_a_comment() {
     let rig = Rig::new();
     for pad in [1, 70_000] {
-        let mut client = rig.start(Line::Sse { chunked: true, pad, headers: "Vary: Origin\r\n".into() });
+        let mut client =
+            rig.start(Line::Sse(SseLine { chunked: true, pad, headers: "Vary: Origin\r\n".into() }));
         let head = client.head().await;
         assert!(
             head.starts_with("HTTP/1.1 200 OK\r\nDate: ") && head.ends_with("Vary: Origin\r\n\r\n"),

@@ -5,10 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::session::{PROBE_AFTER, SETTLE_AFTER, Terms};
+use super::terms::Terms;
 
-/// Microseconds since the session began, and one: half the size of an [`Instant`], of which an idle session would hold
-/// nine, and compared in one step.
+/// A second batch comes this long after `hello`, so that a client can tell a path that buffers.
+const PROBE_AFTER: Duration = Duration::from_millis(300);
+/// An empty batch comes this long after a burst, so that a path that holds the last message back
+/// lets it go.
+const SETTLE_AFTER: Duration = Duration::from_millis(250);
+
+/// Microseconds since the session began, and one: half the size of an [`Instant`], of which an idle
+/// session would hold nine, and compared in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(NonZeroU64);
 
@@ -48,7 +54,8 @@ impl From<Millis> for Duration {
     }
 }
 
-/// When something is due next. Reads no clock and owns no timer: the session does both once for all of them.
+/// When something is due next. Reads no clock and owns no timer: the session does both once for all
+/// of them.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     start: Instant,
@@ -74,13 +81,15 @@ pub(crate) struct Deadlines {
     expires_at: Option<Moment>,
     /// The stream is as old as it may get.
     ends_at: Option<Moment>,
-    /// The end of the patience with a client: one that does not read, or whose connection is closing.
+    /// The end of the patience with a client: one that does not read, or whose connection is
+    /// closing.
     patient_until: Option<Moment>,
     is_closing: bool,
 }
 
 impl Deadlines {
-    /// How long before a token ends its client is told, at most; half of what is left of a shorter one.
+    /// How long before a token ends its client is told, at most; half of what is left of a shorter
+    /// one.
     const EXPIRING_BEFORE: Duration = Duration::from_secs(60);
 
     pub(crate) fn new(now: Instant, terms: &Terms) -> Self {
@@ -243,7 +252,8 @@ impl Deadlines {
         self.is_closing && is_past(self.patient_until, now)
     }
 
-    /// The next moment at which something may be due. While something waits to be written, nothing else is.
+    /// The next moment at which something may be due. While something waits to be written, nothing
+    /// else is.
     pub(crate) fn next(&self, now: Moment, writing: bool) -> Option<Instant> {
         let next = if self.is_closing {
             self.patient_until

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 
-/// Framed bytes on their way out. While there are none, no buffer is held: it is the worker's, and serves all its sessions.
+/// Framed bytes on their way out. While there are none, no buffer is held: it is the worker's, and
+/// serves all its sessions.
 #[derive(Debug, Default)]
-pub(crate) struct Out(Option<Box<Frames>>);
+pub(crate) struct WriteBuffer(Option<Box<Frames>>);
 
 #[derive(Debug, Default)]
 struct Frames {
@@ -20,10 +21,11 @@ thread_local! {
 
 /// A buffer that has grown past this is given back.
 const BYTES_KEPT: usize = 256 << 10;
-/// A client that does not read may keep so much of a buffer, however little of it is still to be written.
+/// A client that does not read may keep so much of a buffer, however little of it is still to be
+/// written.
 const BLOCKED_BYTES_KEPT: usize = 4 << 10;
 
-impl Out {
+impl WriteBuffer {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -49,7 +51,8 @@ impl Out {
         }
     }
 
-    /// A client that does not read holds up what it has not read, and not the buffer in which that was made.
+    /// A client that does not read holds up what it has not read, and not the buffer in which that
+    /// was made.
     pub(crate) fn keep_only_the_rest(&mut self) {
         let rest = self.rest().len();
         if let Some(frames) =

@@ -1,0 +1,127 @@
+//! A running session with a socket that takes everything: what one event costs from the ring to the
+//! socket.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use events::{
+    BoxFuture, Data, Draft, Limit, Log, Memory, Options, Reader, Reset, ResetReason, Start, Store as _,
+    Topic, Topics,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use transport::ws::Decoder;
+use transport::{ByeReason, Handle, Host, Identity, Line, Outcome, Sent, Session, SseLine, Terms, WsLine};
+
+const ROUNDS: u32 = 5;
+const EVENTS: u32 = 2_000;
+
+/// Nanoseconds for each event, appended and sent one at a time over a WebSocket and over
+/// server-sent events. The append is part of the figure.
+pub(crate) async fn measure() {
+    run("ws", Line::Ws(WsLine::new(Decoder::new(1000)))).await;
+    run("sse", Line::Sse(SseLine { chunked: true, pad: 0, headers: "".into() })).await;
+}
+
+async fn run(name: &str, line: Line) {
+    let log = Log::new(&Options::default());
+    let store = Memory::open(Arc::clone(&log));
+    let reader = Reader::new(&log, &[Topic::all()], None, Start::Latest);
+    let host = Arc::new(Nobody) as Arc<dyn Host>;
+    let mut session = pin!(Session::new(Sink, line, reader, host, Handle::default(), terms()));
+    let draft = Draft::new(
+        Topics::one(Topic::all()),
+        "progress".parse().expect("a type"),
+        Data::from_value(&"x".repeat(200)).expect("data"),
+    );
+    let mut fastest = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        for _ in 0..EVENTS {
+            store.append(vec![draft.clone()]).await;
+            poll_fn(|cx| {
+                assert!(session.as_mut().poll(cx).is_pending(), "the session goes on");
+                Poll::Ready(())
+            })
+            .await;
+        }
+        fastest = fastest.min(start.elapsed().as_nanos() as f64 / f64::from(EVENTS));
+    }
+    println!("session {name:4} {fastest:8.1} ns an event");
+}
+
+fn terms() -> Terms {
+    Terms {
+        heartbeat: Duration::from_secs(60),
+        interval: Duration::ZERO,
+        limit: Limit { events: 1000, bytes: 256 << 10 },
+        resumed: false,
+        expiry: None,
+        age_max: None,
+        write_timeout: Duration::from_secs(15),
+    }
+}
+
+/// Takes what is written and never says anything.
+struct Sink;
+
+impl AsyncRead for Sink {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Sink {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// An application that has nothing to say.
+struct Nobody;
+
+impl Host for Nobody {
+    fn identity(&self) -> Identity<'_> {
+        Identity { session: "0123456789abcdefghijkl", user: "alice", deployment: "bench" }
+    }
+
+    fn expires_at(&self) -> String {
+        String::new()
+    }
+
+    fn command(self: Arc<Self>, _: String) -> BoxFuture<'static, Outcome> {
+        Box::pin(async { Outcome { reply: Vec::new(), changes: Vec::new() } })
+    }
+
+    fn not_a_command(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn refetch_after(&self, _: ResetReason) -> Duration {
+        Duration::ZERO
+    }
+
+    fn reconnect_after(&self, _: ByeReason) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sent(&self, _: Sent) {}
+
+    fn reset(&self, _: &Reset) {}
+
+    fn subscribed(&self, _: &[Topic], _: events::Cursor) {}
+}

@@ -1,0 +1,151 @@
+//! The batch, and its JSON, which is the same on every transport.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use events::{Cursor, Event, ResetReason, Topic};
+use serde::Serialize;
+
+use crate::close::Bye;
+
+/// What the first batch of a stream says about the session.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hello<'a> {
+    /// Names the session; a later connection may continue it.
+    pub session: &'a str,
+    /// Whose it is.
+    pub user: &'a str,
+    /// `ws`, `sse` or `poll`.
+    pub transport: &'a str,
+    /// A batch comes at least this often.
+    pub heartbeat_ms: u64,
+    /// What is delivered.
+    pub topics: Vec<&'a Topic>,
+    /// This gateway release or process group.
+    pub deployment: &'a str,
+    /// When the token ends, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<&'a str>,
+}
+
+/// "Events of these topics may be missing; refetch."
+#[derive(Clone, Debug, Serialize)]
+pub struct ResetNotice {
+    reason: &'static str,
+    topics: Vec<Topic>,
+    refetch_after_ms: u64,
+}
+
+impl ResetNotice {
+    /// For `topics`, asking the client to wait before it refetches.
+    #[must_use]
+    pub fn new(reason: ResetReason, topics: Vec<Topic>, refetch_after: Duration) -> Self {
+        Self { reason: reason.as_str(), topics, refetch_after_ms: refetch_after.as_millis() as u64 }
+    }
+}
+
+/// The one object that the gateway sends. Everything but the cursors is optional.
+#[derive(Clone, Debug)]
+pub struct Batch<'a> {
+    /// The cursor of the batch before.
+    pub after: Cursor,
+    /// Every event up to here has been sent.
+    pub cursor: Cursor,
+    /// Who this is.
+    pub hello: Option<&'a Hello<'a>>,
+    /// The session has caught up.
+    pub live: bool,
+    /// Ask again at once.
+    pub more: bool,
+    /// What may be missing.
+    pub reset: Option<&'a ResetNotice>,
+    /// The stream ends.
+    pub bye: Option<Bye>,
+    /// When the token ends, RFC 3339.
+    pub expiring: Option<&'a str>,
+    /// The events with a seq in (`after`, `cursor`], then ephemeral ones.
+    pub events: &'a [Event],
+}
+
+impl<'a> Batch<'a> {
+    /// A batch with nothing but its events.
+    #[must_use]
+    pub fn new(after: Cursor, cursor: Cursor, events: &'a [Event]) -> Self {
+        Self {
+            after,
+            cursor,
+            hello: None,
+            live: false,
+            more: false,
+            reset: None,
+            bye: None,
+            expiring: None,
+            events,
+        }
+    }
+
+    /// Everything before the first event.
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"after":""#);
+        self.after.write(out);
+        out.extend_from_slice(br#"","cursor":""#);
+        self.cursor.write(out);
+        out.push(b'"');
+        if let Some(hello) = self.hello {
+            out.extend_from_slice(br#","hello":"#);
+            // Writing into memory cannot fail.
+            let _ = serde_json::to_writer(&mut *out, hello);
+        }
+        if self.live {
+            out.extend_from_slice(br#","live":true"#);
+        }
+        if self.more {
+            out.extend_from_slice(br#","more":true"#);
+        }
+        if let Some(reset) = self.reset {
+            out.extend_from_slice(br#","reset":"#);
+            let _ = serde_json::to_writer(&mut *out, reset);
+        }
+        if let Some(Bye { reason, reconnect_after }) = self.bye {
+            let (reason, after_ms) = (reason.as_str(), reconnect_after.as_millis());
+            let _ = write!(out, r#","bye":{{"reason":"{reason}","reconnect_after_ms":{after_ms}}}"#);
+        }
+        if let Some(at) = self.expiring {
+            let _ = write!(out, r#","expiring":{{"expires_at":"{at}"}}"#);
+        }
+        out.extend_from_slice(br#","events":["#);
+    }
+
+    /// The events, and the end of the object.
+    pub(crate) fn write_events(&self, out: &mut Vec<u8>) {
+        for (at, event) in self.events.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(event.json());
+        }
+        out.extend_from_slice(b"]}");
+    }
+
+    /// The bytes of [`Batch::write_events`].
+    pub(crate) fn events_len(&self) -> usize {
+        let events: usize = self.events.iter().map(|event| event.json().len()).sum();
+        events + self.events.len().saturating_sub(1) + b"]}".len()
+    }
+
+    /// The batch as JSON, on one line.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.write_head(out);
+        self.write_events(out);
+    }
+}
+
+/// Puts what `write` writes before `out[start..]`. A frame states a length that is known only once
+/// the batch's head is written, and rotating the few bytes of that head costs less than a buffer
+/// for it.
+pub(crate) fn put_before(start: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let end = out.len();
+    write(out);
+    let len = out.len() - end;
+    out[start..].rotate_right(len);
+}

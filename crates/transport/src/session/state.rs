@@ -1,0 +1,145 @@
+//! The state of a session, and what the application sets before it runs.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::{BoxFuture, Cursor, Reader};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use super::deadlines::{Deadlines, Moment};
+use super::terms::Terms;
+use super::write_buffer::WriteBuffer;
+use crate::close::Ended;
+use crate::control::{Handle, Host, Outcome};
+use crate::line::{Line, Protocol as _};
+use crate::request::Transport;
+
+/// A running session. The future resolves to how the session ended, once it is done with the
+/// connection.
+pub struct Session<S> {
+    pub(super) socket: S,
+    pub(super) line: Line,
+    pub(super) reader: Reader,
+    /// The cursor that the client has: that of the last batch, or its own.
+    pub(super) sent_up_to: Cursor,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) handle: Handle,
+    /// Events and bytes in one batch.
+    pub(super) limit: [u32; 2],
+    pub(super) deadlines: Deadlines,
+    pub(super) sleep: Pin<Box<Sleep>>,
+    /// Framed bytes that the socket has not taken yet. Nothing is read from the log while there are
+    /// any.
+    pub(super) unsent: WriteBuffer,
+    pub(super) command: Option<BoxFuture<'static, Outcome>>,
+    /// The next caught-up batch says `live`.
+    pub(super) live_due: bool,
+    /// The last read left something behind.
+    pub(super) more: bool,
+    /// Dropped once the client has been sent what it missed. Rare, so that a session without pays
+    /// one thin pointer.
+    pub(super) held: Option<Box<Box<dyn Send + Sync>>>,
+    /// Control frames, and messages that are no commands, since `controls_since_ms`, to notice a
+    /// flood.
+    pub(super) controls: u32,
+    /// Counted from the session's start; wraps after 49 days.
+    pub(super) controls_since_ms: u32,
+    pub(super) phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing has been written.
+    Opening,
+    Open,
+    /// The last bytes are being written or have been; the peer may still have to close.
+    Closing(Ended),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// A session on `socket`, which has been taken over from HTTP with not a byte of the response
+    /// written (a WebSocket: with the handshake answered).
+    pub fn new(
+        socket: S,
+        line: Line,
+        reader: Reader,
+        host: Arc<dyn Host>,
+        handle: Handle,
+        terms: Terms,
+    ) -> Self {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::new(now, &terms);
+        if let Some(wait) = line.wait() {
+            deadlines.wait_until(now + wait);
+        }
+        Self {
+            socket,
+            live_due: terms.resumed && !line.is_answer(),
+            line,
+            sent_up_to: reader.cursor(),
+            reader,
+            host,
+            handle,
+            limit: [terms.limit.events, terms.limit.bytes]
+                .map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+            deadlines,
+            sleep: Box::pin(tokio::time::sleep_until(now)),
+            unsent: WriteBuffer::default(),
+            command: None,
+            more: false,
+            held: None,
+            controls: 0,
+            controls_since_ms: 0,
+            phase: Phase::Opening,
+        }
+    }
+
+    /// Sends ephemeral events at most once in `spacing`, the latest of each key; zero: as they
+    /// come.
+    #[must_use]
+    pub fn space_ephemeral(mut self, spacing: Duration) -> Self {
+        self.deadlines.space_ephemeral(spacing);
+        self
+    }
+
+    /// Drops `held` when the client has been sent what it missed, or when the session ends.
+    #[must_use]
+    pub fn hold_until_caught_up(mut self, held: Box<dyn Send + Sync>) -> Self {
+        self.held = Some(Box::new(held));
+        self
+    }
+
+    /// The transport.
+    pub fn transport(&self) -> Transport {
+        self.line.transport()
+    }
+
+    /// The connection of a session that `ended`, where it can be used again: after an answered
+    /// poll, with what the client had sent behind its request.
+    pub fn reuse(self, ended: Ended) -> Option<(S, Vec<u8>)> {
+        if ended != Ended::Answered {
+            return None;
+        }
+        let pipelined = self.line.into_pipelined()?;
+        Some((self.socket, pipelined))
+    }
+
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.deadlines.start()
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.deadlines.moment(Instant::now())
+    }
+
+    /// How it ended, once its last bytes are written or being written.
+    pub(super) fn ended(&self) -> Option<Ended> {
+        match self.phase {
+            Phase::Closing(ended) => Some(ended),
+            Phase::Opening | Phase::Open => None,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What a session was promised when it was admitted.
+
+use std::time::Duration;
+
+use events::Limit;
+use tokio::time::Instant;
+
+/// What a connection was promised when it was admitted.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The longest time without a batch.
+    pub heartbeat: Duration,
+    /// The shortest time between two batches; zero: no minimum.
+    pub interval: Duration,
+    /// The most that one batch carries.
+    pub limit: Limit,
+    /// The client came with a cursor or asked for the earliest event, so it is told when it has
+    /// caught up.
+    pub resumed: bool,
+    /// When its token ends.
+    pub expiry: Option<Instant>,
+    /// The greatest age of the stream.
+    pub age_max: Option<Duration>,
+    /// How long writing may be blocked.
+    pub write_timeout: Duration,
+}
