@@ -122,10 +122,10 @@ describe('tabs that share', () => {
     await server.clock.advance(2 * SECOND)
     await expect(
       Promise.race([second.client.room('a').publish('said', 'hi'), server.clock.advance(SECOND)]),
-    ).resolves.toEqual({})
+    ).resolves.toEqual({ cursor: 'e1.1', seq: 1 })
     server.publish('room:a', 'said', 'hello')
     await server.clock.advance(SECOND)
-    expect(heard).toEqual(['hello'])
+    expect(heard).toEqual(['hi', 'hello'])
     expect(server.commands).toContainEqual(expect.objectContaining({ op: 'publish', topic: 'room:a' }))
     expect(server.open.ws).toBe(1)
     expect(first.client.state.transport).toBe('ws')

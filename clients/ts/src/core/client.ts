@@ -8,7 +8,7 @@ import type { Delivery } from './session.js'
 import type { ClientState } from './state.js'
 import { iterate } from './stream.js'
 import { RELEASE_MS } from './timing.js'
-import type { Member, PresenceStatus, Topic } from './topic.js'
+import type { PresenceStatus, Topic } from './topic.js'
 
 /** A resumable session with a gateway. Its functions may be passed around on their own. */
 export interface Client<M extends EventMap = EventMap> {
@@ -73,14 +73,19 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   /** The connection, or the tabs that share one. */
   let source: Source = connection
 
-  function deliver(delivery: Delivery): void {
-    if ('reset' in delivery) return resets.tell(delivery.reset)
+  /** The event as the application wants it; nothing where `decode` threw. */
+  function decoded(event: ThroughlineEvent): ThroughlineEvent[] {
     try {
-      const { decode } = options
-      events.tell(decode ? { ...delivery, data: decode(delivery) } : delivery)
+      return [options.decode ? { ...event, data: options.decode(event) } : event]
     } catch (error) {
       report(error)
+      return []
     }
+  }
+
+  function deliver(delivery: Delivery): void {
+    if ('reset' in delivery) resets.tell(delivery.reset)
+    else decoded(delivery).forEach(events.tell)
   }
 
   function view(): ClientState {
@@ -194,10 +199,8 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
         else present.set(name, { status, info })
         return send({ op: 'presence', topic: name, status, info })
       },
-      async members() {
-        const { request } = await connection.requests()
-        return ((await request(connection, 'v1/presence', { topic: name })) as { members?: Member[] }).members ?? []
-      },
+      members: async () => (await connection.requests()).members(connection, name),
+      since: async (after) => (await connection.requests()).retained(connection, name, after, decoded),
     }
   }
 

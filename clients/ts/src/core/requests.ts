@@ -1,7 +1,8 @@
 import type { Command } from './commands.js'
 import type { Env } from './env.js'
 import type { Params } from './link.js'
-import type { Batch, Reply, ReplyError } from './protocol.js'
+import type { Batch, Reply, ReplyError, ThroughlineEvent } from './protocol.js'
+import type { Member } from './topic.js'
 
 /** What a request needs of the connection that it belongs to. */
 export interface RequestHost {
@@ -51,4 +52,24 @@ export async function post(host: RequestHost, command: Command): Promise<unknown
   session.id ??= ((await request(host, 'v1/poll', { wait: '0' })) as Batch).hello?.session
   const body = JSON.stringify({ id: '1', ...command })
   return host.result((await request(host, 'v1/send', { session: session.id }, body)) as Reply)
+}
+
+/** The members of a topic. @throws CommandError */
+export async function members(host: RequestHost, topic: string): Promise<Member[]> {
+  return ((await request(host, 'v1/presence', { topic })) as { members?: Member[] }).members ?? []
+}
+
+/**
+ * One page of a topic's retained events.
+ * @param decoded the event as the application wants it; nothing where that fails.
+ * @throws CommandError
+ */
+export async function retained(
+  host: RequestHost,
+  topic: string,
+  after: string,
+  decoded: (event: ThroughlineEvent) => ThroughlineEvent[],
+): Promise<Batch> {
+  const batch = (await request(host, 'v1/history', { topic, after })) as Batch
+  return { ...batch, events: batch.events.flatMap(decoded) }
 }

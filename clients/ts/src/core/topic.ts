@@ -1,4 +1,4 @@
-import type { EventMap, Reset, ThroughlineEvent } from './protocol.js'
+import type { Batch, EventMap, Reset, ThroughlineEvent } from './protocol.js'
 
 /** Options of a publish (PROTOCOL.md, C13). */
 export interface PublishOptions {
@@ -47,4 +47,9 @@ export interface Topic<M extends EventMap = EventMap> {
   presence(status: PresenceStatus, info?: unknown): Promise<unknown>
   /** Who is present. */
   members(): Promise<Member[]>
+  /**
+   * The events of this topic that the gateway retains after a cursor, or all of them after `earliest`. `more` asks
+   * for another call with `cursor`; `reset` says that events after the given cursor may be missing. @throws CommandError
+   */
+  since(after: string): Promise<Batch>
 }

@@ -1,35 +1,58 @@
-import { useEffect, useMemo, useState } from 'react'
+import { useEffect, useMemo } from 'react'
 import { type Target, useLink } from './context.js'
 import type { DocumentView } from './document.js'
-import { useLatest } from './events.js'
+import { useLatest, useStateOf } from './events.js'
 import type { Operation } from './operations.js'
 
-const EMPTY: DocumentView = { operations: [], cursors: {}, pendingCount: 0 }
+/** Options of {@link useCollaboration}. */
+export interface CollaborationOptions extends Target {
+  /**
+   * The cursor of the text that the application begins with, as a publish or `/v1/history` gave it. Default:
+   * `earliest`, the text from before the first operation: every retained operation follows.
+   */
+  snapshot?: string
+}
+
+const EMPTY: DocumentView = { operations: [], cursors: {}, pendingCount: 0, error: null }
 
 /** Shared editing of one document in the topic `room:ID`. */
-export function useCollaboration(roomId: string | null | undefined, target: Target = {}) {
+export function useCollaboration(
+  roomId: string | null | undefined,
+  { snapshot, ...target }: CollaborationOptions = {},
+) {
   const { client, transport } = useLink(target)
-  const [view, update] = useState(EMPTY)
+  const [view, update] = useStateOf(EMPTY, [client, roomId, snapshot])
   const rendered = useLatest(view.operations)
   // Rebasing is loaded with the first document; what happens before that waits for it.
-  const document = useMemo(async () => {
-    const { openDocument } = await import('./document.js')
-    return openDocument(client, `room:${roomId}`, update, () => rendered.current)
-  }, [client, roomId, rendered])
+  const document = useMemo(
+    () =>
+      roomId
+        ? import('./document.js').then(({ openDocument }) =>
+            openDocument(client, `room:${roomId}`, update, () => rendered.current, snapshot),
+          )
+        : null,
+    [client, roomId, snapshot, update, rendered],
+  )
 
   useEffect(() => {
-    if (!roomId) return
-    document.then(({ open }) => open())
+    document?.then(
+      ({ open }) => open(),
+      (error) => update({ ...EMPTY, error }),
+    )
     return () => {
-      document.then(({ close }) => close())
-      update(EMPTY)
+      document?.then(
+        ({ close }) => close(),
+        () => {},
+      )
     }
-  }, [roomId, document])
+  }, [document, update])
 
+  const opened = (): NonNullable<typeof document> => document ?? Promise.reject(new Error('there is no room'))
   return {
     ...view,
     isConnected: transport !== null,
-    sendOperation: (operation: Operation) => void document.then(({ send }) => send(operation)),
-    updateCursor: (position: unknown) => void document.then(({ move }) => move(position)),
+    /** Rejects without a room, and when too many operations wait to be sent. */
+    sendOperation: async (operation: Operation): Promise<void> => (await opened()).send(operation),
+    updateCursor: async (position: unknown): Promise<void> => (await opened()).move(position),
   }
 }

@@ -1,5 +1,8 @@
 import { type Client, CommandError, type ThroughlineEvent } from '@throughline/client'
-import { type Operation, transform } from './operations.js'
+import { createCaret } from './caret.js'
+import { followTopic, isPassing, pause, retryDelay } from './follow.js'
+import type { Operation } from './operations.js'
+import { createPending } from './pending.js'
 
 /** Another person's operation, rebased onto what has been done here. */
 export type RemoteOperation = Operation & { user_id: string; timestamp: number | string; seq: number }
@@ -18,129 +21,126 @@ export interface DocumentView {
   cursors: Readonly<Record<string, RemoteCursor>>
   /** Own operations that the log does not have yet. */
   pendingCount: number
+  /**
+   * Why nothing is sent or received any more: operations may be missing, or one was refused. Load the text anew, and
+   * pass its cursor as `snapshot`; own operations that were not sent yet are not in it.
+   */
+  error: Error | null
 }
 
-interface Pending {
-  readonly id: string
+/** The data of a `collaboration_update`. */
+interface Update {
   operation: Operation
+  user_id: string
+  timestamp: number | string
+  /** The seq of the operation before this one in the sender's text; 0: none. Absent where the sender cannot tell. */
+  base?: number
 }
-
-const RETRY_MS = 1000
-const CURSOR_MS = 100
-const PENDING_MAX = 1000
 
 /**
  * One document's operations between this client and the log. The log's order is the authority: one operation is on
  * its way at a time, accepted only on top of everything that came before it, and rebased when others were faster.
  * @param update changes what is shown.
  * @param rendered the operations that the application has had.
+ * @param snapshot the cursor of the text that the application begins with; `earliest`: the text before any operation.
  */
 export function openDocument(
   client: Client,
   topic: string,
   update: (change: (view: DocumentView) => DocumentView) => void,
   rendered: () => readonly RemoteOperation[],
+  snapshot = 'earliest',
 ) {
-  const pending: Pending[] = []
-  const nonce = Math.random().toString(36).slice(2)
-  let lastSeq: number | undefined
-  let sending = false
-  let closed = true
-  let off = (): void => {}
-  let count = 0
-  let cursor: { position?: unknown } | null = null
+  const pending = createPending()
+  const caret = createCaret(client, topic)
+  const log = followTopic(client, topic, snapshot, { take, lost })
+  /** The latest operation in the text. */
+  let base = snapshot === 'earliest' ? 0 : undefined
+  let error: Error | null = null
+  let isSending = false
+  let isOpen = false
 
-  const showPending = (): void => update((view) => ({ ...view, pendingCount: pending.length }))
-
-  async function flush(): Promise<void> {
-    const next = pending[0]
-    if (sending || closed || !next) return
-    sending = true
-    const data = { operation: next.operation, user_id: client.hello?.user, timestamp: Date.now() }
-    let again = false
-    try {
-      const options = { expect: lastSeq, eventId: next.id }
-      const { seq } = await client.topic(topic).publish('collaboration_update', data, options)
-      lastSeq ??= seq
-      // Its event may have come before the reply; otherwise that event goes on from here.
-      again = pending[0] !== next
-    } catch (error) {
-      const conflict = error instanceof CommandError && error.code === 'conflict'
-      // The event that won goes on from here, unless it has come already.
-      if (conflict) again = (error.seq ?? 0) <= (lastSeq ?? 0)
-      else setTimeout(() => void flush(), RETRY_MS)
-    }
-    sending = false
-    if (again) void flush()
+  const show = (change: Partial<DocumentView>): void => {
+    if (isOpen) update((view) => ({ ...view, ...change }))
   }
 
-  function takeOperation(event: ThroughlineEvent, seq: number): void {
-    const { operation, user_id, timestamp } = event.data as RemoteOperation & { operation: Operation }
-    if (event.id !== undefined && event.id === pending[0]?.id) {
-      pending.shift()
-      return showPending()
+  function lost(reason: Error): void {
+    error = reason
+    show({ error })
+    isOpen = false
+  }
+
+  function settled(id: string | undefined, seq: number | undefined): boolean {
+    const isOwn = pending.settle(id)
+    if (isOwn) {
+      base = seq
+      show({ pendingCount: pending.count })
     }
-    let remote = operation
-    for (const mine of pending) {
-      const rebased = transform(mine.operation, remote, false)
-      remote = transform(remote, mine.operation, true)
-      mine.operation = rebased
+    return isOwn
+  }
+
+  async function flush(): Promise<void> {
+    if (isSending) return
+    isSending = true
+    if (pending.first) await log.ready()
+    for (let next = pending.first; next && isOpen; next = pending.first) {
+      const expect = log.expect
+      const data: Update = { operation: next.operation, user_id: `${client.hello?.user}`, timestamp: Date.now(), base }
+      try {
+        const options = { expect, eventId: next.id }
+        const { seq } = await client.topic(topic).publish('collaboration_update', data, options)
+        log.confirm(seq)
+        settled(next.id, seq)
+      } catch (error) {
+        if (error instanceof CommandError && error.code === 'conflict') await log.catchUp(error.seq ?? 0, expect)
+        else if (isPassing(error)) await pause(retryDelay(error))
+        else log.fail(error)
+      }
     }
-    const told = { ...remote, user_id, timestamp, seq } as RemoteOperation
+    isSending = false
+  }
+
+  function takeOperation({ id, seq, data }: ThroughlineEvent): void {
+    const { operation, user_id, timestamp, base: before } = (data ?? {}) as Partial<Update>
+    if (!operation || seq === undefined || settled(id, seq)) return
+    if (before !== undefined && base !== undefined && before !== base)
+      return log.fail(new Error('an operation was made on another text'))
+    base = seq
+    const told = { ...pending.rebase(operation), user_id, timestamp, seq } as RemoteOperation
     // An array that was rendered has been applied; the next one holds only what came since.
     update((view) => ({ ...view, operations: view.operations === rendered() ? [told] : [...view.operations, told] }))
   }
 
-  function tellCursor(position: unknown): void {
-    const user_id = client.hello?.user
-    const told = client.topic(topic).cast('cursor_moved', { user_id, position, timestamp: Date.now() }, user_id)
-    told.catch(() => {}) // The next move tells it.
-    const waiting: { position?: unknown } = {}
-    cursor = waiting
-    setTimeout(() => {
-      cursor = null
-      if ('position' in waiting && !closed) tellCursor(waiting.position)
-    }, CURSOR_MS)
-  }
-
   function take(event: ThroughlineEvent): void {
-    const { seq, type } = event
-    if (type === 'cursor_moved') {
-      const moved = event.data as RemoteCursor
-      if (moved.user_id === client.hello?.user) return
-      update((view) => ({ ...view, cursors: { ...view.cursors, [moved.user_id]: moved } }))
-    }
-    if (seq === undefined || type.startsWith('presence.')) return
-    lastSeq = seq
-    if (type === 'collaboration_update') takeOperation(event, seq)
-    void flush()
+    if (event.type === 'collaboration_update') takeOperation(event)
+    if (event.type !== 'cursor_moved') return
+    const moved = event.data as RemoteCursor
+    if (moved.user_id === client.hello?.user) return
+    update((view) => ({ ...view, cursors: { ...view.cursors, [moved.user_id]: moved } }))
   }
 
   return {
     send(operation: Operation): void {
-      if (pending.length >= PENDING_MAX) throw new Error('too many operations wait to be sent')
-      count += 1
-      pending.push({ id: `${nonce}-${count}`, operation })
-      showPending()
+      pending.add(operation)
+      show({ pendingCount: pending.count })
       void flush()
     },
 
-    /** Tells where the own cursor is, at most ten times a second, the latest place always. */
-    move(position: unknown): void {
-      if (cursor) cursor.position = position
-      else tellCursor(position)
-    },
+    move: caret.move,
 
     /** Hears the others, and sends what waits, from now on. */
     open(): void {
-      closed = false
-      off = client.topic(topic).onAny(take)
+      if (error) return
+      isOpen = true
+      caret.open()
+      log.open()
       void flush()
     },
 
     close(): void {
-      closed = true
-      off()
+      isOpen = false
+      caret.close()
+      log.close()
     },
   }
 }

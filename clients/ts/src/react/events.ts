@@ -1,5 +1,5 @@
 import type { Client, EventMap, ThroughlineEvent } from '@throughline/client'
-import { type Dispatch, type SetStateAction, useEffect, useRef, useState } from 'react'
+import { type Dispatch, type SetStateAction, useCallback, useEffect, useRef, useState } from 'react'
 import { useClient } from './context.js'
 
 /** Always the value of the latest render, without making effects run again. */
@@ -11,13 +11,37 @@ export function useLatest<T>(value: T): { readonly current: T } {
   return ref
 }
 
+/**
+ * State about something. When that is something else the state is the initial one again, in the same render, and what
+ * was set for the former is dropped.
+ * @param initial may be written inline.
+ * @param about compared one by one, like dependencies of an effect.
+ */
+export function useStateOf<S>(initial: S, about: readonly unknown[]): [S, Dispatch<SetStateAction<S>>] {
+  const [held, setHeld] = useState({ about, state: initial })
+  const isOther = held.about.some((each, index) => each !== about[index])
+  const current = isOther ? { about, state: initial } : held
+  if (isOther) setHeld(current)
+  const { about: own, state } = current
+  const set = useCallback(
+    (change: SetStateAction<S>) =>
+      setHeld((held) => {
+        if (held.about !== own) return held
+        const state = change instanceof Function ? change(held.state) : change
+        return state === held.state ? held : { about: own, state }
+      }),
+    [own],
+  )
+  return [state, set]
+}
+
 /** Hears a topic's events, or without one all of them. @returns stops listening. */
 export const listen = (client: Client, topic: string | undefined, hear: (event: ThroughlineEvent) => void) =>
   (topic ? client.topic(topic) : client).onAny(hear)
 
 /**
- * State made of events, from the initial one again whenever it is about something else. Every event counts, also
- * when several arrive between two renders.
+ * State made of events. It starts anew when client, topic or `about` is another. Every event counts, also when several
+ * arrive between two renders.
  * @param topic undefined: of every event; null: of none.
  * @param about what the state is about, beside the topic.
  */
@@ -28,13 +52,11 @@ export function useFold<S>(
   initial: S,
   about?: string,
 ): [S, Dispatch<SetStateAction<S>>] {
-  const [state, setState] = useState(initial)
+  const [state, setState] = useStateOf(initial, [client, topic, about])
   const latest = useLatest(reduce)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `initial` may be written inline; `about` makes it begin anew.
   useEffect(() => {
-    setState(initial)
     if (topic !== null) return listen(client, topic, (event) => setState((state) => latest.current(state, event)))
-  }, [client, topic, about])
+  }, [client, topic, setState, latest])
   return [state, setState]
 }
 

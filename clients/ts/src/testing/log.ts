@@ -8,11 +8,22 @@ export class FakeLog {
   floor = 0
   readonly events: ThroughlineEvent[] = []
 
-  append(topic: string, type: string, data: unknown, time: string): ThroughlineEvent {
+  append(topic: string, type: string, data: unknown, time: string, id?: string): ThroughlineEvent {
     this.seq += 1
-    const event = { seq: this.seq, topic, type, time, data }
+    const event = { seq: this.seq, topic, type, time, data, ...(id && { id }) }
     this.events.push(event)
     return event
+  }
+
+  /** The seq of a topic's last event, presence left out; 0: it has none. */
+  last(topic: string): number {
+    return this.retained(topic, 0).at(-1)?.seq ?? 0
+  }
+
+  /** What history lists of a topic. */
+  retained(topic: string, from: number): ThroughlineEvent[] {
+    const events = this.between(from, this.seq, new Set([topic]))
+    return events.filter(({ type }) => !type.startsWith('presence.'))
   }
 
   get tail(): string {

@@ -1,5 +1,5 @@
 import type { Env } from '../core/env.js'
-import type { Batch, Bye, ThroughlineEvent, Transport } from '../core/protocol.js'
+import type { Batch, Bye, Reply, ThroughlineEvent, Transport } from '../core/protocol.js'
 import { FakeClock, seededRandom } from './clock.js'
 import { FakeLog } from './log.js'
 import { FakePage, FakeStorage } from './page.js'
@@ -31,6 +31,19 @@ interface Stream {
   cursor: string
   frozen: boolean
   held: string
+}
+
+/** What a client sends. */
+interface Command extends Record<string, unknown> {
+  readonly id: string
+  readonly op: string
+  readonly topics?: string[]
+  readonly topic?: string
+  readonly type?: string
+  readonly data?: unknown
+  readonly ephemeral?: boolean
+  readonly expect?: number
+  readonly event_id?: string
 }
 
 const SECOND_BATCH_MS = 300
@@ -94,8 +107,8 @@ export class FakeServer {
   }
 
   /** Appends an event and tells whoever listens. */
-  publish(topic: string, type: string, data: unknown = null): ThroughlineEvent {
-    const event = this.log.append(topic, type, data, new Date(this.clock.now()).toISOString())
+  publish(topic: string, type: string, data: unknown = null, id?: string): ThroughlineEvent {
+    const event = this.log.append(topic, type, data, new Date(this.clock.now()).toISOString(), id)
     for (const stream of [...this.streams]) this.flush(stream)
     return event
   }
@@ -193,10 +206,9 @@ export class FakeServer {
       })
     }
     if (url.pathname.endsWith('/send')) {
-      const command = JSON.parse(String(init.body)) as Record<string, unknown>
-      this.commands.push(command)
-      return jsonResponse(200, { reply: command.id, ok: {} })
+      return jsonResponse(200, this.reply(JSON.parse(String(init.body)) as Command))
     }
+    if (url.pathname.endsWith('/history')) return this.history(url)
     return jsonResponse(404, { code: 'not_found' })
   }
 
@@ -308,12 +320,30 @@ export class FakeServer {
 
   private command(stream: Stream, text: string): void {
     if (stream.frozen) return
-    const command = JSON.parse(text) as { id: string; op: string; topics?: string[] }
-    this.commands.push(command)
+    const command = JSON.parse(text) as Command
     if (command.op === 'subscribe') for (const topic of command.topics ?? []) stream.topics.add(topic)
     if (command.op === 'unsubscribe') for (const topic of command.topics ?? []) stream.topics.delete(topic)
-    const ok = command.op === 'ping' ? { time: new Date(this.clock.now()).toISOString() } : {}
-    this.transmit(stream, JSON.stringify({ reply: command.id, ok }))
+    this.transmit(stream, JSON.stringify(this.reply(command)))
+  }
+
+  /** Carries out a command that every transport has. Ephemeral events go nowhere. */
+  private reply(command: Command): Reply {
+    this.commands.push(command)
+    const { id, op, topic = '', type = '', data, expect, event_id } = command
+    if (op === 'ping') return { reply: id, ok: { time: new Date(this.clock.now()).toISOString() } }
+    if (op !== 'publish' || command.ephemeral) return { reply: id, ok: {} }
+    const last = this.log.last(topic)
+    if (expect !== undefined && expect !== last)
+      return { reply: id, error: { code: 'conflict', message: 'the topic has moved on', seq: last } }
+    const { seq } = this.publish(topic, type, data, event_id)
+    return { reply: id, ok: { cursor: this.log.tail, seq } }
+  }
+
+  private history(url: URL): Response {
+    const topic = url.searchParams.get('topic') ?? ''
+    const after = url.searchParams.get('after') ?? 'earliest'
+    const { from, reset } = this.log.resume(after, [topic])
+    return jsonResponse(200, { after, cursor: this.log.tail, events: this.log.retained(topic, from), reset })
   }
 
   private hello(transport: Transport, heartbeat_ms: number): Batch['hello'] {

@@ -1,13 +1,21 @@
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { Transport } from '@throughline/client'
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { type DocumentView, openDocument } from '../../src/react/document.js'
 import type { Operation } from '../../src/react/operations.js'
 import { connectTo, Gateway, sleep, until } from './gateway.js'
 
+const ROUNDS = 10
+
 let gateway: Gateway
+let people: Person[] = []
 beforeAll(async () => {
   gateway = await Gateway.start(['--commands-per-minute', '100000'])
 })
-afterAll(() => gateway.stop())
+afterEach(() => {
+  for (const { client } of people) client.close()
+  people = []
+})
+afterAll(() => gateway?.stop())
 
 const apply = (text: string, operation: Operation): string => {
   const {
@@ -19,44 +27,67 @@ const apply = (text: string, operation: Operation): string => {
   return text.slice(0, position) + content + text.slice(position + (type === 'delete' ? length : 0))
 }
 
-it('three people type at once over three transports, and end with the same text', async () => {
-  const people = (['ws', 'sse', 'poll'] as const).map((transport) => {
-    const { client } = connectTo(gateway.url, { user: `writer-${transport}`, transports: [transport] })
-    const person = {
-      client,
-      text: 'Once upon a time',
-      view: { operations: [], cursors: {}, pendingCount: 0 } as DocumentView,
+/** Someone who opens a document of which nothing is there yet. */
+class Person {
+  text = ''
+  view: DocumentView = { operations: [], cursors: {}, pendingCount: 0, error: null }
+  readonly client
+  readonly document
+
+  constructor(room: string, transport: Transport, name = `writer-${transport}`) {
+    this.client = connectTo(gateway.url, { user: name, transports: [transport] }).client
+    let applied = this.view.operations
+    const update = (change: (view: DocumentView) => DocumentView): void => {
+      this.view = change(this.view)
+      if (this.view.operations === applied) return
+      applied = this.view.operations
+      for (const operation of applied) this.text = apply(this.text, operation)
     }
-    const document = openDocument(
-      client,
-      'room:shared',
-      (change) => {
-        const before = person.view.operations
-        person.view = change(person.view)
-        if (person.view.operations === before) return
-        for (const operation of person.view.operations) person.text = apply(person.text, operation)
-      },
-      () => person.view.operations,
-    )
-    document.open()
-    return Object.assign(person, { document })
-  })
-  await Promise.all(people.map(({ client }) => client.ready()))
-  await sleep(1000)
-  for (let round = 0; round < 10; round += 1) {
-    for (const person of people) {
+    this.document = openDocument(this.client, room, update, () => applied)
+    this.document.open()
+    people.push(this)
+  }
+
+  type(operation: Operation): void {
+    this.text = apply(this.text, operation)
+    this.document.send(operation)
+  }
+}
+
+async function untilOneText(): Promise<void> {
+  await until(() => people.every(({ view }) => view.pendingCount === 0), 'every operation is in the log')
+  await until(() => new Set(people.map(({ text }) => text)).size === 1, 'one text')
+  expect(people.map(({ view }) => view.error)).toEqual(people.map(() => null))
+}
+
+it('two who open an empty document and type at once end with the same text', async () => {
+  for (const transport of ['ws', 'sse', 'poll'] as const) {
+    const room = `room:empty-${transport}`
+    const writers = [new Person(room, 'ws', 'alice'), new Person(room, transport, 'bob')]
+    writers[0]?.type({ type: 'insert', position: 0, content: 'hello' })
+    writers[1]?.type({ type: 'insert', position: 0, content: 'AA!' })
+    await untilOneText()
+    expect(writers[0]?.text).toHaveLength('helloAA!'.length)
+    for (const { client } of people) client.close()
+    people = []
+  }
+})
+
+it('three people type at once over three transports, and end with the same text; so does a late comer', async () => {
+  const writers = (['ws', 'sse', 'poll'] as const).map((transport) => new Person('room:shared', transport))
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const person of writers) {
       const position = (round * 7) % (person.text.length + 1)
-      const operation: Operation =
+      person.type(
         round % 3 === 2
           ? { type: 'delete', position, length: Math.min(2, person.text.length - position) }
-          : { type: 'insert', position, content: `${round}` }
-      person.text = apply(person.text, operation)
-      person.document.send(operation)
+          : { type: 'insert', position, content: `${round}` },
+      )
     }
     await sleep(20)
   }
-  await until(() => people.every(({ view }) => view.pendingCount === 0), 'every operation is in the log', 30_000)
-  await until(() => new Set(people.map(({ text }) => text)).size === 1, 'one text', 5000)
-  expect(people[0]?.text).toContain('0')
-  for (const { client } of people) client.close()
+  await untilOneText()
+  expect(writers[0]?.text).toContain('0')
+  new Person('room:shared', 'sse', 'late')
+  await untilOneText()
 })

@@ -1,118 +1,125 @@
-import { type Client, CommandError, type ThroughlineEvent } from '@throughline/client'
 import { settle } from '@throughline/client/testing'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
-import { type DocumentView, openDocument } from '../../src/react/document.js'
-import type { Operation } from '../../src/react/operations.js'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { Library, Writer } from './writers.js'
 
-const START = 'The quick brown fox'
+const NUMBER_OF_RUNS = Number(process.env.PROPERTY_RUNS ?? 500)
 
-function apply(text: string, operation: Operation): string {
-  const { position } = operation as { position: number }
-  if (operation.type === 'insert') return text.slice(0, position) + operation.content + text.slice(position)
-  return text.slice(0, position) + text.slice(position + (operation as { length: number }).length)
-}
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
 
-/** One log with `expect`, as the gateway keeps it. */
-class Log {
-  readonly events: ThroughlineEvent[] = []
-
-  publish(type: string, data: unknown, { expect, eventId }: { expect?: number; eventId?: string }): { seq: number } {
-    const last = this.events.length
-    if (expect !== undefined && expect !== last)
-      throw new CommandError({ code: 'conflict', message: 'somebody was faster', seq: last })
-    const event = { seq: last + 1, topic: 'room:1', type, time: '', data, id: eventId }
-    this.events.push(event)
-    return { seq: last + 1 }
+/** Everybody hears everything and reloads where told to, until nothing moves any more. */
+async function rest(writers: Writer[]): Promise<void> {
+  const step = async (): Promise<boolean> => {
+    const moved = writers.map((writer) => writer.subscribe() || writer.hear() || writer.reload()).some(Boolean)
+    await settle()
+    return moved || writers.some(({ view }) => view.pendingCount)
+  }
+  for (let quiet = 0; quiet < 3; ) {
+    quiet = (await step()) ? 0 : quiet + 1
+    await vi.advanceTimersByTimeAsync(quiet ? 30_000 : 1000)
   }
 }
 
-/** Someone who types. */
-class Writer {
-  text = START
-  heard = 0
-  private view: DocumentView = { operations: [], cursors: {}, pendingCount: 0 }
-  readonly document
-
-  private take = (_: ThroughlineEvent): void => {}
-
-  constructor(
-    private readonly log: Log,
-    user: string,
-  ) {
-    const topic = {
-      publish: async (type: string, data: unknown, more: object) => log.publish(type, data, more),
-      cast: async () => {},
-      onAny: (take: (event: ThroughlineEvent) => void) => {
-        this.take = take
-        return () => {}
-      },
-    }
-    const client = { hello: { user }, topic: () => topic } as unknown as Client
-    this.document = openDocument(
-      client,
-      'room:1',
-      (change) => {
-        const before = this.view.operations
-        this.view = change(this.view)
-        if (this.view.operations === before) return
-        for (const operation of this.view.operations) this.text = apply(this.text, operation)
-      },
-      () => this.view.operations,
-    )
-    this.document.open()
-  }
-
-  type(at: number, size: number, insert: boolean, letter: string): void {
-    const position = Math.floor(at * (this.text.length + 1))
-    const operation: Operation = insert
-      ? { type: 'insert', position, content: letter.repeat(size) }
-      : { type: 'delete', position, length: Math.min(size, this.text.length - position) }
-    this.text = apply(this.text, operation)
-    this.document.send(operation)
-  }
-
-  hear(): boolean {
-    const event = this.log.events[this.heard]
-    if (!event) return false
-    this.heard += 1
-    this.take(event as ThroughlineEvent)
-    return true
-  }
+function expectOneText(library: Library, writers: Writer[]): void {
+  expect(writers.map(({ text }) => text)).toEqual(Array(writers.length).fill(library.text))
 }
 
 describe('people who edit one text', () => {
-  it('all end with the same text, whatever the delays', async () => {
-    const who = fc.integer({ min: 0, max: 2 })
+  it('end with the same text when two begin an empty document at once', async () => {
+    const library = new Library()
+    const writers = ['a', 'b'].map((name) => new Writer(library, name))
+    for (const writer of writers) writer.subscribe()
+    await settle()
+    writers[0]?.type(0, 'hello')
+    writers[1]?.type(0, 'AA!')
+    await rest(writers)
+    expectOneText(library, writers)
+    expect(library.text).toHaveLength(8)
+  })
+
+  it('go on after an hour of silence, when the gateway has forgotten the topic', async () => {
+    const library = new Library()
+    const writers = ['a', 'b'].map((name) => new Writer(library, name))
+    writers[0]?.type(0, 'hello')
+    await rest(writers)
+    library.forget()
+    writers[1]?.type(5, ' you')
+    await rest(writers)
+    expectOneText(library, writers)
+    expect(library.text).toBe('hello you')
+  })
+
+  it('are told when an operation is refused for good, instead of sending it for ever', async () => {
+    const library = new Library()
+    const writer = new Writer(library, 'a')
+    library.refusal = 'too_large'
+    writer.type(0, 'much')
+    await settle()
+    const attempts = library.attempts
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(library.attempts).toBe(attempts)
+    expect(writer.view.error).toMatchObject({ code: 'too_large' })
+  })
+
+  it('are told that the text has no beginning when its first operations are not retained any more', async () => {
+    const library = new Library()
+    const writers = ['a', 'b'].map((name) => new Writer(library, name))
+    writers[0]?.type(0, 'hello')
+    await rest(writers)
+    library.trim(0)
+    const late = new Writer(library, 'c')
+    late.type(0, 'AA')
+    await settle()
+    expect(late.view.error).not.toBeNull()
+    await rest([...writers, late])
+    expectOneText(library, [...writers, late])
+  })
+
+  it('all end with the same text: delays, cuts, resets, late comers, silence', async () => {
+    const who = fc.nat(2)
+    const at = fc.double({ min: 0, max: 0.999, noNaN: true })
+    const size = fc.integer({ min: 1, max: 5 })
+    const often = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 6 })
+    const rarely = <T>(arbitrary: fc.Arbitrary<T>) => ({ arbitrary, weight: 1 })
     const act = fc.oneof(
-      fc.record({ who, hear: fc.constant(true as const) }),
-      fc.record({
-        who,
-        at: fc.double({ min: 0, max: 0.999, noNaN: true }),
-        size: fc.integer({ min: 1, max: 5 }),
-        insert: fc.boolean(),
-      }),
+      often(fc.record({ act: fc.constant('type' as const), who, at, size, inserts: fc.boolean() })),
+      often(fc.record({ act: fc.constant('hear' as const), who })),
+      often(fc.record({ act: fc.constant('subscribe' as const), who })),
+      rarely(fc.record({ act: fc.constantFrom('cut before' as const, 'cut after' as const) })),
+      rarely(
+        fc.record({ act: fc.constantFrom('chat' as const, 'forget' as const, 'restart' as const, 'wait' as const) }),
+      ),
+      rarely(fc.record({ act: fc.constant('trim' as const), keep: fc.nat(3) })),
+      rarely(
+        fc.record({ act: fc.constantFrom('enter' as const, 'enter with the text' as const, 'blink' as const), who }),
+      ),
     )
     await fc.assert(
-      fc.asyncProperty(fc.array(act, { maxLength: 40 }), async (acts) => {
-        const log = new Log()
-        log.publish('opened', null, {})
-        const writers = ['a', 'b', 'c'].map((user) => new Writer(log, user))
-        for (const writer of writers) writer.hear()
+      fc.asyncProperty(fc.array(act, { maxLength: 60 }), async (acts) => {
+        const library = new Library()
+        const writers = ['a', 'b', 'c'].map((name) => new Writer(library, name))
         for (const step of acts) {
-          const writer = writers[step.who] as Writer
-          if ('hear' in step) writer.hear()
-          else writer.type(step.at, step.size, step.insert, 'abc'[step.who] as string)
+          const writer = 'who' in step ? (writers[step.who] as Writer) : null
+          if (step.act === 'type') writer?.edit(step.at, step.size, step.inserts)
+          else if (step.act === 'hear') writer?.hear()
+          else if (step.act === 'subscribe') writer?.subscribe()
+          // Without its first operations a text cannot be made from the log: a reader who types nothing is not told.
+          else if (step.act === 'enter') writer?.enter(!library.isWhole)
+          else if (step.act === 'enter with the text') writer?.enter(true)
+          else if (step.act === 'blink') writer?.blink()
+          else if (step.act === 'chat') library.chat()
+          else if (step.act === 'forget') library.forget()
+          else if (step.act === 'trim') library.trim(step.keep)
+          else if (step.act === 'restart') library.restart()
+          else if (step.act === 'wait') await vi.advanceTimersByTimeAsync(1000)
+          else library.cut = step.act
           await settle()
         }
-        for (let quiet = 0; quiet < 3; ) {
-          const moved = writers.map((writer) => writer.hear()).some(Boolean)
-          await settle()
-          quiet = moved ? 0 : quiet + 1
-        }
-        expect(writers.map(({ text }) => text)).toEqual(Array(3).fill(writers[0]?.text))
+        await rest(writers)
+        expectOneText(library, writers)
       }),
-      { numRuns: Number(process.env.PROPERTY_RUNS ?? 500) },
+      { numRuns: NUMBER_OF_RUNS },
     )
-  }, 120_000)
+  }, 300_000)
 })
