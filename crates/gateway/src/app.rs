@@ -79,17 +79,16 @@ impl App {
             ..Options::default()
         });
         let store::Opened { store, keep, board } = store::open(&config.store, &log, limits)?;
-        if config.database_url.is_some() {
-            tracing::warn!(
-                "PostgreSQL is no source of events in this build: --database-url and DATABASE_URL do nothing"
-            );
-        }
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
         let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
-            origins: OriginPolicy::new(config.allow_origins.clone(), config.trusted_proxies.clone()),
+            origins: if config.dev {
+                OriginPolicy::for_development(config.allow_origins.clone(), config.trusted_proxies.clone())
+            } else {
+                OriginPolicy::new(config.allow_origins.clone(), config.trusted_proxies.clone())
+            },
             metrics,
             sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
             presence,

@@ -117,7 +117,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
     }
     let method = match (&call.head.method, route) {
         // hyper leaves the body out. A stream has no length to tell, and a poll would wait for nothing.
-        (&Method::HEAD, Route::History | Route::Stats | Route::Explain) => &Method::GET,
+        (&Method::HEAD, Route::History | Route::Presence | Route::Stats | Route::Explain) => &Method::GET,
         (&Method::HEAD, Route::Health | Route::Ready) => &Method::GET,
         (&Method::HEAD, Route::Metrics | Route::Page) => &Method::GET,
         (method, _) => method,

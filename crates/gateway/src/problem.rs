@@ -72,6 +72,8 @@ pub(crate) struct Problem {
     pub detail: String,
     /// When trying again may help.
     pub retry_after: Option<Duration>,
+    /// A token was given, and it is not good (RFC 6750, section 3.1).
+    pub is_bad_token: bool,
     /// The seq of the topic's last event, for a conflict.
     pub seq: Option<Seq>,
 }
@@ -96,7 +98,13 @@ impl Problem {
             Code::RateLimited => Some(Duration::from_secs(5)),
             _ => None,
         };
-        Self { code, detail: detail.into(), retry_after, seq: None }
+        Self { code, detail: detail.into(), retry_after, is_bad_token: false, seq: None }
+    }
+
+    /// The token, or the key, that was given is not good.
+    #[must_use]
+    pub(crate) fn bad_token(detail: impl Into<String>) -> Self {
+        Self { is_bad_token: true, ..Self::new(Code::Unauthenticated, detail) }
     }
 
     /// Something is malformed.
@@ -131,7 +139,10 @@ impl Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self::new(Code::Unauthenticated, refusal.to_string())
+        match refusal {
+            Refusal::Missing => Self::new(Code::Unauthenticated, refusal.to_string()),
+            refusal => Self::bad_token(refusal.to_string()),
+        }
     }
 }
 

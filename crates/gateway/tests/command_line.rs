@@ -59,6 +59,8 @@ fn options_come_from_the_environment_too() {
     assert!(refusal(&["serve"], &with("GATEWAY_ALLOW_ORIGIN", "*")).contains("`*`"));
     assert!(refusal(&["serve"], &with("RUST_LOG", "gateway=loud")).contains("--log"));
     assert!(refusal(&["dev"], &[("GATEWAY_LISTEN", "0.0.0.0:1")]).contains("loopback"));
+    let line = refusal(&["serve"], &with("GATEWAY_DATABASE_URL", "postgres://u:hunter2@h"));
+    assert!(line.contains("--database-url: PostgreSQL is no source") && !line.contains("hunter2"), "{line}");
     let mut redis = with("GATEWAY_STORE", "redis");
     redis.push(("REDIS_URL", "http://hunter2"));
     let line = refusal(&["serve"], &redis);
@@ -86,6 +88,7 @@ fn help_never_prints_a_value_of_the_environment() {
     {
         let help = printed(arguments, &secrets);
         assert!(help.contains("Usage:") && !help.contains("hunter2"), "{help}");
+        assert!(!help.contains("database-url"), "it would do nothing: {help}");
     }
     assert!(printed(&["serve", "--help"], &secrets).contains("[env: GATEWAY_JWT_SECRET]"));
     assert_eq!(printed(&["--version"], &[]), format!("gateway {}\n", env!("CARGO_PKG_VERSION")));

@@ -84,7 +84,10 @@ pub enum Refusal {
     /// There is none.
     #[error("a token is needed")]
     Missing,
-    /// It is not a JWT, too long, or asks for an extension (`crit`) that is not known.
+    /// It has more than [`TOKEN_BYTES_MAX`] bytes.
+    #[error("the token has more than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    /// It is not a JWT, or asks for an extension (`crit`) that is not known.
     #[error("the token is malformed")]
     Malformed,
     /// No key made this signature.
@@ -118,8 +121,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for whoever counts them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Missing,
+        Self::TooLong,
         Self::Malformed,
         Self::Signature,
         Self::Expired,
@@ -137,6 +141,7 @@ impl Refusal {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Missing => "missing",
+            Self::TooLong => "too_long",
             Self::Malformed => "malformed",
             Self::Signature => "signature",
             Self::Expired => "expired",
@@ -212,7 +217,7 @@ impl Authenticator {
             return Err(Refusal::Missing);
         }
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(Refusal::Malformed);
+            return Err(Refusal::TooLong);
         }
         let id = TokenId::of(token);
         if let Some(grant) = self.remembered.get(id, self.version()) {

@@ -211,31 +211,32 @@ async fn what_is_no_token_is_malformed() {
     let config = with_secret();
     assert_eq!(outcome(&config, "").await, Err(Refusal::Missing));
     let good = token(&header("HS256"), &json!({"sub": "alice"}), Signer::Secret(SECRET));
-    let deep = token(
-        &header("HS256"),
-        &json!({"sub": "a", "x": "x".repeat(TOKEN_BYTES_MAX)}),
-        Signer::Secret(SECRET),
-    );
     let critical = json!({"alg": "HS256", "crit": ["b64"], "b64": false});
     let critical = token(&critical, &json!({"sub": "alice"}), Signer::Secret(SECRET));
-    let bad = [
-        "a",
-        "a.b",
-        "..",
-        "a.b.c",
-        "a.b.c.d",
-        "é.é.é",
-        &format!("{good}.x"),
-        &format!(" {good}"),
-        &deep,
-        &critical,
-    ];
+    let bad =
+        ["a", "a.b", "..", "a.b.c", "a.b.c.d", "é.é.é", &format!("{good}.x"), &format!(" {good}"), &critical];
     for text in bad {
         assert_eq!(outcome(&config, text).await, Err(Refusal::Malformed), "{text:.40}");
     }
     for text in [format!("{good}="), format!("{good} "), good[..good.len() - 1].to_owned()] {
         assert!(outcome(&config, &text).await.is_err(), "{text:.40}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_long_is_told_so() {
+    let padded = |bytes| {
+        let claims = json!({"sub": "alice", "x": "x".repeat(bytes)});
+        token(&header("HS256"), &claims, Signer::Secret(SECRET))
+    };
+    // Three bytes are four characters.
+    let short = (0..)
+        .map(|n| padded(TOKEN_BYTES_MAX / 4 * 3 - 200 + n))
+        .take_while(|token| token.len() <= TOKEN_BYTES_MAX);
+    let longest = short.last().unwrap();
+    assert_eq!(outcome(&with_secret(), &longest).await.as_deref(), Ok("alice"), "{} bytes", longest.len());
+    assert_eq!(outcome(&with_secret(), &padded(TOKEN_BYTES_MAX)).await, Err(Refusal::TooLong));
+    assert_eq!(Refusal::TooLong.to_string(), "the token has more than 8192 bytes");
 }
 
 #[tokio::test]

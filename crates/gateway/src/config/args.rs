@@ -143,8 +143,8 @@ pub(super) struct StoreArgs {
     /// What becomes of publishes while Redis cannot be reached [default: refuse]
     #[arg(long, env = "GATEWAY_REDIS_DOWN", value_enum)]
     pub(super) redis_down: Option<super::RedisDown>,
-    /// PostgreSQL as a source of events; DATABASE_URL is read too
-    #[arg(long, env = "GATEWAY_DATABASE_URL", value_name = "URL")]
+    /// Refused: this build has no source of events but its endpoints
+    #[arg(long, env = "GATEWAY_DATABASE_URL", value_name = "URL", hide = true)]
     pub(super) database_url: Option<Secret>,
 }
 

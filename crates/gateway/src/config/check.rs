@@ -29,7 +29,6 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
         listen,
         admin_listen: None,
         store: StoreConfig::Memory,
-        database_url: None,
         auth: AuthConfig {
             jwt_secret: Some(Secret::new("dev-secret")),
             publish_keys: vec![Secret::new("dev")],
@@ -54,15 +53,15 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
     if admin_listen == Some(listen) && listen.port() != 0 {
         return Err(ConfigError::new("--admin-listen must differ from --listen"));
     }
-    let database_url =
-        given(typed.store.database_url.clone(), Secret::is_empty).or_else(|| environment("DATABASE_URL"));
+    if given(typed.store.database_url.clone(), Secret::is_empty).is_some() {
+        return Err(ConfigError::new("--database-url: PostgreSQL is no source of events in this build"));
+    }
     let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
     Ok(Config {
         dev: false,
         listen,
         admin_listen,
         store: store(typed.store)?,
-        database_url,
         auth: keys(typed.keys)?,
         allow_origins,
         trusted_proxies: TrustedProxies::new(trusted_proxies),

@@ -55,8 +55,6 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Where the log lives.
     pub store: StoreConfig,
-    /// URL of a PostgreSQL database that is a source of events.
-    pub database_url: Option<Secret>,
     /// Which tokens and keys are good.
     pub auth: AuthConfig,
     /// Web origins that may connect beside the gateway's own.

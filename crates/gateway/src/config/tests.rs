@@ -284,10 +284,9 @@ fn a_secret_file_ends_before_its_line_end() {
 fn no_dump_of_a_configuration_shows_a_secret() {
     let config = config(
         "serve --listen 127.0.0.1:0 --jwt-secret hunter2 --publish-key hunter2 --store redis \
-         --redis-url redis://:hunter2@h --database-url postgres://u:hunter2@h/d \
+         --redis-url redis://:hunter2@h \
          --jwks https://idp.example/k?key=hunter2",
     );
-    assert!(config.database_url.is_some());
     let dump = format!("{config:?}");
     assert!(!dump.contains("hunter2"), "{dump}");
     let token = read("token --user alice --jwt-secret hunter2").unwrap();

@@ -71,7 +71,7 @@ impl Call<'_> {
         let grant = self.app.auth.verify(credential.token()).await.map_err(|refusal| {
             self.app.metrics.auth_failed(AuthFailure::PublishKey);
             audit::record(Deed::KeyRefused, "", self.address(), refusal.reason());
-            Problem::new(Code::Unauthenticated, "neither a publish key nor a valid token")
+            Problem::bad_token("neither a publish key nor a valid token")
         })?;
         Ok(Publisher::Grant(grant, self.address()))
     }
@@ -99,11 +99,8 @@ impl Call<'_> {
         let by_cookie = found.as_ref().is_some_and(|found| found.source() == Source::Cookie);
         // In `gateway dev` a name is enough, and any page can put one into a URL.
         let by_name = found.is_none() && self.app.config.dev && query.iter().any(|(name, _)| name == "user");
-        Ok(self
-            .app
-            .origins
-            .check_request(self.peer, &self.head.headers, by_cookie || by_name)
-            .inspect_err(|_| self.foreign())?)
+        let checked = self.app.origins.check(self.peer, &self.head.headers, by_cookie || by_name);
+        Ok(checked.inspect_err(|_| self.foreign())?)
     }
 
     /// Lets only those pass who may act on the whole deployment.
@@ -114,7 +111,7 @@ impl Call<'_> {
         Err(Problem::new(Code::Forbidden, "a publish key, or a token that may publish *, is needed"))
     }
 
-    pub(crate) fn foreign(&self) {
+    fn foreign(&self) {
         self.app.metrics.connection_refused(RefuseReason::Origin);
         audit::record(Deed::OriginRefused, "", self.address(), "foreign origin");
     }

@@ -22,7 +22,7 @@ pub(super) async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<Option<Ar
     }
     call.check_origin(&call.query)?;
     let grant = call.grant(&call.query).await?;
-    if grant.may_subscribe(topic) || grant.may_administer() {
+    if grant.may_subscribe(topic) {
         return Ok(Some(grant));
     }
     let detail = format!("reading {topic} is not allowed");

@@ -1,6 +1,6 @@
 //! `GET /v1/sse` and `/v1/poll`: from here on the connection is no longer HTTP's.
 
-use http::Version;
+use http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use transport::{Answer, Framing, Request, RequestError, Transport};
 
@@ -47,9 +47,9 @@ pub(crate) fn asked(call: &Call<'_>, transport: Transport, query: &Query<'_>) ->
     let parameters = query.iter().map(|(name, value)| (&**name, &**value));
     let parsed = Request::parse(parameters).and_then(|mut request| {
         if transport == Transport::Sse
-            && let Some(id) = call.head.headers.get("last-event-id")
+            && let Some(id) = last_event_id(call, query)?
         {
-            request.resume_from(id.to_str().map_err(|_| RequestError::After)?)?;
+            request.resume_from(id)?;
         }
         Ok(request)
     });
@@ -63,4 +63,17 @@ pub(crate) fn asked(call: &Call<'_>, transport: Transport, query: &Query<'_>) ->
         keep_alive: headers::is_keep_alive(&call.head.headers, call.head.version)
             && call.framing == Framing::Plain,
     })
+}
+
+/// The id of the last message that an EventSource got: from the header, or from the query of a library that cannot set
+/// headers.
+///
+/// # Errors
+/// When the header is no text.
+fn last_event_id<'a>(call: &'a Call<'_>, query: &'a Query<'_>) -> Result<Option<&'a str>, RequestError> {
+    let header = call.head.headers.get("last-event-id").map(HeaderValue::to_str).transpose();
+    let header = header.map_err(|_| RequestError::After)?;
+    let is_name = |name: &str| name == "lastEventId" || name == "Last-Event-ID";
+    let in_query = || query.iter().rev().find(|(name, id)| is_name(name) && !id.is_empty());
+    Ok(header.filter(|id| !id.is_empty()).or_else(|| in_query().map(|(_, id)| &**id)))
 }

@@ -32,7 +32,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
             return Ok(Answer::Response(response));
         }
     };
-    call.app.origins.check_websocket(call.peer, headers).inspect_err(|_| call.foreign())?;
+    call.check_origin(&call.query)?;
     let protocol = has_token(headers, SEC_WEBSOCKET_PROTOCOL, PROTOCOL).then_some(PROTOCOL);
     let mut accept = Vec::new();
     write_ws_accept(&ws::accept_key(key), protocol, "", &mut accept);

@@ -70,12 +70,24 @@ fn text_from_end<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterato
     values.into_iter().rev().map(|value| value.to_str().unwrap_or("unknown"))
 }
 
+/// A parameter of the last element of `Forwarded`, which the nearest proxy wrote. `None` where it is not there, or
+/// where the header cannot be read.
+pub(crate) fn last_forwarded(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = text_from_end(headers, FORWARDED).next()?;
+    forwarded_parameter(split_quoted(value, ',').next_back()?, name)
+}
+
 /// The `for` of one element of `Forwarded`: `for="[2001:db8::1]:47011";proto=https`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
+    node(&forwarded_parameter(element, "for")?)
+}
+
+/// The value of a parameter, unquoted, of one element of `Forwarded`. One that is there twice cannot be read.
+fn forwarded_parameter(element: &str, name: &str) -> Option<String> {
     let mut found = None;
     for pair in split_quoted(element, ';') {
-        let (name, value) = pair.split_once('=')?;
-        if name.trim().eq_ignore_ascii_case("for") {
+        let (given, value) = pair.split_once('=')?;
+        if given.trim().eq_ignore_ascii_case(name) {
             if found.is_some() {
                 return None;
             }
@@ -84,9 +96,19 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     }
     let value = found?;
     match value.strip_prefix('"') {
-        Some(rest) => node(rest.strip_suffix('"')?),
-        None => node(value),
+        Some(rest) => unescaped(rest.strip_suffix('"')?),
+        None => Some(value.to_owned()),
     }
+}
+
+/// The text of a quoted string (RFC 9110, section 5.6.4), its quotes taken off.
+fn unescaped(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        plain.push(if character == '\\' { characters.next()? } else { character });
+    }
+    Some(plain)
 }
 
 /// An address with or without a port, IPv6 with or without brackets.

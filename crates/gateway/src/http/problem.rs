@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use events::Seq;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, response};
 use http_body_util::Full;
 use serde::Serialize;
@@ -93,6 +93,14 @@ impl Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.code == Code::Unauthenticated {
+            let challenge = if self.is_bad_token {
+                r#"Bearer realm="throughline", error="invalid_token""#
+            } else {
+                r#"Bearer realm="throughline""#
+            };
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         (response.into_parts().0, body.into())
     }

@@ -37,6 +37,7 @@ impl From<Refusal> for AuthFailure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Missing => Self::Missing,
+            Refusal::TooLong => Self::TooLong,
             Refusal::Malformed => Self::Malformed,
             Refusal::Signature => Self::Signature,
             Refusal::Expired => Self::Expired,
@@ -206,6 +207,8 @@ labels! {
     AuthFailure {
         /// None was given where one is needed.
         Missing = "missing",
+        /// It is longer than any that is looked at.
+        TooLong = "too_long",
         /// It is not a token at all.
         Malformed = "malformed",
         /// An algorithm that is not accepted for the key, `none` included.

@@ -38,11 +38,17 @@ pub(crate) struct Sender<'a> {
     pub refusals: &'a Mutex<u32>,
 }
 
-/// What every command has. The members of its op are read once the op is known; others are ignored, save in `publish`.
+/// The `id` of a command, read apart: the reply repeats it whatever is wrong with the other members.
 #[derive(Debug, Deserialize)]
-struct CommandBody {
+struct Identified {
     #[serde(default)]
     id: Option<Box<RawValue>>,
+}
+
+/// What every command has beside its `id`. The members of its op are read once the op is known; others are ignored, save
+/// in `publish`.
+#[derive(Debug, Deserialize)]
+struct CommandBody {
     op: String,
     #[serde(default)]
     ephemeral: Option<Box<RawValue>>,
@@ -115,7 +121,7 @@ impl Sender<'_> {
     /// Runs one command.
     pub(crate) async fn run(&self, text: &str) -> Outcome {
         let body: Result<CommandBody, _> = serde_json::from_str(text);
-        let id = body.as_ref().ok().and_then(|body| body.id.clone());
+        let id = id_of(text);
         let what = body.as_ref().map_or(Use::Command, CommandBody::cost);
         if let Err(outcome) = self.limit(what, id.as_deref()) {
             return outcome;
@@ -338,7 +344,7 @@ pub(crate) fn refusal(text: &str, problem: Problem) -> Vec<u8> {
 }
 
 fn id_of(text: &str) -> Option<Box<RawValue>> {
-    serde_json::from_str::<CommandBody>(text).ok()?.id
+    serde_json::from_str::<Identified>(text).ok()?.id
 }
 
 /// The token of an `auth` command; `None` if it is another, or none at all.

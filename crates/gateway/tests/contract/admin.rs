@@ -71,6 +71,22 @@ async fn all_but_publishing_needs_a_key_or_a_grant_for_everything() {
 }
 
 #[tokio::test]
+async fn a_token_reads_only_the_topics_that_it_may_subscribe_to() {
+    let gateway = Gateway::serve(&[]).await;
+    let with = async |bearer: &str| {
+        let bearer = format!("Bearer {bearer}");
+        let headers = [("Authorization", bearer.as_str())];
+        let history = get_with(gateway.address, "/v1/history?topic=user:bob", &headers).await.status;
+        let members = get_with(gateway.address, "/v1/presence?topic=user:bob", &headers).await.status;
+        (history, members)
+    };
+    assert_eq!(with("key").await, (200, 200));
+    assert_eq!(with(&token("alice", &["--subscribe", "user:*"])).await, (200, 200));
+    assert_eq!(with(&token("worker", &["--publish", "*"])).await, (403, 403), "to publish is not to read");
+    assert_eq!(with(&token("alice", &["--subscribe", "room:*"])).await, (403, 403));
+}
+
+#[tokio::test]
 async fn stats_have_the_documented_shape() {
     let gateway = Gateway::serve(&[]).await;
     let empty = gateway.stats().await;

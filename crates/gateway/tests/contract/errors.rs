@@ -62,13 +62,63 @@ async fn a_wrong_method_is_405_and_says_which_is_right() {
 #[tokio::test]
 async fn head_is_get_without_the_body() {
     let gateway = Gateway::serve(&[]).await;
-    for target in ["/health", "/ready", "/metrics", "/v1/stats"] {
+    for target in [
+        "/health",
+        "/ready",
+        "/metrics",
+        "/v1/stats",
+        "/v1/history?topic=t",
+        "/v1/presence?topic=t",
+        "/v1/explain?user=alice&seq=1",
+    ] {
         let answer = raw(gateway.address, request("HEAD", target, &[KEY], "").as_bytes()).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{target}");
         assert!(answer.header("content-length").is_some_and(|len| len != "0"), "{}", answer.head);
     }
     let missing = raw(gateway.address, request("HEAD", "/nothing", &[], "").as_bytes()).await;
     assert_eq!((missing.status, missing.body.as_str()), (404, ""));
+}
+
+#[tokio::test]
+async fn a_401_says_how_to_authenticate() {
+    let gateway = Gateway::serve(&[]).await;
+    let bad = ("Authorization", "Bearer nonsense");
+    let asked = "Bearer realm=\"throughline\"";
+    let refused = "Bearer realm=\"throughline\", error=\"invalid_token\"";
+    for (method, target, body) in [
+        ("GET", "/v1/poll", ""),
+        ("GET", "/v1/sse", ""),
+        ("GET", "/v1/history?topic=t", ""),
+        ("GET", "/v1/presence?topic=t", ""),
+        ("GET", "/v1/stats", ""),
+        ("POST", "/v1/poll", ""),
+        ("POST", "/v1/send", "{}"),
+        ("POST", "/v1/publish", "{}"),
+        ("POST", "/v1/disconnect", "{}"),
+    ] {
+        for (headers, challenge) in [(&[][..], asked), (&[bad], refused)] {
+            let answer = raw(gateway.address, request(method, target, headers, body).as_bytes()).await;
+            assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, Some(challenge)),
+                "{target}"
+            );
+        }
+    }
+    let forbidden = get(gateway.address, &format!("/v1/history?topic=t&token={}", token("alice", &[]))).await;
+    assert_eq!((forbidden.status, forbidden.header("www-authenticate")), (403, None));
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_long_is_told_so() {
+    let gateway = Gateway::serve(&[]).await;
+    let long = format!("Bearer {}", "x".repeat(9000));
+    let answer = get_with(gateway.address, "/v1/poll", &[("Authorization", &long)]).await;
+    check(&answer, 401, "unauthenticated");
+    assert_eq!(answer.json()["detail"], "the token has more than 8192 bytes");
+    let longer = format!("Bearer {}", "x".repeat(17_000));
+    let answer = get_with(gateway.address, "/v1/poll", &[("Authorization", &longer)]).await;
+    check(&answer, 413, "too_large");
 }
 
 #[tokio::test]

@@ -117,6 +117,33 @@ async fn the_last_event_id_wins_over_after() {
 }
 
 #[tokio::test]
+async fn the_last_event_id_may_be_in_the_query() {
+    let gateway = Gateway::serve(&[]).await;
+    for n in 0..3 {
+        publish(&gateway, n).await;
+    }
+    let hello = get(gateway.address, &format!("/v1/poll?{}", alice())).await.json();
+    let epoch = hello["cursor"].as_str().unwrap().split('.').next().unwrap().to_owned();
+    for (query, header, expected) in [
+        ("lastEventId=E.1", "", vec![2, 3]),
+        ("Last-Event-ID=E.2", "", vec![3]),
+        ("lastEventId=E.2&after=E.1", "", vec![3]),
+        ("after=earliest&Last-Event-ID=E.2", "", vec![3]),
+        ("after=E.1&lastEventId=", "", vec![2, 3]),
+        ("lastEventId=E.1&lastEventId=E.2&lastEventId=", "", vec![3]),
+        ("lastEventId=E.1&after=latest", "E.2", vec![3]),
+    ] {
+        let query = format!("{}&{query}", alice()).replace("E.", &format!("{epoch}."));
+        let header = header.replace("E.", &format!("{epoch}."));
+        let mut sse = Sse::open_with(gateway.address, &query, &[("Last-Event-ID", &header)]).await;
+        sse.batch().await;
+        assert_eq!(seqs(&sse.batch().await.unwrap()), expected, "{query}, Last-Event-ID: {header}");
+    }
+    let bad = get(gateway.address, &format!("/v1/sse?{}&lastEventId=x", alice())).await;
+    assert_eq!(bad.status, 400);
+}
+
+#[tokio::test]
 async fn a_resumed_stream_is_live_once_it_has_caught_up_and_never_before() {
     let gateway = Gateway::serve(&[]).await;
     for n in 0..7 {

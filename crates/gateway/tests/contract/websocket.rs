@@ -156,8 +156,8 @@ async fn a_new_topic_starts_at_the_cursor_of_the_session() {
 }
 
 #[tokio::test]
-async fn malformed_commands_are_answered_and_the_session_goes_on() {
-    let gateway = Gateway::serve(&[]).await;
+async fn malformed_commands_are_answered_with_their_id_and_the_session_goes_on() {
+    let gateway = Gateway::serve(&["--commands-per-minute", "0"]).await;
     let mut ws = Ws::open(gateway.address, &alice()).await;
     ws.batch().await;
     for text in [
@@ -180,6 +180,23 @@ async fn malformed_commands_are_answered_and_the_session_goes_on() {
     }
     ws.send(&Ws::frame(0x82, b"binary")).await;
     assert_eq!(ws.reply().await["error"]["code"], "bad_request");
+    // Whatever else is wrong, the caller is told of which command.
+    for text in [
+        r#"{"id":"m1"}"#,
+        r#"{"id":"m1","op":7}"#,
+        r#"{"op":null,"id":"m1"}"#,
+        r#"{"id":"m1","op":"ping","op":"ping"}"#,
+        r#"{"id":"m1","op":"publish","ephemeral":1,"ephemeral":2}"#,
+        r#"{"id":"m1","op":"presence","topic":"a b"}"#,
+    ] {
+        ws.send(&Ws::frame(0x81, text.as_bytes())).await;
+        let reply = ws.reply().await;
+        assert_eq!(
+            (&reply["reply"], &reply["error"]["code"]),
+            (&json!("m1"), &json!("bad_request")),
+            "{text}"
+        );
+    }
     for id in [json!("seven"), json!(7), json!({"a": [1]}), json!(null)] {
         ws.command(json!({"id": id, "op": "ping"})).await;
         let reply = ws.reply().await;
@@ -286,6 +303,8 @@ async fn send_carries_commands_for_the_transports_that_have_no_way_back() {
         "bad_request",
         "reconnect with other topics"
     );
+    let nameless = send("", r#"[{"id":"m1"},{"id":"m2","op":null}]"#.to_owned()).await.json();
+    assert_eq!((&nameless[0]["reply"], &nameless[1]["reply"]), (&json!("m1"), &json!("m2")));
     let nobody = post(gateway.address, "/v1/send", &[], "{}").await;
     assert_eq!(nobody.status, 401);
     eventually("nothing is left", async || gateway.stats().await["byTransport"]["sse"] == 0).await;
