@@ -1,6 +1,8 @@
 //! Every target over its corpus and over mutations of it: the same ones each time for a second, or others each time for
 //! `FUZZ_SECONDS`. A failure names the input, which then belongs into the corpus.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;

@@ -4,6 +4,7 @@
 //! fsync a commit and with none (each survives kill -9 either way); `-- --test` runs each for a moment, to see that it
 //! does. The engines take turns, and of three turns the middle one counts.
 
+#![allow(clippy::disallowed_methods, reason = "what it measures is real time")]
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
 use std::fs::{self, File, OpenOptions};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use events::{Data, Draft, Epoch, Fact, Log, Options, Reader, Seq, Sequenced, Start, Topic, Topics, unix_ms};
+use events::{Clock, Data, Draft, Epoch, Fact, Log, Options, Reader, Seq, Sequenced, Start, Topic, Topics};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -55,6 +55,6 @@ fn fill(log: &Log, events: usize) {
     for n in 0..TOPICS * events {
         let draft = Draft::new(Topics::one(topic(n % TOPICS)), "progress".parse().unwrap(), data.clone());
         let seq = Some(log.tail().next());
-        log.apply(Fact::Events(vec![Sequenced { seq, time_ms: unix_ms(), draft }]));
+        log.apply(Fact::Events(vec![Sequenced { seq, time_ms: Clock::system().unix_ms(), draft }]));
     }
 }

@@ -17,10 +17,15 @@
 //! * `ring`: the replay buffer of one topic; `latest_by_key`: what it keeps beside its ring; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
 //! * `directory`: all topics; `budget`: who gives way when memory is used up.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
+//! * `clock`: [`Clock`], and `chance`: [`Chance`]: the only sources of time and of random bits.
 //! * `reader`: [`Reader`], one cursor over many topics; `filter`: [`TypeFilter`].
 //! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`], [`Redis`].
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance"))]
+
 mod budget;
+mod chance;
+mod clock;
 mod directory;
 mod draft;
 mod event;
@@ -37,12 +42,14 @@ mod timestamp;
 mod topic;
 mod topic_name;
 
+pub use chance::{Chance, NoRandomBytes};
+pub use clock::{Clock, SimulatedClock};
 pub use directory::Evictions;
 pub use draft::{Data, Draft, DraftError, EventId, Key, Kind, Topics};
 pub use event::{Event, Sequenced};
 pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
-pub use log::{Fact, Found, Log, Options, Stats, unix_ms};
+pub use log::{Fact, Found, Log, Options, Stats};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::ring::Bounds;
 use crate::signal::Signal;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicState;
-use crate::{Cursor, Epoch, Event, Located, Seq, Topic};
+use crate::{Chance, Clock, Cursor, Epoch, Event, Located, Seq, Topic};
 
 /// What the log may hold.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +104,9 @@ pub struct Found {
 pub struct Log {
     bounds: Bounds,
     topic_idle_us_max: u64,
+    clock: Clock,
+    chance: Chance,
+    /// When the log was made.
     origin: Instant,
     /// The seq of the last event applied. Stored after the rings have it.
     tail: AtomicU64,
@@ -145,9 +148,15 @@ impl Log {
     /// The room that stays for the next event's JSON; few are longer.
     const JSON_ROOM_MAX: usize = 64 * 1024;
 
-    /// An empty log. A store gives it an epoch before anything else.
+    /// An empty log that takes time and chance from the system. A store gives it an epoch before anything else.
     #[must_use]
     pub fn new(options: &Options) -> Arc<Self> {
+        Self::with(options, Clock::system(), Chance::system())
+    }
+
+    /// The same with other sources of time and chance, which all that works on this log uses too.
+    #[must_use]
+    pub fn with(options: &Options, clock: Clock, chance: Chance) -> Arc<Self> {
         let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Arc::new(Self {
             bounds: Bounds {
@@ -156,7 +165,9 @@ impl Log {
                 age_us_max: us(options.ring_age_max),
             },
             topic_idle_us_max: us(options.topic_idle_max.max(options.ring_age_max)),
-            origin: Instant::now(),
+            origin: clock.now(),
+            clock,
+            chance,
             tail: AtomicU64::new(0),
             ephemeral_tail: AtomicU64::new(0),
             since: AtomicU64::new(0),
@@ -169,6 +180,18 @@ impl Log {
                 json: Vec::new(),
             }),
         })
+    }
+
+    /// The time, for all that works on this log.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Random bits, for all that works on this log.
+    #[must_use]
+    pub fn chance(&self) -> &Chance {
+        &self.chance
     }
 
     /// For how long a topic that nobody reads is kept after its last event.
@@ -243,7 +266,7 @@ impl Log {
     /// Microseconds on the log's own clock, which never goes back.
     #[must_use]
     pub fn now_us(&self) -> u64 {
-        self.us_at(Instant::now())
+        self.us_at(self.clock.now())
     }
 
     /// The same for a moment that has been looked up already.
@@ -284,7 +307,7 @@ impl Log {
         let mut writer = self.writer.lock();
         let Writer { directory, stamp, entered, json } = &mut *writer;
         let now_us = self.now_us();
-        let now_ms = unix_ms();
+        let now_ms = self.clock.unix_ms();
         let (mut tail, mut ephemeral_tail) =
             (self.tail.load(Ordering::Relaxed), self.ephemeral_tail.load(Ordering::Relaxed));
         // The topics of all events first: one lookup need not wait for the next, and most of what each waits for is
@@ -415,11 +438,4 @@ impl Log {
     pub(crate) fn ephemeral_tail(&self) -> u64 {
         self.ephemeral_tail.load(Ordering::Acquire)
     }
-}
-
-/// Milliseconds since 1970 by the system's clock.
-#[must_use]
-pub fn unix_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(0)
 }

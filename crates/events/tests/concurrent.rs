@@ -1,6 +1,8 @@
 //! Publishers, readers that switch and break at random, and a sweeper, on real threads and tiny rings. What each reader
 //! received is held against what was acknowledged once all is over; a lost wake-up runs into a deadline.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use events::{
-    Appended, Cursor, Data, Draft, Epoch, Event, Fact, Limit, Located, Log, Memory, Options, Reader,
-    ResetReason, Seq, Sequenced, Span, Start, Store, Topic, Topics, unix_ms,
+    Appended, Clock, Cursor, Data, Draft, Epoch, Event, Fact, Limit, Located, Log, Memory, Options, Reader,
+    ResetReason, Seq, Sequenced, Span, Start, Store, Topic, Topics,
 };
 
 const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -51,7 +53,7 @@ impl Dice {
 /// Another seed each time, shown when the test fails. Threads do not run the same way twice, but the same way often.
 #[expect(clippy::print_stdout, reason = "the one thing to know about a failure")]
 fn seed() -> u64 {
-    let seed = unix_ms();
+    let seed = Clock::system().unix_ms();
     println!("seed {seed}");
     seed
 }
@@ -301,7 +303,7 @@ fn epochs_that_change_under_readers_are_told_or_seamless() {
             history.push(Entry { seq, id: *id, topics: topics.clone() });
             log.apply(Fact::Events(vec![Sequenced {
                 seq: Some(seq),
-                time_ms: unix_ms(),
+                time_ms: Clock::system().unix_ms(),
                 draft: draft(topics, *id),
             }]));
         };

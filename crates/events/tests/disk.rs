@@ -1,5 +1,7 @@
 //! The store in files: the suite of every store, and what is left after kill -9, damage, and a full disk.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 #[macro_use]
 #[allow(dead_code, reason = "the suite serves other stores too")]
 mod suite;

@@ -40,6 +40,8 @@
 //! | a partial restart | `regressions::a_restart_of_one_of_two_servers_resets_nobody`, `failover::a_snapshot_that_lacks_the_last_events` |
 //! | everybody resets at once | `gateway::those_who_are_reset_at_once_do_not_all_come_at_once` |
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 #[macro_use]
 #[allow(dead_code, reason = "the suite serves other stores too")]
 mod suite;

@@ -5,8 +5,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use events::{
-    Cursor, Data, Draft, Epoch, Event, Fact, Limit, Located, Log, Options, Reader, Reset, ResetReason, Seq,
-    Sequenced, Start, Topic, Topics, unix_ms,
+    Clock, Cursor, Data, Draft, Epoch, Event, Fact, Limit, Located, Log, Options, Reader, Reset, ResetReason,
+    Seq, Sequenced, Start, Topic, Topics,
 };
 
 const ALL: Limit = Limit { events: 1000, bytes: 1 << 20 };
@@ -43,7 +43,11 @@ fn epoch(log: &Log, number: u64, end: Option<u64>, start: u64) {
 fn push(log: &Log, names: &[&str]) {
     for name in names {
         let next = log.tail().next();
-        log.apply(Fact::Events(vec![Sequenced { seq: Some(next), time_ms: unix_ms(), draft: draft(name) }]));
+        log.apply(Fact::Events(vec![Sequenced {
+            seq: Some(next),
+            time_ms: Clock::system().unix_ms(),
+            draft: draft(name),
+        }]));
     }
 }
 
@@ -164,7 +168,7 @@ fn a_limit_of_no_events_skipped_them() {
 fn an_ephemeral_event_for_nobody_made_a_topic() {
     let log = log(&Options::default());
     let draft = Draft { ephemeral: true, ..draft("nobody") };
-    log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms: unix_ms(), draft }]));
+    log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms: Clock::system().unix_ms(), draft }]));
     assert_eq!(log.stats().topics, 0);
 }
 

@@ -1,6 +1,7 @@
 //! What a flood by one client costs the others: publish-to-receive latency of ten quiet readers with and without it, in
 //! the same run. The flood and the readers share the machine with the gateway, so the flood's own work is in it.
 
+#![allow(clippy::disallowed_methods, reason = "what it measures is real time")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench is for its figures")]
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //!
 //! `cargo bench -p gateway --bench gateways`; needs redis-server.
 
+#![allow(clippy::disallowed_methods, reason = "what it measures is real time")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people")]
 
 #[path = "../../events/tests/redis/server.rs"]

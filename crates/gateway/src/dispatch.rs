@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{ALLOW, CONNECTION, HOST, ORIGIN};
 use http::request::Parts;
@@ -30,7 +29,7 @@ pub(crate) async fn answer(
     request: HttpRequest<Incoming>,
     framing: Framing,
 ) -> Reply {
-    let started = Instant::now();
+    let started = app.log.clock().now();
     let (head, body) = request.into_parts();
     let route = route_of(head.uri.path());
     let query = head.uri.query().unwrap_or_default();

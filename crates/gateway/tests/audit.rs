@@ -1,6 +1,8 @@
 //! What the audit log says of who wants more than is allowed. Alone in its process, because what is logged where is
 //! decided once for a process.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::io::Write;

@@ -3,6 +3,7 @@
 //!
 //! `CHAOS_SECONDS` says for how long, `CHAOS_SEED` in which order. What holds: every event once and in order, or a reset.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
 #![expect(clippy::print_stdout, reason = "figures of a random run, and what was skipped")]
 
 #[path = "chaos/chance.rs"]

@@ -1,5 +1,7 @@
 //! What `deploy/` describes, as plain processes: two gateways, Redis and nginx.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 #[path = "../../events/tests/redis/server.rs"]

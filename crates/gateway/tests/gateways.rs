@@ -1,5 +1,7 @@
 //! Who is there, and who is sent away, over several gateways of one log.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 #[path = "../../events/tests/redis/server.rs"]

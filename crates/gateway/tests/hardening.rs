@@ -1,5 +1,7 @@
 //! One test for each abuse: what it meets, and that nothing of it stays behind.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! Nobody gets an event outside the grant that is in force when it is delivered: live, replayed or from history.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::collections::BTreeSet;

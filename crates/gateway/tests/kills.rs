@@ -3,6 +3,7 @@
 //!
 //! `KILLS` says how often, `CHAOS_SEED` at which moments.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
 #![expect(clippy::print_stdout, reason = "figures of a random run")]
 
 #[path = "chaos/chance.rs"]

@@ -1,5 +1,7 @@
 //! What one user, one address and one reader get at most.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What an idle client costs the whole gateway: its socket, its task, its place in every table, its token. Each is a user of
 //! its own in a room that all share. Every byte that is asked for is counted; what the allocator adds is not.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
 #![allow(clippy::print_stdout, reason = "the figures are worth more than that they are small enough")]
 
 mod support;

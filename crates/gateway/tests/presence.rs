@@ -1,5 +1,7 @@
 //! Who is in a topic, as clients of every transport see it.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Who lacks the scope never sees the member, by whatever way.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Several gateways on one log in Redis, with a real server.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 #[path = "../../events/tests/redis/server.rs"]

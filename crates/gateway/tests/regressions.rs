@@ -1,5 +1,7 @@
 //! Bugs that were found once, each named after what it did.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::time::Duration;

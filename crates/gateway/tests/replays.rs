@@ -1,5 +1,7 @@
 //! Clients that come back all at once, with more to catch up on than may be on its way.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Members of a topic with the log on disk: kill -9, start again, and nobody has left who comes back in time.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! A song editor's room and a review board's presence, over each transport: one sequence, the same for all.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! One log over three transports: what a client of each sees.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use serde_json::json;

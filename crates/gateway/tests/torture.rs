@@ -3,6 +3,8 @@
 //!
 //! `TORTURE_SECONDS` makes it longer, `TORTURE_SEED` repeats the choices of a run that failed.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod support;
 
 use std::collections::BTreeMap;

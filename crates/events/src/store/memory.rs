@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Appended, BoxFuture, Rejection, Store, Unavailable, fresh_epoch};
 use crate::event::Sequenced;
-use crate::log::{Fact, unix_ms};
+use crate::log::Fact;
 use crate::{Cursor, Draft, Log, Seq};
 
 /// Keeps nothing beyond the log's own rings; orders appends under one lock.
@@ -44,7 +44,7 @@ impl Memory {
     }
 
     fn begin(log: Arc<Log>, end: Option<Seq>, start: Seq) -> Arc<Self> {
-        log.apply(Fact::Epoch { epoch: fresh_epoch(), end, start });
+        log.apply(Fact::Epoch { epoch: fresh_epoch(&log), end, start });
         let once = Cache::builder()
             .max_capacity(Self::ONCE_MAX)
             // The newest is the one that is retried: a policy by frequency would refuse it first.
@@ -57,7 +57,7 @@ impl Memory {
     /// Appends a run of drafts under one lock. Only a draft that expects something can fail.
     fn append_run(&self, drafts: Vec<Draft>, answers: &mut Vec<Result<Appended, Rejection>>) {
         let mut last = self.last.lock();
-        let time_ms = unix_ms();
+        let time_ms = self.log.clock().unix_ms();
         let epoch = self.log.tail_cursor().epoch;
         let mut run: Vec<Sequenced> = Vec::with_capacity(drafts.len());
         for draft in drafts {

@@ -12,10 +12,8 @@ use std::time::Duration;
 pub use disk::{Disk, DiskError, DiskOptions, Fsync, KeptValue, Recovered};
 pub use memory::Memory;
 pub use redis::{Board, BoardEvent, BoardValue, Question, Redis, RedisError, RedisOptions};
-use ring::rand::SecureRandom as _;
 
-use crate::log::unix_ms;
-use crate::{Cursor, Draft, Epoch, Seq};
+use crate::{Cursor, Draft, Epoch, Log, Seq};
 
 /// A boxed future, so that stores can stand behind one pointer. Made once a batch, never once a reader.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -100,9 +98,6 @@ pub enum Rejection {
 pub struct Unavailable(pub &'static str);
 
 /// The time in microseconds plus a little chance, so that two lives of a log never share an epoch.
-fn fresh_epoch() -> Epoch {
-    let mut chance = [0; 2];
-    // Without a random source the clock alone still tells lives apart.
-    let _ = ring::rand::SystemRandom::new().fill(&mut chance);
-    Epoch::new(unix_ms() * 1000 + u64::from(u16::from_le_bytes(chance)) % 1000)
+fn fresh_epoch(log: &Log) -> Epoch {
+    Epoch::new(log.clock().unix_ms().saturating_mul(1000) + log.chance().below(1000))
 }

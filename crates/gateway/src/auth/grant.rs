@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use events::{Topic, TopicError};
+use events::{Clock, Topic, TopicError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -147,8 +147,8 @@ impl Grant {
     pub fn ends_at_instant(&self) -> Option<Instant> {
         /// Tokens that outlive a century need no timer.
         const LEFT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-        let left = self.ends_at()?.duration_since(SystemTime::now()).unwrap_or_default();
-        Some(Instant::now() + left.min(LEFT_MAX))
+        let left = self.ends_at()?.duration_since(Clock::system().system_time()).unwrap_or_default();
+        Some(Clock::system().now() + left.min(LEFT_MAX))
     }
 
     /// Whether the grant has ended.
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn ends_after_the_leeway() {
-        let now = SystemTime::now();
+        let now = Clock::system().system_time();
         let mut grant = grant(&[], &[]);
         assert!(!grant.has_ended(now));
         grant.expires_at = Some(now - Duration::from_secs(4));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use events::Clock;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
@@ -47,7 +48,8 @@ impl TokenRequest {
     /// When the clock stands before 1970.
     pub fn sign(&self) -> Result<String, ConfigError> {
         provider::install();
-        let iat = SystemTime::now()
+        let iat = Clock::system()
+            .system_time()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(|_| ConfigError::new("the clock of this machine stands before 1970"))?
             .as_secs();

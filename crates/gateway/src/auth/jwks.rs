@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use events::Chance;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -260,11 +260,7 @@ async fn wait_for_next(wait: Duration, wanted: &Notify, readings: &watch::Sender
 
 /// The duration give or take a tenth, so that many gateways do not ask at the same moment.
 fn jittered(duration: Duration) -> Duration {
-    let mut random = [0; 1];
-    if SystemRandom::new().fill(&mut random).is_err() {
-        return duration;
-    }
-    duration.mul_f64(0.9 + 0.2 * f64::from(random[0]) / 255.0)
+    duration.mul_f64(0.9 + Chance::system().below(201) as f64 / 1000.0)
 }
 
 fn read_file(path: &PathBuf) -> Result<Bytes, String> {

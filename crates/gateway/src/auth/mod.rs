@@ -28,9 +28,9 @@ pub(crate) mod testing;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use claims::Claims;
+use events::Clock;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use jwks::{Jwks, Pace};
@@ -221,7 +221,11 @@ impl Authenticator {
         }
         let id = TokenId::of(token);
         if let Some(grant) = self.remembered.get(id, self.version()) {
-            return if grant.has_ended(SystemTime::now()) { Err(Refusal::Expired) } else { Ok(grant) };
+            return if grant.has_ended(Clock::system().system_time()) {
+                Err(Refusal::Expired)
+            } else {
+                Ok(grant)
+            };
         }
         let (grant, version) = self.verify_anew(token).await?;
         let grant = Arc::new(Grant { lists: self.lately.share(Arc::clone(&grant.lists)), ..grant });

@@ -1,7 +1,7 @@
 //! Publish keys: compared without telling, by the time it takes, how much of a guess was right.
 
+use events::Chance;
 use ring::hmac;
-use ring::rand::SystemRandom;
 
 use crate::config::error::ConfigError;
 use crate::secret::Secret;
@@ -18,8 +18,9 @@ pub(super) struct PublishKeys {
 
 impl PublishKeys {
     pub(super) fn new(keys: &[Secret]) -> Result<Self, ConfigError> {
-        let hide = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .map_err(|_| ConfigError::new("the operating system gives no random bytes"))?;
+        let mut hide = [0; 32];
+        Chance::system().fill(&mut hide).map_err(|error| ConfigError::new(error.to_string()))?;
+        let hide = hmac::Key::new(hmac::HMAC_SHA256, &hide);
         let tags = keys
             .iter()
             .filter(|key| !key.is_empty())

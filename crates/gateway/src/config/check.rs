@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
+use events::Chance;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{
@@ -244,9 +244,7 @@ fn deployment(typed: Option<String>) -> Result<String, ConfigError> {
         return name("--deployment", text);
     }
     let mut random = [0; 5];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| ConfigError::new("the operating system gives no random bytes"))?;
+    Chance::system().fill(&mut random).map_err(|error| ConfigError::new(error.to_string()))?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

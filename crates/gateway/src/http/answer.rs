@@ -1,8 +1,7 @@
 //! What an endpoint answers with.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
+use events::Clock;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body_util::Full;
@@ -29,5 +28,5 @@ pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response<Body> {
 
 /// The time now, as clients read it.
 pub(crate) fn timestamp() -> String {
-    time::rfc3339(SystemTime::now())
+    time::rfc3339(Clock::system().system_time())
 }

@@ -1,9 +1,7 @@
 //! A problem as an HTTP response: `application/problem+json` (RFC 9457).
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
-use events::Seq;
+use events::{Clock, Seq};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, response};
 use http_body_util::Full;
@@ -55,7 +53,7 @@ impl Problem {
     #[must_use]
     pub(crate) fn last_response(&self) -> Vec<u8> {
         let (head, body) = self.parts();
-        let date = httpdate::fmt_http_date(SystemTime::now());
+        let date = httpdate::fmt_http_date(Clock::system().system_time());
         let mut bytes = format!("HTTP/1.1 {}\r\ndate: {date}\r\n", head.status).into_bytes();
         for (name, value) in &head.headers {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());

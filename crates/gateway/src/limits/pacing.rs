@@ -3,19 +3,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use events::ResetReason;
-use ring::rand::{SecureRandom as _, SystemRandom};
+use events::{Chance, ResetReason};
 
 /// A random part of `whole`.
 #[must_use]
 pub(crate) fn part_of(whole: Duration) -> Duration {
-    let mut chance = [0; 4];
-    // Without a random source everyone waits for half of it, which is still a wait.
-    let part = match SystemRandom::new().fill(&mut chance) {
-        Ok(()) => f64::from(u32::from_le_bytes(chance)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
-    };
-    whole.mul_f64(part)
+    const PARTS: u64 = 1 << 32;
+    whole.mul_f64(Chance::system().below(PARTS + 1) as f64 / PARTS as f64)
 }
 
 /// How long a client waits before it refetches. Lost history hits everyone at once, an old cursor only its owner.

@@ -138,7 +138,8 @@ mod tests {
         assert!(resident > 100_000.0 && resident <= gauge("process_virtual_memory_bytes"));
         assert!(gauge("process_open_fds") >= 3.0 && gauge("process_open_fds") < gauge("process_max_fds"));
         assert!(gauge("process_threads") >= 1.0);
-        let now = std::time::SystemTime::now()
+        let now = events::Clock::system()
+            .system_time()
             .duration_since(std::time::UNIX_EPOCH)
             .expect("the clock is past 1970")
             .as_secs_f64();

@@ -69,7 +69,7 @@ impl Presence {
             rosters: Mutex::new(Rosters::new(ttl_ms)),
             news: Notify::new(),
             keep,
-            origin: (events::unix_ms(), Instant::now()),
+            origin: (events::Clock::system().unix_ms(), Instant::now()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use events::{BoxFuture, Data, Disk, Draft, KeptValue, Topic, Unavailable, unix_ms};
+use events::{BoxFuture, Clock, Data, Disk, Draft, KeptValue, Topic, Unavailable};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -48,7 +48,7 @@ impl Keep for OnDisk {
 
     fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>> {
         let mut values: Vec<KeptValue> = members.iter().map(write).collect();
-        values.push((ALIVE.to_owned(), Some(unix_ms().to_string().into_bytes())));
+        values.push((ALIVE.to_owned(), Some(Clock::system().unix_ms().to_string().into_bytes())));
         Box::pin(self.0.append_and_keep(drafts, values))
     }
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use events::{Appended, Cursor, Data, Draft, Key, Kind, Rejection, Seq, Topic, Topics};
@@ -345,7 +344,7 @@ pub(crate) async fn append(
     source: Source,
     drafts: Vec<Draft>,
 ) -> Vec<Result<Appended, Rejection>> {
-    let started = Instant::now();
+    let started = app.log.clock().now();
     let answers = app.store.append(drafts).await;
     app.metrics.append_took(started.elapsed().as_secs_f64());
     for answer in &answers {

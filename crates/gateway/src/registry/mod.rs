@@ -9,9 +9,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Data, Lens, Topic};
+use events::{Chance, Data, Lens, Topic};
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
 use transport::{Bye, ByeReason, Change, Handle, Transport};
 
@@ -540,7 +539,7 @@ impl Table {
 /// 128 random bits, as a word that fits into a URL.
 fn fresh_id() -> Arc<str> {
     let mut bits = [0; 16];
-    if SystemRandom::new().fill(&mut bits).is_err() {
+    if Chance::system().fill(&mut bits).is_err() {
         tracing::error!("the system has no random numbers: session ids can be guessed");
     }
     data_encoding::BASE64URL_NOPAD.encode(&bits).into()

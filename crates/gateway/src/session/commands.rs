@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use events::{Data, Topic};
 use parking_lot::Mutex;
@@ -157,7 +156,7 @@ impl Sender<'_> {
         changes: &mut Vec<Change>,
     ) -> Result<Done, Problem> {
         match body.op.as_str() {
-            "ping" => Ok(Done::Ping { time: time::rfc3339(SystemTime::now()) }),
+            "ping" => Ok(Done::Ping { time: time::rfc3339(self.app.log.clock().system_time()) }),
             "auth" => self.refresh(&members::<AuthBody>(text)?.token).await,
             "subscribe" => self.subscribe(members(text)?, changes),
             "unsubscribe" => self.unsubscribe(members(text)?, changes),

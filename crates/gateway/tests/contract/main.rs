@@ -1,5 +1,7 @@
 //! The protocol, row by row: every endpoint, parameter, status and code, spoken to a real gateway over real sockets.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

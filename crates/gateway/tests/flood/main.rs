@@ -1,5 +1,7 @@
 //! A flood by one client: it gets what its limits grant and not one more, and the others lose nothing by it.
 
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
 mod floods;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 //! 16 events, to decode a small WebSocket message out of a full read, and to take one event through
 //! a running session. `cargo bench -p transport`.
 
+#![allow(clippy::disallowed_methods, reason = "what it measures is real time")]
 #![allow(clippy::print_stdout, reason = "the figures are the output")]
 
 mod session;

@@ -1,6 +1,8 @@
 //! What every line provides.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use events::Clock;
 
 use crate::batch::Batch;
 use crate::close::CloseCode;
@@ -117,7 +119,7 @@ pub(crate) enum Input {
 
 /// The head of a response that carries batches.
 pub(super) fn write_response_head(content_type: &str, rest: &str, out: &mut Vec<u8>) {
-    let date = httpdate::fmt_http_date(SystemTime::now());
+    let date = httpdate::fmt_http_date(Clock::system().system_time());
     let head = format!(
         "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: {content_type}\r\nCache-Control: no-store, no-transform\r\n{rest}\r\n"
     );

@@ -78,11 +78,11 @@ fn recover(
         }
         // The mark is made when a log has begun.
         Ok((engine, None, _)) if marked == Marked::Absent => {
-            (engine, Meta::new(fresh_epoch()), Seq::ZERO, None)
+            (engine, Meta::new(fresh_epoch(log)), Seq::ZERO, None)
         }
         Err(_) if !existed && marked == Marked::Absent => {
             let engine = Engine::open(Arc::clone(file)).map_err(engine_failed)?;
-            (engine, Meta::new(fresh_epoch()), Seq::ZERO, None)
+            (engine, Meta::new(fresh_epoch(log)), Seq::ZERO, None)
         }
         // The disk is to blame, not what is in the file.
         Err(error) if file.has_failed() => return Err(engine_failed(error)),
@@ -95,7 +95,7 @@ fn recover(
             });
             drop(read);
             let salvage = if existed { Salvage::of(&paths.log).map_err(io)? } else { Salvage::default() };
-            let saved = Saved::of(salvage, marked);
+            let saved = Saved::of(salvage, marked, log);
             saved.write(paths).map_err(|error| paths.failed("cannot save what is whole", &error))?;
             *file = DataFile::open(&paths.log, fsync).map_err(io)?;
             let engine = Engine::open(Arc::clone(file)).map_err(engine_failed)?;
@@ -115,7 +115,7 @@ fn recover(
         };
         let above = last.max(answered).number() + JUMP;
         last = Seq::new(above).ok_or_else(|| paths.failed("cannot go on", &"out of sequence numbers"))?;
-        meta = Meta { epoch: fresh_epoch(), start: last, ..meta };
+        meta = Meta { epoch: fresh_epoch(log), start: last, ..meta };
     }
     meta.generation += 1;
     engine.commit(&Change { cut: refused, meta: Some(&meta), ..Change::default() }).map_err(engine_failed)?;
@@ -206,10 +206,10 @@ struct Saved {
 }
 
 impl Saved {
-    fn of(mut salvage: Salvage, marked: Marked) -> Self {
+    fn of(mut salvage: Salvage, marked: Marked, log: &Log) -> Self {
         let found = salvage.meta.take();
         let mut complete = found.is_some();
-        let mut meta = found.unwrap_or_else(|| Meta::new(fresh_epoch()));
+        let mut meta = found.unwrap_or_else(|| Meta::new(fresh_epoch(log)));
         salvage.entries.retain(|seq, _| *seq > meta.floor.number());
         match marked {
             Marked::Here { tail, exact: true, .. } if tail.epoch == meta.epoch => {

@@ -1,7 +1,7 @@
 //! After an error: opens the file again, brings what it shows to disk, and takes out what publishers were refused.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::engine::{Change, Engine, EngineError};
@@ -19,7 +19,7 @@ impl Writer {
     /// It cannot be done at the moment: nothing may be acknowledged.
     pub(super) fn settle(&mut self) -> Result<(), Unavailable> {
         match self.unsettled.failed {
-            Some((at, unavailable)) if at.elapsed() < Self::SETTLE_EVERY => Err(unavailable),
+            Some((at, unavailable)) if self.log.clock().now() - at < Self::SETTLE_EVERY => Err(unavailable),
             _ => self.settle_now(),
         }
     }
@@ -42,7 +42,7 @@ impl Writer {
     /// Nobody knows yet. The file stays closed, and the mark says that what is in doubt is refused.
     pub(super) fn reopen(&mut self, batch: Option<&Batch>, is_refused: bool) -> Result<bool, Unavailable> {
         let reopened = self.try_reopen(batch, is_refused);
-        self.unsettled.failed = reopened.err().map(|unavailable| (Instant::now(), unavailable));
+        self.unsettled.failed = reopened.err().map(|unavailable| (self.log.clock().now(), unavailable));
         reopened
     }
 

@@ -1,7 +1,8 @@
 //! What the writer knows without asking the file.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::once::Once;

@@ -17,11 +17,11 @@ use super::record::{Entry, seal_kept, seal_last, seal_token};
 use super::recover::Opened;
 use super::state::{Room, State, Unsettled};
 use super::{Disk, DiskOptions, Fsync, KeptValue};
-use crate::log::{Fact, unix_ms};
+use crate::log::Fact;
 use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Unavailable};
 
 pub(super) struct Writer {
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     pub(super) options: DiskOptions,
     /// `None` after an error, until it is opened again.
     pub(super) engine: Option<Engine>,
@@ -94,7 +94,7 @@ impl Writer {
             asked.into_iter().for_each(|append| drop(append.answer.send(Err(unavailable))));
             return;
         }
-        let mut batch = Batch::after(self.state.last, unix_ms());
+        let mut batch = Batch::after(self.state.last, self.log.clock().unix_ms());
         self.state.stamp = (self.state.stamp + 1).max(batch.now_ms * 1000);
         let answers: Vec<_> = asked
             .into_iter()

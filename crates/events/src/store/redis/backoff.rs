@@ -1,10 +1,9 @@
 //! Waiting between attempts, and the random numbers of this store.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::hash::Hasher as _;
 use std::time::Duration;
 
-use ring::rand::SecureRandom as _;
+use crate::Chance;
 
 /// How long to wait before the next attempt: doubles with each failure up to one second, with jitter
 /// so that the nodes do not all return at the same moment.
@@ -20,12 +19,7 @@ pub(super) fn random() -> u32 {
 
 /// A random number that no other node and no other call gets.
 pub(super) fn nonce() -> u64 {
-    let mut bytes = [0; 8];
-    match ring::rand::SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes),
-        // Every `RandomState` has keys of its own, so two numbers still differ.
-        Err(_) => RandomState::new().hash_one(std::process::id()),
-    }
+    Chance::system().number()
 }
 
 /// A hash that tells these bytes from others; the same on every node.
