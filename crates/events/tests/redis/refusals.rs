@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use events::{Log, Options, Redis, Rejection, ResetReason, Store as _};
+use events::{Draft, Limit, Log, Options, Reader, Redis, Rejection, ResetReason, Start, Store as _};
 
 use super::server::Server;
-use super::suite::{data, draft, once};
+use super::suite::{data, draft, once, topic};
 use super::{node, publish_at_last, reach, read_after, redis_options, settle, told_of_loss, until};
 
 /// What is done to a server, and what undoes it.
@@ -223,4 +223,86 @@ async fn a_server_that_throws_keys_away_is_warned_of() {
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     until("no warning any more", || node.store.status().warning.is_none()).await;
+}
+
+/// What is said no to must not be done: an ephemeral event that was delivered cannot be taken back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ephemeral_event_that_is_refused_is_not_delivered() {
+    for (name, trouble, cure) in
+        REFUSALS.into_iter().filter(|(name, ..)| !["NOSCRIPT", "NOPERM"].contains(name)).chain([
+            ("NOPERM for the token", &["ACL SETUSER default -set"][..], &["ACL SETUSER default +set"][..]),
+            ("NOPERM for the message", &["ACL SETUSER default -publish"], &["ACL SETUSER default +publish"]),
+        ])
+    {
+        let server = Server::start(&[]).await;
+        let [here, other] =
+            [node(&redis_options(&server.url())).await, node(&redis_options(&server.url())).await];
+        super::hears_ephemeral(&here, &other).await;
+        let ephemeral = |n| Draft { ephemeral: true, ..draft(&["a"], n) };
+        let mut reader = Reader::new(&other.log, &[topic("a")], None, Start::Latest);
+        let all = |commands: &[&str]| {
+            for command in commands {
+                let answer = server.cli(&command.split(' ').collect::<Vec<_>>());
+                assert_eq!(answer, "OK", "{command}");
+            }
+        };
+        all(trouble);
+        let answers = here.append(vec![once("x", ephemeral(1)), ephemeral(2)]).await;
+        assert!(answers.iter().all(Result::is_err), "{name}: {answers:?}");
+        all(cure);
+        // The token of what was refused is free, and what comes next shows that nothing came before it.
+        assert!(!publish_at_last(&here, once("x", ephemeral(3))).await.duplicate, "{name}");
+        let mut heard = Vec::new();
+        until("heard", || {
+            reader.read(Limit { events: 9, bytes: 999 }, &mut heard).unwrap();
+            !heard.is_empty()
+        })
+        .await;
+        assert_eq!(heard.iter().map(data).collect::<Vec<_>>(), [3], "{name}");
+    }
+}
+
+/// Too few replicas are connected: known before anything is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_done_where_too_few_replicas_are_connected() {
+    let server = Server::start(&[]).await;
+    let other = node(&redis_options(&server.url())).await;
+    let waits = node(&events::RedisOptions { wait_replicas: 1, ..redis_options(&server.url()) }).await;
+    let mut reader = Reader::new(&other.log, &[topic("a")], None, Start::Latest);
+    let ephemeral = |n| Draft { ephemeral: true, ..draft(&["a"], n) };
+    for n in 0..3 {
+        let answers = waits.append(vec![draft(&["a"], n), ephemeral(n)]).await;
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    }
+    assert!(waits.store.ready().is_err());
+    other.publish(ephemeral(7)).await;
+    other.publish(draft(&["a"], 8)).await;
+    let mut read = Vec::new();
+    until("read", || {
+        reader.read(Limit { events: 9, bytes: 999 }, &mut read).unwrap();
+        read.len() >= 2
+    })
+    .await;
+    let mut read: Vec<u64> = read.iter().map(data).collect();
+    read.sort_unstable();
+    assert_eq!(read, [7, 8]);
+    // With a replica it goes on.
+    let _replica = Server::replica_of(&server, &[]).await;
+    publish_at_last(&waits, draft(&["a"], 9)).await;
+}
+
+/// What one draft of a batch is refused does not say that those before it were not appended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_in_the_middle_of_a_batch_is_not_told_of_what_was_appended_before_it() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let start = node.publish(draft(&["a"], 0)).await.cursor;
+    assert_eq!(server.cli(&["ACL", "SETUSER", "default", "-publish"]), "OK");
+    let ephemeral = Draft { ephemeral: true, ..draft(&["a"], 2) };
+    let answers = node.append(vec![draft(&["a"], 1), ephemeral, draft(&["a"], 3)]).await;
+    assert!(answers[0].is_ok() && answers[1].is_err() && answers[2].is_err(), "{answers:?}");
+    assert_eq!(server.cli(&["ACL", "SETUSER", "default", "+publish"]), "OK");
+    let end = publish_at_last(&node, draft(&["a"], 4)).await.cursor;
+    reach(&node, end).await;
+    assert_eq!(read_after(&node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), [1, 4]);
 }

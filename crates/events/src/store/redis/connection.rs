@@ -108,7 +108,7 @@ impl Connection {
         if !state.is_open {
             let mut call = self.publishing(2);
             call.arg(&keys.stream).arg(&keys.fence).arg(random()).arg(random());
-            call.arg(0).arg(0).arg("").arg(0);
+            call.arg(0).arg(0).arg(0).arg("").arg(0);
             self.call(&call).await?;
             state = self.log_state(keys).await?;
         }

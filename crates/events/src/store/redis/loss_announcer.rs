@@ -47,10 +47,11 @@ impl LossAnnouncer {
     async fn tell(&self, notice: &Notice) -> Result<(), Failure> {
         let mut connection = Connection::to_master(&self.shared.servers, RESPONSE).await?;
         let item = Submission::notice(notice);
-        let answers =
-            publish_script::run(&mut connection, &self.shared.keys, self.shared.retention, &[&item]).await?;
-        match answers.first() {
-            Some(Ok(_)) => Ok(()),
+        let Shared { keys, retention, .. } = &*self.shared;
+        let run = publish_script::run(&mut connection, keys, *retention, 0, &[&item]).await?;
+        match (run.refusal, run.answers.first()) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Some(Ok(_))) => Ok(()),
             _ => Err(Failure::Broken("a notice of loss was not taken".to_owned())),
         }
     }

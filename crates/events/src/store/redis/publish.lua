@@ -1,13 +1,18 @@
--- Appends a run of drafts, or with none only makes sure that the log is open.
--- KEYS: the stream, the fence, then for each draft in turn: its token's key, and its topics' keys.
--- ARGV: two random numbers below 1024, the most entries, for how many ms a topic's last is kept, the channel of ephemeral
--- events, the number of drafts, then for each: for how many ms its token is kept, its number of topics, what it expects
--- ('' nothing), what it is (e event, a event that is kept apart, x ephemeral, l notice of loss), its bytes, and a name
--- of this try that no other draft has.
--- Answers the generation, then for each draft a letter and an id: o appended, x sent, c conflict; for a repeated one d,
--- the first answer, and the name that came with it.
+-- Appends a run of drafts, in order. With none it only makes sure that the log is open.
+--
+-- KEYS: the stream, the fence, then for each draft its token's key and the keys of its topics.
+-- ARGV: 1, 2 two random numbers below 1024; 3 the most entries of the stream; 4 for how many ms a topic's last id is
+-- kept; 5 how many replicas must be connected; 6 the channel of ephemeral events; 7 the number of drafts. Then for each
+-- draft: for how many ms its token is kept, its number of topics, the seq that it expects ('' any), its kind (e event,
+-- a latest-only event, x ephemeral, l notice of loss), its bytes, and a name of this attempt that no other draft has.
+--
+-- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and where the log ends;
+-- c SEQ conflict; d, the first answer and the name that came with it: a repeat; e MESSAGE refused, with all that follow.
+--
+-- Whatever can be refused comes before whatever cannot be undone, so that a draft whose answer is e has had no effect.
 local stream, fence = KEYS[1], KEYS[2]
 local random, leap, length, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local replicas, channel, drafts = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) then
@@ -15,6 +20,18 @@ if not string.find(info, 'role:master', 1, true) then
 end
 local identity = string.match(info, 'master_replid:(%x+)')
 if not identity then return redis.error_reply('NOIDENTITY no master_replid in INFO') end
+
+-- How many replicas answered within the last three seconds: with fewer than needed, waiting for them would be in vain.
+local function replicas_connected()
+  local connected = 0
+  for state, lag in string.gmatch(info, 'slave%d+:[^\r\n]-state=(%a+)[^\r\n]-lag=(%-?%d+)') do
+    if state == 'online' and tonumber(lag) <= 3 then connected = connected + 1 end
+  end
+  return connected
+end
+if drafts > 0 and replicas > 0 and replicas_connected() < replicas then
+  return redis.error_reply('NOREPLICAS fewer than ' .. ARGV[5] .. ' replicas are connected')
+end
 
 local function number(n) return string.format('%.0f', n) end
 
@@ -28,12 +45,13 @@ end
 
 local held = redis.call('HMGET', fence, 'id', 'gen')
 local generation = held[2]
+local last_generation, last_seq = last_of_stream()
 
--- A new generation: remembers where the one before ended and says so in the stream.
+-- Begins a new generation: remembers where the old one ended, and says so in the stream.
 local function open()
-  local old, ended = last_of_stream()
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  local old, ended = last_generation, last_seq
   local newest = math.max(now, tonumber(old or 0), tonumber(generation or 0))
   generation = number(newest + 1 + random)
   if old then
@@ -47,69 +65,91 @@ local function open()
       for i = 1, #known - 256 do redis.call('HDEL', fence, known[i]) end
     end
   else
-    -- Nothing of what came before is known to be history.
+    -- Nothing that came before is known to be history.
     redis.call('DEL', fence)
     old, ended = '0', '0'
   end
   redis.call('HSET', fence, 'id', identity, 'gen', generation)
   -- A jump, so that a number that was given and lost is practically never given again.
-  local first = number(tonumber(ended) + (1 + leap) * 1048576)
-  redis.call('XADD', stream, generation .. '-' .. first, 'k', 'gen', 'prev', old .. '-' .. ended)
+  last_seq = number(tonumber(ended) + (1 + leap) * 1048576)
+  redis.call('XADD', stream, generation .. '-' .. last_seq, 'k', 'gen', 'prev', old .. '-' .. ended)
 end
 
--- What is in the stream may be another's: numbers would be given twice.
-if held[1] ~= identity or not generation or last_of_stream() ~= generation then open() end
+-- The stream may be another server's: its numbers would be given twice.
+if held[1] ~= identity or not generation or last_generation ~= generation then open() end
 
--- Whether what was answered at first is part of this log: what was deleted or replaced takes its tokens' word along.
-local function lives(answer)
-  local of, n = string.match(answer, '^%a(%d+)%-(%d+)')
+-- Whether an id is part of this log. What was deleted or replaced is not, and neither are the answers that name it.
+local function is_history(of, seq)
   if of == generation then return true end
   local ended = of and redis.call('HGET', fence, of)
-  return ended and tonumber(n) <= tonumber(ended)
+  return ended and tonumber(seq) <= tonumber(ended)
+end
+
+-- The message of a refusal, if that is what a command answered.
+local function refusal_of(result) return type(result) == 'table' and result.err or nil end
+
+-- The answer to a draft with this token before, or to one whose expectation does not hold. Else nil, or nil and why the
+-- server refuses.
+local function known_answer(token, token_ms, expect, topic)
+  local known = redis.pcall('GET', token)
+  if refusal_of(known) then return nil, refusal_of(known) end
+  if known and is_history(string.match(known, '^%a(%d+)%-(%d+)')) then
+    -- A write, so that a WAIT on this connection covers the first append too.
+    local refusal = refusal_of(redis.pcall('PEXPIRE', token, token_ms))
+    if refusal then return nil, refusal end
+    return 'd' .. known
+  end
+  if expect == '' then return nil end
+  local last = redis.pcall('GET', topic)
+  if refusal_of(last) then return nil, refusal_of(last) end
+  local of, seq
+  if last then of, seq = string.match(last, '^(%d+)%-(%d+)$') end
+  if of and of ~= generation and redis.call('HEXISTS', fence, of) == 0 then seq = nil end
+  seq = seq or '0'
+  if seq ~= expect then return 'c' .. seq end
+end
+
+-- Writes the token first. A server that refuses writes refuses this one, and nothing has happened. What follows can only
+-- be refused for want of a permission; then the token is taken back. Returns the answer, or nil and why it was refused.
+local function append(token, token_ms, kind, bytes, name, first_topic, last_topic)
+  local seq = last_seq
+  if kind ~= 'x' then seq = number(tonumber(last_seq) + 1) end
+  local id = generation .. '-' .. seq
+  local answer = (kind == 'x' and 'x' or 'o') .. id
+  local refusal = refusal_of(redis.pcall('SET', token, answer .. ' ' .. name, 'PX', token_ms))
+  if refusal then return nil, refusal end
+  local result
+  if kind == 'x' then
+    result = redis.pcall('PUBLISH', channel, bytes)
+  elseif kind == 'l' then
+    result = redis.pcall('XADD', stream, 'MAXLEN', '~', length, id, 'k', 'lost', 'd', bytes)
+  else
+    result = redis.pcall('XADD', stream, 'MAXLEN', '~', length, id, 'd', bytes)
+  end
+  refusal = refusal_of(result)
+  if refusal then
+    redis.pcall('DEL', token)
+    return nil, refusal
+  end
+  last_seq = seq
+  if kind == 'e' then
+    for topic = first_topic, last_topic do redis.call('SET', KEYS[topic], id, 'PX', keep) end
+  end
+  return answer
 end
 
 local answers = { generation }
-local key, at = 3, 7
-for draft = 1, tonumber(ARGV[6]) do
-  local token_ms, topics, expect, sort, bytes = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-  local name = ARGV[at + 5]
-  at = at + 6
+local key, at, refusal = 3, 8, nil
+for draft = 1, drafts do
+  local token_ms, topics, expect, kind = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+  local bytes, name = ARGV[at + 4], ARGV[at + 5]
   local token, first_topic = KEYS[key], key + 1
-  key = first_topic + topics
+  at, key = at + 6, first_topic + topics
   local answer
-  local known = redis.call('GET', token)
-  if known and not lives(known) then known = nil end
-  if known then
-    -- A write, so that a WAIT on this connection covers the first append too.
-    redis.call('PEXPIRE', token, token_ms)
-    answer = 'd' .. known
-  elseif expect ~= '' then
-    local last = redis.call('GET', KEYS[first_topic])
-    local of, n
-    if last then of, n = string.match(last, '^(%d+)%-(%d+)$') end
-    if of and of ~= generation and redis.call('HEXISTS', fence, of) == 0 then n = nil end
-    n = n or '0'
-    if n ~= expect then answer = 'c' .. n end
+  if not refusal then answer, refusal = known_answer(token, token_ms, expect, KEYS[first_topic]) end
+  if not refusal and not answer then
+    answer, refusal = append(token, token_ms, kind, bytes, name, first_topic, key - 1)
   end
-  if not answer then
-    if sort == 'x' then
-      local _, seen = last_of_stream()
-      answer = 'x' .. generation .. '-' .. seen
-      redis.call('PUBLISH', ARGV[5], bytes)
-    else
-      local id
-      if sort == 'l' then
-        id = redis.call('XADD', stream, 'MAXLEN', '~', length, generation .. '-*', 'k', 'lost', 'd', bytes)
-      else
-        id = redis.call('XADD', stream, 'MAXLEN', '~', length, generation .. '-*', 'd', bytes)
-      end
-      answer = 'o' .. id
-      if sort == 'e' then
-        for i = first_topic, key - 1 do redis.call('SET', KEYS[i], id, 'PX', keep) end
-      end
-    end
-    redis.call('SET', token, answer .. ' ' .. name, 'PX', token_ms)
-  end
-  answers[#answers + 1] = answer
+  answers[#answers + 1] = answer or 'e' .. refusal
 end
 return answers

@@ -1,5 +1,7 @@
 //! The call of `publish.lua`: drafts become its arguments, and its answers become theirs.
 
+use redis::Value;
+
 use super::backoff::{fingerprint, nonce, random};
 use super::connection::Connection;
 use super::entry_id::EntryId;
@@ -11,44 +13,56 @@ use crate::{Appended, Clock, Draft, Rejection, Seq, Topic};
 
 pub(super) type AppendAnswers = Vec<Result<Appended, Rejection>>;
 
-/// A draft on its way, or a notice.
+/// A draft on its way into the stream, or a notice of loss.
 pub(super) struct Submission {
     pub(super) bytes: Vec<u8>,
     /// `None`: it is a notice.
     pub(super) draft: Option<Draft>,
     token: String,
     token_ms: u64,
-    /// By which it is known again when its answer was lost: then it was not its publisher who repeated it.
+    /// Tells a repeat by this node, whose answer was lost, from a repeat by the publisher.
     name: String,
-    sort: SubmissionKind,
+    kind: SubmissionKind,
     pub(super) answer: Option<Result<Appended, Rejection>>,
 }
 
-/// What becomes of an item, as the script is told.
+/// What the script does with a submission.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SubmissionKind {
     /// An event, the last of its topics from now on.
     Event,
-    /// An event that is kept apart: `expect` does not see it.
-    Aside,
-    /// Passed on to whoever is there, not kept.
+    /// An event of which only the latest of each key counts: `expect` does not see it.
+    LatestOnly,
+    /// Sent to the nodes that are connected, not kept.
     Ephemeral,
     /// A notice of loss.
     Lost,
 }
 
-/// For how long a repeat is recognised.
+impl SubmissionKind {
+    /// As the script knows it.
+    const fn letter(self) -> &'static str {
+        match self {
+            Self::Event => "e",
+            Self::LatestOnly => "a",
+            Self::Ephemeral => "x",
+            Self::Lost => "l",
+        }
+    }
+}
+
+/// For how long a repeat by the publisher is recognised.
 const ONCE_MS: u64 = 300_000;
-/// Likewise for a repeat of this node's own making.
+/// For how long a repeat by this node is recognised.
 const RETRY_MS: u64 = 30_000;
 
 impl Submission {
     pub(super) fn new(draft: Draft) -> Self {
         let mut bytes = Vec::with_capacity(64 + draft.data.as_bytes().len());
         put_draft(&mut bytes, Clock::system().unix_ms(), &draft);
-        let sort = match &draft {
+        let kind = match &draft {
             draft if draft.ephemeral => SubmissionKind::Ephemeral,
-            draft if draft.is_latest_only() => SubmissionKind::Aside,
+            draft if draft.is_latest_only() => SubmissionKind::LatestOnly,
             _ => SubmissionKind::Event,
         };
         let name = format!("{:x}", nonce());
@@ -56,10 +70,10 @@ impl Submission {
             Some(token) => (format!("p:{token}"), ONCE_MS),
             None => (format!("n:{name}"), RETRY_MS),
         };
-        Self { bytes, draft: Some(draft), token, token_ms, name, sort, answer: None }
+        Self { bytes, draft: Some(draft), token, token_ms, name, kind, answer: None }
     }
 
-    /// The same notice, whoever tells it, is one.
+    /// The same notice from several nodes is appended once.
     pub(super) fn notice(Notice { of, lost }: &Notice) -> Self {
         let bytes = format!("{of} {lost}").into_bytes();
         Self {
@@ -68,7 +82,7 @@ impl Submission {
             draft: None,
             token_ms: ONCE_MS,
             name: format!("{:x}", nonce()),
-            sort: SubmissionKind::Lost,
+            kind: SubmissionKind::Lost,
             answer: None,
         }
     }
@@ -77,10 +91,10 @@ impl Submission {
         self.draft.as_ref().and_then(|draft| draft.expect)
     }
 
-    /// The topics whose last event the script reads or writes.
+    /// The topics whose last id the script reads or writes.
     fn lasting(&self) -> &[Topic] {
         match &self.draft {
-            Some(draft) if draft.expect.is_some() || self.sort == SubmissionKind::Event => {
+            Some(draft) if draft.expect.is_some() || self.kind == SubmissionKind::Event => {
                 draft.topics.as_slice()
             }
             _ => &[],
@@ -97,13 +111,22 @@ pub(super) struct Retention {
     pub(super) last_ms: u64,
 }
 
-/// Runs the publishing script on some items. Its answers, in their order.
+/// What the script did with a run of submissions.
+pub(super) struct Run {
+    /// The answers to the first of them.
+    pub(super) answers: AppendAnswers,
+    /// Why the server took none of the rest; `None`: there is no rest.
+    pub(super) refusal: Option<Failure>,
+}
+
+/// Runs the publishing script on some submissions, of which at least `replicas` replicas are to be told.
 pub(super) async fn run(
     connection: &mut Connection,
     keys: &Keys,
     retention: Retention,
+    replicas: u32,
     run: &[&Submission],
-) -> Result<AppendAnswers, Failure> {
+) -> Result<Run, Failure> {
     let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
     let mut call = connection.publishing(2 + count);
     call.arg(&keys.stream).arg(&keys.fence);
@@ -114,29 +137,35 @@ pub(super) async fn run(
         }
     }
     call.arg(random()).arg(random());
-    call.arg(retention.events_max).arg(retention.last_ms).arg(&keys.ephemeral).arg(run.len());
+    call.arg(retention.events_max).arg(retention.last_ms).arg(replicas).arg(&keys.ephemeral).arg(run.len());
     for item in run {
-        let sort = match item.sort {
-            SubmissionKind::Event => "e",
-            SubmissionKind::Aside => "a",
-            SubmissionKind::Ephemeral => "x",
-            SubmissionKind::Lost => "l",
-        };
         call.arg(item.token_ms).arg(item.lasting().len());
-        call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string())).arg(sort).arg(&item.bytes);
-        call.arg(&item.name);
+        call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string()));
+        call.arg(item.kind.letter()).arg(&item.bytes).arg(&item.name);
     }
     let answer = connection.call(&call).await?;
-    let unknown = || Failure::Broken("the script answered something else".to_owned());
-    let redis::Value::Array(answers) = &answer else { return Err(unknown()) };
-    let results: Option<AppendAnswers> =
-        answers.iter().skip(1).zip(run).map(|(answer, item)| result(text(answer)?, &item.name)).collect();
-    results.filter(|results| results.len() == run.len()).ok_or_else(unknown)
+    read_answers(&answer, run).ok_or_else(|| Failure::Broken("the script answered something else".to_owned()))
+}
+
+fn read_answers(answer: &Value, run: &[&Submission]) -> Option<Run> {
+    let Value::Array(parts) = answer else { return None };
+    if parts.len() != run.len() + 1 {
+        return None;
+    }
+    let mut answers = AppendAnswers::with_capacity(run.len());
+    for (part, item) in parts[1..].iter().zip(run) {
+        let part = text(part)?;
+        if let Some(message) = part.strip_prefix('e') {
+            return Some(Run { answers, refusal: Some(Failure::of_message(message)) });
+        }
+        answers.push(read_answer(part, &item.name)?);
+    }
+    Some(Run { answers, refusal: None })
 }
 
 /// `o` appended, `x` sent, `c` conflict, `d` repeated and then what it was at first and under which name: under the same
 /// it was this draft itself.
-fn result(answer: &str, name: &str) -> Option<Result<Appended, Rejection>> {
+fn read_answer(answer: &str, name: &str) -> Option<Result<Appended, Rejection>> {
     let (duplicate, first) = match answer.strip_prefix('d') {
         Some(repeat) => {
             let (first, of) = repeat.split_once(' ').unwrap_or((repeat, ""));

@@ -142,44 +142,37 @@ impl StreamPublisher {
         }
     }
 
-    /// Leaves those without an answer of which this node knows that they are lost, or believes so.
+    /// Appends what has no answer yet. Leaves without one what the server refused, and what this node knows or believes to
+    /// be lost.
     async fn try_append(&mut self, items: &mut [Submission]) -> Result<(), Failure> {
         self.connect().await?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let mut rest: Vec<&mut Submission> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
         let mut results = Vec::with_capacity(rest.len());
-        let mut from = 0;
-        while from < rest.len() {
-            let mut bytes = 0;
-            let run = rest[from..].iter().take(SCRIPT_DRAFTS).take_while(|item| {
-                bytes += item.bytes.len();
-                bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
-            });
-            let run: Vec<&Submission> = run.map(|item| &**item).collect();
-            results.extend(
-                publish_script::run(connection, &self.shared.keys, self.shared.retention, &run).await?,
-            );
-            from += run.len();
+        let mut refusal = None;
+        while results.len() < rest.len() && refusal.is_none() {
+            let run = next_run(&rest[results.len()..]);
+            let Shared { keys, retention, .. } = &*self.shared;
+            let run = publish_script::run(connection, keys, *retention, self.wait_replicas, &run).await?;
+            results.extend(run.answers);
+            refusal = run.refusal;
         }
-        if self.wait_replicas > 0 {
-            let mut wait = cmd("WAIT");
-            wait.arg(self.wait_replicas).arg(WAIT_MS);
-            match connection.call(&wait).await? {
-                Value::Int(replicas) if replicas >= i64::from(self.wait_replicas) => {}
-                _ => {
-                    const FEW: &str = "too few replicas have it";
-                    self.failures = 0;
-                    self.shared.health.set_refused(FEW);
-                    rest.iter_mut().for_each(|item| item.answer = Some(Err(Unavailable(FEW).into())));
-                    return Ok(());
-                }
-            }
+        let has_event = results.iter().any(|result| matches!(result, Ok(Appended { seq: Some(_), .. })));
+        let is_replicated = !has_event || has_replicas(connection, self.wait_replicas).await?;
+        if !is_replicated {
+            self.failures = 0;
+            self.shared.health.set_refused(FEW_REPLICAS);
+        } else if !results.is_empty() {
+            self.failures = 0;
+            self.shared.health.set_published();
         }
-        self.failures = 0;
-        self.shared.health.set_published();
         for (item, result) in rest.iter_mut().zip(results) {
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = EntryId { generation: cursor.epoch.number(), seq: *seq };
+                if !is_replicated {
+                    item.answer = Some(Err(Unavailable(FEW_REPLICAS).into()));
+                    continue;
+                }
                 if !self.shared.recent.add(id, Recorded::Event(draft.topics.clone())) {
                     // Its master is gone and took it along. If it is not gone, the one that is followed is in doubt.
                     continue;
@@ -187,7 +180,7 @@ impl StreamPublisher {
             }
             item.answer = Some(result);
         }
-        Ok(())
+        refusal.map_or(Ok(()), Err)
     }
 
     /// It was tried a moment ago, and again and again before: nobody needs to wait for that.
@@ -240,4 +233,24 @@ impl StreamPublisher {
     }
 }
 
+/// As many submissions as one script takes.
+fn next_run<'a>(rest: &'a [&mut Submission]) -> Vec<&'a Submission> {
+    let mut bytes = 0;
+    let run = rest.iter().take(SCRIPT_DRAFTS).take_while(|item| {
+        bytes += item.bytes.len();
+        bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
+    });
+    run.map(|item| &**item).collect()
+}
+
+/// Waits until as many replicas have what was appended on this connection; `false`: they do not within [`WAIT_MS`].
+async fn has_replicas(connection: &mut Connection, replicas: u32) -> Result<bool, Failure> {
+    if replicas == 0 {
+        return Ok(true);
+    }
+    let answer = connection.call(cmd("WAIT").arg(replicas).arg(WAIT_MS)).await?;
+    Ok(matches!(answer, Value::Int(have) if have >= i64::from(replicas)))
+}
+
+const FEW_REPLICAS: &str = "too few replicas have it";
 const UNKNOWN: Unavailable = Unavailable("Redis cannot be reached");

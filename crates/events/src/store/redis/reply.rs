@@ -13,22 +13,30 @@ pub(super) enum Failure {
     Refused(String),
 }
 
+/// By which refusals are known. The last one is how a script is told that it lacks a permission.
+const REFUSALS: [&str; 7] =
+    ["OOM", "NOPERM", "WRONGTYPE", "MISCONF", "NOREPLICAS", "NOAUTH", "The user executing the script can't"];
+
+impl Failure {
+    /// What the message of a server's error means.
+    pub(super) fn of_message(message: &str) -> Self {
+        if REFUSALS.iter().any(|refusal| message.contains(refusal)) {
+            Self::Refused(message.to_owned())
+        } else {
+            Self::Broken(message.to_owned())
+        }
+    }
+}
+
 impl From<redis::RedisError> for Failure {
     fn from(error: redis::RedisError) -> Self {
-        // The last one is how a script is told that it lacks a permission.
-        const REFUSALS: [&str; 7] = [
-            "OOM",
-            "NOPERM",
-            "WRONGTYPE",
-            "MISCONF",
-            "NOREPLICAS",
-            "NOAUTH",
-            "The user executing the script can't",
-        ];
-        let refused = error.code().is_some_and(|code| REFUSALS.contains(&code))
-            || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ResponseError))
-                && REFUSALS.iter().any(|code| error.to_string().contains(code));
-        if refused { Self::Refused(error.to_string()) } else { Self::Broken(error.to_string()) }
+        let is_refusal = error.code().is_some_and(|code| REFUSALS.contains(&code));
+        let is_from_script = matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ResponseError));
+        match error.to_string() {
+            message if is_refusal => Self::Refused(message),
+            message if is_from_script => Self::of_message(&message),
+            message => Self::Broken(message),
+        }
     }
 }
 
