@@ -1,7 +1,8 @@
 import type { Client, PresenceStatus } from '@throughline/client'
-import { type Dispatch, type SetStateAction, useEffect, useMemo, useState } from 'react'
+import { type Dispatch, type SetStateAction, useEffect, useMemo } from 'react'
+import type { Attendance, Shown } from './attendance.js'
 import { type Target, useClient, useLink } from './context.js'
-import { useLatest } from './events.js'
+import { useStateOf } from './events.js'
 
 /** Options of {@link usePresence}. */
 export interface PresenceOptions extends Target {
@@ -27,37 +28,63 @@ type Follow<T> = (client: Client, topic: string, update: Dispatch<SetStateAction
 
 /** A list that follows a topic; empty where there is none. @param which never another. */
 function useList<T>(client: Client, topic: string | null, which: (rooms: Rooms) => Follow<T>): readonly T[] {
-  const [list, setList] = useState<readonly T[]>([])
+  const [list, setList] = useStateOf<readonly T[]>([], [client, topic])
   // biome-ignore lint/correctness/useExhaustiveDependencies: `which` is never another.
   useEffect(() => {
-    if (!topic) return
-    const stop = inRooms((rooms) => which(rooms)(client, topic, setList))
-    return () => {
-      stop()
-      setList([])
-    }
-  }, [client, topic])
+    if (topic) return inRooms((rooms) => which(rooms)(client, topic, setList))
+  }, [client, topic, setList])
   return list
 }
 
+/** Keeps the user present as `shown` while mounted. @returns shows something else. */
+function useAttendance(client: Client, topic: string | null, shown: Shown) {
+  const attendance = useMemo(() => {
+    let latest: Shown = { status: 'offline' }
+    /** Set while rooms are loaded and the component is there. */
+    let current: Attendance | undefined
+    return {
+      show: async (shown: Shown): Promise<unknown> => {
+        latest = shown
+        return current?.show(shown)
+      },
+      join: () =>
+        inRooms(({ attend }) => {
+          const own = attend(client, topic as string)
+          current = own
+          own.show(latest).catch(quiet)
+          return () => {
+            own.leave()
+            if (current === own) current = undefined
+          }
+        }),
+    }
+  }, [client, topic])
+  const { status, info } = shown
+  const text = JSON.stringify(info)
+
+  useEffect(() => (topic ? attendance.join() : undefined), [topic, attendance])
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `text` stands for the info, which may be written inline.
+  useEffect(() => void attendance.show({ status, info }).catch(quiet), [attendance, status, text])
+  return attendance.show
+}
+
+/** Refused, or not connected: the next connection says it again. */
+const quiet = (): void => {}
+
 /**
- * Who is present in a topic, and being present oneself while mounted.
+ * Who is present in a topic, and being present oneself while mounted. A user is present as long as one component says
+ * so: with the best status of all, and with the info that was given last.
  * @param topic null: nowhere.
  */
 export function usePresence(topic: string | null, { status = 'online', info, ...target }: PresenceOptions = {}) {
   const client = useClient(target)
   const members = useList(client, topic, (rooms) => rooms.followPeople)
-  const latest = useLatest(info)
-  const shared = JSON.stringify(info)
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `shared` stands for the info, which may be written inline.
-  useEffect(() => {
-    if (topic && status) return inRooms(({ attend }) => attend(client, topic, status, latest.current))
-  }, [client, topic, status, shared, latest])
-
+  const show = useAttendance(client, topic, { status: status ?? 'offline', info })
   const update = useMemo(
-    () => async (status: PresenceStatus, info?: unknown) => topic && client.topic(topic).presence(status, info),
-    [client, topic],
+    () =>
+      (status: PresenceStatus, info?: unknown): Promise<unknown> =>
+        show({ status, info }),
+    [show],
   )
   return { members, count: members.length, update }
 }
@@ -71,7 +98,7 @@ export interface RoomOptions extends PresenceOptions {
 /** One room: who is in it and what is said. Leaving the component leaves the room. */
 export function useRoom(roomId: string | null | undefined, { autoJoinRoom = true, ...options }: RoomOptions = {}) {
   const { client, transport, error } = useLink(options)
-  const [wanted, setWanted] = useState(autoJoinRoom)
+  const [wanted, setWanted] = useStateOf(autoJoinRoom, [roomId, autoJoinRoom])
   const topic = wanted && roomId ? `room:${roomId}` : null
   const { members, count, update } = usePresence(topic, options)
   const messages = useList(client, topic, (rooms) => rooms.followMessages)
@@ -85,7 +112,7 @@ export function useRoom(roomId: string | null | undefined, { autoJoinRoom = true
         topic &&
         client.topic(topic).publish('room_message', { user_id: client.hello?.user, message, timestamp: Date.now() }),
     }),
-    [client, topic],
+    [client, topic, setWanted],
   )
 
   return {

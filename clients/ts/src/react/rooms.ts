@@ -1,4 +1,6 @@
-import type { Client, Member, PresenceStatus, ThroughlineEvent } from '@throughline/client'
+import type { Client, Member, ThroughlineEvent } from '@throughline/client'
+
+export { attend } from './attendance.js'
 
 /** Someone who is here, as far as the events tell. */
 export type Person = Pick<Member, 'user' | 'status'> & Partial<Member>
@@ -18,27 +20,40 @@ const MESSAGES_MAX = 200
 /** Keeps the list of those who are present in a topic. @returns stops. */
 export function followPeople(client: Client, topic: string, update: Update<Person>): () => void {
   const room = client.topic(topic)
+  /** Of whom an event has told since the latest request; the answer may be older than the event. */
+  const told = new Set<string>()
+  let request = 0
   let connected = false
-  let ended = false
-  const load = (): void => {
-    room.members().then(
-      (list) => ended || update(() => list.filter(({ status }) => status !== 'offline')),
-      () => {}, // Events still tell of changes; the next connection asks again.
-    )
+
+  function load(): void {
+    request += 1
+    const own = request
+    told.clear()
+    const merge = (members: readonly Member[]): void => {
+      // The answer to a later request replaces this one; so does the end.
+      if (own !== request) return
+      const others = members.filter(({ user, status }) => status !== 'offline' && !told.has(user))
+      update((list) => [...others, ...list.filter(({ user }) => told.has(user))])
+    }
+    room.members().then(merge, () => {}) // Events still tell of changes; the next connection asks again.
   }
-  const look = (): void => {
+
+  function look(): void {
     const before = connected
     connected = client.state.transport !== null
     if (connected && !before) load()
   }
-  const ends = [
-    client.subscribe(look),
-    room.onReset(load),
-    room.onAny((event) => event.type.startsWith('presence.') && update((list) => people(list, event))),
-  ]
+
+  function hear(event: ThroughlineEvent): void {
+    if (!event.type.startsWith('presence.')) return
+    told.add((event.data as Person).user)
+    update((list) => people(list, event))
+  }
+
+  const ends = [client.subscribe(look), room.onReset(load), room.onAny(hear)]
   look()
   return () => {
-    ended = true
+    request += 1
     for (const end of ends) end()
   }
 }
@@ -58,11 +73,3 @@ export const followMessages = (client: Client, topic: string, update: Update<Roo
     const message: RoomMessage = { timestamp: time, ...data, id: `${id ?? seq ?? time}` }
     update((list) => [...list, message].slice(-MESSAGES_MAX))
   })
-
-/** Makes the user present in a topic, and says so again when `info` is another. @returns leaves it. */
-export function attend(client: Client, topic: string, status: PresenceStatus, info: unknown): () => void {
-  const room = client.topic(topic)
-  const quiet = (): void => {} // Refused, or not connected: it is said again with the next connection.
-  room.presence(status, info).catch(quiet)
-  return () => void room.presence('offline').catch(quiet)
-}

@@ -59,16 +59,23 @@ describe.each(TRANSPORTS)('%s alone', (transport) => {
     await expect(client.send({ op: 'nonsense' })).rejects.toBeInstanceOf(CommandError)
   })
 
-  it('is a member of a room while it says so', async ({ skip }) => {
-    const { client } = connect(path.url, { transports: [transport], user: `is-${transport}` })
+  it('is a member of a room while it says so, and shows something else without leaving', async () => {
+    const user = `is-${transport}`
+    const { client } = connect(path.url, { transports: [transport], user })
     const room = client.room(`here-${transport}`)
-    const joined = await room.presence('online', { role: 'architect' }).catch((error: CommandError) => error.code)
-    // A gateway from before presence.
-    if (joined === 'bad_request') skip()
-    await expect(room.members()).resolves.toMatchObject([
-      { user: `is-${transport}`, status: 'online', info: { role: 'architect' } },
-    ])
+    const told: string[] = []
+    room.onAny(({ type }) => told.push(type))
+    await room.presence('online', { role: 'architect' })
+    await until(() => told.length > 0, 'word of the join')
+    const [joined] = await room.members()
+    expect(joined).toMatchObject({ user, status: 'online', info: { role: 'architect' } })
+    await room.presence('away', { role: 'editor' })
+    await until(() => told.length > 1, 'word of the change')
+    const [changed] = await room.members()
+    expect(changed).toMatchObject({ user, status: 'away', info: { role: 'editor' }, since: joined?.since })
     await room.presence('offline')
+    await until(() => told.length > 2, 'word of the leave')
+    expect(told).toEqual(['presence.join', 'presence.update', 'presence.leave'])
     const members = await room.members()
     expect(members.filter(({ status }) => status !== 'offline')).toEqual([])
   })
