@@ -25,9 +25,9 @@ export interface QuerySyncOptions<T> {
 export function useQuerySync<T>(queryKey: QueryKey, options: QuerySyncOptions<T> = {}): void {
   const client = useClient()
   const queries = useQueryClient()
-  const latest = useRef({ queryKey, options })
+  const latest = useRef(options)
   useEffect(() => {
-    latest.current = { queryKey, options }
+    latest.current = options
   })
   const { topic } = options
   const hash = JSON.stringify(queryKey)
@@ -36,30 +36,39 @@ export function useQuerySync<T>(queryKey: QueryKey, options: QuerySyncOptions<T>
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined
     let seen = 0
-    const invalidate = (ms: number): void => {
-      timer ??= setTimeout(() => {
-        timer = undefined
-        void queries.invalidateQueries({ queryKey: latest.current.queryKey })
-      }, ms)
+    const isFetching = (isFirst: boolean): boolean =>
+      queries.isFetching({ queryKey, predicate: ({ state }) => !isFirst || state.data === undefined }) > 0
+    const invalidate = async (): Promise<void> => {
+      timer = undefined
+      // A first fetch is not begun anew by this, and may have begun before the event.
+      const isOlder = isFetching(true)
+      await queries.invalidateQueries({ queryKey })
+      if (isOlder) await queries.invalidateQueries({ queryKey })
+    }
+    const soon = (ms: number): void => {
+      timer ??= setTimeout(() => void invalidate(), ms)
     }
     const heard = (event: ThroughlineEvent): void => {
-      const { filter, update } = latest.current.options
+      const { filter, update } = latest.current
       if (filter?.(event) === false || (event.seq !== undefined && event.seq <= seen)) return
       seen = event.seq ?? seen
-      const data = queries.getQueryData<T>(latest.current.queryKey)
+      const data = queries.getQueryData<T>(queryKey)
       const next = update && data !== undefined ? update(data, event) : undefined
-      if (next === undefined) invalidate(COALESCE_MS)
-      else queries.setQueryData(latest.current.queryKey, next)
+      if (next !== undefined) queries.setQueryData(queryKey, next)
+      // What a fetch under way brings may be older than the event.
+      if (next === undefined || isFetching(false)) soon(COALESCE_MS)
     }
     const off = topic ? client.topic(topic).onAny(heard) : client.onAny(heard)
     const offReset = client.onReset(({ reason, refetch_after_ms }) => {
       if (reason !== 'expired') seen = 0
-      invalidate(refetch_after_ms)
+      soon(refetch_after_ms)
     })
     return () => {
-      clearTimeout(timer)
       off()
       offReset()
+      if (timer === undefined) return
+      clearTimeout(timer)
+      void invalidate()
     }
   }, [client, queries, topic, hash])
 }

@@ -5,7 +5,7 @@ import {
   type ReactNode,
   useContext,
   useEffect,
-  useState,
+  useMemo,
   useSyncExternalStore,
 } from 'react'
 
@@ -17,10 +17,11 @@ export interface ProviderProps extends ClientOptions {
   children?: ReactNode
 }
 
-/** Gives the hooks below it one client. The options are read once. */
+/** Gives the hooks below it one client. Another `url` or `user` makes another client; other options are read once. */
 export function ThroughlineProvider({ client, children, ...options }: ProviderProps) {
-  const [own] = useState(() => client ?? createClient(options))
-  const current = client ?? own
+  const { url, user } = options
+  // biome-ignore lint/correctness/useExhaustiveDependencies: options may be written inline.
+  const current = useMemo(() => client ?? createClient(options), [client, url, user])
   useEffect(() => current.acquire(), [current])
   return createElement(Context.Provider, { value: current }, children)
 }
@@ -30,27 +31,72 @@ export interface Target extends Pick<ClientOptions, 'url' | 'user' | 'transports
   token?: string | null
 }
 
-interface Shared {
-  client: Client
-  token: string
+/** A client of the page's own. */
+interface Entry {
+  readonly client: Client
+  token: string | null | undefined
 }
 
-const shared = new Map<string, Partial<Shared>>()
+/** By gateway, user and choice of transports. */
+const entries = new Map<string, Entry>()
+/** The entry that a component named last; components that name none use it. */
+let latest: Entry | undefined
+const watchers = new Set<() => void>()
 
-/** The page's own client: one for each gateway, user and choice of transports. A new token takes the old one's place. */
-function sharedClient({ token, ...options }: Target): Client {
+function watchLatest(watcher: () => void): () => void {
+  watchers.add(watcher)
+  return () => void watchers.delete(watcher)
+}
+
+function nameLatest(entry: Entry): void {
+  latest = entry
+  for (const watcher of [...watchers]) watcher()
+}
+
+/** Whose token it is, where that can be read. Only the gateway can tell whether it is genuine. */
+function subject(token: string | null | undefined): unknown {
+  try {
+    const [, claims = ''] = `${token}`.split('.')
+    return (JSON.parse(atob(claims.replace(/-/g, '+').replace(/_/g, '/'))) as { sub?: unknown }).sub
+  } catch {
+    return undefined
+  }
+}
+
+const isNamed = ({ url, user, transports, token }: Target): boolean =>
+  !!(url || user || transports || token !== undefined)
+
+/** The page's own client for a target. A renewed token of the same user takes the old one's place. */
+function entryOf({ token, ...options }: Target): Entry {
   const { url, user, transports } = options
-  // A token that has a user in it stands for itself; it may be renewed without a new session.
-  const tokened = token !== undefined
-  const key = JSON.stringify([url, user, transports, tokened])
-  // Who does not say which means the one that there is.
-  const any = url || user || transports || tokened ? undefined : [...shared.values()].pop()
-  const entry: Partial<Shared> = shared.get(key) ?? any ?? {}
+  const isTokened = token !== undefined
+  const key = JSON.stringify([url, user, transports, isTokened, subject(token)])
+  const create = (): Entry => {
+    const getToken = isTokened ? () => entry.token ?? null : undefined
+    return { client: createClient({ ...options, getToken }), token }
+  }
+  const entry = entries.get(key) ?? create()
   if (token) entry.token = token
-  entry.client ??= createClient({ ...options, getToken: tokened ? () => entry.token ?? null : undefined })
   // A server renders for many users: nothing may be shared between them.
-  if (globalThis.document) shared.set(key, entry)
-  return entry.client
+  if (globalThis.document) entries.set(key, entry)
+  return entry
+}
+
+/** The page's own client for a component, which may name none; nothing below a provider. */
+function useEntry(target: Target | null): Entry | null {
+  const fallback = useSyncExternalStore(
+    watchLatest,
+    () => latest,
+    () => undefined,
+  )
+  const names = target !== null && isNamed(target)
+  const entry = target && ((!names && fallback) || entryOf(target))
+  // Components that are rendered in the same turn find it, too.
+  if (names && globalThis.document) latest ??= entry as Entry
+  useEffect(() => {
+    if (names) nameLatest(entry as Entry)
+  }, [names, entry])
+  return entry
 }
 
 /**
@@ -59,7 +105,8 @@ function sharedClient({ token, ...options }: Target): Client {
  */
 export function useClient(target: Target = {}, enabled = true): Client {
   const provided = useContext(Context)
-  const client = provided ?? sharedClient(target)
+  const own = useEntry(provided ? null : target)
+  const client = provided ?? (own as Entry).client
   const { token } = target
   useEffect(() => {
     if (!enabled) return

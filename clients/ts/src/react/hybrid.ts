@@ -1,8 +1,8 @@
-import type { ThroughlineEvent, Transport } from '@throughline/client'
-import { useEffect, useMemo, useRef, useState } from 'react'
+import type { Client, ThroughlineEvent, Transport } from '@throughline/client'
+import { type Dispatch, type SetStateAction, useEffect, useMemo, useRef } from 'react'
 import { type WebSocketStatus, websocketStatus } from './connection.js'
 import { useLink } from './context.js'
-import { useLatest } from './events.js'
+import { useLatest, useStateOf } from './events.js'
 
 /** Options of {@link useHybridUpdates}. */
 export interface HybridConfig<T = unknown> {
@@ -34,16 +34,81 @@ export interface HybridUpdates<T> {
   lastUpdate: number | null
 }
 
+/** Fetches a snapshot. The signal is aborted when its result is not wanted any more. */
+export type FetchData<T> = (request: { signal: AbortSignal }) => Promise<T>
+
+type View<T> = Pick<HybridUpdates<T>, 'data' | 'loading' | 'error' | 'lastUpdate'>
+
 const COALESCE_MS = 250
+/** How long a call of `fetchData` may take. */
+const FETCH_MS = 10_000
 const EMPTY = { data: null, loading: true, error: null, lastUpdate: null }
+
+/** One call of `fetchData`, which settles in any case. */
+async function bounded<T>(fetchData: FetchData<T>, abort: AbortController): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`fetchData did not settle within ${FETCH_MS / 1000} s`))
+      abort.abort()
+    }, FETCH_MS)
+  })
+  try {
+    return await Promise.race([fetchData({ signal: abort.signal }), late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** One fetch at a time; one asked for meanwhile follows, so that the last result is never older than the wish. */
+function createSnapshot<T>(fetchData: FetchData<T>, update: (change: Partial<View<T>>) => void) {
+  let flight: { settled: Promise<void>; abort: AbortController } | undefined
+  let again = false
+
+  async function run(isCurrent: () => boolean): Promise<void> {
+    while (again) {
+      again = false
+      const abort = new AbortController()
+      if (flight) flight.abort = abort
+      const change = await bounded(fetchData, abort).then(
+        (data) => ({ data, error: null, lastUpdate: Date.now() }),
+        (error: unknown) => ({ error }),
+      )
+      if (!isCurrent()) return
+      update({ loading: false, ...change })
+    }
+    flight = undefined
+  }
+
+  return {
+    /** A fetch is under way: what it brings may be older than what happens now. */
+    isBusy: (): boolean => flight !== undefined,
+
+    refresh(): Promise<void> {
+      again = true
+      if (!flight) {
+        const own = { settled: Promise.resolve(), abort: new AbortController() }
+        flight = own
+        own.settled = run(() => flight === own)
+      }
+      return flight.settled
+    },
+
+    /** The result of the fetch under way is not wanted any more. */
+    stop(): void {
+      flight?.abort.abort()
+      flight = undefined
+    },
+  }
+}
 
 /**
  * A snapshot kept fresh: by events while they are pushed, by fetching at an interval while they are not.
- * `fetchData` may be written inline.
+ * @param fetchData may be written inline. A call that takes longer than 10 s is aborted, and `error` says so.
  * @param userId starts anew when it changes; the gateway goes by the token, and by this name in development only.
  */
 export function useHybridUpdates<T>(
-  fetchData: () => Promise<T>,
+  fetchData: FetchData<T>,
   userId: string,
   config: HybridConfig<T> = {},
 ): HybridUpdates<T> {
@@ -52,38 +117,33 @@ export function useHybridUpdates<T>(
   const state = useLink({ user: userId, timing: { fallbackDelay } }, enabled)
   const { client } = state
   const pushed = enabled && state.isRealtime
-  const latest = useLatest({ fetchData, userId, reduce: config.reduce })
-  const [view, setView] =
-    useState<Omit<HybridUpdates<T>, 'updateSource' | 'websocketStatus' | 'refresh' | 'transport'>>(EMPTY)
+  const transport = enabled ? state.transport : null
+  const latest = useLatest({ fetchData, transport })
+  const [view, setView] = useStateOf<View<T>>(EMPTY, [client, userId])
 
-  const refresh = useMemo(() => {
-    /** One fetch at a time; one asked for meanwhile follows, so that the last result is never older than the wish. */
-    let flight: Promise<void> | undefined
-    let again = false
-    const run = async (): Promise<void> => {
-      do {
-        again = false
-        let next: Partial<typeof view>
-        try {
-          next = { data: await latest.current.fetchData(), error: null, lastUpdate: Date.now() }
-        } catch (error) {
-          next = { error }
-        }
-        if (latest.current.userId === userId) setView((view) => ({ ...view, loading: false, ...next }))
-      } while (again)
-      flight = undefined
-    }
-    return (): Promise<void> => {
-      again = true
-      flight ??= run()
-      return flight
-    }
-  }, [userId, latest])
+  const snapshot = useMemo(
+    () =>
+      createSnapshot<T>(
+        (request) => latest.current.fetchData(request),
+        (change) => setView((view) => ({ ...view, ...change })),
+      ),
+    [setView, latest],
+  )
+  const { refresh } = snapshot
+  /** The snapshot that is not older than the point from which events are told. */
+  const caughtUp = useRef<unknown>(null)
 
   useEffect(() => {
-    setView(EMPTY)
-    void refresh()
-  }, [refresh])
+    if (latest.current.transport) caughtUp.current = snapshot
+    void snapshot.refresh()
+    return snapshot.stop
+  }, [snapshot, latest])
+
+  useEffect(() => {
+    if (!transport || caughtUp.current === snapshot) return
+    caughtUp.current = snapshot
+    void snapshot.refresh()
+  }, [transport, snapshot])
 
   useEffect(() => {
     if (pushed) return
@@ -91,6 +151,26 @@ export function useHybridUpdates<T>(
     return () => clearInterval(timer)
   }, [pushed, pollingInterval, refresh])
 
+  useEvents(client, enabled, config.reduce, snapshot, setView)
+
+  return {
+    ...view,
+    updateSource: pushed ? 'websocket' : 'polling',
+    websocketStatus: enabled ? websocketStatus(state) : 'disconnected',
+    refresh,
+    transport,
+  }
+}
+
+/** Lets events and resets keep the data fresh. */
+function useEvents<T>(
+  client: Client,
+  enabled: boolean,
+  reduce: HybridConfig<T>['reduce'],
+  { refresh, isBusy }: ReturnType<typeof createSnapshot<T>>,
+  setView: Dispatch<SetStateAction<View<T>>>,
+): void {
+  const latest = useLatest(reduce)
   useEffect(() => {
     if (!enabled) return
     let timer: ReturnType<typeof setTimeout> | undefined
@@ -101,8 +181,9 @@ export function useHybridUpdates<T>(
       }, ms)
     }
     const offEvents = client.onAny((event) => {
-      const { reduce } = latest.current
-      if (!reduce) return soon(COALESCE_MS)
+      const { current: reduce } = latest
+      if (!reduce || isBusy()) soon(COALESCE_MS)
+      if (!reduce) return
       setView((view) =>
         view.data === null ? view : { ...view, data: reduce(view.data, event), lastUpdate: Date.now() },
       )
@@ -113,22 +194,5 @@ export function useHybridUpdates<T>(
       offEvents()
       offReset()
     }
-  }, [client, enabled, refresh, latest])
-
-  // The first snapshot may be older than the point from which events are told.
-  const transport = enabled ? state.transport : null
-  const caught = useRef(false)
-  useEffect(() => {
-    if (!transport || caught.current) return
-    caught.current = true
-    void refresh()
-  }, [transport, refresh])
-
-  return {
-    ...view,
-    updateSource: pushed ? 'websocket' : 'polling',
-    websocketStatus: enabled ? websocketStatus(state) : 'disconnected',
-    refresh,
-    transport,
-  }
+  }, [client, enabled, refresh, isBusy, setView, latest])
 }

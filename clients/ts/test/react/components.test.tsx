@@ -5,6 +5,7 @@ import { cleanup, screen, within } from '@testing-library/react'
 import { ConnectionStatusIndicator, DebugPanel, ReviewerPresence } from '@throughline/client/components'
 import { useQuerySync } from '@throughline/client/query'
 import { useEventState } from '@throughline/client/react'
+import { useState } from 'react'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Page } from './harness.js'
 
@@ -112,5 +113,76 @@ describe('useQuerySync', () => {
     await page.publish('user:test', 'n', 5)
     expect(screen.getByText('[0,4,5]')).toBeTruthy()
     expect(queryFn).toHaveBeenCalledTimes(before)
+  })
+
+  it.each([true, false])('does not lose an event to a fetch that began before it (update: %s)', async (write) => {
+    const page = new Page()
+    const queries = new QueryClient()
+    let stored = [0]
+    const answers: (() => void)[] = []
+    const queryFn = () => {
+      const found = stored
+      return new Promise<number[]>((resolve) => answers.push(() => resolve(found)))
+    }
+    function List() {
+      const { data } = useQuery({ queryKey: ['list'], queryFn })
+      const update = (list: number[], { data }: { data: unknown }): number[] => [...list, data as number]
+      useQuerySync<number[]>(['list'], write ? { update } : {})
+      return <p>{JSON.stringify(data)}</p>
+    }
+    page.show(
+      <QueryClientProvider client={queries}>
+        <List />
+      </QueryClientProvider>,
+    )
+    await page.advance(2000)
+    expect(answers).toHaveLength(1)
+    stored = [0, 1]
+    await page.publish('user:test', 'n', 1)
+    await page.advance(500)
+    answers.shift()?.()
+    await page.advance(500)
+    answers.shift()?.()
+    await page.advance(500)
+    expect(screen.getByText('[0,1]')).toBeTruthy()
+    if (!write) return
+    void queries.refetchQueries({ queryKey: ['list'] })
+    await page.advance(50)
+    stored = [0, 1, 2]
+    await page.publish('user:test', 'n', 2)
+    answers.shift()?.()
+    await page.advance(500)
+    answers.shift()?.()
+    await page.advance(500)
+    expect(screen.getByText('[0,1,2]')).toBeTruthy()
+  })
+
+  it('invalidates the former query at once when the key changes before the events are told', async () => {
+    const page = new Page()
+    const queries = new QueryClient()
+    const queryFn = vi.fn(async ({ queryKey: [, id] }: { queryKey: readonly unknown[] }) => id)
+    function Item({ id }: { id: string }) {
+      useQuery({ queryKey: ['item', id], queryFn, staleTime: Number.POSITIVE_INFINITY })
+      useQuerySync(['item', id])
+      return null
+    }
+    let show = (_: string): void => {}
+    function App() {
+      const [id, setId] = useState('a')
+      show = setId
+      return <Item id={id} />
+    }
+    page.show(
+      <QueryClientProvider client={queries}>
+        <App />
+      </QueryClientProvider>,
+    )
+    await page.advance(2000)
+    await page.publish('user:test', 'changed', 'a')
+    show('b')
+    await page.advance(1000)
+    // Fetched anew already, as the component still looked at it, or at the next look.
+    const fetches = queryFn.mock.calls.filter(([{ queryKey }]) => queryKey[1] === 'a').length
+    expect(fetches === 2 || queries.getQueryState(['item', 'a'])?.isInvalidated).toBe(true)
   })
 })

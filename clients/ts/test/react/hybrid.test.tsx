@@ -134,6 +134,66 @@ describe('useHybridUpdates', () => {
     expect(fetches).toBe(before + 1)
   })
 
+  it('gives up a fetch that never settles, says so, and fetches again', async () => {
+    const page = new Page()
+    blocked(page)
+    const signals: AbortSignal[] = []
+    function Widget() {
+      const { data, error, loading } = useHybridUpdates(({ signal }) => {
+        signals.push(signal)
+        return signals.length === 1 ? new Promise<string>(() => {}) : Promise.resolve('there')
+      }, 'test')
+      return <p>{`${loading} ${data} ${error instanceof Error ? error.message : ''}`}</p>
+    }
+    page.show(<Widget />)
+    await page.advance(9900)
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false])
+    expect(screen.getByText('true null')).toBeTruthy()
+    await page.advance(100)
+    expect(signals[0]?.aborted).toBe(true)
+    await page.advance(100)
+    expect(screen.getByText('false there')).toBeTruthy()
+  })
+
+  it('names the call that did not settle', async () => {
+    const page = new Page()
+    blocked(page)
+    function Widget() {
+      const { error } = useHybridUpdates(() => new Promise(() => {}), 'test', { pollingInterval: 60_000 })
+      return <p>{error instanceof Error ? error.message : '-'}</p>
+    }
+    page.show(<Widget />)
+    await page.advance(10_100)
+    expect(screen.getByText('fetchData did not settle within 10 s')).toBeTruthy()
+  })
+
+  it('fetches once more when an event was reduced while a fetch was under way', async () => {
+    const page = new Page()
+    let stored = [0]
+    const answers: (() => void)[] = []
+    function Widget() {
+      const fetchData = () => {
+        const found = stored
+        return new Promise<number[]>((resolve) => answers.push(() => resolve(found)))
+      }
+      const { data } = useHybridUpdates(fetchData, 'test', { reduce: (list, event) => [...list, event.data as number] })
+      return <p>{JSON.stringify(data)}</p>
+    }
+    page.show(<Widget />)
+    await page.advance(500)
+    answers.shift()?.()
+    await page.advance(500)
+    // The fetch of when the connection was there: the backend has answered without what happens now.
+    expect(answers).toHaveLength(1)
+    stored = [0, 1]
+    await page.publish('user:test', 'n', 1)
+    answers.shift()?.()
+    await page.advance(500)
+    answers.shift()?.()
+    await page.advance(500)
+    expect(screen.getByText('[0,1]')).toBeTruthy()
+  })
+
   it('opens one connection under StrictMode, and closes it after the last component', async () => {
     const page = new Page()
     function Widget() {
