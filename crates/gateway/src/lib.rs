@@ -45,6 +45,7 @@ pub mod telemetry;
 mod time;
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,15 @@ pub async fn run(
     let listener = |address: SocketAddr| {
         let listener = server::bind(address);
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        bound.map_err(|error| ConfigError::new(format!("cannot listen on {address}: {error}")))
+        bound.map_err(|error| {
+            let remedy = match error.kind() {
+                ErrorKind::AddrInUse => ": stop the program that listens there, or choose another port",
+                ErrorKind::AddrNotAvailable => ": choose an address of this machine, or 0.0.0.0",
+                ErrorKind::PermissionDenied => ": choose a port above 1023",
+                _ => "",
+            };
+            ConfigError::new(format!("cannot listen on {address}: {error}{remedy}"))
+        })
     };
     let (clients, client_listener) = listener(listen)?;
     let mut bound = Bound { clients, admin: None };

@@ -1,4 +1,4 @@
-//! What was typed: the options as clap reads them. What they mean is decided in [`super::check`].
+//! The command line as clap reads it: text and numbers. [`super::check`] decides what they mean.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -12,7 +12,7 @@ use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
 
-/// Everything that can be typed after `gateway`.
+/// The commands of `gateway` with their options.
 #[derive(Debug, Parser)]
 #[command(
     name = "gateway",
@@ -29,18 +29,18 @@ pub(super) struct Typed {
 #[derive(Debug, Subcommand)]
 pub(super) enum TypedCommand {
     #[command(
-        about = "Run for development on this machine: memory store, `user=` accepted, publish key \"dev\", \
+        about = "Run a gateway for development: memory store, `user=NAME` instead of a token, publish key \"dev\", \
                  JWT secret \"dev-secret\", loopback addresses only"
     )]
     Dev(Box<DevArgs>),
-    #[command(about = "Run the gateway")]
+    #[command(about = "Run a gateway for production")]
     Serve(Box<ServeArgs>),
     #[command(about = "Print a JWT that a gateway with the same secret accepts")]
     Token(TokenArgs),
 }
 
 impl Typed {
-    /// Reads the arguments, the program's name first, and the environment.
+    /// Reads the arguments (the first is the program's name) and the environment.
     pub(super) fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -49,15 +49,21 @@ impl Typed {
         Self::from_arg_matches(&Self::clap().try_get_matches_from(arguments)?)
     }
 
-    /// The command line for clap. No value from the environment is ever printed in the help: it may be a secret.
+    /// The command line for clap. The help never prints a value from the environment, because it may be
+    /// a secret.
     pub(super) fn clap() -> clap::Command {
-        Self::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
+        Self::command().mut_subcommands(|command| {
+            command.mut_args(|arg| {
+                let takes_value = arg.get_action().takes_values();
+                arg.hide_env_values(true).allow_negative_numbers(takes_value)
+            })
+        })
     }
 }
 
 #[derive(Debug, Args)]
 pub(super) struct DevArgs {
-    /// Loopback address and port to listen on; port 0 takes a free one
+    /// Loopback address and port to listen on; port 0 picks a free port
     #[arg(
         long,
         env = "GATEWAY_LISTEN",
@@ -97,50 +103,50 @@ pub(super) struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listening")]
 pub(super) struct ListeningArgs {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Address and port to listen on; port 0 picks a free port
     #[arg(long, env = "GATEWAY_LISTEN", value_name = "ADDR")]
     pub(super) listen: String,
-    /// A listener of its own for publishing, statistics and /metrics [default: all on --listen]
+    /// Separate listener for publishing, statistics and /metrics [default: all on --listen]
     #[arg(long, env = "GATEWAY_ADMIN_LISTEN", value_name = "ADDR")]
     pub(super) admin_listen: Option<String>,
 }
 
-/// Where the log lives.
+/// Where the event log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum StoreKind {
-    /// In this process: gone when it ends
+    /// In the memory of this process: lost when it ends
     Memory,
-    /// In files under --data-dir: survives a crash of this machine's gateway
+    /// In files under --data-dir: survives a crash and a restart
     Disk,
-    /// In Redis: one log for many gateways
+    /// In Redis: one log shared by many gateways
     Redis,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Store")]
 pub(super) struct StoreArgs {
-    /// Where the log lives
+    /// Where the event log is kept
     #[arg(long, env = "GATEWAY_STORE", value_enum, default_value = "memory")]
     pub(super) store: StoreKind,
-    /// Directory of the disk store
+    /// Directory of the disk store; created if it does not exist
     #[arg(long, env = "GATEWAY_DATA_DIR", value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// When an acknowledged event is on disk [default: always]
+    /// When the disk store syncs an acknowledged event to disk [default: always]
     #[arg(long, env = "GATEWAY_FSYNC", value_enum)]
     pub(super) fsync: Option<super::Fsync>,
-    /// Redis server, Sentinel or Cluster; REDIS_URL is read too
+    /// URL of a Redis server, Sentinel or Cluster; the variable REDIS_URL works too
     #[arg(long, env = "GATEWAY_REDIS_URL", value_name = "URL")]
     pub(super) redis_url: Option<Secret>,
-    /// PEM file with the certificates that are believed at rediss:// [default: the system's]
+    /// PEM file with the CA certificates to trust for rediss:// [default: the system's]
     #[arg(long, env = "GATEWAY_REDIS_CA", value_name = "FILE")]
     pub(super) redis_ca: Option<PathBuf>,
-    /// Name of the log in Redis [default: throughline]
+    /// Name of the log in Redis; gateways that use the same name share one log [default: throughline]
     #[arg(long, env = "GATEWAY_LOG_NAME", value_name = "NAME")]
     pub(super) log_name: Option<String>,
-    /// Replicas that must have an event before its publisher is answered [default: 0]
+    /// Redis replicas that must have an event before it is acknowledged [default: 0]
     #[arg(long, env = "GATEWAY_REDIS_WAIT", value_name = "N")]
     pub(super) redis_wait: Option<u32>,
-    /// What becomes of publishes while Redis cannot be reached [default: refuse]
+    /// What happens to publishes while Redis is unreachable [default: refuse]
     #[arg(long, env = "GATEWAY_REDIS_DOWN", value_enum)]
     pub(super) redis_down: Option<super::RedisDown>,
     /// Refused: this build has no source of events but its endpoints
@@ -149,35 +155,36 @@ pub(super) struct StoreArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Who may")]
+#[command(next_help_heading = "Access")]
 pub(super) struct KeyArgs {
-    /// Secret of tokens signed with HS256 (at least 32 bytes are advised)
+    /// Secret that verifies HS256 tokens; use at least 32 bytes
     #[arg(long, env = "GATEWAY_JWT_SECRET", value_name = "S")]
     pub(super) jwt_secret: Option<Secret>,
-    /// File that holds the secret; a line end after it is not part of it
+    /// File that contains the HS256 secret; one trailing line break is ignored
     #[arg(long, env = "GATEWAY_JWT_SECRET_FILE", value_name = "FILE")]
     pub(super) jwt_secret_file: Option<PathBuf>,
-    /// PEM file with the public key of tokens signed with RS256, ES256 or EdDSA
+    /// PEM file with the public key that verifies RS256, ES256 or EdDSA tokens
     #[arg(long, env = "GATEWAY_JWT_PUBLIC_KEY", value_name = "FILE")]
     pub(super) jwt_public_key: Option<PathBuf>,
-    /// JSON Web Key Set, read again every 5 minutes and when a token names a new key
+    /// JSON Web Key Set; read again every 5 minutes and when a token names an unknown key
     #[arg(long, env = "GATEWAY_JWKS", value_name = "FILE-OR-URL")]
     pub(super) jwks: Option<String>,
-    /// `iss` that every token must have [default: any]
+    /// Required `iss` claim of every token [default: any]
     #[arg(long, env = "GATEWAY_JWT_ISSUER", value_name = "ISS")]
     pub(super) jwt_issuer: Option<String>,
-    /// `aud` that every token must have [default: any]
+    /// Required `aud` claim of every token [default: any]
     #[arg(long, env = "GATEWAY_JWT_AUDIENCE", value_name = "AUD")]
     pub(super) jwt_audience: Option<String>,
-    /// Key with which backends may publish; repeatable, or separated by commas
+    /// Key that lets a backend publish; repeatable, or separated by commas
     #[arg(long = "publish-key", env = "GATEWAY_PUBLISH_KEY", value_name = "K", value_delimiter = ',')]
     pub(super) publish_keys: Vec<Secret>,
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Who may")]
+#[command(next_help_heading = "Access")]
 pub(super) struct AccessArgs {
-    /// Web origin that may connect, such as `https://app.example`; repeatable [default: the gateway's own]
+    /// Web origin that may connect, such as `https://app.example`; repeatable, or separated by commas
+    /// [default: the gateway's own]
     #[arg(
         long = "allow-origin",
         env = "GATEWAY_ALLOW_ORIGIN",
@@ -186,11 +193,12 @@ pub(super) struct AccessArgs {
         value_parser = origin
     )]
     pub(super) allow_origins: Vec<Origin>,
-    /// Part of an event's data that only clients whose token has the scope see, such as `job:*=/cost,staff`; without a scope
-    /// no client does; repeatable
+    /// Part of the data of events that only clients whose token has the scope see, such as
+    /// `job:*=/cost,staff`; without a scope, no client sees it; repeatable, or separated by semicolons
     #[arg(long, env = "GATEWAY_REDACT", value_name = "TOPICS=POINTER,SCOPE", value_delimiter = ';', value_parser = rule)]
     pub(super) redact: Vec<Rule>,
-    /// Proxy whose X-Forwarded-* or Forwarded headers are believed: an address or a CIDR; repeatable
+    /// Proxy whose X-Forwarded-* and Forwarded headers are trusted: an address or a network; repeatable,
+    /// or separated by commas
     #[arg(
         long = "trusted-proxy",
         env = "GATEWAY_TRUSTED_PROXY",
@@ -204,55 +212,56 @@ pub(super) struct AccessArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
-    /// Events kept for replay in each topic
+    /// Events kept for replay per topic
     #[arg(long, env = "GATEWAY_RING_EVENTS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) ring_events: u32,
-    /// Seconds for which an event is kept for replay
+    /// Seconds that an event is kept for replay
     #[arg(long, env = "GATEWAY_RING_SECONDS", value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) ring_seconds: u64,
-    /// Bytes of the whole log in memory
+    /// Bytes of memory for the whole log; beyond it, the largest topics lose their oldest events first
     #[arg(long, env = "GATEWAY_LOG_BYTES", value_name = "N", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(1 << 16..))]
     pub(super) log_bytes: u64,
-    /// Bytes of one event's data
+    /// Largest `data` of one event, in bytes
     #[arg(long, env = "GATEWAY_MAX_DATA_BYTES", value_name = "N", default_value_t = 10 * 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub(super) max_data_bytes: u32,
-    /// Bytes of one command of a client
+    /// Largest command of a client, in bytes
     #[arg(long, env = "GATEWAY_MAX_COMMAND_BYTES", value_name = "N", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(64..=1 << 24))]
     pub(super) max_command_bytes: u32,
-    /// Bytes of one request body: a batch of events to publish
+    /// Largest request body, in bytes: this bounds a batch of events to publish
     #[arg(long, env = "GATEWAY_MAX_BODY_BYTES", value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(64..=1 << 30))]
     pub(super) max_body_bytes: u32,
-    /// Bytes of history on their way at once to clients that have come back
+    /// Bytes of missed events that may be in flight to returning clients at the same time
     #[arg(long, env = "GATEWAY_REPLAY_BYTES", value_name = "N", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
     pub(super) replay_bytes: u64,
-    /// Topics of one session, its own user's and `all` included
+    /// Topics per session, including the user's own topic and `all`
     #[arg(long, env = "GATEWAY_MAX_TOPICS_PER_SESSION", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=4096))]
     pub(super) max_topics_per_session: u32,
-    /// Open connections of the whole gateway
+    /// Open connections of this gateway
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 16_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_connections: u32,
-    /// Connections of one user; 0: no limit
+    /// Connections per user; 0: no limit
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS_PER_USER", value_name = "N", default_value_t = 20)]
     pub(super) max_connections_per_user: u32,
-    /// Connections of one address; 0: no limit
+    /// Connections per client address; 0: no limit
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS_PER_IP", value_name = "N", default_value_t = 0)]
     pub(super) max_connections_per_ip: u32,
-    /// Commands of one user in a minute, publishing left out; 0: no limit
+    /// Commands per user and minute, `publish` not counted; 0: no limit
     #[arg(long, env = "GATEWAY_COMMANDS_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(super) commands_per_minute: u32,
-    /// Events that one user may publish in a minute; 0: no limit
+    /// Events that a user may publish per minute; 0: no limit
     #[arg(long, env = "GATEWAY_PUBLISHES_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(super) publishes_per_minute: u32,
-    /// Ephemeral events of one user in a second, and batches with them to one reader; 0: no limit
+    /// Ephemeral events that a user may publish per second, and batches with ephemeral events that a
+    /// session gets per second; 0: no limit
     #[arg(long, env = "GATEWAY_EPHEMERALS_PER_SECOND", value_name = "N", default_value_t = 10)]
     pub(super) ephemerals_per_second: u32,
-    /// Seconds for which somebody who left a topic is still listed, as offline
+    /// Seconds that a user who left a topic is still listed, as offline
     #[arg(long, env = "GATEWAY_PRESENCE_TTL_SECONDS", value_name = "N", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(0..=2_592_000))]
     pub(super) presence_ttl_seconds: u64,
-    /// Seconds in which the head of a request must arrive
+    /// Seconds within which the head of a request must arrive
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT_SECONDS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) head_timeout_seconds: u64,
-    /// Seconds in which the body of a request must arrive
+    /// Seconds within which the body of a request must arrive
     #[arg(long, env = "GATEWAY_BODY_TIMEOUT_SECONDS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) body_timeout_seconds: u64,
 }
@@ -260,19 +269,20 @@ pub(super) struct LimitArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Streams")]
 pub(super) struct StreamArgs {
-    /// Seconds for which writing may block before a reader counts as slow
+    /// Seconds that a write may block before the session is ended as a slow reader
     #[arg(long, env = "GATEWAY_WRITE_TIMEOUT_SECONDS", value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) write_timeout_seconds: u64,
-    /// Seconds that connections are given to leave when the gateway stops
+    /// Seconds that connections get to close when the gateway stops
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(super) drain_seconds: u64,
-    /// Clients that a stopping gateway sends elsewhere in a second
+    /// Clients per second that a stopping gateway tells to reconnect
     #[arg(long, env = "GATEWAY_RECONNECTS_PER_SECOND", value_name = "N", default_value = "1000")]
     pub(super) reconnects_per_second: NonZeroU32,
-    /// Seconds after which a stream ends by itself; 0: never [default: 300 for SSE, never for WebSocket]
+    /// Seconds after which the gateway ends a stream; 0: never
+    /// [default: 300 for SSE, never for WebSocket]
     #[arg(long, env = "GATEWAY_MAX_STREAM_SECONDS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     pub(super) max_stream_seconds: Option<u64>,
-    /// Name of this release or group of processes, told to clients [default: random at each start]
+    /// Name of this release or group of gateways, sent to clients [default: random at each start]
     #[arg(long, env = "GATEWAY_DEPLOYMENT", value_name = "NAME")]
     pub(super) deployment: Option<String>,
 }
@@ -280,32 +290,33 @@ pub(super) struct StreamArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logs")]
 pub(super) struct LogArgs {
-    /// How log lines on standard error look
+    /// Format of the log lines on standard error
     #[arg(long, env = "GATEWAY_LOG_FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
-    /// What is logged, such as `debug` or `info,gateway::auth=debug`; RUST_LOG is read too [default: info]
+    /// Log filter, such as `debug` or `info,gateway::auth=debug`; the variable RUST_LOG works too
+    /// [default: info]
     #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER")]
     pub(super) log: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
-    /// Whose token it is: the `sub` claim
+    /// User that the token is for: the `sub` claim
     #[arg(long, env = "GATEWAY_USER", value_name = "NAME")]
     pub(super) user: String,
-    /// Topic that the user may subscribe to, exact or with a trailing `*`; repeatable
+    /// Topic that the user may subscribe to, exact or with a trailing `*`; repeatable, or separated by commas
     #[arg(long, env = "GATEWAY_SUBSCRIBE", value_name = "T", value_delimiter = ',')]
     pub(super) subscribe: Vec<String>,
-    /// Topic that the user may publish to, exact or with a trailing `*`; repeatable
+    /// Topic that the user may publish to, exact or with a trailing `*`; repeatable, or separated by commas
     #[arg(long, env = "GATEWAY_PUBLISH", value_name = "T", value_delimiter = ',')]
     pub(super) publish: Vec<String>,
-    /// Scope that shows what --redact hides; repeatable
+    /// Scope that reveals what --redact hides; repeatable, or separated by commas
     #[arg(long = "scope", env = "GATEWAY_SCOPE", value_name = "S", value_delimiter = ',')]
     pub(super) scopes: Vec<String>,
-    /// Seconds for which the token is good; 0: for ever
+    /// Seconds until the token expires; 0: never
     #[arg(long, env = "GATEWAY_TTL_SECONDS", value_name = "N", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(0..=3_153_600_000))]
     pub(super) ttl_seconds: u64,
-    /// Secret that the gateway has too
+    /// Secret to sign with: the one that the gateway verifies with
     #[arg(long, env = "GATEWAY_JWT_SECRET", value_name = "S")]
     pub(super) jwt_secret: Secret,
 }

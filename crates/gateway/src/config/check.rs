@@ -1,6 +1,8 @@
-//! From what was typed to what is meant: checks each value, and which options go together.
+//! From the command line to a [`Config`]: checks each value, and which options go together.
+//!
+//! Each error is one line that names the option and the remedy.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,8 +22,8 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
     let listen = address("--listen", &typed.listen)?;
     if !listen.ip().is_loopback() {
         return Err(ConfigError::new(format!(
-            "--listen {listen} can be reached from other machines, and `gateway dev` asks nobody for a token: \
-             use a loopback address such as 127.0.0.1:8080, or `gateway serve`"
+            "--listen {listen} is not a loopback address, and `gateway dev` needs no token: \
+             use 127.0.0.1:8080, or `gateway serve`"
         )));
     }
     Ok(Config {
@@ -51,7 +53,9 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
         .map(|text| address("--admin-listen", &text))
         .transpose()?;
     if admin_listen == Some(listen) && listen.port() != 0 {
-        return Err(ConfigError::new("--admin-listen must differ from --listen"));
+        return Err(ConfigError::new(
+            "--admin-listen and --listen are the same address: use another port for one of them",
+        ));
     }
     if given(typed.store.database_url.clone(), Secret::is_empty).is_some() {
         return Err(ConfigError::new("--database-url: PostgreSQL is no source of events in this build"));
@@ -81,7 +85,9 @@ pub(super) fn token(typed: TokenArgs) -> Result<TokenRequest, ConfigError> {
             .collect()
     };
     if typed.jwt_secret.is_empty() {
-        return Err(ConfigError::new("--jwt-secret is empty"));
+        return Err(ConfigError::new(
+            "--jwt-secret is empty: give the secret that the gateway verifies with",
+        ));
     }
     events::Topic::of_user(&typed.user).map_err(|error| ConfigError::new(format!("--user: {error}")))?;
     Ok(TokenRequest {
@@ -99,7 +105,7 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
         |kind: StoreKind, options: &[(&str, bool)]| match options.iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) if typed.store != kind => {
                 let kind = if kind == StoreKind::Disk { "disk" } else { "redis" };
-                Err(ConfigError::new(format!("{option} needs --store {kind}")))
+                Err(ConfigError::new(format!("{option} needs --store {kind}: add it, or remove {option}")))
             }
             _ => Ok(()),
         };
@@ -122,16 +128,18 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
             let data_dir = typed
                 .data_dir
                 .filter(|dir| !dir.as_os_str().is_empty())
-                .ok_or_else(|| ConfigError::new("--store disk needs --data-dir"))?;
+                .ok_or_else(|| ConfigError::new("--store disk needs --data-dir DIR"))?;
             Ok(StoreConfig::Disk { data_dir, fsync: typed.fsync.unwrap_or_default() })
         }
         StoreKind::Redis => {
-            let url = given(typed.redis_url, Secret::is_empty)
-                .or_else(|| environment("REDIS_URL"))
-                .ok_or_else(|| ConfigError::new("--store redis needs --redis-url or REDIS_URL"))?;
+            let url =
+                given(typed.redis_url, Secret::is_empty).or_else(|| environment("REDIS_URL")).ok_or_else(
+                    || ConfigError::new("--store redis needs --redis-url URL, or the variable REDIS_URL"),
+                )?;
             if !is_redis_url(url.expose()) {
                 return Err(ConfigError::new(
-                    "--redis-url is not a URL of Redis, such as redis://HOST:6379 or rediss://HOST:6380",
+                    "--redis-url is not a URL of Redis: expected redis://HOST:6379, rediss://HOST:6379, \
+                     redis-sentinel://HOST:26379/NAME or redis-cluster://HOST:7000",
                 ));
             }
             let log_name = typed.log_name.unwrap_or_else(|| "throughline".to_owned());
@@ -158,7 +166,7 @@ fn keys(typed: KeyArgs) -> Result<AuthConfig, ConfigError> {
     let file = typed.jwt_secret_file.filter(|path| !path.as_os_str().is_empty());
     let jwt_secret = match (given(typed.jwt_secret, Secret::is_empty), file) {
         (Some(_), Some(_)) => {
-            return Err(ConfigError::new("--jwt-secret and --jwt-secret-file cannot both be given"));
+            return Err(ConfigError::new("--jwt-secret and --jwt-secret-file are both set: use one of them"));
         }
         (Some(secret), None) => Some(secret),
         (None, Some(path)) => Some(secret_in(&path)?),
@@ -175,19 +183,25 @@ fn keys(typed: KeyArgs) -> Result<AuthConfig, ConfigError> {
     };
     if !auth.verifies_tokens() && auth.publish_keys.is_empty() {
         return Err(ConfigError::new(
-            "no key: give --jwt-secret, --jwt-secret-file, --jwt-public-key, --jwks or --publish-key, \
-             or use `gateway dev`",
+            "no key is set: add --publish-key for backends, and --jwt-secret, --jwt-secret-file, \
+             --jwt-public-key or --jwks for clients; or use `gateway dev`",
         ));
     }
     if !auth.verifies_tokens() && (auth.issuer.is_some() || auth.audience.is_some()) {
-        return Err(ConfigError::new("--jwt-issuer and --jwt-audience need a key that verifies tokens"));
+        return Err(ConfigError::new(
+            "--jwt-issuer and --jwt-audience need a key that verifies tokens: add --jwt-secret, \
+             --jwt-secret-file, --jwt-public-key or --jwks",
+        ));
     }
     Ok(auth)
 }
 
 fn redact(rules: Vec<Rule>) -> Result<Vec<Rule>, ConfigError> {
     if rules.len() > Rule::MAX {
-        return Err(ConfigError::new(format!("--redact: at most {} rules", Rule::MAX)));
+        return Err(ConfigError::new(format!(
+            "--redact is set too often: at most {} rules are possible",
+            Rule::MAX
+        )));
     }
     Ok(rules)
 }
@@ -226,8 +240,8 @@ fn limits(typed: &LimitArgs) -> Limits {
     }
 }
 
-/// `--max-stream-seconds` holds for both kinds of stream; left out, only SSE ends by itself, because some
-/// intermediaries keep an upstream open long after the client has gone.
+/// `--max-stream-seconds` applies to both kinds of stream. Without it, only SSE streams have a maximum age,
+/// because some intermediaries keep an upstream open long after the client has gone.
 fn streams(typed: &StreamArgs) -> Streams {
     let age = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     Streams {
@@ -256,7 +270,7 @@ fn logs(typed: LogArgs) -> Result<Logs, ConfigError> {
     Ok(Logs { format: typed.log_format, filter })
 }
 
-/// A name that is safe in keys, headers and JSON.
+/// Checks a name that is used in keys, headers and JSON.
 fn name(option: &str, text: String) -> Result<String, ConfigError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) {
@@ -265,20 +279,17 @@ fn name(option: &str, text: String) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// An address and port; a host name counts if it has an address now, and its first is taken.
+/// Reads an address and port. A host name is resolved once, and its first address is used.
 fn address(option: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    let wrong = || {
-        let hint =
-            if text.parse::<IpAddr>().is_ok() || text.parse::<u16>().is_ok() { ", with both" } else { "" };
-        ConfigError::new(format!("{option} {text:?} is not ADDRESS:PORT such as 127.0.0.1:8080{hint}"))
-    };
+    let wrong =
+        || ConfigError::new(format!("{option} {text:?}: expected ADDRESS:PORT, such as 127.0.0.1:8080"));
     text.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong)
 }
 
-/// An option that was left empty, as compose files do with unset variables, was not given.
+/// Treats an empty option as absent, because compose files leave unset variables empty.
 fn given<T>(option: Option<T>, is_empty: fn(&T) -> bool) -> Option<T> {
     option.filter(|value| !is_empty(value))
 }

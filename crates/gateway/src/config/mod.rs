@@ -107,22 +107,22 @@ pub struct RedisConfig {
 /// When an acknowledged event is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Fsync {
-    /// Before the publisher is answered
+    /// Before the publisher gets its answer
     #[default]
     Always,
-    /// A moment later: a power cut may take the last events
+    /// Up to 200 ms after the answer: a power failure may lose the last events
     Interval,
-    /// When the operating system likes
+    /// When the operating system decides
     Never,
 }
 
 /// What becomes of publishes while Redis cannot be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RedisDown {
-    /// 503 with Retry-After
+    /// Answer 503 with Retry-After
     #[default]
     Refuse,
-    /// This gateway goes on alone, in an epoch of its own
+    /// Each gateway accepts them alone, in an epoch of its own, until Redis is back
     Local,
 }
 
@@ -223,12 +223,13 @@ where
     .map_err(Stop::Refuse)
 }
 
-/// clap's message spans several lines; its first paragraphs, without the usage, say all.
+/// clap's message as one line: its first paragraphs, without the usage.
 fn one_line(error: &clap::Error) -> ConfigError {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return ConfigError::new("a command is missing: dev, serve or token (see `gateway --help`)");
+        return ConfigError::new("a command is missing: use dev, serve or token (see `gateway --help`)");
     }
     let text = error.render().to_string();
+    let text = text.replace("invalid digit found in string", "expected a whole number");
     let mut line = String::new();
     for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
         if part.starts_with("Usage:") || part.starts_with("For more information") {
@@ -238,6 +239,9 @@ fn one_line(error: &clap::Error) -> ConfigError {
             line.push_str(if part.starts_with("tip:") { "; " } else { " " });
         }
         line.push_str(part.strip_prefix("error: ").unwrap_or(part));
+    }
+    if matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
+        line.push_str(" (see `gateway --help`)");
     }
     ConfigError::new(line)
 }

@@ -92,7 +92,7 @@ fn every_option_has_its_variable_and_its_place_in_the_help() {
         }
     }
     let help = help("serve --help");
-    let headings = ["Listening:", "Store:", "Who may:", "Limits:", "Streams:", "Logs:"];
+    let headings = ["Listening:", "Store:", "Access:", "Limits:", "Streams:", "Logs:"];
     let places: Vec<_> = headings.iter().map(|heading| help.find(heading).expect(heading)).collect();
     assert!(places.is_sorted(), "{help}");
     for option in [
@@ -160,6 +160,7 @@ fn wrong_and_missing_options_are_one_line() {
     for (line, part) in [
         ("", "dev, serve or token"),
         ("fly", "fly"),
+        ("dev --wings", "(see `gateway --help`)"),
         ("serve --publish-key k", "--listen <ADDR>"),
         ("serve --listn 1", "tip: a similar argument exists: '--listen'"),
         ("serve --listen here --publish-key k", "ADDRESS:PORT"),
@@ -168,8 +169,8 @@ fn wrong_and_missing_options_are_one_line() {
         ("serve --listen 127.0.0.1:99999 --publish-key k", "ADDRESS:PORT"),
         ("dev --listen", "--listen <ADDR>"),
         ("dev --ring-events 0", "--ring-events"),
-        ("dev --ring-events -1", "-1"),
-        ("dev --ring-events many", "many"),
+        ("dev --ring-events -1", "-1 is not in 1.."),
+        ("dev --ring-events many", "expected a whole number"),
         ("dev --log-bytes 10", "--log-bytes"),
         ("dev --log-format xml", "[possible values: text, json]"),
         ("dev --log gateway=loud", "--log"),
@@ -206,7 +207,7 @@ fn options_that_cannot_work_together_are_refused() {
         ("--log-name x", "--log-name needs --store redis"),
         ("--redis-ca x", "--redis-ca needs --store redis"),
         ("--redis-down local", "--redis-down needs --store redis"),
-        ("--jwt-secret a --jwt-secret-file b", "cannot both"),
+        ("--jwt-secret a --jwt-secret-file b", "use one of them"),
         ("--jwt-issuer i", "--jwt-issuer"),
         ("--jwks ftp://x", "--jwks"),
         ("--jwt-secret-file /nowhere/at/all", "/nowhere/at/all"),
