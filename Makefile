@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny docs fmt
 
 CARGO ?= cargo
 # A test that hangs is a failure, not a wait.
@@ -93,6 +93,9 @@ load-peers: ## The same scenarios against what else there is: nchan, Centrifugo,
 
 setup:
 	@.ci/need cargo cc node npm chromium nginx redis-server
+
+docs: ## Write the table of options in docs/operating.md anew, from the command line itself
+	UPDATE_DOCS=1 $(CARGO) test --quiet -p gateway --lib config::documented
 
 fmt: ## Format everything
 	$(CARGO) fmt --all

@@ -58,7 +58,9 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
         ));
     }
     if given(typed.store.database_url.clone(), Secret::is_empty).is_some() {
-        return Err(ConfigError::new("--database-url: PostgreSQL is no source of events in this build"));
+        return Err(ConfigError::new(
+            "--database-url does nothing in this version: remove it, and GATEWAY_DATABASE_URL",
+        ));
     }
     let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
     Ok(Config {

@@ -247,4 +247,6 @@ fn one_line(error: &clap::Error) -> ConfigError {
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;
