@@ -20,8 +20,8 @@ use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::redact::Redaction;
-use crate::registry::open::Open;
-use crate::registry::{Caps, Sessions};
+use crate::registry::OpenConnections;
+use crate::registry::{Caps, Registry};
 use crate::store;
 
 /// A running gateway, apart from its sockets.
@@ -38,11 +38,11 @@ pub(crate) struct App {
     pub origins: OriginPolicy,
     /// Every number on a dashboard.
     pub metrics: Arc<Metrics>,
-    /// Who is connected.
-    pub sessions: Arc<Sessions>,
+    /// WantedSession is connected.
+    pub registry: Arc<Registry>,
     /// What of an event not everybody may see.
     pub redaction: Arc<Redaction>,
-    /// Who is in which topic.
+    /// WantedSession is in which topic.
     pub presence: Arc<Presence>,
     /// The other gateways of the same log, if it can have any.
     pub board: Option<Arc<Board>>,
@@ -53,7 +53,7 @@ pub(crate) struct App {
     /// `hello.deployment`.
     pub deployment: Arc<str>,
     /// Every open connection.
-    pub open: Open,
+    pub open: OpenConnections,
     draining: watch::Sender<bool>,
     /// The evictions that the metrics have counted already.
     evictions_counted: Mutex<Evictions>,
@@ -90,14 +90,14 @@ impl App {
                 OriginPolicy::new(config.allow_origins.clone(), config.trusted_proxies.clone())
             },
             metrics,
-            sessions: Arc::new(Sessions::new(Arc::clone(&presence))),
+            registry: Arc::new(Registry::new(Arc::clone(&presence))),
             presence,
             board,
             redaction: Redaction::new(&config.redact),
             limiters: Limiters::new(limits),
             replays: Replays::new(limits.replay_bytes),
             deployment: config.deployment.as_str().into(),
-            open: Open::default(),
+            open: OpenConnections::default(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),
             config,
@@ -160,7 +160,7 @@ impl App {
     /// Sends everyone away, each in an own slot, and takes no new stream.
     pub(crate) fn drain(&self) {
         self.draining.send_replace(true);
-        let told = self.sessions.drain(self.config.streams.reconnects_per_second);
+        let told = self.registry.drain(self.config.streams.reconnects_per_second);
         tracing::info!(connections = told, "draining");
     }
 
@@ -179,7 +179,7 @@ impl App {
         loop {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);
-            for _ in 0..self.sessions.sweep() {
+            for _ in 0..self.registry.sweep() {
                 self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
             }
             self.presence.sweep();
@@ -190,7 +190,7 @@ impl App {
 
     /// Takes in the members of before this process, and their sessions.
     pub(crate) async fn restore_presence(&self) {
-        self.sessions.restore(self.presence.restore().await);
+        self.registry.restore(self.presence.restore().await);
     }
 
     /// Puts who comes and goes into the log, for ever.
@@ -211,7 +211,7 @@ impl App {
         self.metrics.evicted(EvictionCause::Budget, now.budget - seen.budget);
         self.metrics.topics_collected(now.topics - seen.topics);
         *seen = now;
-        self.metrics.set_drain(self.is_draining(), self.sessions.connections() as u64);
+        self.metrics.set_drain(self.is_draining(), self.registry.connections() as u64);
         self.metrics.render()
     }
 }

@@ -21,7 +21,8 @@ use crate::dispatch;
 use crate::http::door::Door;
 use crate::metrics::labels::RateLimit;
 use crate::problem::{Code, Problem};
-use crate::session::admission;
+use crate::session::admission::Plan;
+use crate::session::running::{self, RunningSession};
 
 /// How many connections the kernel may hold ready. A shorter queue costs a reconnect storm a second of lost SYNs.
 const BACKLOG: i32 = 4096;
@@ -138,7 +139,7 @@ fn serve(
         let app = &guest.0;
         let mut limits = app.http_limits();
         limits.head_timeout = limits.head_timeout.saturating_sub(since.elapsed());
-        // Who comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
+        // WantedSession comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
         let came_late = app.is_draining();
         let drained = async {
             if came_late {
@@ -154,15 +155,15 @@ fn serve(
     })
 }
 
-async fn stream(guest: Guest, door: Door, socket: TcpStream, received: Bytes, plan: admission::Plan) {
-    if let Some(running) = admission::begin(&guest.0, socket, received, plan).await {
+async fn stream(guest: Guest, door: Door, socket: TcpStream, received: Bytes, plan: Plan) {
+    if let Some(running) = running::begin(&guest.0, socket, received, plan).await {
         tokio::spawn(Stream { running, door, guest: Some(guest) });
     }
 }
 
 /// The task of a running session: nothing but what it needs to go on, and to go back to HTTP.
 struct Stream {
-    running: admission::Running,
+    running: RunningSession,
     door: Door,
     /// Until the session ends.
     guest: Option<Guest>,

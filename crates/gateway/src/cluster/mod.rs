@@ -45,9 +45,9 @@ pub(crate) struct Counts {
 
 impl Counts {
     fn of(app: &App) -> Self {
-        let counts = app.sessions.counts(USERS_MAX);
+        let counts = app.registry.counts(USERS_MAX);
         let named = counts.by_user.len();
-        let by_topic = app.sessions.by_topic(TOPICS_MAX);
+        let by_topic = app.registry.by_topic(TOPICS_MAX);
         Self {
             by_user: counts.by_user.into_iter().map(|(user, clients)| (user.to_string(), clients)).collect(),
             others: counts.users - named,
@@ -86,8 +86,8 @@ impl Counts {
 fn obey(app: &App, asked: &Asked) -> usize {
     let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
     match asked {
-        Asked::EndUser(user) => app.sessions.end_user(user, bye),
-        Asked::EndSession(session) => app.sessions.end_session(session, bye),
+        Asked::EndUser(user) => app.registry.end_user(user, bye),
+        Asked::EndSession(session) => app.registry.end_session(session, bye),
         Asked::Counts => 0,
     }
 }

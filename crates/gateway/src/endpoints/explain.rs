@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::{Grant, TopicPattern};
 use crate::http::answer::{Body, json};
 use crate::problem::Problem;
-use crate::registry::Standing;
+use crate::registry::SessionSnapshot;
 
 /// What became of an event on its way to a session. The greatest of a user's sessions is the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,7 +71,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     // The tail first: what is at or below it is in the rings, or was.
     let tail = call.app.log.tail();
     let found = call.app.log.find(seq);
-    let standing = call.app.sessions.of_user(user, SESSIONS_MAX);
+    let standing = call.app.registry.of_user(user, SESSIONS_MAX);
     let sessions: Vec<OfSession> = (standing.iter().filter(|_| !found.is_empty()))
         .map(|standing| {
             let (verdict, detail) = judge(call.app, &found, seq, tail, standing);
@@ -104,17 +104,17 @@ fn not_connected(found: &[Found], own: &Topic) -> String {
     )
 }
 
-fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &Standing) -> (Verdict, String) {
-    let scope = &standing.scope;
+fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &SessionSnapshot) -> (Verdict, String) {
+    let connection = &standing.connection;
     let (grant, topics) = {
-        let held = scope.held.lock();
+        let held = connection.held.lock();
         (Arc::clone(&held.grant), held.topics.clone())
     };
     let all = || list(found.iter().map(|found| &found.topic));
     // As the session sees it: by the first of its topics.
     let Some(seen) = topics.iter().find_map(|topic| found.iter().find(|found| found.topic == *topic)) else {
         // Topics may have been given up, and a grant may have shrunk, after the event was sent.
-        let before = if scope.began() < seq && seq <= scope.sent() {
+        let before = if connection.began() < seq && seq <= connection.sent() {
             "; whether it did when the event was sent is not known"
         } else {
             ""
@@ -129,19 +129,20 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &Standing) -
             }
         };
     };
-    let sent = scope.sent();
-    if seq <= scope.began() {
-        return if scope.has_resumed() {
+    let sent = connection.sent();
+    if seq <= connection.began() {
+        return if connection.has_resumed() {
             (
                 Verdict::Delivered,
-                format!("the client came with a cursor at {}: it has it", scope.began().number()),
+                format!("the client came with a cursor at {}: it has it", connection.began().number()),
             )
         } else {
-            (Verdict::NotConnected, format!("the session began later, at {}", scope.began().number()))
+            (Verdict::NotConnected, format!("the session began later, at {}", connection.began().number()))
         };
     }
     let mine = found.iter().filter(|found| topics.contains(&found.topic));
-    let since = mine.map(|found| scope.late(&found.topic).unwrap_or(Seq::ZERO)).min().unwrap_or(Seq::ZERO);
+    let since =
+        mine.map(|found| connection.late(&found.topic).unwrap_or(Seq::ZERO)).min().unwrap_or(Seq::ZERO);
     if seq <= since {
         let since = since.number();
         return (
@@ -149,7 +150,7 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &Standing) -
             format!("the session subscribed to {} later, at {since}", seen.topic),
         );
     }
-    if scope.types.as_ref().is_some_and(|types| !types.wants(&seen.event)) {
+    if connection.types.as_ref().is_some_and(|types| !types.wants(&seen.event)) {
         return (Verdict::Filtered, "its type is none of the session's types".to_owned());
     }
     let hidden = match app.redaction.hidden(&grant, &seen.topic) {

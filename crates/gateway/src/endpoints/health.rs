@@ -16,7 +16,7 @@ pub(crate) fn answer(call: &Call<'_>) -> Response<Body> {
         websocket: &'static str,
         connections: usize,
     }
-    let connections = call.app.sessions.connections();
+    let connections = call.app.registry.connections();
     json(&Health { status: "ok", timestamp: timestamp(), websocket: "enabled", connections })
 }
 

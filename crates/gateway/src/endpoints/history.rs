@@ -9,7 +9,8 @@ use super::reading::{may_read, topic_of};
 use crate::http::answer::{Body, json_bytes};
 use crate::limits::pacing;
 use crate::problem::Problem;
-use crate::session::admission::{self, BATCH_BYTES};
+use crate::session::admission::BATCH_BYTES;
+use crate::session::resume;
 
 /// `GET /v1/history`: the retained events of one topic.
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
@@ -17,7 +18,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let grant = may_read(call, &topic).await?;
     let after = parse_after(call.parameter("after").filter(|after| !after.is_empty()).unwrap_or("earliest"))?;
     let limit = Request::parse(call.parameter("limit").map(|limit| ("limit", limit)))?.limit;
-    let mut reader = admission::history_reader(call.app, topic, after, grant.as_deref()).await?;
+    let mut reader = resume::history_reader(call.app, topic, after, grant.as_deref()).await?;
     let limit = Limit { events: limit, bytes: BATCH_BYTES };
     let mut events = Vec::new();
     let mut notice = None;

@@ -12,8 +12,8 @@ use transport::Outcome;
 use super::call::Call;
 use crate::http::answer::{Body, json_bytes};
 use crate::problem::{Code, Problem};
-use crate::registry::Link;
-use crate::registry::scope::Scope;
+use crate::registry::Connection;
+use crate::registry::SessionHandle;
 use crate::session::commands::{self, Sender};
 
 /// The most commands in one request.
@@ -25,18 +25,18 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
     let grant = call.grant(&call.query).await?;
     let body = call.collect(body).await?;
     let session = call.parameter("session");
-    let link = session.and_then(|id| call.app.sessions.link(&grant.user, id));
+    let link = session.and_then(|id| call.app.registry.link(&grant.user, id));
     if session.is_some() && link.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
     // What these commands may do is what this request's token allows, whatever the session's own does.
-    let mut scope = Scope::new(grant, Vec::new(), None, call.address());
-    if let Some(Link { id, handle }) = link {
-        (scope.id, scope.handle) = (Some(id), handle);
+    let mut connection = Connection::new(grant, Vec::new(), None, call.address());
+    if let Some(SessionHandle { id, handle }) = link {
+        (connection.id, connection.handle) = (Some(id), handle);
     }
-    let scope = Arc::new(scope);
+    let connection = Arc::new(connection);
     let refusals = Mutex::default();
-    let sender = Sender { app: call.app, scope: &scope, is_websocket: false, refusals: &refusals };
+    let sender = Sender { app: call.app, connection: &connection, refusals: &refusals };
     let bytes_max = call.app.config.limits.command_bytes_max;
     let check = |command: &str| {
         let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));
@@ -44,7 +44,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
     };
     let run = async |command: &str| {
         let Outcome { reply, changes } = sender.run(command).await;
-        changes.into_iter().for_each(|change| scope.handle.change(change));
+        changes.into_iter().for_each(|change| connection.handle.change(change));
         reply
     };
     let text = str::from_utf8(&body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;

@@ -8,7 +8,7 @@ use super::call::{Call, Reply};
 use crate::http::{Query, headers};
 use crate::metrics::labels::RefuseReason;
 use crate::problem::Problem;
-use crate::session::admission::{self, Asked, Plan};
+use crate::session::admission::{self, Plan, StreamRequest};
 
 /// The most bytes of a posted poll.
 const FORM_BYTES_MAX: usize = 16 << 10;
@@ -43,7 +43,11 @@ pub(crate) async fn answer_posted_poll(call: &Call<'_>, body: Incoming) -> Resul
 }
 
 /// What a request for a stream wants.
-pub(crate) fn asked(call: &Call<'_>, transport: Transport, query: &Query<'_>) -> Result<Asked, Problem> {
+pub(crate) fn asked(
+    call: &Call<'_>,
+    transport: Transport,
+    query: &Query<'_>,
+) -> Result<StreamRequest, Problem> {
     let parameters = query.iter().map(|(name, value)| (&**name, &**value));
     let parsed = Request::parse(parameters).and_then(|mut request| {
         if transport == Transport::Sse
@@ -54,7 +58,7 @@ pub(crate) fn asked(call: &Call<'_>, transport: Transport, query: &Query<'_>) ->
         Ok(request)
     });
     let request = parsed.inspect_err(|_| call.app.metrics.connection_refused(RefuseReason::BadRequest))?;
-    Ok(Asked {
+    Ok(StreamRequest {
         transport,
         request,
         address: call.address(),

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 pub(crate) use keep::{Keep, TellOnly};
 pub(crate) use on_disk::OnDisk;
 pub(crate) use on_redis::OnRedis;
-pub(crate) use roster::{Shown, Status};
+pub(crate) use roster::{SessionPresence, Status};
 pub(crate) use rosters::Listing;
 
 use keep::{Answers, Kept};
@@ -80,7 +80,13 @@ impl Presence {
 
     /// A session makes its user a member, or shows something else; `offline` leaves. `false`: the session is in
     /// `topics_max` topics already.
-    pub(crate) fn set(&self, key: &SessionKey, topic: &Topic, shown: Shown, topics_max: usize) -> bool {
+    pub(crate) fn set(
+        &self,
+        key: &SessionKey,
+        topic: &Topic,
+        shown: SessionPresence,
+        topics_max: usize,
+    ) -> bool {
         let now_ms = self.now_ms();
         let mut rosters = self.rosters.lock();
         if shown.status == Status::Offline {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use events::Data;
 use serde_json::json;
 
-use super::world::{Guest, World};
+use super::world::{TestMember, World};
 use super::{Status, moment};
 
 /// What the board shows of somebody: status, feature, sessions, and for how long the user has been there and not.
@@ -24,10 +24,9 @@ fn shown(world: &World, user: &str) -> Option<(Status, String, usize, u64, u64)>
 
 impl World {
     /// A navigation: what is shown is told at once.
-    async fn on(&self, guest: &Guest, status: Status, feature: &str) {
+    async fn on(&self, guest: &TestMember, status: Status, feature: &str) {
         let info = Data::from_value(&json!({"role": "architect", "feature": feature})).unwrap();
-        let key = &guest.registered.as_ref().unwrap().key;
-        self.sessions.set_presence(key, &guest.topic, status, info, 64).unwrap();
+        self.registry.set_presence(&guest.key, &guest.topic, status, info, 64).unwrap();
         self.settle().await;
     }
 
@@ -35,7 +34,7 @@ impl World {
     async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            self.sessions.sweep();
+            self.registry.sweep();
             self.presence.sweep();
             self.settle().await;
         }
@@ -59,7 +58,7 @@ async fn a_reviewer_is_listed_for_half_an_hour_after_leaving() {
     assert_eq!(shown(&world, "u0001"), Some((Status::Away, "login".to_owned(), 1, 60, 0)));
 
     // A reload: another session takes over within the grace, and nobody is told of anything but the status.
-    drop(ann.registered.take());
+    drop(ann.registration.take());
     world.pass(5).await;
     world.on(&reload, Status::Online, "login").await;
     world.pass(10).await;
@@ -72,7 +71,7 @@ async fn a_reviewer_is_listed_for_half_an_hour_after_leaving() {
     );
 
     // The laptop is closed: still there for the grace, then offline, and forgotten half an hour after that.
-    drop(reload.registered.take());
+    drop(reload.registration.take());
     world.pass(9).await;
     assert_eq!(shown(&world, "u0001"), Some((Status::Online, "login".to_owned(), 1, 84, 9)));
     world.pass(1).await;

@@ -134,7 +134,7 @@ impl Session {
 
 /// What a session shows in a topic.
 #[derive(Clone, Debug)]
-pub(crate) struct Shown {
+pub(crate) struct SessionPresence {
     /// How present; not offline.
     pub status: Status,
     /// JSON.
@@ -199,8 +199,14 @@ impl Roster {
     }
 
     /// A session makes its user a member, or shows something else.
-    pub(crate) fn join(&mut self, user: &Arc<str>, session: &Arc<str>, shown: Shown, now_ms: u64) -> Effect {
-        let Shown { status, info, polls } = shown;
+    pub(crate) fn join(
+        &mut self,
+        user: &Arc<str>,
+        session: &Arc<str>,
+        shown: SessionPresence,
+        now_ms: u64,
+    ) -> Effect {
+        let SessionPresence { status, info, polls } = shown;
         self.change(user, now_ms, Some(&info), |member| {
             let is_other = member.info != info;
             if is_other {
@@ -496,7 +502,7 @@ mod tests {
         }
 
         fn join(&mut self, user: &str, session: &str, status: Status, now_ms: u64) -> Effect {
-            let shown = Shown { status, info: info(&json!({"of": user})), polls: false };
+            let shown = SessionPresence { status, info: info(&json!({"of": user})), polls: false };
             self.roster.join(&user.into(), &session.into(), shown, now_ms)
         }
 
@@ -565,7 +571,7 @@ mod tests {
         room.join("a", "s", Status::Online, 1);
         room.tell("a");
         assert_eq!(room.join("a", "s", Status::Online, 2), Effect::default());
-        let shown = Shown { status: Status::Online, info: info(&json!(2)), polls: false };
+        let shown = SessionPresence { status: Status::Online, info: info(&json!(2)), polls: false };
         room.roster.join(&"a".into(), &"s".into(), shown, 3);
         assert_eq!(room.tell("a"), Some((Kind::Update, Status::Online, 1)));
         assert_eq!(room.roster.list(1, 0)[0].info, info(&json!(2)));

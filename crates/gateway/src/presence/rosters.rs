@@ -6,7 +6,7 @@ use std::sync::Arc;
 use events::Topic;
 
 use super::keep::{Kept, KeptMember};
-use super::roster::{Effect, Forgetting, Listed, Roster, Shown, Told};
+use super::roster::{Effect, Forgetting, Listed, Roster, SessionPresence, Told};
 use crate::session_key::SessionKey;
 
 /// What is listed of a topic.
@@ -79,7 +79,7 @@ impl Rosters {
         &mut self,
         key: &SessionKey,
         topic: &Topic,
-        shown: Shown,
+        shown: SessionPresence,
         topics_max: usize,
         now_ms: u64,
     ) -> bool {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn join(rosters: &mut Rosters, key: &SessionKey, name: &str, now_ms: u64) -> bool {
-        let shown = Shown { status: Status::Online, info: Data::null(), polls: false };
+        let shown = SessionPresence { status: Status::Online, info: Data::null(), polls: false };
         rosters.join(key, &topic(name), shown, 2, now_ms)
     }
 

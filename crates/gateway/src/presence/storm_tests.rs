@@ -7,13 +7,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Status;
-use super::world::{Guest, Slow, World};
+use super::world::{Slow, TestMember, World};
 
 #[tokio::test(start_paused = true)]
 async fn a_room_of_5000() {
     const GUESTS: usize = 5000;
     let world = World::new();
-    let mut guests: Vec<Guest> = (0..GUESTS).map(|user| world.guest(user, "room:1")).collect();
+    let mut guests: Vec<TestMember> = (0..GUESTS).map(|user| world.guest(user, "room:1")).collect();
     // Everybody reads; some of them are asked what they know. Each reads at a pace of its own.
     let asked = [0, 1, 17, 2500, 2501, GUESTS - 1];
     for at in 0..GUESTS {
@@ -48,14 +48,14 @@ async fn a_room_of_5000() {
 
     // All but the last hundred vanish. Before the grace is over nobody has left.
     let before = guests[GUESTS - 1].count;
-    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registered.take()));
+    guests[..GUESTS - 100].iter_mut().for_each(|guest| drop(guest.registration.take()));
     tokio::time::sleep(Duration::from_secs(9)).await;
-    world.sessions.sweep();
+    world.registry.sweep();
     world.settle().await;
     guests[GUESTS - 1].knows(&world, 51);
     assert_eq!(guests[GUESTS - 1].count, before);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    world.sessions.sweep();
+    world.registry.sweep();
     world.settle().await;
     for at in asked {
         guests[at].knows(&world, 51);
@@ -63,9 +63,9 @@ async fn a_room_of_5000() {
     assert_eq!(guests[GUESTS - 1].known.len(), 67);
 
     // In the end nothing is left behind.
-    guests.iter_mut().for_each(|guest| drop(guest.registered.take()));
+    guests.iter_mut().for_each(|guest| drop(guest.registration.take()));
     tokio::time::sleep(Duration::from_secs(10)).await;
-    world.sessions.sweep();
+    world.registry.sweep();
     world.settle().await;
     guests[0].knows(&world, 51);
     assert!(guests[0].known.is_empty());
@@ -86,7 +86,7 @@ async fn a_thousand_rooms_of_5() {
     const ROOMS: usize = 1000;
     let world = World::new();
     let room = |at: usize| format!("room:{}", at % ROOMS);
-    let mut guests: Vec<Guest> = (0..5 * ROOMS).map(|user| world.guest(user, &room(user))).collect();
+    let mut guests: Vec<TestMember> = (0..5 * ROOMS).map(|user| world.guest(user, &room(user))).collect();
     for (at, guest) in guests.iter().enumerate() {
         world.set(guest, Status::Online);
         if at % 5 == 0 {
@@ -99,10 +99,10 @@ async fn a_thousand_rooms_of_5() {
         assert_eq!(guest.count, 5);
     }
     for guest in guests.iter_mut().skip(4 * ROOMS) {
-        drop(guest.registered.take());
+        drop(guest.registration.take());
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
-    world.sessions.sweep();
+    world.registry.sweep();
     world.settle().await;
     for (at, guest) in guests.iter_mut().enumerate() {
         guest.knows(&world, if at % 5 == 0 { 5 } else { 0 });
@@ -110,7 +110,7 @@ async fn a_thousand_rooms_of_5() {
     }
     drop(guests);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    world.sessions.sweep();
+    world.registry.sweep();
     world.settle().await;
     tokio::time::sleep(Duration::from_secs(1800)).await;
     world.presence.sweep();
@@ -140,7 +140,7 @@ async fn a_storm_takes_few_commits_and_nothing_is_told_that_is_not_kept() {
                 assert_eq!(status.unwrap_or(Status::Offline), member.status);
             }
         };
-        let mut guests: Vec<Guest> = (0..GUESTS).map(|user| world.guest(user, "room:1")).collect();
+        let mut guests: Vec<TestMember> = (0..GUESTS).map(|user| world.guest(user, "room:1")).collect();
         for some in guests.chunks(20) {
             some.iter().for_each(|guest| world.set(guest, Status::Online));
             // They come while commits are under way.
@@ -154,9 +154,9 @@ async fn a_storm_takes_few_commits_and_nothing_is_told_that_is_not_kept() {
         let commits = slow.commits.load(Ordering::Relaxed);
         assert!(commits < 60, "{commits} commits for {GUESTS} joins");
 
-        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registered.take()));
+        guests.iter_mut().skip(1).for_each(|guest| drop(guest.registration.take()));
         tokio::time::sleep(Duration::from_secs(10)).await;
-        world.sessions.sweep();
+        world.registry.sweep();
         tokio::time::sleep(Duration::from_secs(20)).await;
         guests[0].knows(&world, 0);
         assert_eq!((guests[0].known.len(), guests[0].count), (1, 1));

@@ -16,8 +16,8 @@ use transport::Transport;
 use super::keep::{Answers, Keep, Kept, KeptMember, Loaded};
 use super::{Presence, Status, TellOnly};
 use crate::auth::Grant;
-use crate::registry::scope::Scope;
-use crate::registry::{Caps, Registered, Sessions, Who};
+use crate::registry::{Caps, Connection, Registration, Registry, WantedSession};
+use crate::session_key::SessionKey;
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -26,12 +26,13 @@ pub(super) struct World {
     pub(super) log: Arc<Log>,
     pub(super) store: Arc<dyn Store>,
     pub(super) presence: Arc<Presence>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) registry: Arc<Registry>,
 }
 
 /// A session and what its client knows.
-pub(super) struct Guest {
-    pub(super) registered: Option<Registered>,
+pub(super) struct TestMember {
+    pub(super) registration: Option<Registration>,
+    pub(super) key: SessionKey,
     pub(super) topic: Topic,
     pub(super) reader: Reader,
     /// Who is there, by what was told.
@@ -85,18 +86,20 @@ impl World {
             let presence = Arc::clone(&presence);
             async move { presence.tell().await }
         });
-        let sessions = Arc::new(Sessions::new(Arc::clone(&presence)));
-        Self { log, store, presence, sessions }
+        let registry = Arc::new(Registry::new(Arc::clone(&presence)));
+        Self { log, store, presence, registry }
     }
 
-    pub(super) fn guest(&self, user: usize, room: &str) -> Guest {
+    pub(super) fn guest(&self, user: usize, room: &str) -> TestMember {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
-        let scope = Scope::new(grant, Vec::new(), None, address);
-        let registered = self.sessions.register(scope, Who::New, Transport::Ws, CAPS).unwrap();
+        let connection = Connection::new(grant, Vec::new(), None, address);
+        let (registration, joined) =
+            self.registry.register(connection, WantedSession::New, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
-        Guest {
-            registered: Some(registered),
+        TestMember {
+            registration: Some(registration),
+            key: joined.key,
             reader: Reader::new(&self.log, std::slice::from_ref(&topic), None, Start::Latest),
             topic,
             known: BTreeMap::new(),
@@ -106,9 +109,8 @@ impl World {
         }
     }
 
-    pub(super) fn set(&self, guest: &Guest, status: Status) {
-        let key = &guest.registered.as_ref().unwrap().key;
-        self.sessions.set_presence(key, &guest.topic, status, Data::null(), 64).unwrap();
+    pub(super) fn set(&self, guest: &TestMember, status: Status) {
+        self.registry.set_presence(&guest.key, &guest.topic, status, Data::null(), 64).unwrap();
     }
 
     pub(super) async fn say(&self, room: &str) {
@@ -126,7 +128,7 @@ impl World {
     }
 }
 
-impl Guest {
+impl TestMember {
     pub(super) fn read(&mut self) {
         loop {
             let mut events: Vec<Event> = Vec::new();

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Every open connection of the process, idle ones without a request included.
 #[derive(Debug, Default)]
-pub(crate) struct Open(AtomicUsize);
+pub(crate) struct OpenConnections(AtomicUsize);
 
-impl Open {
+impl OpenConnections {
     /// How many there are.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
@@ -18,7 +18,7 @@ impl Open {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One less. Once for each [`Open::enter`].
+    /// One less. Once for each [`OpenConnections::enter`].
     pub(crate) fn leave(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

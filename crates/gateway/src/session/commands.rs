@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use transport::{Change, CloseCode, Outcome};
+use transport::{Change, CloseCode, Outcome, Transport};
 
 use crate::app::App;
 use crate::audit::{self, Deed};
@@ -18,8 +18,8 @@ use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{self, Answer, DraftBody, Publisher};
+use crate::registry::Connection;
 use crate::registry::NoMember;
-use crate::registry::scope::Scope;
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -30,9 +30,7 @@ pub(crate) struct Sender<'a> {
     /// The gateway.
     pub app: &'a Arc<App>,
     /// What the commands may do, and the session and the topics that they change.
-    pub scope: &'a Arc<Scope>,
-    /// Whether the session's topics can be changed while it runs.
-    pub is_websocket: bool,
+    pub connection: &'a Arc<Connection>,
     /// Commands refused by the rate limit since the last that was not.
     pub refusals: &'a Mutex<u32>,
 }
@@ -135,7 +133,7 @@ impl Sender<'_> {
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
     fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
-        let Err(problem) = self.app.take(what, &self.scope.user, self.scope.address) else {
+        let Err(problem) = self.app.take(what, &self.connection.user, self.connection.address) else {
             *self.refusals.lock() = 0;
             return Ok(());
         };
@@ -143,7 +141,7 @@ impl Sender<'_> {
         *refusals += 1;
         let mut changes = Vec::new();
         if *refusals == REFUSALS_MAX + 1 {
-            audit::record(Deed::Abuse, &self.scope.user, self.scope.address, what.too_many());
+            audit::record(Deed::Abuse, &self.connection.user, self.connection.address, what.too_many());
             changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }
         Err(Outcome { reply: reply(id, Err(problem)), changes })
@@ -169,30 +167,31 @@ impl Sender<'_> {
     /// Takes a new token for the same user. What it no longer allows is dropped at once.
     async fn refresh(&self, token: &str) -> Result<Done, Problem> {
         let verified = self.app.auth.verify(token).await;
-        let refused =
-            |reason| audit::record(Deed::TokenRefused, &self.scope.user, self.scope.address, reason);
+        let refused = |reason| {
+            audit::record(Deed::TokenRefused, &self.connection.user, self.connection.address, reason)
+        };
         let grant = verified.inspect_err(|refusal| {
             self.app.metrics.auth_failed((*refusal).into());
             refused(refusal.reason());
         })?;
-        if grant.user != self.scope.user {
+        if grant.user != self.connection.user {
             self.app.metrics.auth_failed(AuthFailure::Subject);
             refused("subject");
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
-        self.scope.held.lock().grant = Arc::clone(&grant);
-        if let Some(session) = &self.scope.session() {
-            self.app.sessions.renew(session, &grant, self.app.lens(&grant).as_ref());
+        self.connection.held.lock().grant = Arc::clone(&grant);
+        if let Some(session) = &self.connection.session() {
+            self.app.registry.renew(session, &grant, self.app.lens(&grant).as_ref());
         }
         let expires_at = grant.expires_at.map(time::rfc3339);
-        Ok(Done::Auth { user: self.scope.user.to_string(), expires_at })
+        Ok(Done::Auth { user: self.connection.user.to_string(), expires_at })
     }
 
     fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let wanted = wanted(body.topics)?;
         // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
-        let mut held = self.scope.held.lock();
+        let mut held = self.connection.held.lock();
         if let Some(topic) = wanted.iter().find(|topic| !held.grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
@@ -223,21 +222,21 @@ impl Sender<'_> {
     fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let unwanted = wanted(body.topics)?;
-        let mut held = self.scope.held.lock();
+        let mut held = self.connection.held.lock();
         let is_own = |topic: &&Topic| **topic == held.grant.user_topic || topic.as_str() == "all";
         if let Some(topic) = unwanted.iter().find(is_own) {
             return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
         }
         held.topics.retain(|topic| !unwanted.contains(topic));
         changes.push(Change::Unsubscribe(unwanted.clone()));
-        if let Some(session) = &self.scope.session() {
+        if let Some(session) = &self.connection.session() {
             self.app.presence.retain(session, |topic| !unwanted.contains(topic));
         }
         Ok(Done::Topics { topics: held.topics.clone() })
     }
 
     fn presence(&self, body: PresenceBody) -> Result<Done, Problem> {
-        let grant = Arc::clone(&self.scope.held.lock().grant);
+        let grant = Arc::clone(&self.connection.held.lock().grant);
         if !grant.may_subscribe(&body.topic) {
             return Err(self.forbidden(&format!("subscribing to {} is not allowed", body.topic)));
         }
@@ -247,9 +246,9 @@ impl Sender<'_> {
     }
 
     fn join(&self, topic: &Topic, status: Status, info: Data) -> Result<(), Problem> {
-        let session = self.scope.session().ok_or_else(|| Problem::bad_request("session: is needed"))?;
+        let session = self.connection.session().ok_or_else(|| Problem::bad_request("session: is needed"))?;
         let topics_max = self.app.config.limits.topics_per_session_max;
-        let set = self.app.sessions.set_presence(&session, topic, status, info, topics_max);
+        let set = self.app.registry.set_presence(&session, topic, status, info, topics_max);
         set.map_err(|why| match why {
             NoMember::Gone => Problem::new(Code::NotFound, "session: this user has no such session here"),
             NoMember::Full => {
@@ -257,7 +256,7 @@ impl Sender<'_> {
             }
         })?;
         // A grant that was renewed since it was looked at dropped what there was then.
-        if !self.scope.held.lock().grant.may_subscribe(topic) {
+        if !self.connection.held.lock().grant.may_subscribe(topic) {
             self.app.presence.retain(&session, |other| other != topic);
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
@@ -265,19 +264,21 @@ impl Sender<'_> {
     }
 
     fn forbidden(&self, detail: &str) -> Problem {
-        audit::record(Deed::TopicRefused, &self.scope.user, self.scope.address, detail);
+        audit::record(Deed::TopicRefused, &self.connection.user, self.connection.address, detail);
         Problem::new(Code::Forbidden, detail)
     }
 
+    /// Only the topics of a WebSocket can be changed while it runs.
     fn needs_websocket(&self) -> Result<(), Problem> {
-        if self.is_websocket {
+        if self.connection.transport == Some(Transport::Ws) {
             return Ok(());
         }
         Err(Problem::bad_request("only on a WebSocket: reconnect with other topics, the cursor carries over"))
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher = Publisher::Grant(Arc::clone(&self.scope.held.lock().grant), self.scope.address);
+        let publisher =
+            Publisher::Grant(Arc::clone(&self.connection.held.lock().grant), self.connection.address);
         let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
         let answers = publish::append(self.app, Source::Command, vec![draft]).await;
         let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));

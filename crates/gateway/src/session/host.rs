@@ -10,12 +10,12 @@ use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
 use crate::app::App;
 use crate::limits::pacing;
 use crate::metrics::Live;
+use crate::registry::Connection;
 use crate::registry::Registration;
-use crate::registry::scope::Scope;
 use crate::session::commands::{self, Sender};
 
 /// A client of this gateway, as long as its connection lives.
-pub(crate) struct Client {
+pub(crate) struct SessionHost {
     transport: Transport,
     app: Arc<App>,
     /// Dropped with the session, it gives up the place in the table.
@@ -24,7 +24,7 @@ pub(crate) struct Client {
     refusals: Mutex<u32>,
 }
 
-impl Client {
+impl SessionHost {
     /// A client with this place in the table of sessions.
     #[must_use]
     pub(crate) fn new(app: &Arc<App>, transport: Transport, registration: Registration) -> Arc<Self> {
@@ -32,21 +32,20 @@ impl Client {
     }
 }
 
-impl Host for Client {
+impl Host for SessionHost {
     fn identity(&self) -> Identity<'_> {
-        let Scope { user, id, .. } = &*self.registration.scope;
+        let Connection { user, id, .. } = &*self.registration.connection;
         Identity { session: id.as_deref().unwrap_or_default(), user, deployment: &self.app.deployment }
     }
 
     fn expires_at(&self) -> String {
-        self.registration.scope.expires_at()
+        self.registration.connection.expires_at()
     }
 
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
-            let Self { transport, app, registration: Registration { scope, .. }, refusals } = &*self;
-            let is_websocket = *transport == Transport::Ws;
-            Sender { app, scope, is_websocket, refusals }.run(&text).await
+            let Self { app, registration: Registration { connection, .. }, refusals, .. } = &*self;
+            Sender { app, connection, refusals }.run(&text).await
         })
     }
 
@@ -63,19 +62,19 @@ impl Host for Client {
     }
 
     fn sent(&self, sent: Sent) {
-        self.registration.scope.sent_up_to(sent.cursor.seq);
+        self.registration.connection.sent_up_to(sent.cursor.seq);
         let live = sent.latency_us.map(|us| Live { latency: Duration::from_micros(us), lag: sent.lag });
         self.app.metrics.sent(self.transport, sent.events as u64, sent.bytes as u64, live);
     }
 
     fn reset(&self, reset: &Reset) {
         if reset.reason != ResetReason::Expired {
-            self.registration.scope.restarted(reset.at.seq);
+            self.registration.connection.restarted(reset.at.seq);
         }
         self.app.metrics.reset(reset.reason.into());
     }
 
     fn subscribed(&self, topics: &[Topic], at: Cursor) {
-        self.registration.scope.subscribed(topics, at.seq);
+        self.registration.connection.subscribed(topics, at.seq);
     }
 }

@@ -16,7 +16,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const MESSAGES_MAX: u32 = 10;
 
 /// An accepted WebSocket that has no session yet.
-pub(crate) struct Early {
+pub(crate) struct Unadmitted {
     socket: TcpStream,
     decoder: Decoder,
     /// Bytes to be written with the next write.
@@ -35,7 +35,7 @@ pub(crate) enum NoText {
     Closed,
 }
 
-impl Early {
+impl Unadmitted {
     /// Answers the handshake with `accept`; `received` came behind it.
     #[must_use]
     pub(crate) fn new(

@@ -1,4 +1,4 @@
-//! Whose a connection is, what it may see, what it sees, and how far it has been sent that.
+//! One connection: its user, its grant, its topics, and up to where its client was sent their events.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use events::{Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
-use transport::Handle;
+use transport::{Handle, Transport};
 
 use crate::auth::Grant;
 use crate::session_key::SessionKey;
 use crate::time;
 
-/// What is known of a connection, or of a request with commands: to the table, to its session and to its commands.
+/// What is known of a connection, or of a request with commands. Shared by the table, the session's task and its commands.
 #[derive(Debug)]
-pub(crate) struct Scope {
+pub(crate) struct Connection {
     /// Whose it is.
     pub user: Arc<str>,
     /// The id of its session; `None`: it has none.
     pub id: Option<Arc<str>>,
+    /// Its transport; `None`: a request with commands.
+    pub transport: Option<Transport>,
     /// Where it comes from.
     pub address: IpAddr,
     /// By which its session is reached.
@@ -51,7 +53,7 @@ pub(crate) struct Held {
 /// Beyond every seq.
 const NOT_YET: u64 = u64::MAX;
 
-impl Scope {
+impl Connection {
     /// Of no session: a grant, topics that it allows, and the types that are wanted of them.
     #[must_use]
     pub(crate) fn new(
@@ -63,6 +65,7 @@ impl Scope {
         Self {
             user: Arc::clone(&grant.user),
             id: None,
+            transport: None,
             address,
             handle: Handle::default(),
             held: Mutex::new(Held { grant, topics, late: None }),
@@ -95,7 +98,7 @@ impl Scope {
     }
 
     /// The connection begins at `at`, which is the client's own cursor if it `resumed`. What its session had before,
-    /// over the connection with the scope `before`, it has still.
+    /// over the connection `before`, it has still.
     pub(crate) fn begin(&self, at: Seq, resumed: bool, before: Option<&Self>) {
         self.sent.store(at.number(), Ordering::Relaxed);
         let Some(before) = before.filter(|before| resumed && before.began() <= at) else {

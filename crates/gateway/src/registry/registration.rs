@@ -1,0 +1,171 @@
+//! A connection's place in the table: how it is taken in, and how it goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::Chance;
+use tokio::time::Instant;
+use transport::{Bye, ByeReason, Handle, Transport};
+
+use super::connection::Connection;
+use super::sessions::Registry;
+use super::table::{CapReached, Caps};
+use crate::limits::pacing;
+use crate::session_key::SessionKey;
+
+/// How long an older connection of a session goes on beside a newer one.
+const REPLACED_AFTER: Duration = Duration::from_secs(5);
+/// How many connections one session may have at once: the one in use, the one that replaces it, and those that the
+/// client has given up and the gateway has not noticed yet.
+const CONNECTIONS_MAX: usize = 4;
+
+/// The session that a new connection asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WantedSession<'a> {
+    /// A new one.
+    New,
+    /// The one with this id, or a new one if there is none.
+    Named(&'a str),
+    /// A poll by a client that never learns its session's id. It continues such a session of its user that has no poll
+    /// under way, so that one poller is one session.
+    Unnamed,
+}
+
+/// One connection's place in the table. Dropped, the connection is gone.
+pub(crate) struct Registration {
+    registry: Arc<Registry>,
+    /// The connection.
+    pub connection: Arc<Connection>,
+}
+
+/// The session that a connection has joined, and what the session had before.
+pub(crate) struct JoinedSession {
+    /// Its name.
+    pub key: SessionKey,
+    /// Whether the session begins with this connection.
+    pub is_new: bool,
+    /// The transport of the session's last connection, if this one continues the session over another.
+    pub switched_from: Option<Transport>,
+    /// The connections of the session that this one replaces.
+    pub older: Vec<Handle>,
+    /// The connection that began last, until this one begins.
+    pub before: Option<Arc<Connection>>,
+}
+
+impl Registry {
+    /// Takes in a connection. One that names a session of the same user continues it: it is not counted a second
+    /// time, and the older connection ends shortly.
+    ///
+    /// # Errors
+    /// When a cap is reached.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        mut connection: Connection,
+        wanted: WantedSession<'_>,
+        transport: Transport,
+        caps: Caps,
+    ) -> Result<(Registration, JoinedSession), CapReached> {
+        let address = connection.address;
+        let user = Arc::clone(&connection.user);
+        let mut table = self.table.lock();
+        let now = Instant::now();
+        let id = match wanted {
+            WantedSession::New => fresh_id(),
+            WantedSession::Named(id) => id.into(),
+            WantedSession::Unnamed => table.idle_unnamed(&user).unwrap_or_else(fresh_id),
+        };
+        let key = SessionKey { user, id };
+        let beside = table.get(&key).map(|entry| entry.connections.len());
+        let continued = beside.is_some_and(|beside| beside > 0);
+        if beside.is_some_and(|beside| beside >= 2 * CONNECTIONS_MAX) {
+            return Err(CapReached::User);
+        }
+        if !continued {
+            table.check(&key.user, address, caps)?;
+            *table.addresses.entry(address).or_default() += 1;
+        }
+        let entry = table.enter(&key, address, transport);
+        if beside.is_none() {
+            entry.is_unnamed = wanted == WantedSession::Unnamed;
+        }
+        if !continued {
+            entry.address = address;
+        }
+        connection.id = Some(Arc::clone(&entry.id));
+        connection.transport = Some(transport);
+        let connection = Arc::new(connection);
+        let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
+        let is_new = beside.is_none() || std::mem::take(&mut entry.is_restored);
+        let last_transport = std::mem::replace(&mut entry.last_transport, transport);
+        entry.lapsed_at = None;
+        let before = entry.newest().map(Arc::clone);
+        entry.connections.push(Arc::clone(&connection));
+        self.presence.connect(&key, Some(transport == Transport::Poll));
+        let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+        let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
+        entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
+        if let Some(forgotten) = table.forget_lapsed(&key.user, now) {
+            self.presence.retain(&forgotten, |_| false);
+        }
+        drop(table);
+        let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
+        let registration = Registration { registry: Arc::clone(self), connection };
+        Ok((registration, JoinedSession { key, is_new, switched_from, older, before }))
+    }
+
+    fn leave(&self, connection: &Arc<Connection>) {
+        let Some(key) = &connection.session() else { return };
+        let mut table = self.table.lock();
+        let Some(entry) = table.get_mut(key) else { return };
+        let is_this = |other: &Arc<Connection>| Arc::ptr_eq(other, connection);
+        let Some(at) = entry.connections.iter().position(is_this) else { return };
+        if entry.newest().is_some_and(is_this) {
+            entry.last_connection = Some(Arc::clone(connection));
+        }
+        entry.connections.remove(at);
+        if entry.connections.is_empty() {
+            entry.lapsed_at = Some(Instant::now());
+            self.presence.connect(key, None);
+            let address = entry.address;
+            if let Some(count) = table.addresses.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    table.addresses.remove(&address);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.leave(&self.connection);
+    }
+}
+
+impl Registration {
+    /// Its session has begun: connections that are older go on beside it for a short time.
+    pub(crate) fn begins(&self, older: Vec<Handle>) {
+        if let Some(key) = &self.connection.session()
+            && let Some(entry) = self.registry.table.lock().get_mut(key)
+        {
+            entry.last_connection = None;
+        }
+        if !older.is_empty() {
+            let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+            tokio::spawn(async move {
+                tokio::time::sleep(REPLACED_AFTER).await;
+                older.iter().for_each(|handle| handle.end(replaced));
+            });
+        }
+    }
+}
+
+/// 128 random bits, as a word that fits into a URL.
+fn fresh_id() -> Arc<str> {
+    let mut bits = [0; 16];
+    if Chance::system().fill(&mut bits).is_err() {
+        tracing::error!("the system has no random numbers: session ids can be guessed");
+    }
+    data_encoding::BASE64URL_NOPAD.encode(&bits).into()
+}

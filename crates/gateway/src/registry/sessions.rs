@@ -1,0 +1,230 @@
+//! Every session of this gateway, and how to reach it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use events::{Data, Lens, Topic};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use transport::{Bye, ByeReason, Change, Handle, Transport};
+
+use super::connection::Connection;
+use super::table::{Entry, Table};
+use crate::auth::Grant;
+use crate::limits::pacing;
+use crate::presence::{Presence, SessionPresence, Status};
+use crate::session_key::SessionKey;
+
+/// Every session of this gateway. Its lock is taken before that of the members: a session that is forgotten is a
+/// member nowhere, and one that is not there any more cannot become one.
+pub(crate) struct Registry {
+    pub(super) table: Mutex<Table>,
+    pub(super) presence: Arc<Presence>,
+}
+
+/// Why a session does not become a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoMember {
+    /// There is no such session any more.
+    Gone,
+    /// It is in as many topics as it may be.
+    Full,
+}
+
+/// How to reach a session; without a connection there is nobody to reach.
+pub(crate) struct SessionHandle {
+    /// The session's id.
+    pub id: Arc<str>,
+    /// By which its connection is reached.
+    pub handle: Handle,
+}
+
+/// One session of a user.
+pub(crate) struct SessionSnapshot {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The transport of its connection, or of the last that it had.
+    pub transport: Transport,
+    /// Whether it has a connection; between two polls it has none.
+    pub is_connected: bool,
+    /// What the connection may see and was sent.
+    pub connection: Arc<Connection>,
+}
+
+/// What `GET /v1/stats` says about connections.
+#[derive(Debug, Default)]
+pub(crate) struct RegistryCounts {
+    /// Users with a session.
+    pub users: usize,
+    /// Sessions with a connection, and pollers between two polls.
+    pub clients: usize,
+    /// The same by user, in the order of their names, as many as were asked for.
+    pub by_user: Vec<(Arc<str>, usize)>,
+    /// Connections by transport, in the order of [`Transport::ALL`].
+    pub by_transport: [usize; 3],
+}
+
+impl Registry {
+    /// Nobody is connected yet.
+    #[must_use]
+    pub(crate) fn new(presence: Arc<Presence>) -> Self {
+        Self { table: Mutex::default(), presence }
+    }
+
+    /// Remembers sessions of before this process as if they had just lost their connections. `true`: one that polls.
+    pub(crate) fn restore(&self, sessions: Vec<(SessionKey, bool)>) {
+        let mut table = self.table.lock();
+        for (key, polls) in sessions {
+            let last_transport = if polls { Transport::Poll } else { Transport::Ws };
+            let entry = table.enter(&key, IpAddr::V4(Ipv4Addr::UNSPECIFIED), last_transport);
+            entry.is_restored = true;
+            entry.lapsed_at = Some(Instant::now());
+        }
+    }
+
+    /// Makes the session's user a member of a topic, as long as the session is remembered; `offline` leaves.
+    ///
+    /// # Errors
+    /// When the session cannot be one.
+    pub(crate) fn set_presence(
+        &self,
+        key: &SessionKey,
+        topic: &Topic,
+        status: Status,
+        info: Data,
+        topics_max: usize,
+    ) -> Result<(), NoMember> {
+        let table = self.table.lock();
+        let entry = table.get(key).ok_or(NoMember::Gone)?;
+        let shown = SessionPresence { status, info, polls: entry.last_transport == Transport::Poll };
+        if self.presence.set(key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
+    }
+
+    /// Ends every session of a user. Returns how many.
+    pub(crate) fn end_user(&self, user: &str, bye: Bye) -> usize {
+        self.table.lock().of_user(user).iter().filter(|entry| entry.end(bye)).count()
+    }
+
+    /// Ends a session, whoever's it is. Returns how many there were.
+    pub(crate) fn end_session(&self, id: &str, bye: Bye) -> usize {
+        self.table.lock().all().filter(|entry| &*entry.id == id && entry.end(bye)).count()
+    }
+
+    /// Ends every connection, each in its own slot: so many may come back in a second. Returns how many there were.
+    pub(crate) fn drain(&self, reconnects_per_second: NonZeroU32) -> usize {
+        let table = self.table.lock();
+        let connections = table.all().flat_map(|entry| &entry.connections);
+        let told = connections.zip(0..).map(|(connection, at)| {
+            let reconnect_after = pacing::drain_slot(at, reconnects_per_second);
+            connection.handle.end(Bye { reason: ByeReason::Drain, reconnect_after });
+        });
+        told.count()
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub(crate) fn connections(&self) -> usize {
+        self.table.lock().all().map(|entry| entry.connections.len()).sum()
+    }
+
+    /// How to reach a user's session. `None`: the user has no such session.
+    #[must_use]
+    pub(crate) fn link(&self, user: &str, id: &str) -> Option<SessionHandle> {
+        let table = self.table.lock();
+        let entry = table.of_user(user).iter().find(|entry| &*entry.id == id)?;
+        let handle = entry.connections.last().map(|connection| connection.handle.clone());
+        Some(SessionHandle { id: Arc::clone(&entry.id), handle: handle.unwrap_or_default() })
+    }
+
+    /// Up to `max` sessions of a user, each with its newest connection or the last that it had.
+    #[must_use]
+    pub(crate) fn of_user(&self, user: &str, max: usize) -> Vec<SessionSnapshot> {
+        let table = self.table.lock();
+        let standing = |entry: &Entry| {
+            let connection = entry.newest()?;
+            Some(SessionSnapshot {
+                id: Arc::clone(&entry.id),
+                transport: entry.last_transport,
+                is_connected: !entry.connections.is_empty(),
+                connection: Arc::clone(connection),
+            })
+        };
+        table.of_user(user).iter().filter_map(standing).take(max).collect()
+    }
+
+    /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
+    /// those that a newer one replaces included.
+    pub(crate) fn renew(&self, key: &SessionKey, grant: &Arc<Grant>, lens: Option<&Arc<dyn Lens>>) {
+        let table = self.table.lock();
+        for connection in table.get(key).into_iter().flat_map(|entry| &entry.connections) {
+            let dropped = connection.renew(grant);
+            // The connection's own commands are no exception: of two grants at once, the same is the last everywhere.
+            connection.handle.change(Change::Unsubscribe(dropped));
+            connection.handle.change(Change::Lens(lens.cloned()));
+            connection.handle.change(Change::Expiry(grant.ends_at_instant()));
+        }
+        self.presence.retain(key, |topic| grant.may_subscribe(topic));
+    }
+
+    /// RegistryCounts, naming up to `users_max` users.
+    #[must_use]
+    pub(crate) fn counts(&self, users_max: usize) -> RegistryCounts {
+        let table = self.table.lock();
+        let mut counts = RegistryCounts::default();
+        for (user, entries) in &table.users {
+            for connection in entries.iter().flat_map(|entry| &entry.connections) {
+                if let Some(transport) = connection.transport {
+                    counts.by_transport[transport as usize] += 1;
+                }
+            }
+            let is_client =
+                |entry: &&Entry| !entry.connections.is_empty() || entry.last_transport == Transport::Poll;
+            let clients = entries.iter().filter(is_client).count();
+            if clients > 0 {
+                counts.clients += clients;
+                counts.by_user.push((Arc::clone(user), clients));
+            }
+        }
+        counts.users = counts.by_user.len();
+        counts.by_user.sort_unstable();
+        counts.by_user.truncate(users_max);
+        counts
+    }
+
+    /// How many connections each topic has, the busiest first, up to `topics_max`. Every session's own two are left out.
+    #[must_use]
+    pub(crate) fn by_topic(&self, topics_max: usize) -> Vec<(Topic, usize)> {
+        let table = self.table.lock();
+        let mut by_topic: HashMap<Topic, usize> = HashMap::new();
+        for connection in table.all().flat_map(|entry| &entry.connections) {
+            // The first two are the user's own and `all`.
+            for topic in connection.held.lock().topics.iter().skip(2) {
+                *by_topic.entry(topic.clone()).or_default() += 1;
+            }
+        }
+        drop(table);
+        let mut by_topic: Vec<(Topic, usize)> = by_topic.into_iter().collect();
+        by_topic.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.as_str().cmp(b.as_str())));
+        by_topic.truncate(topics_max);
+        by_topic
+    }
+
+    /// Forgets the sessions whose time without a connection is over. Returns how many pollers did not come back.
+    pub(crate) fn sweep(&self) -> u64 {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        let over = |(user, entries): (&Arc<str>, &Vec<Entry>)| {
+            let over = entries.iter().filter(|entry| entry.is_over(now));
+            over.map(|entry| SessionKey { user: Arc::clone(user), id: Arc::clone(&entry.id) })
+                .collect::<Vec<_>>()
+        };
+        let over: Vec<SessionKey> = table.users.iter().flat_map(over).collect();
+        for key in &over {
+            table.forget(key);
+            self.presence.retain(key, |_| false);
+        }
+        std::mem::take(&mut table.pollers_gone)
+    }
+}

@@ -1,0 +1,184 @@
+//! The table of sessions: who has which, with which connections, and for how long it is remembered.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use transport::{Bye, Transport};
+
+use super::connection::Connection;
+use crate::session_key::SessionKey;
+
+/// How long a session without a connection is remembered, so that its next connection continues it.
+const GRACE: Duration = Duration::from_secs(10);
+/// The same for a poller, which has no connection between two polls.
+const GRACE_POLL: Duration = Duration::from_secs(60);
+/// How many sessions without a connection are remembered for one user.
+const LAPSED_MAX: usize = 64;
+
+/// The most connections that one user and one address may have; `None`: no limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    /// Sessions with a connection, of one user.
+    pub per_user: Option<usize>,
+    /// Sessions with a connection, from one address.
+    pub per_address: Option<usize>,
+}
+
+/// The cap that refused a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CapReached {
+    /// The user's.
+    User,
+    /// The address's.
+    Address,
+}
+
+/// What the table knows of a session.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The id in `hello`.
+    pub id: Arc<str>,
+    /// Its connections, the oldest first.
+    pub connections: Vec<Arc<Connection>>,
+    /// Where its first connection comes from: the address whose cap it counts against.
+    pub address: IpAddr,
+    /// The transport of its newest connection, or of the last that it had.
+    pub last_transport: Transport,
+    /// No client knows its id.
+    pub is_unnamed: bool,
+    /// It is from before this process, and has had no connection in it yet.
+    pub is_restored: bool,
+    /// When its last connection went. The session is forgotten when the grace period after that is over.
+    pub lapsed_at: Option<Instant>,
+    /// A connection that has gone, if none of those that are there began later.
+    pub last_connection: Option<Arc<Connection>>,
+}
+
+/// All sessions. Not locked: [`Registry`](super::sessions::Registry) holds the one lock.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// The sessions of each user: few, and looked through. No list is empty.
+    pub users: HashMap<Arc<str>, Vec<Entry>>,
+    /// Sessions with a connection, by address.
+    pub addresses: HashMap<IpAddr, usize>,
+    /// Pollers that did not come back, since the last sweep.
+    pub pollers_gone: u64,
+}
+
+impl Entry {
+    /// The connection that began last, whether it is there or has gone.
+    pub(super) fn newest(&self) -> Option<&Arc<Connection>> {
+        let connections = self.connections.iter().rev();
+        self.last_connection.iter().chain(connections).find(|connection| connection.has_begun())
+    }
+
+    /// Ends all its connections. `false`: it has none.
+    pub(super) fn end(&self, bye: Bye) -> bool {
+        self.connections.iter().for_each(|connection| connection.handle.end(bye));
+        !self.connections.is_empty()
+    }
+
+    /// Whether its grace period is over.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let grace = if self.last_transport == Transport::Poll { GRACE_POLL } else { GRACE };
+        self.lapsed_at.is_some_and(|at| now.duration_since(at) >= grace)
+    }
+}
+
+impl Table {
+    /// The sessions of a user.
+    pub(super) fn of_user(&self, user: &str) -> &[Entry] {
+        self.users.get(user).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// All sessions of all users.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.users.values().flatten()
+    }
+
+    /// The session of this name.
+    pub(super) fn get(&self, key: &SessionKey) -> Option<&Entry> {
+        self.of_user(&key.user).iter().find(|entry| entry.id == key.id)
+    }
+
+    /// The session of this name, to be changed.
+    pub(super) fn get_mut(&mut self, key: &SessionKey) -> Option<&mut Entry> {
+        self.users.get_mut(&key.user)?.iter_mut().find(|entry| entry.id == key.id)
+    }
+
+    /// The session of this name; a new one if there is none.
+    pub(super) fn enter(
+        &mut self,
+        key: &SessionKey,
+        address: IpAddr,
+        last_transport: Transport,
+    ) -> &mut Entry {
+        // Most users have one session, and most sessions one connection: no room is kept for others.
+        let entries = self.users.entry(Arc::clone(&key.user)).or_insert_with(|| Vec::with_capacity(1));
+        let at = entries.iter().position(|entry| entry.id == key.id).unwrap_or_else(|| {
+            entries.push(Entry {
+                id: Arc::clone(&key.id),
+                connections: Vec::with_capacity(1),
+                address,
+                last_transport,
+                is_unnamed: false,
+                is_restored: false,
+                lapsed_at: None,
+                last_connection: None,
+            });
+            entries.len() - 1
+        });
+        &mut entries[at]
+    }
+
+    /// Whether another session of this user and address fits.
+    pub(super) fn check(&self, user: &Arc<str>, address: IpAddr, caps: Caps) -> Result<(), CapReached> {
+        let connected = |entry: &&Entry| entry.lapsed_at.is_none();
+        if let Some(max) = caps.per_user
+            && self.of_user(user).iter().filter(connected).count() >= max
+        {
+            return Err(CapReached::User);
+        }
+        if let Some(max) = caps.per_address
+            && self.addresses.get(&address).is_some_and(|count| *count >= max)
+        {
+            return Err(CapReached::Address);
+        }
+        Ok(())
+    }
+
+    /// A session of this user that no client can name and that has no connection now.
+    pub(super) fn idle_unnamed(&self, user: &Arc<str>) -> Option<Arc<str>> {
+        let idle = self.of_user(user).iter().find(|entry| entry.is_unnamed && entry.lapsed_at.is_some());
+        idle.map(|entry| Arc::clone(&entry.id))
+    }
+
+    /// Removes a session.
+    pub(super) fn forget(&mut self, key: &SessionKey) {
+        let Some(entries) = self.users.get_mut(&key.user) else { return };
+        let Some(at) = entries.iter().position(|entry| entry.id == key.id) else { return };
+        let gone = entries.remove(at);
+        if entries.is_empty() {
+            self.users.remove(&key.user);
+        }
+        self.pollers_gone += u64::from(gone.last_transport == Transport::Poll && !gone.is_restored);
+    }
+
+    /// Removes the session of this user that lapsed first, if the user has too many. A user who connects anew again and
+    /// again does not fill the table.
+    pub(super) fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) -> Option<SessionKey> {
+        let entries = self.of_user(user);
+        if entries.len() <= LAPSED_MAX {
+            return None;
+        }
+        let lapsed =
+            entries.iter().filter_map(|entry| Some((now.duration_since(entry.lapsed_at?), &entry.id)));
+        let (_, id) = lapsed.max_by_key(|(age, _)| *age)?;
+        let oldest = SessionKey { user: Arc::clone(user), id: Arc::clone(id) };
+        self.forget(&oldest);
+        Some(oldest)
+    }
+}

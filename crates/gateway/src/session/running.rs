@@ -1,0 +1,199 @@
+//! A session on its socket, from the first byte that leaves HTTP to its end.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use events::{Limit, Reader};
+use tokio::net::TcpStream;
+use transport::{
+    After, Bye, ByeReason, Change, CloseCode, Ended, Handle, Line, PollLine, Session, SseLine, Terms,
+    Transport, WsLine,
+};
+
+use super::admission::{Admitted, BATCH_BYTES, Plan, StreamRequest, Waiting, admit};
+use super::commands;
+use super::host::SessionHost;
+use super::unadmitted::{NoText, Unadmitted};
+use crate::app::App;
+use crate::audit::{self, Deed};
+use crate::auth::Refusal;
+use crate::limits::pacing;
+use crate::metrics::labels::{CloseReason, Route};
+use crate::registry::JoinedSession;
+
+/// Begins what was planned for a connection, on its bare socket. `None`: the connection ended before a session.
+pub(crate) async fn begin(
+    app: &Arc<App>,
+    socket: TcpStream,
+    received: Bytes,
+    plan: Plan,
+) -> Option<RunningSession> {
+    let admitted = match plan {
+        Plan::Session(admitted) => *admitted,
+        Plan::WebSocket { accept, then } => {
+            let mut early = Unadmitted::new(
+                socket,
+                &accept,
+                &received,
+                app.config.limits.command_bytes_max,
+                app.config.streams.write_timeout,
+            );
+            match *then {
+                Ok(admitted) => return begin_websocket(app, early, admitted).await,
+                Err(Waiting::Refused(problem)) => {
+                    early.refuse(problem.close_code(), &problem.detail).await;
+                    return None;
+                }
+                Err(Waiting::ForAuth(asked)) => {
+                    let admitted = authenticate(app, &mut early, asked).await?;
+                    return begin_websocket(app, early, admitted).await;
+                }
+            }
+        }
+    };
+    let asked = &admitted.asked;
+    let headers = asked.headers.clone();
+    let line = match asked.transport {
+        Transport::Poll => Line::Poll(PollLine {
+            wait_ms: asked.request.wait.as_millis() as u32,
+            hello: asked.request.after == After::Latest,
+            keep_alive: asked.keep_alive && !app.is_draining(),
+            headers,
+            pipelined: received.into(),
+        }),
+        Transport::Sse | Transport::Ws => {
+            Line::Sse(SseLine { chunked: asked.is_http11, pad: asked.request.pad, headers })
+        }
+    };
+    Some(RunningSession::new(app, socket, line, admitted))
+}
+
+async fn begin_websocket(app: &Arc<App>, early: Unadmitted, admitted: Admitted) -> Option<RunningSession> {
+    let (socket, decoder) = early.into_session().await?;
+    Some(RunningSession::new(app, socket, Line::Ws(WsLine::new(decoder)), admitted))
+}
+
+/// Waits for the `auth` of a WebSocket that came without a token.
+async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamRequest) -> Option<Admitted> {
+    let grant = loop {
+        let text = match early.next_text().await {
+            Ok(text) => text,
+            Err(NoText::None) => {
+                app.metrics.auth_failed(Refusal::Missing.into());
+                early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
+                return None;
+            }
+            Err(NoText::Closed) => {
+                early.close().await;
+                return None;
+            }
+        };
+        let verified = match commands::token_of(&text) {
+            Some(token) => app.auth.verify(&token).await,
+            None => Err(Refusal::Missing),
+        };
+        match verified {
+            Ok(grant) => {
+                early.reply(&commands::early_reply(&text, Ok(&grant))).await;
+                break grant;
+            }
+            Err(refusal) => {
+                app.metrics.auth_failed(refusal.into());
+                audit::record(Deed::TokenRefused, "", asked.address, refusal.reason());
+                early.reply(&commands::early_reply(&text, Err(refusal.into()))).await;
+            }
+        }
+    };
+    match admit(app, asked, grant).await {
+        Ok(admitted) => Some(admitted),
+        Err(problem) => {
+            early.refuse(problem.close_code(), &problem.detail).await;
+            None
+        }
+    }
+}
+
+/// A session with what the gateway counts about it. A future of its own: an `async` function around the session would
+/// keep everything that led to it for as long as the session lives.
+pub(crate) struct RunningSession {
+    /// Until it ends.
+    session: Option<Session<TcpStream>>,
+}
+
+impl RunningSession {
+    fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
+        let Admitted { asked, grant, registration, joined, start, replay } = admitted;
+        let JoinedSession { is_new, switched_from, older, before, .. } = joined;
+        let connection = Arc::clone(&registration.connection);
+        let transport = asked.transport;
+        let request = asked.request;
+        let streams = &app.config.streams;
+        let terms = Terms {
+            heartbeat: request.heartbeat,
+            interval: request.interval,
+            limit: Limit { events: request.limit, bytes: BATCH_BYTES },
+            resumed: request.after != After::Latest,
+            expiry: grant.ends_at_instant(),
+            age_max: match transport {
+                Transport::Ws => streams.websocket_age_max,
+                Transport::Sse => streams.sse_age_max,
+                Transport::Poll => None,
+            },
+            write_timeout: streams.write_timeout,
+        };
+        let mut held = connection.held.lock();
+        let mut reader = Reader::new(&app.log, &held.topics, request.types, start);
+        // The log's own names, so that a name is there once.
+        held.topics = reader.topics().cloned().collect();
+        drop(held);
+        reader.look_through(app.lens(&grant));
+        connection.begin(reader.cursor().seq, terms.resumed, before.as_deref());
+        registration.begins(older);
+        let handle: Handle = connection.handle.clone();
+        if app.is_draining() {
+            // The drain may have begun after this client was let in and before it could be told.
+            handle.change(Change::Bye(Bye { reason: ByeReason::Drain, reconnect_after: pacing::soon() }));
+        }
+        let metrics = &app.metrics;
+        if let Some(from) = switched_from {
+            metrics.switched(from, transport);
+        }
+        if switched_from == Some(Transport::Poll) {
+            metrics.session_closed(Transport::Poll, CloseReason::Replaced);
+        }
+        // A poller's session outlives its polls: it begins with the first and ends when no other comes.
+        let is_stream = transport != Transport::Poll;
+        if is_stream || is_new || switched_from.is_some() {
+            metrics.session_opened(transport);
+        }
+        let client = SessionHost::new(app, transport, registration);
+        metrics.connection_opened(transport);
+        let session = Session::new(socket, line, reader, client, handle, terms);
+        let mut session = session.space_ephemeral(app.ephemeral_spacing());
+        if let Some(replay) = replay {
+            session = session.hold_until_caught_up(Box::new(replay));
+        }
+        Self { session: Some(session) }
+    }
+
+    /// Ready once, when the session has ended; gives the socket back if HTTP can go on with it.
+    pub(crate) fn poll_end(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, Bytes)>> {
+        let Some(session) = &mut self.session else { return Poll::Pending };
+        let ended = ready!(Pin::new(&mut *session).poll(cx));
+        let (transport, started) = (session.transport(), session.started());
+        // Its place in the table is free before the connection goes on.
+        let reuse = self.session.take().and_then(|session| session.reuse(ended));
+        let metrics = &app.metrics;
+        if transport != Transport::Poll {
+            metrics.session_closed(transport, ended.into());
+        }
+        metrics.connection_closed(transport);
+        if transport == Transport::Poll && ended != Ended::Client {
+            metrics.request(Route::Poll, 200, started.elapsed().as_secs_f64());
+        }
+        Poll::Ready(reuse.map(|(socket, received)| (socket, received.into())))
+    }
+}
