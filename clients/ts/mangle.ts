@@ -7,10 +7,10 @@ import { minify_sync } from 'terser'
 export const INTERNAL = `
   address again asked base batch begin blockedUntil canRefresh cancel carrier chain changed climbing closeAt closed command
   current deliver dispatch drain drained effects ended expected failedAt firstAt flaky follows forget
-  graceFrom greeted hear heard heardAt heartbeatMs history http inUse init judge keep kind ladder lastClose
+  graceFrom greeted hear heard heardAt heartbeatMs history http inUse init judge keep kind implied ladder lastClose
   lasting leaving link links memory metDeployment nextAt openedAt owes ping pingAt plan proven provenAt
-  quarantine queue receive reopen replyMs requests report result retryAt rung rungs second standing start started
-  startedAt step stop strikes suspect syncTopics take tell tokens told upgraded view waitMs waiting
+  quarantine queue receive renew reopen replyMs requests report result retryAt rung rungs second settled standing start started
+  startedAt step stop strikes suspect sync take tell tokens told upgraded view waitMs waiting
   wakeAt want weight withheldAt writer
 `
   .trim()
@@ -25,9 +25,10 @@ export function mangle() {
     name: 'mangle',
     renderChunk(code: string, chunk: { fileName: string }) {
       const [, name] =
-        /^(index|tabs|requests|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ?? []
+        /^(index|tabs|requests|upkeep|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ??
+        []
       if (!name) return null
-      const core = ['index', 'tabs', 'requests'].includes(name)
+      const core = ['index', 'tabs', 'requests', 'upkeep'].includes(name)
       // One word for all declarations compresses better than two.
       const { code: short = '', map } = minify_sync(code.replace(/\bconst (?=[\w${[]+)/g, 'let   '), {
         module: chunk.fileName.endsWith('.js'),

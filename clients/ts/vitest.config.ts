@@ -13,7 +13,15 @@ export default defineConfig({
   resolve: { alias },
   test: {
     projects: [
-      { extends: true, test: { name: 'unit', include: ['test/**/*.test.{ts,tsx}'], exclude: ['test/gateway/**'] } },
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.{ts,tsx}'],
+          exclude: ['test/gateway/**'],
+          setupFiles: ['test/setup.ts'],
+        },
+      },
       {
         extends: true,
         test: { name: 'gateway', include: ['test/gateway/**/*.test.ts'], testTimeout: 60_000, fileParallelism: false },

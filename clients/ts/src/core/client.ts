@@ -1,14 +1,15 @@
 import { type Command, CommandError, unheard } from './commands.js'
 import { type ConnectionEvents, createConnection, type Source } from './connection.js'
 import { runtimeEnv } from './env.js'
-import { createListeners, report } from './listeners.js'
+import { createListeners, guarded, report } from './listeners.js'
 import type { ClientOptions } from './options.js'
-import type { EventMap, Hello, Reset, ThroughlineEvent, Transport } from './protocol.js'
+import type { EventMap, Hello, Refusal, Reset, ThroughlineEvent, Transport } from './protocol.js'
 import type { Delivery } from './session.js'
 import type { ClientState } from './state.js'
 import { iterate } from './stream.js'
 import { RELEASE_MS } from './timing.js'
-import type { PresenceStatus, Topic } from './topic.js'
+import type { Topic } from './topic.js'
+import type { Presence, Wishes } from './wishes.js'
 
 /** A resumable session with a gateway. Its functions may be passed around on their own. */
 export interface Client<M extends EventMap = EventMap> {
@@ -47,11 +48,15 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   const env = runtimeEnv(options.env)
   const events = createListeners<ThroughlineEvent>()
   const resets = createListeners<Reset>()
+  const refusals = createListeners<Refusal>()
   const states = createListeners<void>()
   /** Each who wants a topic. */
   const wants = new Set((options.topics ?? []).map((topic) => ({ topic })))
-  const topics = (): string[] => [...new Set([...wants].map(({ topic }) => topic))]
-  const present = new Map<string, { status: PresenceStatus; info?: unknown }>()
+  const present = new Map<string, Presence>()
+  const wishes: Wishes = {
+    topics: () => [...new Set([...wants].map(({ topic }) => topic))],
+    present: () => present,
+  }
   let holders = 0
   let releaseTimer: unknown
   let snapshot: ClientState | null = null
@@ -61,14 +66,10 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   const told: ConnectionEvents = {
     drained: (_, deliveries) => deliveries.forEach(deliver),
     changed,
-    // A new session knows nothing of where this user said to be.
-    hello() {
-      for (const [topic, presence] of present) {
-        send({ op: 'presence', topic, ...presence }).catch(() => {}) // Said again with the next hello.
-      }
-    },
+    hello() {},
+    refused: refusals.tell,
   }
-  const connection = createConnection(options, env, topics, told)
+  const connection = createConnection(options, env, wishes, told)
   const { ladder, session } = connection
   /** The connection, or the tabs that share one. */
   let source: Source = connection
@@ -106,7 +107,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
     if (joining) return
     joining = true
     import('./tabs.js').then(({ joinTabs }) => {
-      source = joinTabs({ options, env, connection, told, topics, want, view, deliver })
+      source = joinTabs({ options, env, connection, told, wishes, want, view, deliver })
       if (joining) source.start()
     }, connection.start)
   }
@@ -147,7 +148,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
     if (!syncing) {
       queueMicrotask(() => {
         syncing = false
-        connection.syncTopics()
+        source.sync()
       })
     }
     syncing = true
@@ -194,10 +195,17 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
       publish: (type, data, { ttlMs, eventId, ...more } = {}) =>
         publish(type, data, { ttl_ms: ttlMs, event_id: eventId, ...more }),
       cast: (type, data, key) => publish(type, data, { key, ephemeral: true }),
-      presence(status, info) {
+      onRefused(listener) {
+        const hear = (refusal: Refusal): unknown => refusal.topic === name && listener(refusal)
+        const code = source.refused.get(name)
+        if (code) queueMicrotask(() => guarded(hear)({ topic: name, code }))
+        return refusals.add(hear)
+      },
+      async presence(status, info) {
         if (status === 'offline') present.delete(name)
         else present.set(name, { status, info })
-        return send({ op: 'presence', topic: name, status, info })
+        await ready()
+        return source.settled(name)
       },
       members: async () => (await connection.requests()).members(connection, name),
       since: async (after) => (await connection.requests()).retained(connection, name, after, decoded),

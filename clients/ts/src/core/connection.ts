@@ -9,13 +9,15 @@ import { guarded } from './listeners.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
 import { openPoll } from './poll.js'
-import { type Hello, isBatch, isReply, type Reply } from './protocol.js'
+import { type Hello, isBatch, isReply, type Refusal, type Reply } from './protocol.js'
 import { NAMES, POLL, SSE, WS } from './rung.js'
 import { type Chain, createSession, type Delivery } from './session.js'
 import { openSse } from './sse.js'
 import type { ConnectionState } from './state.js'
 import { REPLY_MS, TIMING } from './timing.js'
 import { createTokens } from './token.js'
+import type { Upkeep } from './upkeep.js'
+import { sameTopics, type Wishes } from './wishes.js'
 import { openWs } from './ws.js'
 
 /** By rung. */
@@ -31,15 +33,12 @@ export interface ConnectionEvents {
   /** The state is another one; a moving cursor alone is not told. */
   changed(): void
   hello(): void
+  /** This session does not get a topic that it had, or had not been refused before. */
+  refused(refusal: Refusal): void
 }
 
 /** Does what the ladder decides: opens and closes links, keeps time, feeds the session, hands out its deliveries. */
-export function createConnection(
-  options: ClientOptions,
-  env: Env,
-  topics: () => readonly string[],
-  events: ConnectionEvents,
-) {
+export function createConnection(options: ClientOptions, env: Env, wishes: Wishes, events: ConnectionEvents) {
   const { url = '', getToken, after, transports = NAMES, user, types, interval, credentials } = options
   const timing = { ...TIMING, ...options.timing }
   // The address of a WebSocket stands for the gateway at it: the other transports have the same place.
@@ -48,6 +47,8 @@ export function createConnection(
   const session = createSession(!after || after === 'latest' || after === 'earliest' ? null : after)
   const memory = createMemory(options.remember === false ? {} : env, `throughline:${base}`)
   const inbox: (() => void)[] = []
+  /** Topics that this session cannot have, with the reason. */
+  const refused = new Map<string, string>()
   let hello: Hello | null = null
   let latencyMs: number | null = null
   let error: ClientError | null = null
@@ -59,6 +60,8 @@ export function createConnection(
   let pingedAt = 0
   let commandId = 0
   let loading: Promise<Requests> | undefined
+  let joining: Promise<Upkeep> | undefined
+  let upkeep: Upkeep | undefined
   let unlisten: (() => void) | undefined
 
   const ladder = createLadder({
@@ -99,7 +102,10 @@ export function createConnection(
     }
     stepping = false
     schedule()
-    if (!ladder.started) unlisten?.()
+    if (!ladder.started) {
+      unlisten?.()
+      upkeep?.end(new CommandError(unheard('closed')))
+    }
     show()
   }
 
@@ -135,21 +141,56 @@ export function createConnection(
     return { headers, cache: 'no-store', credentials, signal }
   }
 
-  /** Asks the link in use for the topics that are wanted now: in band, or through a new link beside it. */
-  function syncTopics(): void {
-    const { carrier } = ladder.writer ?? {}
-    if (!carrier) return
-    const asked = carrier.topics
-    const wanted = topics()
-    const tellChange = (op: string, from: readonly string[], without: readonly string[]): void => {
-      const changed = from.filter((topic) => !without.includes(topic))
-      if (changed.length) tell(carrier, { op, topics: changed })
+  /** Loads what changes topics and presence, until that has succeeded once. */
+  function upkeeping(): Promise<Upkeep> {
+    joining ??= import('./upkeep.js').then(
+      ({ createUpkeep }) => {
+        upkeep = createUpkeep({ env, wishes, refused, implied, inUse: () => ladder.writer?.carrier, command, refuse })
+        return upkeep
+      },
+      (error) => {
+        joining = undefined
+        throw new CommandError(unheard(`${error}`))
+      },
+    )
+    return joining
+  }
+
+  /** Topics that every session of this user has. */
+  function implied(): readonly string[] {
+    return hello?.topics.slice(0, 2) ?? []
+  }
+
+  function refuse(topic: string, { code, message }: Pick<CommandError, 'code' | 'message'>): void {
+    const known = refused.get(topic) === code
+    refused.set(topic, code)
+    if (known) return
+    events.refused({ topic, code })
+    if (message) fault(`${topic}: ${message}`)
+  }
+
+  /** Brings what the gateway has in line with what is wanted now: in band, or by what links are opened with. */
+  function sync(): void {
+    const { writer, links } = ladder
+    const { carrier } = writer ?? {}
+    if (!writer || !carrier) return
+    const { link } = carrier
+    const differ = !sameTopics(wishes.topics(), carrier.topics)
+    const reopen = (): void => {
+      // One that is on its way is looked at when it is in use: they would never arrive if each change began anew.
+      const coming = writer.leaving && links.some((link) => link !== writer && !link.provenAt)
+      if (differ && !coming) dispatch(ladder.reopen)
     }
-    if (carrier.link.send) {
-      carrier.topics = wanted
-      tellChange('subscribe', wanted, asked)
-      tellChange('unsubscribe', asked, wanted)
-    } else if (`${wanted}` !== `${asked}`) dispatch(ladder.reopen)
+    if (link.again && differ) {
+      carrier.topics = wishes.topics()
+      link.again()
+    } else if (!link.send) reopen()
+    if (upkeep || (link.send && differ) || wishes.present().size) upkeeping().then(({ run }) => run(), reopen)
+  }
+
+  /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
+  async function settled(topic: string): Promise<unknown> {
+    return (await upkeeping()).settled(topic)
   }
 
   function open(state: LinkState, pad: boolean): void {
@@ -177,7 +218,7 @@ export function createConnection(
           message: (text) => current() && message(state, text, closed),
           closed,
         })
-        state.carrier = { link, chain, topics: topics(), waiting: new Map() }
+        state.carrier = { link, chain, topics: wishes.topics(), waiting: new Map() }
       } catch (error) {
         // Not here at all, or forbidden: a page over https may not open ws:.
         closed({ kind: 'lost', message: `${error}` })
@@ -190,7 +231,7 @@ export function createConnection(
   function params(state: LinkState, chain: Chain): Params {
     return {
       after: chain.expected ?? session.cursor ?? (after === 'earliest' && after),
-      topics: `${topics()}`,
+      topics: `${wishes.topics()}`,
       types: `${types ?? ''}`,
       interval,
       heartbeat: Math.ceil(state.heartbeatMs / 1000),
@@ -250,8 +291,13 @@ export function createConnection(
     if (carrier.hello && carrier.hello !== hello) {
       hello = carrier.hello
       session.id = hello.session
+      const before = [...refused.keys()]
+      const now = hello.refused ?? []
+      for (const topic of before) if (!now.some((refusal) => refusal.topic === topic)) refused.delete(topic)
+      for (const { topic, code } of now) refuse(topic, { code, message: '' })
+      upkeep?.renew()
       events.hello()
-      syncTopics()
+      sync()
     }
     if (session.follows(carrier.chain)) {
       const before = session.cursor
@@ -278,13 +324,10 @@ export function createConnection(
     return answer.then(result)
   }
 
-  /** Sends a command of the connection's own; a refusal shows in the state. */
-  function tell(carrier: Carrier, command: Command): void {
-    ask(carrier, command).catch(({ code, message }: CommandError) => {
-      if (code === 'unavailable') return
-      error = { message: `${command.op}: ${message}`, fatal: false }
-      show()
-    })
+  /** Something was refused and the connection goes on: that shows in the state. */
+  function fault(message: string): void {
+    error = { message, fatal: false }
+    show()
   }
 
   function ping({ carrier, rung }: LinkState): void {
@@ -307,10 +350,23 @@ export function createConnection(
     tokens.get().then(
       () => {
         const { rung, carrier } = ladder.writer ?? {}
-        if (carrier?.link.send) tell(carrier, { op: 'auth', token: tokens.current })
+        if (carrier?.link.send) authenticate(carrier)
         else if (rung === SSE) dispatch(ladder.reopen)
       },
       () => {}, // The gateway will end the session, and then the token is asked for again.
+    )
+  }
+
+  function authenticate(carrier: Carrier): void {
+    ask(carrier, { op: 'auth', token: tokens.current }).then(
+      () => {
+        // The new grant may allow less, and the gateway has taken that away; or more. What it has is asked for again.
+        if (wishes.topics().length) carrier.topics = []
+        for (const [topic, code] of refused) if (code === 'forbidden') refused.delete(topic)
+        upkeep?.renew()
+        sync()
+      },
+      ({ code, message }: CommandError) => code !== 'unavailable' && fault(`auth: ${message}`),
     )
   }
 
@@ -367,7 +423,9 @@ export function createConnection(
     init,
     result,
     replyMs: REPLY_MS,
-    syncTopics,
+    sync,
+    settled,
+    refused,
     state: (): ConnectionState => state,
     hello: (): Hello | null => hello,
   }
@@ -380,4 +438,4 @@ type Requests = typeof import('./requests.js')
 export type Connection = ReturnType<typeof createConnection>
 
 /** What an application's client needs of it. */
-export type Source = Pick<Connection, 'start' | 'stop' | 'command' | 'state' | 'hello'>
+export type Source = Pick<Connection, 'start' | 'stop' | 'command' | 'settled' | 'sync' | 'refused' | 'state' | 'hello'>

@@ -21,6 +21,13 @@ export interface ThroughlineEvent<D = unknown, T extends string = string> {
   readonly id?: string
 }
 
+/** A topic that a session asked for and does not have. */
+export interface Refusal {
+  readonly topic: string
+  /** `forbidden` by the grant, `too_many_topics`, or another code of a refused command. */
+  readonly code: string
+}
+
 /** First words of a stream, and of a poll without a cursor. */
 export interface Hello {
   readonly session: string
@@ -31,6 +38,8 @@ export interface Hello {
   /** Names this gateway release or process group. */
   readonly deployment: string
   readonly expires_at?: string
+  /** Topics that were asked for and that this session does not have; absent: it has them all. */
+  readonly refused?: readonly Refusal[]
 }
 
 /** Events of `topics` may be missing: refetch them. Topics that are not named are complete. */

@@ -5,6 +5,7 @@ import type { ClientOptions } from './options.js'
 import type { Hello, Reply } from './protocol.js'
 import type { Delivery } from './session.js'
 import type { ClientState } from './state.js'
+import type { Wishes } from './wishes.js'
 
 /** How often a follower asks, and for how long a visible one waits for an answer before it connects by itself. */
 const ASK_MS = 1000
@@ -17,7 +18,7 @@ export interface TabHost {
   readonly connection: Connection
   /** What the connection tells; wrapped here, to pass it on. */
   readonly told: ConnectionEvents
-  topics(): readonly string[]
+  readonly wishes: Wishes
   /** Subscribes on behalf of another tab. */
   want(topic: string): void
   view(): ClientState
@@ -66,7 +67,7 @@ export function joinTabs(host: TabHost): Source {
 
   /** Hands over what the leader was told, and moves the cursor. */
   function accept(deliveries: readonly Delivery[], cursor: string): void {
-    const topics = [...host.topics(), ...(led?.hello?.topics.slice(0, 2) ?? [])]
+    const topics = [...host.wishes.topics(), ...(led?.hello?.topics.slice(0, 2) ?? [])]
     session.cursor = cursor
     // The leader is told of topics that only other tabs want.
     for (const one of deliveries) if ('reset' in one || topics.includes(one.topic)) host.deliver(one)
@@ -84,13 +85,17 @@ export function joinTabs(host: TabHost): Source {
   function ask(): void {
     if (alone) return
     if (env.page.visible() && env.now() - heardAt >= SILENCE_MS) return goAlone()
-    post({ ask: host.topics() })
+    post({ ask: host.wishes.topics() })
     timer = env.setTimeout(ask, ASK_MS)
   }
 
+  /** Has the leader tell where this tab's user is. */
+  const attend = (topic: string): Promise<unknown> =>
+    source.command({ op: 'presence', topic, ...(host.wishes.present().get(topic) ?? { status: 'offline' }) })
+
   function lead(message: Message): void {
     if ('ask' in message) {
-      for (const topic of message.ask) if (!host.topics().includes(topic)) host.want(topic)
+      for (const topic of message.ask) if (!host.wishes.topics().includes(topic)) host.want(topic)
       post({ state: host.view(), hello: connection.hello(), cursor: session.cursor })
     } else if ('send' in message) {
       const { id, send } = message
@@ -113,7 +118,9 @@ export function joinTabs(host: TabHost): Source {
       const before = led?.hello?.session
       led = { state, hello }
       if (changed) told.changed()
-      if (before && before !== hello?.session) told.hello()
+      if (before && before !== hello?.session) {
+        for (const topic of host.wishes.present().keys()) attend(topic).catch(() => {}) // Told again with the next.
+      }
     } else if ('before' in message) {
       if (session.cursor === message.before) accept(message.deliveries, message.cursor)
       else if (session.cursor !== null) goAlone()
@@ -127,7 +134,10 @@ export function joinTabs(host: TabHost): Source {
     if (leading) post({ before, deliveries, cursor })
   }
 
-  return {
+  const source: Source = {
+    refused: connection.refused,
+    sync: connection.sync,
+    settled: (topic) => (led ? attend(topic) : connection.settled(topic)),
     // The leader's while this tab follows.
     state: () => led?.state ?? connection.state(),
     hello: () => led?.hello ?? connection.hello(),
@@ -182,4 +192,5 @@ export function joinTabs(host: TabHost): Source {
       return answer.then(connection.result)
     },
   }
+  return source
 }

@@ -1,4 +1,4 @@
-import type { Batch, EventMap, Reset, ThroughlineEvent } from './protocol.js'
+import type { Batch, EventMap, Refusal, Reset, ThroughlineEvent } from './protocol.js'
 
 /** Options of a publish (PROTOCOL.md, C13). */
 export interface PublishOptions {
@@ -33,6 +33,8 @@ export interface Topic<M extends EventMap = EventMap> {
   onAny(listener: (event: ThroughlineEvent) => void): () => void
   /** Hears when events of this topic may be missing. */
   onReset(listener: (reset: Reset) => void): () => void
+  /** Hears that the gateway does not give this topic to the session, which goes on without it. */
+  onRefused(listener: (refusal: Refusal) => void): () => void
   /** Subscribes without listening. @returns gives it up. */
   subscribe(): () => void
   /** Appends an event. @throws CommandError; with `expect`, `conflict` carries the topic's last seq. */
@@ -43,7 +45,10 @@ export interface Topic<M extends EventMap = EventMap> {
   ): Promise<{ cursor: string; seq?: number }>
   /** Tells those who are connected now: never stored, never replayed. */
   cast<T extends keyof M & string>(type: T, data: M[T], key?: string): Promise<unknown>
-  /** Makes this client a member and keeps it one across reconnects; `offline` leaves. */
+  /**
+   * Makes this client a member and keeps it one across reconnects; `offline` leaves. Resolves when the gateway has
+   * what is wanted by then: of changes in quick succession only the last one may be told.
+   */
   presence(status: PresenceStatus, info?: unknown): Promise<unknown>
   /** Who is present. */
   members(): Promise<Member[]>

@@ -1,6 +1,7 @@
 import type { Env } from '../core/env.js'
-import type { Batch, Bye, Reply, ThroughlineEvent, Transport } from '../core/protocol.js'
+import type { Batch, Bye, Refusal, Reply, ThroughlineEvent, Transport } from '../core/protocol.js'
 import { FakeClock, seededRandom } from './clock.js'
+import { type FakeCommand, FakeRules } from './commands.js'
 import { FakeLog } from './log.js'
 import { FakePage, FakeStorage } from './page.js'
 import { FakeSocket, jsonResponse, type Pipe, streamResponse } from './wire.js'
@@ -34,18 +35,6 @@ interface Stream {
 }
 
 /** What a client sends. */
-interface Command extends Record<string, unknown> {
-  readonly id: string
-  readonly op: string
-  readonly topics?: string[]
-  readonly topic?: string
-  readonly type?: string
-  readonly data?: unknown
-  readonly ephemeral?: boolean
-  readonly expect?: number
-  readonly event_id?: string
-}
-
 const SECOND_BATCH_MS = 300
 const BURST_MS = 250
 const BLOCK_BYTES = 4096
@@ -57,6 +46,8 @@ const BLOCK_BYTES = 4096
 export class FakeServer {
   readonly clock: FakeClock
   readonly log = new FakeLog()
+  /** What its clients may do, and who is present. */
+  readonly rules: FakeRules
   readonly page = new FakePage()
   readonly storage = new FakeStorage()
   readonly env: Partial<Env>
@@ -74,6 +65,8 @@ export class FakeServer {
   readonly commands: Record<string, unknown>[] = []
   /** Tokens that were offered, in the order of their coming; with requests that had none left out. */
   readonly offered: string[] = []
+  /** Commands in band are taken and get no reply. */
+  deaf = false
   /** May replace each message to the client: repeat it, spoil it, leave it out. */
   tamper: (text: string, transport: Transport) => string[] = (text) => [text]
   private readonly streams = new Set<Stream>()
@@ -85,6 +78,7 @@ export class FakeServer {
 
   constructor(options: { seed?: number; clock?: FakeClock } = {}) {
     this.clock = options.clock ?? new FakeClock()
+    this.rules = new FakeRules(this.clock.now)
     const server = this
     this.env = {
       now: this.clock.now,
@@ -120,6 +114,11 @@ export class FakeServer {
     return count
   }
 
+  /** The topics of each open stream. */
+  get subscriptions(): string[][] {
+    return [...this.streams].map(({ topics }) => [...topics])
+  }
+
   /** How many sockets, streams and polls the client holds, whatever has come of them. */
   get links(): number {
     return this.fetches.size + this.sockets.filter(({ readyState }) => readyState < 2).length
@@ -138,6 +137,11 @@ export class FakeServer {
   freeze(): void {
     this.freezes += 1
     for (const stream of this.streams) stream.frozen = true
+  }
+
+  /** Takes a topic away from every stream, as a grant that shrinks does. */
+  withdraw(topic: string): void {
+    for (const { topics } of this.streams) topics.delete(topic)
   }
 
   /** Announces the end of every stream. */
@@ -206,7 +210,7 @@ export class FakeServer {
       })
     }
     if (url.pathname.endsWith('/send')) {
-      return jsonResponse(200, this.reply(JSON.parse(String(init.body)) as Command))
+      return jsonResponse(200, this.reply(JSON.parse(String(init.body)) as FakeCommand, new Set()))
     }
     if (url.pathname.endsWith('/history')) return this.history(url)
     return jsonResponse(404, { code: 'not_found' })
@@ -222,7 +226,7 @@ export class FakeServer {
 
   private async poll(url: URL, signal: AbortSignal | null | undefined): Promise<Response> {
     const after = url.searchParams.get('after')
-    const topics = topicsOf(url)
+    const { topics, refused } = this.rules.admit(askedFor(url))
     const arrived = this.log.tail
     const { freezes } = this
     const until = this.clock.now() + Number(url.searchParams.get('wait') ?? 25) * 1000
@@ -232,7 +236,7 @@ export class FakeServer {
       const { from, reset } = this.log.resume(after ?? arrived, [...topics])
       const events = this.log.between(from, this.log.seq, topics)
       if (events.length > 0 || reset || after === null || this.clock.now() >= until) {
-        const hello = after === null ? this.hello('poll', 0) : undefined
+        const hello = after === null ? this.hello('poll', 0, topics, refused) : undefined
         const kept = after?.includes('.') && (!reset || reset.reason === 'expired')
         const start = kept ? after : `${this.log.epoch}.${from}`
         const batch = { after: start, cursor: this.log.tail, events, hello, reset }
@@ -245,7 +249,7 @@ export class FakeServer {
   }
 
   private stream(transport: Transport, url: URL, pipe: Pipe): Stream {
-    const topics = topicsOf(url)
+    const { topics, refused } = this.rules.admit(askedFor(url))
     const after = url.searchParams.get('after')
     const { from, reset } = this.log.resume(after, [...topics])
     const heartbeatMs = Number(url.searchParams.get('heartbeat') ?? 15) * 1000
@@ -263,7 +267,7 @@ export class FakeServer {
       held: '',
     }
     this.streams.add(stream)
-    this.write(stream, { events: [], hello: this.hello(transport, heartbeatMs), reset }, cursor)
+    this.write(stream, { events: [], hello: this.hello(transport, heartbeatMs, topics, refused), reset }, cursor)
     this.flush(stream)
     this.later(stream, SECOND_BATCH_MS, () => this.beat(stream))
     const life = this.path[transport]
@@ -320,18 +324,18 @@ export class FakeServer {
 
   private command(stream: Stream, text: string): void {
     if (stream.frozen) return
-    const command = JSON.parse(text) as Command
-    if (command.op === 'subscribe') for (const topic of command.topics ?? []) stream.topics.add(topic)
-    if (command.op === 'unsubscribe') for (const topic of command.topics ?? []) stream.topics.delete(topic)
-    this.transmit(stream, JSON.stringify(this.reply(command)))
+    const command = JSON.parse(text) as FakeCommand
+    const reply = this.reply(command, stream.topics)
+    if (!this.deaf) this.transmit(stream, JSON.stringify(reply))
   }
 
-  /** Carries out a command that every transport has. Ephemeral events go nowhere. */
-  private reply(command: Command): Reply {
-    this.commands.push(command)
+  /** Carries out a command of a session with these topics. Ephemeral events go nowhere. */
+  private reply(command: FakeCommand, topics: Set<string>): Reply {
+    this.commands.push({ ...command })
     const { id, op, topic = '', type = '', data, expect, event_id } = command
-    if (op === 'ping') return { reply: id, ok: { time: new Date(this.clock.now()).toISOString() } }
-    if (op !== 'publish' || command.ephemeral) return { reply: id, ok: {} }
+    if (this.deaf) return { reply: id }
+    const outcome = this.rules.execute(command, topics)
+    if (op !== 'publish' || command.ephemeral || 'error' in outcome) return { reply: id, ...outcome }
     const last = this.log.last(topic)
     if (expect !== undefined && expect !== last)
       return { reply: id, error: { code: 'conflict', message: 'the topic has moved on', seq: last } }
@@ -346,10 +350,23 @@ export class FakeServer {
     return jsonResponse(200, { after, cursor: this.log.tail, events: this.log.retained(topic, from), reset })
   }
 
-  private hello(transport: Transport, heartbeat_ms: number): Batch['hello'] {
+  private hello(
+    transport: Transport,
+    heartbeat_ms: number,
+    topics: ReadonlySet<string>,
+    refused: readonly Refusal[],
+  ): Batch['hello'] {
     this.sessions += 1
-    const topics = ['user:test', 'all']
-    return { session: `s${this.sessions}`, user: 'test', transport, heartbeat_ms, topics, deployment: this.deployment }
+    const { deployment } = this
+    const hello = {
+      session: `s${this.sessions}`,
+      user: 'test',
+      transport,
+      heartbeat_ms,
+      topics: [...topics],
+      deployment,
+    }
+    return refused.length ? { ...hello, refused } : hello
   }
 
   private drop(stream: Stream): void {
@@ -376,7 +393,4 @@ export class FakeServer {
   }
 }
 
-function topicsOf(url: URL): Set<string> {
-  const asked = url.searchParams.get('topics')?.split(',') ?? []
-  return new Set(['user:test', 'all', ...asked])
-}
+const askedFor = (url: URL): string[] => url.searchParams.get('topics')?.split(',').filter(Boolean) ?? []

@@ -1,0 +1,180 @@
+import type { Carrier } from './carrier.js'
+import type { Command, CommandError } from './commands.js'
+import type { Env } from './env.js'
+import type { Wishes } from './wishes.js'
+
+/** After a command without a reply, and the least wait after a refusal by rate. */
+const AGAIN_MS = 1000
+const AGAIN_MAX_MS = 60_000
+
+/** What keeping the gateway in line needs of the connection. */
+export interface UpkeepHost {
+  readonly env: Env
+  readonly wishes: Wishes
+  /** Topics that this session cannot have, with the reason. */
+  readonly refused: Map<string, string>
+  /** Topics that every session of this user has. */
+  implied(): readonly string[]
+  /** What runs for the link in use; nothing: there is none. */
+  inUse(): Carrier | undefined
+  command(command: Command): Promise<unknown>
+  /** A topic is refused. */
+  refuse(topic: string, error: CommandError): void
+}
+
+/** One command that brings the gateway closer to what is wanted. */
+interface Step {
+  readonly command: Command
+  done(): void
+  /** The gateway refuses for good. */
+  refused(error: CommandError): void
+}
+
+interface Waiter {
+  readonly topic: string
+  resolve(value: unknown): void
+  reject(error: CommandError): void
+}
+
+/**
+ * Brings what the gateway has of this client in line with what is wanted, one command at a time: what happens while
+ * a command is under way is one command afterwards. Nothing counts as had before the gateway has agreed. A refusal by
+ * rate and a lost reply are tried again, other refusals are not, until something changes.
+ */
+export function createUpkeep(host: UpkeepHost) {
+  const { env, wishes, refused } = host
+  /** Presence that the gateway has agreed to, and what it refused: as JSON, by topic. */
+  const told = new Map<string, string>()
+  const barred = new Map<string, { text: string; error: CommandError }>()
+  let waiters: Waiter[] = []
+  let running = false
+  /** How many topics the next `subscribe` may name: one refused topic spoils the whole command. */
+  let most = Infinity
+
+  const wantedPresence = (topic: string): string | undefined => {
+    const wanted = wishes.present().get(topic)
+    return wanted && JSON.stringify(wanted)
+  }
+
+  function leave(carrier: Carrier, topics: readonly string[]): Step {
+    const done = (): void => {
+      carrier.topics = carrier.topics.filter((topic) => !topics.includes(topic))
+      for (const topic of topics) told.delete(topic) // Its members leave with the subscription.
+      // There may be room now for what was too much.
+      for (const [topic, code] of refused) if (code !== 'forbidden') refused.delete(topic)
+    }
+    return { command: { op: 'unsubscribe', topics }, done, refused: done }
+  }
+
+  function enter(carrier: Carrier, topics: readonly string[]): Step {
+    return {
+      command: { op: 'subscribe', topics },
+      done() {
+        carrier.topics = [...carrier.topics, ...topics]
+        most *= 2
+      },
+      refused(error) {
+        const [topic] = topics
+        if (topics.length > 1) most = topics.length >> 1
+        else if (topic) host.refuse(topic, error)
+      },
+    }
+  }
+
+  function attend(topic: string, text: string | undefined): Step {
+    const presence = text ? (JSON.parse(text) as object) : { status: 'offline' }
+    return {
+      command: { op: 'presence', topic, ...presence },
+      done() {
+        if (text) told.set(topic, text)
+        else told.delete(topic)
+      },
+      refused(error) {
+        if (text) barred.set(topic, { text, error })
+        else told.delete(topic)
+      },
+    }
+  }
+
+  function next(carrier: Carrier): Step | undefined {
+    const implied = host.implied()
+    const wanted = wishes.topics().filter((topic) => !implied.includes(topic))
+    if (carrier.link.send) {
+      const extra = carrier.topics.filter((topic) => ![...wanted, ...implied].includes(topic))
+      if (extra.length) return leave(carrier, extra)
+      const missing = wanted.filter((topic) => ![...carrier.topics, ...refused.keys()].includes(topic))
+      if (missing.length) return enter(carrier, missing.slice(0, most))
+    }
+    for (const topic of [...told.keys(), ...wishes.present().keys()]) {
+      const text = wantedPresence(topic)
+      if (text !== told.get(topic) && !(text && barred.get(topic)?.text === text)) return attend(topic, text)
+    }
+    return undefined
+  }
+
+  async function take(carrier: Carrier, { command, done, refused }: Step): Promise<void> {
+    try {
+      await host.command(command)
+      done()
+    } catch (failure) {
+      const error = failure as CommandError
+      const { code, retryAfterMs = 0 } = error
+      if (code !== 'rate_limited' && code !== 'unavailable') return refused(error)
+      // A link that is gone has its answer in the next one.
+      if (host.inUse() !== carrier) return
+      const ms = Math.min(Math.max(retryAfterMs, AGAIN_MS), AGAIN_MAX_MS)
+      await new Promise<void>((resolve) => void env.setTimeout(resolve, ms))
+    }
+  }
+
+  /** Answers those whose topic is in line. */
+  function answer(): void {
+    waiters = waiters.filter(({ topic, resolve, reject }) => {
+      const text = wantedPresence(topic)
+      const no = barred.get(topic)
+      if (no && no.text === text) reject(no.error)
+      else if (told.get(topic) === text) resolve({})
+      else return true
+      return false
+    })
+  }
+
+  const upkeep = {
+    /** Looks for what is not in line; calls while it is at work are covered by the one that runs. */
+    async run(): Promise<void> {
+      if (running) return
+      running = true
+      for (;;) {
+        const carrier = host.inUse()
+        const step = carrier && next(carrier)
+        answer()
+        if (!step) break
+        await take(carrier, step)
+      }
+      running = false
+    },
+
+    /** A new session knows nothing of where this user said to be, and may allow something else. */
+    renew(): void {
+      told.clear()
+      barred.clear()
+      most = Infinity
+    },
+
+    /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
+    settled(topic: string): Promise<unknown> {
+      const settled = new Promise<unknown>((resolve, reject) => waiters.push({ topic, resolve, reject }))
+      void upkeep.run()
+      return settled
+    },
+
+    /** The connection has ended: nothing will be in line any more. */
+    end(error: CommandError): void {
+      for (const { reject } of waiters.splice(0)) reject(error)
+    },
+  }
+  return upkeep
+}
+
+/** What {@link createUpkeep} makes. */
+export type Upkeep = ReturnType<typeof createUpkeep>
