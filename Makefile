@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny docs fmt
 
 CARGO ?= cargo
+# Where `.ci/need` puts what the system does not have, or has only in an older version.
+export PATH := $(CURDIR)/target/tools/node_modules/.bin:$(HOME)/.cargo/bin:$(PATH)
 # A test that hangs is a failure, not a wait.
 TEST_TIMEOUT ?= 1500
 
@@ -14,7 +16,9 @@ help: ## What there is to do
 
 run: ## Build and start `gateway dev`: prints the page's address and curl lines to paste
 	@.ci/need cargo cc
-	@$(CARGO) run --quiet -p gateway -- dev
+	@echo "building the gateway: three to five minutes the first time, seconds afterwards"
+	@$(CARGO) build -p gateway
+	@exec target/debug/gateway dev
 
 test: setup test-rust test-load test-proto test-client test-browser-short test-collab test-page ## Everything that is tested, with what it needs installed first
 
