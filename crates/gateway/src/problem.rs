@@ -141,6 +141,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Missing => Self::new(Code::Unauthenticated, refusal.to_string()),
+            Refusal::KeysUnread { retry_after } => {
+                Self::new(Code::Unavailable, refusal.to_string()).retry_after(retry_after)
+            }
             refusal => Self::bad_token(refusal.to_string()),
         }
     }

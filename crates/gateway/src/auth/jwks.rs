@@ -3,6 +3,9 @@
 //! One task reads it: every 5 minutes, and at once when a token names a key that is not in it, but never more often than
 //! every 10 seconds, whatever tokens strangers send. While reading fails, the last good set stays.
 //!
+//! A key that is not in the set is unknown for good only once a reading that began after the token came lacks it. Until
+//! then the gateway cannot tell, and says when to ask again.
+//!
 //! Over HTTP the client is hyper's with rustls: the same HTTP code and the same `ring` as in the rest of the program, and a
 //! read that ends by its deadline without a thread of its own. Redirects are not followed: the set comes from the
 //! address that the operator named or not at all.
@@ -21,6 +24,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jsonwebtoken::Algorithm;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -106,8 +110,10 @@ struct Reading {
     version: u64,
     /// Readings tried so far.
     attempts: u64,
-    /// Before this, nobody need ask.
+    /// No reading begins before this.
     next_attempt: Instant,
+    /// When the last reading that succeeded began; `None`: none has yet.
+    read_at: Option<Instant>,
 }
 
 /// The key set and the task that keeps it fresh, which ends with it.
@@ -116,6 +122,8 @@ pub(super) struct Jwks {
     readings: watch::Receiver<Reading>,
     wanted: Arc<Notify>,
     patience: Duration,
+    /// Whether the set may hold secrets: only one in a file may.
+    may_hold_secrets: bool,
     _task: JoinSet<()>,
 }
 
@@ -129,13 +137,19 @@ impl Jwks {
     /// Outside a Tokio runtime.
     pub(super) fn start(source: &JwksSource, pace: Pace) -> Result<Self, ConfigError> {
         let wrong = |reason: String| ConfigError::new(format!("--jwks {source}: {reason}"));
-        let mut first =
-            Reading { keys: Arc::from([]), version: 0, attempts: 0, next_attempt: Instant::now() };
+        let mut first = Reading {
+            keys: Arc::from([]),
+            version: 0,
+            attempts: 0,
+            next_attempt: Instant::now(),
+            read_at: None,
+        };
         let set = match source {
             JwksSource::File(path) => {
                 let json = read_file(path).map_err(wrong)?;
                 first.keys = read_key_set(&json, true).map_err(|reason| wrong(reason.to_owned()))?.into();
                 first.attempts = 1;
+                first.read_at = Some(Instant::now());
                 first.next_attempt += pace.spacing;
                 Set { source: source.clone(), client: None, last: json, pace }
             }
@@ -148,7 +162,14 @@ impl Jwks {
         let wanted = Arc::new(Notify::new());
         let mut task = JoinSet::new();
         task.spawn(keep_reading(set, Arc::clone(&wanted), sender));
-        Ok(Self { readings, wanted, patience: pace.deadline + Duration::from_secs(1), _task: task })
+        let patience = pace.deadline + Duration::from_secs(1);
+        let may_hold_secrets = matches!(source, JwksSource::File(_));
+        Ok(Self { readings, wanted, patience, may_hold_secrets, _task: task })
+    }
+
+    /// Whether a set from this source may have a key for the algorithm.
+    pub(super) fn may_verify(&self, algorithm: Algorithm) -> bool {
+        self.may_hold_secrets || algorithm != Algorithm::HS256
     }
 
     /// The keys as last read, and their version.
@@ -162,21 +183,41 @@ impl Jwks {
         self.readings.borrow().version
     }
 
-    /// Asks for a reading now and waits for it: all who ask at once share one. `false`: none was made, because the
-    /// last one was a moment ago.
-    pub(super) async fn read_again(&self) -> bool {
+    /// Whether the set was ever read.
+    pub(super) fn was_read(&self) -> bool {
+        self.readings.borrow().read_at.is_some()
+    }
+
+    /// Waits for a set whose reading began at `came` or later. Concurrent callers share one reading.
+    ///
+    /// # Errors
+    /// When there is none: the last reading was a moment ago, began earlier, or failed. After this time another may be
+    /// asked for.
+    pub(super) async fn read_after(&self, came: Instant) -> Result<(), Duration> {
         let mut readings = self.readings.clone();
-        let seen = {
-            let reading = readings.borrow();
-            if reading.attempts > 0 && Instant::now() < reading.next_attempt {
-                return false;
-            }
-            reading.attempts
-        };
+        let seen = readings.borrow().clone();
+        if seen.is_of(came) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if seen.attempts > 0 && now < seen.next_attempt {
+            return Err(seen.next_attempt - now);
+        }
         self.wanted.notify_one();
-        timeout(self.patience, readings.wait_for(|reading| reading.attempts > seen))
-            .await
-            .is_ok_and(|reading| reading.is_ok())
+        let next = readings.wait_for(|reading| reading.attempts > seen.attempts);
+        match timeout(self.patience, next).await {
+            Ok(Ok(reading)) if reading.is_of(came) => Ok(()),
+            Ok(Ok(reading)) => Err(reading.next_attempt.saturating_duration_since(Instant::now())),
+            // The reading takes longer than its deadline, or the gateway ends.
+            Ok(Err(_)) | Err(_) => Err(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl Reading {
+    /// Whether it began at `came` or later.
+    fn is_of(&self, came: Instant) -> bool {
+        self.read_at.is_some_and(|at| at >= came)
     }
 }
 
@@ -221,11 +262,15 @@ async fn keep_reading(mut set: Set, wanted: Arc<Notify>, readings: watch::Sender
         wait_for_next(jittered(wait), &wanted, &readings).await;
     }
     loop {
+        let began = Instant::now();
         let outcome = set.read().await;
         wait = if outcome.is_ok() { set.pace.interval } else { set.pace.retry };
         readings.send_modify(|reading| {
             reading.attempts += 1;
             reading.next_attempt = Instant::now() + set.pace.spacing;
+            if outcome.is_ok() {
+                reading.read_at = Some(began);
+            }
             match outcome {
                 Ok(Some(keys)) => {
                     tracing::info!(jwks = %set.source, keys = keys.len(), "read a new key set");

@@ -28,6 +28,7 @@ pub(crate) mod testing;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use claims::Claims;
 use events::Clock;
@@ -38,6 +39,7 @@ use keys::VerifyingKey;
 use lists::Lately;
 use publish_key::PublishKeys;
 use remembered::{Remembered, TokenId};
+use tokio::time::Instant;
 
 pub use credential::{Credential, Source};
 pub use grant::{Grant, LEEWAY, TopicPattern};
@@ -111,6 +113,12 @@ pub enum Refusal {
     /// It names a key that is not known.
     #[error("the token's key is not known")]
     KeyUnknown,
+    /// Its key may be in the key set, which could not be read since the token came. No refusal for good.
+    #[error("the key set that may verify the token cannot be read now")]
+    KeysUnread {
+        /// When the set may be asked for again.
+        retry_after: Duration,
+    },
     /// A claim has the wrong type, or is too large.
     #[error("a claim of the token is not valid")]
     Claims,
@@ -121,7 +129,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for whoever counts them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Missing,
         Self::TooLong,
         Self::Malformed,
@@ -132,9 +140,16 @@ impl Refusal {
         Self::Audience,
         Self::Algorithm,
         Self::KeyUnknown,
+        Self::KeysUnread { retry_after: Duration::ZERO },
         Self::Claims,
         Self::Subject,
     ];
+
+    /// Whether the same token is refused again later. Otherwise the gateway cannot tell now.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::KeysUnread { .. })
+    }
 
     /// The reason in one word, for metrics and the audit log.
     #[must_use]
@@ -150,6 +165,7 @@ impl Refusal {
             Self::Audience => "audience",
             Self::Algorithm => "algorithm",
             Self::KeyUnknown => "key_unknown",
+            Self::KeysUnread { .. } => "keys_unread",
             Self::Claims => "claims",
             Self::Subject => "subject",
         }
@@ -207,8 +223,8 @@ impl Authenticator {
 
     /// What the token allows.
     ///
-    /// Waits only when the token names a key that is not in the key set: then the set is read again, for 6 seconds at
-    /// most.
+    /// Waits only when the token's key is not in the key set: then the set is read again, for 6 seconds at most. Where it
+    /// cannot be read, or was read a moment ago, the refusal is [`Refusal::KeysUnread`].
     ///
     /// # Errors
     /// The reason for which the token is not good.
@@ -250,6 +266,12 @@ impl Authenticator {
         self.publish_keys.contains(presented)
     }
 
+    /// Whether every configured key is known: `false` while a key set was never read.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.jwks.as_ref().is_none_or(Jwks::was_read)
+    }
+
     /// Forgets what was verified too long ago.
     pub fn sweep(&self) {
         self.remembered.sweep();
@@ -260,20 +282,24 @@ impl Authenticator {
     }
 
     async fn verify_anew(&self, token: &str) -> Result<(Grant, u64), Refusal> {
+        let came = Instant::now();
         let header = read_header(token)?;
-        let (refusal, key_is_absent) = match self.verify_now(token, &header) {
-            Err((refusal, true)) => (refusal, true),
-            outcome => return outcome.map_err(|(refusal, _)| refusal),
+        let Some(jwks) = &self.jwks else {
+            return self.verify_now(token, &header).map_err(|(refusal, _)| refusal);
         };
-        match &self.jwks {
-            Some(jwks) if key_is_absent && jwks.read_again().await => {
-                self.verify_now(token, &header).map_err(|(refusal, _)| refusal)
-            }
-            _ => Err(refusal),
+        match self.verify_now(token, &header) {
+            Err((_, true)) => {}
+            outcome => return outcome.map_err(|(refusal, _)| refusal),
         }
+        let read = jwks.read_after(came).await;
+        // A reading that began before the token came may still have brought its key.
+        self.verify_now(token, &header).map_err(|(refusal, key_is_absent)| match read {
+            Err(retry_after) if key_is_absent => Refusal::KeysUnread { retry_after },
+            _ => refusal,
+        })
     }
 
-    /// Verifies by the keys that are known now. With the refusal comes whether a key set that is newer may change it.
+    /// Verifies by the keys that are known now. With the refusal comes whether a newer key set may change it.
     fn verify_now(&self, token: &str, header: &Header) -> Result<(Grant, u64), (Refusal, bool)> {
         let (set, version) = self.jwks.as_ref().map_or_else(|| (Arc::from([]), 0), Jwks::keys);
         let named = |key: &VerifyingKey| match (&key.id, &header.kid) {
@@ -282,13 +308,18 @@ impl Authenticator {
         };
         let by_name: Vec<&VerifyingKey> =
             self.keys.iter().chain(set.iter()).filter(|key| named(key)).collect();
-        let key_is_absent = self.jwks.is_some()
+        let key_is_absent = self.jwks.as_ref().is_some_and(|jwks| jwks.may_verify(header.alg))
             && match &header.kid {
                 Some(wanted) => !set.iter().any(|key| key.id.as_ref() == Some(wanted)),
-                None => set.is_empty(),
+                // Keys without names replace each other unseen.
+                None => true,
             };
-        let mut refusal =
-            if by_name.is_empty() || key_is_absent { Refusal::KeyUnknown } else { Refusal::Algorithm };
+        let is_named = header.kid.is_some() || set.is_empty();
+        let mut refusal = if by_name.is_empty() || (key_is_absent && is_named) {
+            Refusal::KeyUnknown
+        } else {
+            Refusal::Algorithm
+        };
         for key in by_name.into_iter().filter(|key| key.algorithm == header.alg) {
             match self.verify_by(token, key) {
                 Err(Refusal::Signature) => refusal = Refusal::Signature,

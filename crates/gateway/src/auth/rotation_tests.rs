@@ -89,6 +89,11 @@ fn by_ec() -> String {
     token(&named("ES256", "ec-1"), &json!({"sub": "bob"}), Signer::Ec)
 }
 
+/// Whether the gateway could not tell yet, and said when to ask again.
+fn is_passing(outcome: Result<Arc<Grant>, Refusal>) -> bool {
+    matches!(outcome, Err(Refusal::KeysUnread { retry_after }) if retry_after > Duration::ZERO)
+}
+
 /// Longer than the spacing of [`quick`].
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -133,6 +138,42 @@ async fn a_key_set_is_read_again_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_key_came_right_after_a_reading_is_not_refused_for_good() {
+    let server = KeyServer::start(&["rsa-1"]);
+    let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
+    assert!(authenticator.verify(&by_rsa()).await.is_ok());
+    pause().await;
+    let stranger = token(&named("RS256", "made-up"), &json!({"sub": "mallory"}), Signer::Rsa);
+    assert_eq!(authenticator.verify(&stranger).await.err(), Some(Refusal::KeyUnknown), "read after it came");
+    server.publish(200, key_set(&["rsa-1", "ec-1"]));
+    assert!(is_passing(authenticator.verify(&by_ec()).await), "the last reading was before");
+    pause().await;
+    assert_eq!(&*authenticator.verify(&by_ec()).await.unwrap().user, "bob");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_without_names_rotate_too() {
+    let nameless = |ids: &[&str]| {
+        let mut set: Value = serde_json::from_slice(&key_set(ids)).unwrap();
+        for key in set["keys"].as_array_mut().unwrap() {
+            key.as_object_mut().unwrap().remove("kid");
+        }
+        serde_json::to_vec(&set).unwrap()
+    };
+    let server = KeyServer::start(&[]);
+    server.publish(200, nameless(&["rsa-1"]));
+    let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
+    let by = |algorithm, signer| token(&header(algorithm), &json!({"sub": "alice"}), signer);
+    assert!(authenticator.verify(&by("RS256", Signer::Rsa)).await.is_ok());
+    server.publish(200, nameless(&["ed-1"]));
+    assert!(is_passing(authenticator.verify(&by("EdDSA", Signer::Ed)).await));
+    pause().await;
+    assert!(authenticator.verify(&by("EdDSA", Signer::Ed)).await.is_ok());
+    pause().await;
+    assert_eq!(authenticator.verify(&by("RS256", Signer::Rsa)).await.err(), Some(Refusal::Algorithm));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_keys_cost_the_owner_of_the_set_one_request() {
     let server = KeyServer::start(&["rsa-1"]);
     let pace = Pace { spacing: Duration::from_secs(3600), ..quick() };
@@ -146,13 +187,13 @@ async fn unknown_keys_cost_the_owner_of_the_set_one_request() {
         });
     }
     while let Some(refusal) = strangers.join_next().await {
-        assert_eq!(refusal.unwrap(), Some(Refusal::KeyUnknown));
+        // The set that answers all of them was asked for after some of their tokens came, and before others.
+        let refusal = refusal.unwrap();
+        assert!(matches!(refusal, Some(Refusal::KeyUnknown | Refusal::KeysUnread { .. })), "{refusal:?}");
     }
     assert_eq!(server.requests(), 1, "they share the first reading");
     assert!(authenticator.verify(&by_rsa()).await.is_ok());
-    let started = Instant::now();
-    assert_eq!(authenticator.verify(&by_ec()).await.err(), Some(Refusal::KeyUnknown));
-    assert!(started.elapsed() < Duration::from_secs(1), "and nobody waits for one that is not made");
+    assert!(is_passing(authenticator.verify(&by_ec()).await), "and nobody waits for one that is not made");
     assert_eq!(server.requests(), 1);
 }
 
@@ -171,7 +212,10 @@ async fn the_last_good_set_stays_while_reading_fails() {
         server.publish(status, body);
         pause().await;
         let before = server.requests();
-        assert_eq!(authenticator.verify(&by_ec()).await.err(), Some(Refusal::KeyUnknown));
+        assert!(
+            is_passing(authenticator.verify(&by_ec()).await),
+            "the key may be in the set that was not read"
+        );
         assert_eq!(server.requests(), before + 1);
         let fresh = token(&named("RS256", "rsa-1"), &json!({"sub": "alice", "jti": before}), Signer::Rsa);
         assert!(authenticator.verify(&fresh).await.is_ok(), "{status}");
@@ -179,12 +223,13 @@ async fn the_last_good_set_stays_while_reading_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_cannot_be_reached_refuses_tokens_and_nothing_else() {
+async fn a_server_that_cannot_be_reached_refuses_its_tokens_for_now_and_nothing_else() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let source = format!("http://{closed}/keys").parse().unwrap();
     let config = AuthConfig { jwks: Some(source), ..with_secret() };
     let authenticator = Authenticator::at_pace(&config, quick()).unwrap();
-    assert_eq!(authenticator.verify(&by_rsa()).await.err(), Some(Refusal::KeyUnknown));
+    assert!(is_passing(authenticator.verify(&by_rsa()).await));
+    assert!(!authenticator.has_keys());
     let by_secret = token(&header("HS256"), &json!({"sub": "alice"}), Signer::Secret(SECRET));
     assert!(authenticator.verify(&by_secret).await.is_ok());
 }
@@ -202,7 +247,7 @@ async fn a_key_set_in_a_file_is_read_again() {
     std::fs::remove_file(&path).unwrap();
     pause().await;
     let unknown = token(&named("ES256", "other"), &json!({"sub": "bob"}), Signer::Ec);
-    assert_eq!(authenticator.verify(&unknown).await.err(), Some(Refusal::KeyUnknown));
+    assert!(is_passing(authenticator.verify(&unknown).await));
     assert!(authenticator.verify(&by_ec()).await.is_ok());
     assert!(Authenticator::new(&config).is_err(), "at the start the file must be there");
 }
@@ -259,7 +304,7 @@ async fn outcome_over_https() -> Result<Arc<Grant>, Refusal> {
 
 #[tokio::test]
 async fn over_https_an_unknown_authority_is_not_believed() {
-    assert_eq!(outcome_over_https().await.err(), Some(Refusal::KeyUnknown));
+    assert!(is_passing(outcome_over_https().await));
 }
 
 /// The authorities that are trusted come from the environment of a process, so this runs itself again in another.

@@ -12,7 +12,7 @@ use transport::{Answer, Framing};
 
 use crate::app::App;
 use crate::audit::{self, Deed};
-use crate::auth::{Credential, Grant, Source};
+use crate::auth::{Credential, Grant, Refusal, Source};
 use crate::http::Query;
 use crate::http::answer::Body;
 use crate::metrics::labels::{AuthFailure, RefuseReason};
@@ -69,6 +69,10 @@ impl Call<'_> {
             return Ok(Publisher::Key);
         }
         let grant = self.app.auth.verify(credential.token()).await.map_err(|refusal| {
+            if !refusal.is_final() {
+                self.app.metrics.auth_failed(refusal.into());
+                return refusal.into();
+            }
             self.app.metrics.auth_failed(AuthFailure::PublishKey);
             audit::record(Deed::KeyRefused, "", self.address(), refusal.reason());
             Problem::bad_token("neither a publish key nor a valid token")
@@ -90,7 +94,7 @@ impl Call<'_> {
     /// What the request's token allows.
     pub(crate) async fn grant(&self, query: &Query<'_>) -> Result<Arc<Grant>, Problem> {
         let grant = admission::grant_of(self.app, &self.head.headers, query).await;
-        Ok(grant.inspect_err(|refusal| self.audit_token(refusal.reason()))?)
+        Ok(grant.inspect_err(|refusal| self.audit_token(*refusal))?)
     }
 
     /// Refuses a foreign page whose visitor's cookie would authenticate the request.
@@ -116,8 +120,10 @@ impl Call<'_> {
         audit::record(Deed::OriginRefused, "", self.address(), "foreign origin");
     }
 
-    pub(crate) fn audit_token(&self, reason: &str) {
-        audit::record(Deed::TokenRefused, "", self.address(), reason);
+    pub(crate) fn audit_token(&self, refusal: Refusal) {
+        if refusal.is_final() {
+            audit::record(Deed::TokenRefused, "", self.address(), refusal.reason());
+        }
     }
 
     /// The client's address, proxies seen through.

@@ -30,5 +30,8 @@ pub(crate) fn answer_ready(call: &Call<'_>) -> Result<Response<Body>, Problem> {
         return Err(Problem::new(Code::Unavailable, "draining"));
     }
     call.app.store.ready()?;
+    if !call.app.auth.has_keys() {
+        return Err(Problem::new(Code::Unavailable, "the key set of --jwks was never read"));
+    }
     Ok(json(&Ready { status: "ready" }))
 }

@@ -21,8 +21,8 @@ pub(crate) async fn answer(
 ) -> Result<Reply, Problem> {
     let asked = asked(call, transport, query)?;
     call.check_origin(query)?;
-    let grant = call.grant(query).await.inspect_err(|_| {
-        call.app.metrics.connection_refused(RefuseReason::Unauthenticated);
+    let grant = call.grant(query).await.inspect_err(|problem| {
+        call.app.metrics.connection_refused(admission::refusal_label(call.app, problem));
     })?;
     let admitted = admission::admit(call.app, asked, grant).await?;
     Ok(Answer::Detach(Plan::Session(Box::new(admitted))))

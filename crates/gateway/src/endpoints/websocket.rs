@@ -6,9 +6,8 @@ use transport::{Answer, Transport, write_ws_accept, ws};
 
 use super::call::{Call, Reply};
 use super::stream;
-use crate::auth::{Credential, Refusal};
+use crate::auth::Credential;
 use crate::http::headers::has_token;
-use crate::metrics::labels::RefuseReason;
 use crate::problem::{Code, Problem};
 use crate::session::admission::{self, Plan, Waiting};
 
@@ -46,12 +45,11 @@ async fn admit(call: &Call<'_>) -> Result<admission::Admitted, Waiting> {
     if Credential::find(&call.head.headers, &call.query).is_none() && !has_user {
         return Err(Waiting::ForAuth(asked));
     }
-    let refused = |refusal: Refusal| {
-        call.app.metrics.connection_refused(RefuseReason::Unauthenticated);
-        call.audit_token(refusal.reason());
-        Waiting::Refused(refusal.into())
+    let refused = |problem: Problem| {
+        call.app.metrics.connection_refused(admission::refusal_label(call.app, &problem));
+        Waiting::Refused(problem)
     };
-    let grant = admission::grant_of(call.app, &call.head.headers, &call.query).await.map_err(refused)?;
+    let grant = call.grant(&call.query).await.map_err(refused)?;
     admission::admit(call.app, asked, grant).await.map_err(Waiting::Refused)
 }
 

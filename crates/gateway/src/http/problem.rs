@@ -1,5 +1,7 @@
 //! A problem as an HTTP response: `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use events::{Clock, Seq};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -90,7 +92,7 @@ impl Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
         if self.code == Code::Unauthenticated {
             let challenge = if self.is_bad_token {
@@ -102,4 +104,9 @@ impl Problem {
         }
         (response.into_parts().0, body.into())
     }
+}
+
+/// The seconds of `Retry-After`: rounded up, so that a client that keeps to it does not come too early.
+fn whole_seconds(after: Duration) -> u64 {
+    u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }

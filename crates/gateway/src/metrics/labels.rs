@@ -46,6 +46,7 @@ impl From<Refusal> for AuthFailure {
             Refusal::Audience => Self::Audience,
             Refusal::Algorithm => Self::Algorithm,
             Refusal::KeyUnknown => Self::UnknownKey,
+            Refusal::KeysUnread { .. } => Self::KeysUnread,
             Refusal::Claims => Self::Claims,
             Refusal::Subject => Self::Subject,
         }
@@ -215,6 +216,8 @@ labels! {
         Algorithm = "algorithm",
         /// No key with that id.
         UnknownKey = "unknown_key",
+        /// Its key may be in a key set that could not be read since it came.
+        KeysUnread = "keys_unread",
         /// The signature does not match.
         Signature = "signature",
         /// Past `exp`.

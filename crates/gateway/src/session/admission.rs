@@ -149,7 +149,8 @@ async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> R
     Ok(Admitted { asked, grant, registration, joined, start, replay })
 }
 
-fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
+/// Why a client was not let in, for the metrics.
+pub(crate) fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
     match problem.code {
         Code::Unauthenticated => RefuseReason::Unauthenticated,
         Code::Forbidden => RefuseReason::Forbidden,

@@ -172,7 +172,9 @@ impl Sender<'_> {
         };
         let grant = verified.inspect_err(|refusal| {
             self.app.metrics.auth_failed((*refusal).into());
-            refused(refusal.reason());
+            if refusal.is_final() {
+                refused(refusal.reason());
+            }
         })?;
         if grant.user != self.connection.user {
             self.app.metrics.auth_failed(AuthFailure::Subject);

@@ -22,6 +22,7 @@ use crate::audit::{self, Deed};
 use crate::auth::Refusal;
 use crate::limits::pacing;
 use crate::metrics::labels::{CloseReason, Route};
+use crate::problem::Problem;
 use crate::registry::JoinedSession;
 
 /// Begins what was planned for a connection, on its bare socket. `None`: the connection ended before a session.
@@ -99,6 +100,13 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
             Ok(grant) => {
                 early.reply(&commands::early_reply(&text, Ok(&grant))).await;
                 break grant;
+            }
+            Err(refusal) if !refusal.is_final() => {
+                app.metrics.auth_failed(refusal.into());
+                let problem = Problem::from(refusal);
+                early.reply(&commands::early_reply(&text, Err(problem.clone()))).await;
+                early.refuse(problem.close_code(), &problem.detail).await;
+                return None;
             }
             Err(refusal) => {
                 app.metrics.auth_failed(refusal.into());
