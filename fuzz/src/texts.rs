@@ -63,7 +63,7 @@ pub fn filter(input: &[u8]) {
     });
     let mut reader = Reader::new(&log, std::slice::from_ref(&topic), Some(filter), Start::Latest);
     let draft = Draft::new(Topics::one(topic), kind, Data::null());
-    log.apply(Fact::Events(vec![Sequenced { seq: Some(log.tail().next()), time_ms: 0, draft }]));
+    log.apply(Fact::Events(vec![Sequenced { seq: Some(log.tail().next()), time_ms: 0, age_ms: 0, draft }]));
     let mut out = Vec::new();
     let span = reader.read(Limit { events: 10, bytes: 1 << 20 }, &mut out);
     assert_eq!(span.map(|span| span.cursor.seq), Ok(log.tail()), "the cursor moves over what is filtered");

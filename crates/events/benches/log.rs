@@ -67,7 +67,7 @@ impl Publisher {
     fn event(&mut self, n: usize) -> Sequenced {
         self.next = self.next.next();
         let draft = Draft::new(Topics::one(topic(n)), "progress".parse().unwrap(), self.data.clone());
-        Sequenced { seq: Some(self.next), time_ms: 1_763_609_412_123, draft }
+        Sequenced { seq: Some(self.next), time_ms: 1_763_609_412_123, age_ms: 0, draft }
     }
 
     fn publish(&mut self, topic: usize) {

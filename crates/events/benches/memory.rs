@@ -55,6 +55,11 @@ fn fill(log: &Log, events: usize) {
     for n in 0..TOPICS * events {
         let draft = Draft::new(Topics::one(topic(n % TOPICS)), "progress".parse().unwrap(), data.clone());
         let seq = Some(log.tail().next());
-        log.apply(Fact::Events(vec![Sequenced { seq, time_ms: Clock::system().unix_ms(), draft }]));
+        log.apply(Fact::Events(vec![Sequenced {
+            seq,
+            time_ms: Clock::system().unix_ms(),
+            age_ms: 0,
+            draft,
+        }]));
     }
 }

@@ -13,8 +13,12 @@ use crate::{Data, Draft, Seq, Topic};
 pub struct Sequenced {
     /// Its number; `None` for an ephemeral event, which has no place.
     pub seq: Option<Seq>,
-    /// When it was accepted, milliseconds since 1970 (UTC).
+    /// When it was accepted, in milliseconds since 1970 (UTC) by the wall clock of the node that accepted it. It is
+    /// what clients read, and decides nothing: the clocks of two nodes differ.
     pub time_ms: u64,
+    /// How long ago it was accepted, in milliseconds by one clock, the store's. Zero for an event that was accepted just
+    /// now. Its time to live and its age in a ring are counted from there.
+    pub age_ms: u64,
     /// What was published.
     pub draft: Draft,
 }

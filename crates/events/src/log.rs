@@ -307,7 +307,6 @@ impl Log {
         let mut writer = self.writer.lock();
         let Writer { directory, stamp, entered, json } = &mut *writer;
         let now_us = self.now_us();
-        let now_ms = self.clock.unix_ms();
         let (mut tail, mut ephemeral_tail) =
             (self.tail.load(Ordering::Relaxed), self.ephemeral_tail.load(Ordering::Relaxed));
         // The topics of all events first: one lookup need not wait for the next, and most of what each waits for is
@@ -324,9 +323,9 @@ impl Log {
         }
         entered.iter().flatten().for_each(|id| directory.foresee(*id));
         let mut entered = entered.iter();
-        for Sequenced { seq, time_ms, draft } in events {
+        for Sequenced { seq, time_ms, age_ms, draft } in events {
             stamp.set(*time_ms);
-            let applied_us = now_us.saturating_sub(now_ms.saturating_sub(*time_ms).saturating_mul(1000));
+            let applied_us = now_us.saturating_sub(age_ms.saturating_mul(1000));
             let number = match seq {
                 Some(seq) => {
                     debug_assert!(seq.number() > tail, "the store reports events in order");

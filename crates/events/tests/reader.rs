@@ -1,10 +1,11 @@
 //! What a reader sees, step by step.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use events::{
-    Data, Draft, Event, Limit, Log, Memory, Options, Reader, Reset, ResetReason, Seq, Span, Start, Store,
-    Topic, Topics,
+    Chance, Data, Draft, Epoch, Event, Fact, Limit, Log, Memory, Options, Reader, Reset, ResetReason, Seq,
+    Sequenced, SimulatedClock, Span, Start, Store, Topic, Topics,
 };
 
 const ALL: Limit = Limit { events: 1000, bytes: 1 << 20 };
@@ -98,6 +99,20 @@ async fn keys_conflate_within_one_read() {
     assert_eq!(read(&mut reader).unwrap().1, [2, 3, 4, 5]);
 }
 
+/// The new topic may hold an event above the reader's cursor, and no later event may ever come to wake the reader.
+#[tokio::test]
+async fn a_new_topic_wakes_a_sleeping_reader() {
+    let (log, store) = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a")], None, Start::Latest);
+    let is_awake = |reader: &Reader| reader.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready();
+    assert_eq!(read(&mut reader).unwrap().1, [0; 0]);
+    publish(&store, draft(&["b"])).await;
+    assert!(!is_awake(&reader), "it does not read b");
+    reader.subscribe(&[topic("b")]);
+    assert!(is_awake(&reader));
+    assert_eq!(read(&mut reader).unwrap().1, [1]);
+}
+
 #[tokio::test]
 async fn an_ephemeral_event_reaches_who_is_there() {
     let (log, store) = log(&Options::default());
@@ -130,6 +145,39 @@ async fn what_outlived_its_time_may_be_evicted_without_a_reset() {
     tokio::time::advance(std::time::Duration::from_secs(2)).await;
     publish(&store, draft(&["a"])).await;
     assert_eq!(read(&mut reader).unwrap().1, [2]);
+}
+
+/// A node hears of an event that another node accepted, whose wall clock differs by as much as this.
+#[tokio::test(start_paused = true)]
+async fn the_wall_clock_of_another_machine_ages_no_event() {
+    const TTL_MS: u64 = 5_000;
+    let time = SimulatedClock::new(1_800_000_000_000);
+    for behind_ms in [-900_000, -10_000, 0, 10_000, 900_000_i64] {
+        let log = Log::with(&Options::default(), time.clock(), Chance::seeded(1));
+        log.apply(Fact::Epoch { epoch: Epoch::new(1), end: None, start: Seq::ZERO });
+        let mut reader = Reader::new(&log, &[topic("a")], None, Start::Latest);
+        let time_ms = time.clock().unix_ms().saturating_add_signed(-behind_ms);
+        let apply = |age_ms| {
+            let draft = Draft { ttl_ms: Some(TTL_MS), ..draft(&["a"]) };
+            let seq = Some(log.tail().next());
+            log.apply(Fact::Events(vec![Sequenced { seq, time_ms, age_ms, draft }]));
+        };
+        apply(0);
+        assert_eq!(read(&mut reader).unwrap().1, [1], "{behind_ms} ms behind");
+        apply(TTL_MS - 1);
+        apply(TTL_MS);
+        assert_eq!(read(&mut reader).unwrap().1, [2], "what is old by the store's clock has expired");
+        // This machine's own wall clock may be set too.
+        apply(0);
+        time.jump(3_600_000);
+        assert_eq!(read(&mut reader).unwrap().1, [4]);
+        time.jump(-7_200_000);
+        let mut late = Reader::new(&log, &[topic("a")], None, Start::Earliest);
+        assert_eq!(read(&mut late).unwrap().1, [1, 2, 4]);
+        tokio::time::advance(std::time::Duration::from_millis(TTL_MS)).await;
+        let mut late = Reader::new(&log, &[topic("a")], None, Start::Earliest);
+        assert_eq!(read(&mut late).unwrap().1, [0; 0]);
+    }
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl Memory {
             let seq = (!draft.ephemeral).then(|| last.next());
             *last = seq.unwrap_or(*last);
             answers.push(Ok(Appended { cursor: Cursor { epoch, seq: *last }, seq, duplicate: false }));
-            run.push(Sequenced { seq, time_ms, draft });
+            run.push(Sequenced { seq, time_ms, age_ms: 0, draft });
         }
         self.log.apply(Fact::Events(run));
     }

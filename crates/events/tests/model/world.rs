@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{
-    Appended, Clock, Cursor, Data, Draft, Epoch, Fact, Limit, Located, Log, Memory, Rejection, ResetReason,
-    Seq, Sequenced, Start, Store, Topics,
+    Appended, Cursor, Data, Draft, Epoch, Fact, Limit, Located, Log, Memory, Rejection, ResetReason, Seq,
+    Sequenced, Start, Store, Topics,
 };
 
 use crate::Step;
@@ -260,8 +260,7 @@ impl World {
             let given = (!draft.ephemeral).then(|| seq.next());
             seq = given.unwrap_or(seq);
             answers.push(Ok(Appended { cursor: Cursor { epoch, seq }, seq: given, duplicate: false }));
-            // A little ahead of the clock: its age is counted from now on, to the microsecond.
-            events.push(Sequenced { seq: given, time_ms: Clock::system().unix_ms() + 60_000, draft });
+            events.push(Sequenced { seq: given, time_ms: 0, age_ms: 0, draft });
         }
         self.log.apply(Fact::Events(events));
         answers

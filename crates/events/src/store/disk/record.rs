@@ -32,7 +32,7 @@ impl Entry {
         let seq = Seq::new(fields.number()?)?;
         let (stamp, epoch) = (fields.number()?, Epoch::new(fields.number()?));
         let (time_ms, draft) = fields.draft()?;
-        Some(Self { stamp, epoch, event: Sequenced { seq: Some(seq), time_ms, draft } })
+        Some(Self { stamp, epoch, event: Sequenced { seq: Some(seq), time_ms, age_ms: 0, draft } })
     }
 }
 

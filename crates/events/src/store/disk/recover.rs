@@ -286,6 +286,7 @@ fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, En
     let mut once = Once::default();
     tokens.iter().for_each(|(token, appended, time_ms)| once.insert(token, *appended, *time_ms));
 
+    let now_ms = log.clock().unix_ms();
     let mut chunks = Chunks::default();
     let mut stamp = 0;
     let mut events: Vec<Sequenced> = Vec::with_capacity(REPLAY_EVENTS);
@@ -307,7 +308,9 @@ fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, En
             let cursor = Cursor { epoch: entry.epoch, seq: number };
             once.insert(token, Appended { cursor, seq: event.seq, duplicate: false }, event.time_ms);
         }
-        events.push(event);
+        // Time goes on while no process has the file, so only the wall clock can say how old the event is.
+        let age_ms = now_ms.saturating_sub(event.time_ms);
+        events.push(Sequenced { age_ms, ..event });
         Ok(true)
     })?;
     log.apply(Fact::Events(events));

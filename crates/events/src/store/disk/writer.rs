@@ -153,7 +153,7 @@ impl Writer {
         } else {
             batch.tokens.extend(draft.once.clone());
         }
-        batch.events.push(Sequenced { seq, time_ms: batch.now_ms, draft });
+        batch.events.push(Sequenced { seq, time_ms: batch.now_ms, age_ms: 0, draft });
         Ok(appended)
     }
 
@@ -245,7 +245,7 @@ impl Writer {
                 return Ok(false);
             }
             let entry = Entry::unseal(frame).ok_or_else(|| damaged("an event"))?;
-            let Sequenced { seq: Some(seq), time_ms, draft } = entry.event else { return Ok(true) };
+            let Sequenced { seq: Some(seq), time_ms, draft, .. } = entry.event else { return Ok(true) };
             for topic in &draft.topics {
                 if self.state.lasts.get(topic).is_some_and(|(last, _)| *last == seq) {
                     lasts.push((topic.to_string(), seal_last(topic.as_str(), seq, time_ms)));

@@ -50,7 +50,7 @@ fn read(fields: &[Value]) -> Option<StreamEntry> {
         None => {
             let Value::BulkString(bytes) = field("d")? else { return None };
             let (time_ms, draft) = Fields(bytes).draft()?;
-            Some(StreamEntry::Event(Sequenced { seq: None, time_ms, draft }))
+            Some(StreamEntry::Event(Sequenced { seq: None, time_ms, age_ms: 0, draft }))
         }
         Some("gen") => Some(StreamEntry::Generation { previous: text(field("prev")?)?.parse().ok()? }),
         Some("lost") => Some(StreamEntry::Lost(text(field("d")?)?.parse().ok()?)),

@@ -50,7 +50,7 @@ impl Ephemeral {
                     if let Some((time_ms, draft)) = Fields(&message).draft()
                         && draft.ephemeral
                     {
-                        self.shared.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, draft }]));
+                        self.shared.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, age_ms: 0, draft }]));
                     }
                 }
                 _ = state.changed() => if state.borrow_and_update().is_err() { return Ok(()) },

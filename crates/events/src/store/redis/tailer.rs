@@ -270,7 +270,8 @@ impl Tailer {
             match entry {
                 StreamEntry::Event(event) => {
                     self.shared.recent.add(id, Recorded::Event(event.draft.topics.clone()));
-                    events.push(Sequenced { seq: Some(id.seq), ..event });
+                    let age_ms = self.shared.log.clock().unix_ms().saturating_sub(event.time_ms);
+                    events.push(Sequenced { seq: Some(id.seq), age_ms, ..event });
                 }
                 StreamEntry::Lost(notice) => {
                     self.flush(&mut events);
