@@ -18,7 +18,7 @@
 //! * `directory`: all topics; `budget`: who gives way when memory is used up.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
 //! * `clock`: [`Clock`], and `chance`: [`Chance`]: the only sources of time and of random bits.
-//! * `reader`: [`Reader`], one cursor over many topics; `filter`: [`TypeFilter`].
+//! * `reader`: [`Reader`], one cursor over many topics; `merge`: what it takes of them, in order; `filter`: [`TypeFilter`].
 //! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`], [`Redis`].
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance"))]
@@ -33,6 +33,7 @@ mod filter;
 mod latest_by_key;
 mod lineage;
 mod log;
+mod merge;
 mod position;
 mod reader;
 mod ring;

@@ -1,12 +1,14 @@
 //! One cursor over many topics. Replay and live delivery are the same read.
 
-use std::cell::OnceCell;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::lineage::Lineage;
 use crate::log::History;
+use crate::merge::{self, Batch, Source, Sources, Wants};
+use crate::ring::Ring;
 use crate::signal::Signal;
 use crate::topic::TopicState;
 use crate::{Cursor, Event, Located, Log, Seq, Topic, TypeFilter};
@@ -245,8 +247,8 @@ impl Reader {
     /// The [`Reset`]; the next read goes on from [`Reset::at`].
     pub fn check(&mut self) -> Result<(), Reset> {
         self.check_history()?;
-        let nothing = Seq::ZERO;
-        self.collect(nothing, 0, &mut Vec::new()).map(|_| ())
+        let nothing = Limit { events: 0, bytes: 0 };
+        self.collect(Seq::ZERO, nothing, &mut Vec::new()).map(drop)
     }
 
     /// Appends to `out` what comes next and moves the cursor over it: the events with a seq in order, then the
@@ -261,8 +263,8 @@ impl Reader {
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
         let ephemeral_tail = self.log.ephemeral_tail();
         let tail = self.check_history()?;
-        let full = match self.collect(tail, limit.events, out) {
-            Ok(full) => full,
+        let is_cut = match self.collect(tail, limit, out) {
+            Ok(is_cut) => is_cut,
             Err(reset) => {
                 out.truncate(start);
                 return Err(reset);
@@ -274,9 +276,8 @@ impl Reader {
             return self.read(limit, out);
         }
         let after = self.cursor;
-        let cut = merge(out, start, limit) || full;
         let last = out[start..].last().and_then(|event| event.seq());
-        let end = last.filter(|_| cut).unwrap_or(tail);
+        let end = last.filter(|_| is_cut).unwrap_or(tail);
         if end == tail && !self.holds_ephemeral {
             self.collect_ephemeral(ephemeral_tail, out);
         }
@@ -309,46 +310,72 @@ impl Reader {
         }
     }
 
-    /// Appends up to `events_max` events of each topic in (cursor, `tail`]. Says whether some topic had more.
-    fn collect(&mut self, tail: Seq, events_max: usize, out: &mut Vec<Event>) -> Result<bool, Reset> {
-        let cursor = self.cursor.seq;
-        let since = self.log.since();
-        let wants = Wants::new(&self.log, self.sight.as_deref());
-        let reads_latest_only = self.reads_latest_only;
-        let mut lost = Vec::new();
-        let mut full = false;
-        for view in &mut self.views {
-            if !view.topic.reaches_past(cursor) && since <= cursor {
-                continue;
+    /// Appends the next events in (cursor, `tail`], in order and each once, as far as the limit allows. Says whether
+    /// something was left behind.
+    fn collect(&mut self, tail: Seq, limit: Limit, out: &mut Vec<Event>) -> Result<bool, Reset> {
+        let start = out.len();
+        loop {
+            let mut sources = merge::sources();
+            let collected = self.collect_once(tail, limit, out, &mut sources);
+            merge::done_with(sources);
+            match collected {
+                Ok(is_full) => return Ok(is_full),
+                Err(Interrupted::Reset(reset)) => return Err(reset),
+                // The next round finds it, and whatever else is missing by now.
+                Err(Interrupted::Evicted) => out.truncate(start),
             }
+        }
+    }
+
+    fn collect_once(
+        &mut self,
+        tail: Seq,
+        limit: Limit,
+        out: &mut Vec<Event>,
+        sources: &mut Sources,
+    ) -> Result<bool, Interrupted> {
+        let (cursor, since) = (self.cursor.seq, self.log.since());
+        let wants = Wants::new(&self.log, self.sight.as_ref().and_then(|sight| sight.types.as_ref()));
+        let reads_latest_only = self.reads_latest_only;
+        let mut batch = Batch::new(out, &wants, limit, tail);
+        let mut lost = Vec::new();
+        let is_behind = |view: &View| since > cursor || view.topic.reaches_past(cursor);
+        let is_alone = self.views.iter().filter(|view| is_behind(view)).nth(1).is_none();
+        for (at, view) in self.views.iter_mut().enumerate().filter(|(_, view)| is_behind(view)) {
             view.topic.read(|ring| {
-                let latest_floor = if reads_latest_only { ring.latest_floor() } else { Seq::ZERO };
-                let floor = ring.floor().max(latest_floor).max(since);
+                let floor = floor_of(ring, reads_latest_only).max(since);
                 if floor > cursor && floor > view.excused {
                     view.excused = floor;
                     lost.push(view.topic.name().clone());
-                }
-                let mut events = ring.range(cursor, tail).filter(|event| wants.event(event));
-                out.extend(events.by_ref().take(events_max).cloned());
-                full |= events.next().is_some();
-                if reads_latest_only {
-                    // Either line gives its first, so the first of both are here.
-                    let mut events = ring.latest_only(cursor, tail).filter(|event| wants.event(event));
-                    out.extend(events.by_ref().take(events_max).cloned());
-                    full |= events.next().is_some();
+                } else if is_alone && !(reads_latest_only && ring.has_latest_only()) {
+                    batch.take_alone(ring, cursor);
+                } else {
+                    sources.extend(Source::of_ring(at, ring, reads_latest_only, cursor, tail).map(Reverse));
                 }
             });
         }
-        if lost.is_empty() {
-            Ok(full)
-        } else {
-            Err(Reset { reason: ResetReason::Expired, topics: lost, at: self.cursor })
+        if !lost.is_empty() {
+            let reset = Reset { reason: ResetReason::Expired, topics: lost, at: self.cursor };
+            return Err(Interrupted::Reset(reset));
         }
+        while let Some(Reverse(source)) = sources.pop().filter(|_| !batch.is_full()) {
+            let View { topic, excused, .. } = &self.views[source.topic];
+            let next = topic.read(|ring| {
+                // What was evicted since the ring was looked at may lie above what has been taken.
+                let floor = floor_of(ring, reads_latest_only);
+                if floor > source.taken && floor > *excused {
+                    return Err(Interrupted::Evicted);
+                }
+                Ok(batch.take_run(ring, source, sources))
+            })?;
+            sources.extend(next.map(Reverse));
+        }
+        Ok(batch.is_full())
     }
 
     fn collect_ephemeral(&mut self, ephemeral_tail: u64, out: &mut Vec<Event>) {
         let start = out.len();
-        let wants = Wants::new(&self.log, self.sight.as_deref());
+        let wants = Wants::new(&self.log, self.sight.as_ref().and_then(|sight| sight.types.as_ref()));
         for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
             view.topic.read(|ring| {
                 let events = ring.ephemeral(self.ephemeral, ephemeral_tail);
@@ -360,23 +387,16 @@ impl Reader {
     }
 }
 
-/// What one read takes with it.
-struct Wants<'a> {
-    types: Option<&'a TypeFilter>,
-    log: &'a Log,
-    /// Read for the first event that can expire: most reads meet none.
-    now_us: OnceCell<u64>,
+/// Why a batch did not come about.
+enum Interrupted {
+    Reset(Reset),
+    /// Events that were still to be taken have left their ring.
+    Evicted,
 }
 
-impl<'a> Wants<'a> {
-    fn new(log: &'a Log, sight: Option<&'a Sight>) -> Self {
-        Self { types: sight.and_then(|sight| sight.types.as_ref()), log, now_us: OnceCell::new() }
-    }
-
-    fn event(&self, event: &Event) -> bool {
-        let is_expired = || event.is_expired(*self.now_us.get_or_init(|| self.log.now_us()));
-        self.types.is_none_or(|types| types.wants(event)) && !(event.can_expire() && is_expired())
-    }
+/// The floor of what a reader reads of a ring.
+fn floor_of(ring: &Ring, reads_latest_only: bool) -> Seq {
+    if reads_latest_only { ring.floor().max(ring.latest_floor()) } else { ring.floor() }
 }
 
 /// Where a reader at `cursor` goes on in a history that ends at `tail`, and the reset that it owes its client.
@@ -397,25 +417,6 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.retain(|_| false);
     }
-}
-
-/// Puts `out[start..]` in order, each event once, and cuts it to the limit. Says whether anything was cut.
-///
-/// Each topic gave its first `limit.events` events, so the first `limit.events` of their union are all here.
-fn merge(out: &mut Vec<Event>, start: usize, limit: Limit) -> bool {
-    order(out, start);
-    let mut kept = 0;
-    let mut bytes = 0;
-    for event in &out[start..] {
-        bytes += event.json().len();
-        if kept == limit.events || (kept > 0 && bytes > limit.bytes) {
-            break;
-        }
-        kept += 1;
-    }
-    let cut = out.len() - start > kept;
-    out.truncate(start + kept);
-    cut
 }
 
 /// Sorts by number. An event in several topics stays once, as the first of the reader's topics has it: the sort is
