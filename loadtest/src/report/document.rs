@@ -4,9 +4,11 @@
 pub(crate) const EMPTY: &str = "\
 # Measured results
 
-Made by `make load` and `make load-peers`; every section names its command, commit and machine. CPU figures are the server's own
-(user and system time of its processes), medians over rounds in which the servers took turns; *over the floor* is the median of the
-ratios within each round. Losses, duplicates and reorders are counted by the load generator from numbers in the events' data.
+`make load` and `make load-peers` produce these results. Every section names its command, commit and
+machine. CPU figures are the user and system time of the server's own processes; they are medians
+over rounds in which the servers took turns. *Over the floor* is the median of the ratios within
+each round. The load generator counts losses, duplicates and reorders from numbers in the data of
+the events.
 ";
 
 /// The document with the section of `name` replaced, or appended where it has none.
