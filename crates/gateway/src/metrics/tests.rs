@@ -128,3 +128,10 @@ fn metrics_are_shared_between_threads() {
     }
     assert_line(&text(&metrics), r#"throughline_events_published_total{source="http"} 8000"#);
 }
+
+#[test]
+fn a_refused_token_has_one_name_in_the_metrics_and_the_audit_log() {
+    for refusal in crate::auth::Refusal::ALL {
+        assert_eq!(AuthFailure::from(refusal).as_str(), refusal.reason());
+    }
+}
