@@ -247,6 +247,19 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
+fn lines_of_prose_have_at_most_100_columns() {
+    const COLUMNS_MAX: usize = 100;
+    // Tables, pictures, comments, headings, indented code, and the command that the load test writes below a section.
+    let no_prose = ["|", "!", "<", "#", "    ", "`loadtest "];
+    for page in all_documents().iter().filter(|page| !page.name.starts_with("clients/")) {
+        for line in page.prose().lines().filter(|line| !no_prose.iter().any(|no| line.starts_with(no))) {
+            let is_table = line.trim_start().starts_with('|');
+            assert!(is_table || line.chars().count() <= COLUMNS_MAX, "{}: {line}", page.name);
+        }
+    }
+}
+
+#[test]
 fn every_index_lists_the_pages_beside_it() {
     for page in pages().iter().filter(|page| page.name.starts_with("docs/")) {
         let (folder, name) = page.name.rsplit_once('/').expect("in a folder");
