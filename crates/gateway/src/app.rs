@@ -111,6 +111,7 @@ impl App {
     pub(crate) fn http_limits(&self) -> HttpLimits {
         HttpLimits {
             head_timeout: self.config.limits.head_timeout,
+            keep_alive: self.config.limits.keep_alive,
             head_bytes_max: 16 << 10,
             headers_max: 64,
             write_timeout: self.config.streams.write_timeout,

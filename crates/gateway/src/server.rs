@@ -13,7 +13,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use transport::Served;
 
 use crate::app::App;
@@ -27,11 +28,17 @@ use crate::session::running::{self, RunningSession};
 /// How many connections the kernel may hold ready. A shorter queue costs a reconnect storm a second of lost SYNs.
 const BACKLOG: i32 = 4096;
 
+/// The most connections above the cap that are kept until their client has stopped sending. Further ones are closed as
+/// soon as the answer is written, and may be reset before the client has read it.
+const TURNED_AWAY_MAX: usize = 256;
+/// The longest time that such a connection is written to, and then read from.
+const TURNED_AWAY_TIME: Duration = Duration::from_secs(1);
+
 /// Raises the process's limit of open files as far as it may, and says so when that is too little for the connections
 /// that are allowed.
 pub(crate) fn allow_files(connections_max: usize) {
-    /// Listeners, the store, log files, key sets.
-    const OTHERS: u64 = 64;
+    /// Listeners, the store, log files, key sets, and connections that are turned away.
+    const OTHERS: u64 = 64 + TURNED_AWAY_MAX as u64;
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // Refused, the old limit stays, and is what is looked at.
@@ -57,6 +64,7 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Accepts connections until dropped.
 pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     loop {
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
@@ -75,10 +83,11 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(vanished_after));
         if door != Door::Backends && app.open.count() >= app.config.limits.connections_max {
             app.metrics.rate_limited(RateLimit::ConnectionsTotal);
-            tokio::spawn(turn_away(socket));
+            tokio::spawn(turn_away(socket, Arc::clone(&turned_away).try_acquire_owned().ok()));
             continue;
         }
-        tokio::spawn(await_request(Guest::enter(&app), door, socket));
+        let patience = app.http_limits().head_timeout;
+        tokio::spawn(await_request(Guest::enter(&app), door, socket, patience));
     }
 }
 
@@ -100,46 +109,43 @@ impl Drop for Guest {
     }
 }
 
-/// Waits for the first byte of a request. Until it comes there is nothing for HTTP to do, and so none of its buffers and
-/// not its task either: thousands of clients may have had their answer, and be on their way to the next poll.
-async fn await_request(guest: Guest, door: Door, socket: TcpStream) {
+/// Waits for the first byte of a request, at most for `patience`. Until it comes there is nothing for HTTP to do, and so
+/// none of its buffers and no task of its own: thousands of clients may be between two polls.
+async fn await_request(guest: Guest, door: Door, socket: TcpStream, patience: Duration) {
     let app = &guest.0;
-    let since = Instant::now();
     let drained = async {
         if app.is_draining() {
-            // Whoever came late is heard.
+            // A connection that was accepted during the drain is still answered.
             std::future::pending::<()>().await;
         }
         app.drained().await;
     };
     // Looked at, because tokio takes an accepted socket for readable until it has been.
     let mut first = [0];
-    let peeked = timeout(app.http_limits().head_timeout, socket.peek(&mut first));
+    let peeked = timeout(patience, socket.peek(&mut first));
     let has_come = tokio::select! {
         peeked = peeked => matches!(peeked, Ok(Ok(1))),
         () = drained => false,
     };
     if has_come {
-        tokio::spawn(serve(guest, door, socket, Bytes::new(), since));
+        tokio::spawn(serve(guest, door, socket, Bytes::new()));
     }
 }
 
-/// Serves HTTP to a client that was listened to `since`, until the connection becomes a stream, and goes on with HTTP after a poll. The stream runs in a task of
+/// Serves HTTP until the connection becomes a stream, and goes on with HTTP after a poll. The stream runs in a task of
 /// its own, so that it does not carry HTTP's memory along.
 fn serve(
     guest: Guest,
     door: Door,
     socket: TcpStream,
     received: Bytes,
-    since: Instant,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         // Asked for each time: a stream need not keep it. Without one the client has gone already.
         let Ok(peer) = socket.peer_addr() else { return };
         let app = &guest.0;
-        let mut limits = app.http_limits();
-        limits.head_timeout = limits.head_timeout.saturating_sub(since.elapsed());
-        // WantedSession comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
+        let limits = app.http_limits();
+        // A connection that comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
         let came_late = app.is_draining();
         let drained = async {
             if came_late {
@@ -180,20 +186,25 @@ impl Future for Stream {
         };
         if let (Some((socket, received)), Some(guest)) = (reuse, guest.take()) {
             if received.is_empty() {
-                tokio::spawn(await_request(guest, *door, socket));
+                let patience = guest.0.http_limits().keep_alive;
+                tokio::spawn(await_request(guest, *door, socket, patience));
             } else {
-                tokio::spawn(serve(guest, *door, socket, received, Instant::now()));
+                tokio::spawn(serve(guest, *door, socket, received));
             }
         }
         Poll::Ready(())
     }
 }
 
-/// Answers a connection above the cap without reading from it.
-async fn turn_away(mut socket: TcpStream) {
+/// Answers a connection above the cap without looking at its request. With a `seat`, the answer arrives although the
+/// client is still sending.
+async fn turn_away(mut socket: TcpStream, seat: Option<OwnedSemaphorePermit>) {
     let problem = Problem::new(Code::Unavailable, "this gateway has too many connections");
-    // Whoever does not take these few bytes at once does not get them.
-    let _ = timeout(Duration::from_secs(1), socket.write_all(&problem.last_response())).await;
+    let response = problem.last_response();
+    let written = timeout(TURNED_AWAY_TIME, socket.write_all(&response)).await;
+    if seat.is_some() && matches!(written, Ok(Ok(()))) {
+        transport::close_after_answer(&mut socket, TURNED_AWAY_TIME).await;
+    }
 }
 
 /// Answers what is no request.

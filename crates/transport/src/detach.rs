@@ -6,40 +6,24 @@
 //! been written. A connection that waits in a poll or a stream costs neither hyper's read buffer
 //! nor its head buffer.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Poll, ready};
 
-use bytes::{Buf, Bytes};
-use http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::guard::{Framing, Guard};
-
-/// What a connection may do while it speaks HTTP.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpLimits {
-    /// A request head must be there within this time, counted from the moment the connection is
-    /// ready for it.
-    pub head_timeout: Duration,
-    /// The longest request head, in bytes.
-    pub head_bytes_max: usize,
-    /// The most header lines.
-    pub headers_max: usize,
-    /// How long writing may be blocked before the connection is given up.
-    pub write_timeout: Duration,
-}
+use crate::limits::HttpLimits;
+use crate::wire::Wire;
 
 /// What becomes of a request.
 pub enum Answer<B, D> {
@@ -102,8 +86,14 @@ where
         poll_fn(move |cx| {
             let Some(answering) = &mut answer else { return Poll::Pending };
             match ready!(answering.as_mut().poll(cx)) {
-                Answer::Response(response) => {
-                    guard.lock().answer_is_due();
+                Answer::Response(mut response) => {
+                    let mut guard = guard.lock();
+                    guard.answer_is_due();
+                    if guard.has_body_to_come() {
+                        // hyper does not read what nobody asked for, so this connection ends.
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(CONNECTION, close);
+                    }
                     Poll::Ready(Ok::<_, Infallible>(response))
                 }
                 Answer::Detach(plan) => {
@@ -114,18 +104,11 @@ where
             }
         })
     });
-    let wire = Wire {
-        socket,
-        received,
-        guard: Arc::clone(&guard),
-        write_timeout: limits.write_timeout,
-        stalled: None,
-        refuse,
-        refusal: None,
-    };
+    let wire = Wire::new(socket, received, Arc::clone(&guard), limits, refuse);
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
+        // The wire has timeouts of its own: hyper's does not tell an idle connection from a slow
+        // head.
+        .header_read_timeout(None)
         .max_header_size(limits.head_bytes_max)
         .max_headers(limits.headers_max)
         .half_close(false)
@@ -154,107 +137,8 @@ where
         return Served::Closed;
     }
     let parts = connection.into_parts();
-    let Wire { socket, received, .. } = parts.io;
+    let (socket, received) = parts.io.into_parts();
     // Copied, because what hyper read it into is 8 KiB that an idle stream need not hold.
     let received = [parts.read_buf, received].concat().into();
     Served::Detached { socket, received, plan }
-}
-
-/// The socket as hyper sees it: with what was read before put in front, and every head looked at.
-struct Wire<S> {
-    socket: S,
-    received: Bytes,
-    guard: Arc<Mutex<Guard>>,
-    write_timeout: Duration,
-    /// Runs while the client does not take what is written.
-    stalled: Option<Pin<Box<Sleep>>>,
-    refuse: fn(StatusCode) -> Bytes,
-    /// What is left to write in the place of what hyper says by itself.
-    refusal: Option<Bytes>,
-}
-
-/// The status in the first line of a response that refuses.
-fn refused_with(response: &[u8]) -> Option<StatusCode> {
-    let status = response.strip_prefix(b"HTTP/1.")?.get(2..5)?;
-    StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)
-}
-
-impl<S: AsyncRead + Unpin> Read for Wire<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if !self.received.is_empty() {
-            let len = self.received.len().min(cursor.remaining());
-            cursor.put_slice(&self.received[..len]);
-            self.received.advance(len);
-            return Poll::Ready(Ok(()));
-        }
-        READ.with_borrow_mut(|scratch| {
-            let len = scratch.len().min(cursor.remaining());
-            let mut buffer = ReadBuf::new(&mut scratch[..len]);
-            let result = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
-            self.guard.lock().scan(buffer.filled());
-            cursor.put_slice(buffer.filled());
-            result
-        })
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Write for Wire<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let this = &mut *self;
-        let is_answer = {
-            let mut guard = this.guard.lock();
-            guard.wrote();
-            guard.is_answering()
-        };
-        if !is_answer && this.refusal.is_none() {
-            this.refusal = refused_with(bytes).map(this.refuse);
-        }
-        let written = match &mut this.refusal {
-            Some(refusal) => write_all(Pin::new(&mut this.socket), cx, refusal).map_ok(|()| bytes.len()),
-            None => Pin::new(&mut this.socket).poll_write(cx, bytes),
-        };
-        if let Poll::Ready(result) = written {
-            this.stalled = None;
-            return Poll::Ready(result);
-        }
-        let write_timeout = this.write_timeout;
-        let stalled = this.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
-        stalled.as_mut().poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        // hyper asks for this only once its own buffer is empty.
-        self.guard.lock().flushed();
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-}
-
-fn write_all<S: AsyncWrite>(
-    mut socket: Pin<&mut S>,
-    cx: &mut Context<'_>,
-    bytes: &mut Bytes,
-) -> Poll<std::io::Result<()>> {
-    while !bytes.is_empty() {
-        match ready!(socket.as_mut().poll_write(cx, bytes))? {
-            0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-            written => bytes.advance(written),
-        }
-    }
-    Poll::Ready(Ok(()))
-}
-
-thread_local! {
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 << 10].into());
 }

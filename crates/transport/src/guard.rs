@@ -33,6 +33,17 @@ pub(crate) struct Guard {
     /// hyper has written something and not yet come to the end of it.
     unflushed: bool,
     answer: Progress,
+    /// Heads that were complete; wraps.
+    heads: u32,
+}
+
+/// What a client is waited for to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The first request, or the rest of a head. With the number of heads before it.
+    Head(u32),
+    /// Another request. With the number of heads before it.
+    Request(u32),
 }
 
 /// How far the answer to the request under way is.
@@ -126,6 +137,7 @@ impl Guard {
 
     fn end_head(&mut self) {
         self.in_head = false;
+        self.heads = self.heads.wrapping_add(1);
         let content_length = self.content_length.take();
         let chunked = std::mem::take(&mut self.chunked);
         if chunked && content_length.is_some() {
@@ -149,6 +161,21 @@ impl Guard {
     /// between the two.
     pub(crate) fn answer_is_due(&mut self) {
         self.answer = Progress::Due;
+    }
+
+    /// What the client is waited for to send; `None` while a request is being answered.
+    pub(crate) fn awaited(&self) -> Option<Awaited> {
+        if self.is_answering() {
+            return None;
+        }
+        let has_begun = self.heads == 0 || self.in_head || !self.line.is_empty();
+        Some(if has_begun { Awaited::Head(self.heads) } else { Awaited::Request(self.heads) })
+    }
+
+    /// Whether the body of the last request has not been received whole. Of one in chunks that is
+    /// not known, and so it is taken for incomplete.
+    pub(crate) fn has_body_to_come(&self) -> bool {
+        !matches!(self.state, State::Head)
     }
 
     /// Whether what hyper writes next answers a request that was handed on.

@@ -18,25 +18,31 @@
 //! * `control`: [`Handle`], by which the application reaches a session, and [`Host`], which a
 //!   session asks.
 //! * `close`: why connections end.
-//! * `detach`: HTTP until a request becomes a stream; `guard`: checks of a request's head that
-//!   hyper does not make.
+//! * `detach`: HTTP until a request becomes a stream, within `limits`; `wire`: the socket under it.
+//! * `guard`: checks of a request's head that hyper does not make; `linger`: how a connection
+//!   closes.
 
 mod batch;
 mod close;
 mod control;
 mod detach;
 mod guard;
+mod limits;
 mod line;
+mod linger;
 mod request;
 mod session;
+mod wire;
 pub mod ws;
 
 pub use batch::{Batch, Hello, ResetNotice};
 pub use close::{Bye, ByeReason, CloseCode, Ended};
 pub use control::{Change, Handle, Host, Identity, Outcome, Sent};
-pub use detach::{Answer, HttpLimits, Served, serve};
+pub use detach::{Answer, Served, serve};
 pub use guard::Framing;
+pub use limits::HttpLimits;
 pub use line::{ExtraHeaders, Line, PollLine, SseLine, WsLine};
+pub use linger::close_after_answer;
 pub use request::{After, Request, RequestError, Transport, parse_after};
 pub use session::{Session, Terms};
 pub use ws::{write_ws_accept, write_ws_close, write_ws_pong, write_ws_text};

@@ -261,6 +261,9 @@ pub(super) struct LimitArgs {
     /// Seconds within which the head of a request must arrive
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT_SECONDS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) head_timeout_seconds: u64,
+    /// Seconds that a connection stays open without a request after it has had one
+    #[arg(long, env = "GATEWAY_KEEP_ALIVE_SECONDS", value_name = "N", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(super) keep_alive_seconds: u64,
     /// Seconds within which the body of a request must arrive
     #[arg(long, env = "GATEWAY_BODY_TIMEOUT_SECONDS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) body_timeout_seconds: u64,

@@ -238,6 +238,7 @@ fn limits(typed: &LimitArgs) -> Limits {
         ephemerals_per_second: (typed.ephemerals_per_second > 0).then_some(typed.ephemerals_per_second),
         presence_ttl: Duration::from_secs(typed.presence_ttl_seconds),
         head_timeout: Duration::from_secs(typed.head_timeout_seconds),
+        keep_alive: Duration::from_secs(typed.keep_alive_seconds),
         body_timeout: Duration::from_secs(typed.body_timeout_seconds),
     }
 }

@@ -169,8 +169,10 @@ pub struct Limits {
     pub ephemerals_per_second: Option<u32>,
     /// For how long somebody who left a topic is still listed.
     pub presence_ttl: Duration,
-    /// In which the head of a request must arrive.
+    /// In which the head of a request must arrive, from its first byte on, and that first byte of a new connection.
     pub head_timeout: Duration,
+    /// For which a connection stays open without a request after it has had one.
+    pub keep_alive: Duration,
     /// In which the body of a request must arrive.
     pub body_timeout: Duration,
 }

@@ -55,6 +55,7 @@ fn defaults_are_those_of_the_protocol() {
             ephemerals_per_second: Some(10),
             presence_ttl: Duration::from_secs(1800),
             head_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
         }
     );

@@ -36,6 +36,7 @@ async fn main() -> ExitCode {
 async fn run(socket: TcpStream) -> std::io::Result<()> {
     let limits = HttpLimits {
         head_timeout: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(10),
         head_bytes_max: 16 << 10,
         headers_max: 100,
         write_timeout: Duration::from_secs(15),
