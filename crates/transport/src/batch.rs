@@ -8,6 +8,25 @@ use serde::Serialize;
 
 use crate::close::Bye;
 
+/// A topic that was asked for and that the session does not have. The session goes on without it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The topic.
+    pub topic: Topic,
+    /// Why.
+    pub code: RefusedCode,
+}
+
+/// Why a session does not have a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedCode {
+    /// The grant does not allow it.
+    Forbidden,
+    /// The session has as many topics as it may have.
+    TooManyTopics,
+}
+
 /// What the first batch of a stream says about the session.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hello<'a> {
@@ -21,6 +40,9 @@ pub struct Hello<'a> {
     pub heartbeat_ms: u64,
     /// What is delivered.
     pub topics: Vec<&'a Topic>,
+    /// What was asked for beside these, and is not delivered.
+    #[serde(skip_serializing_if = "<[Refused]>::is_empty")]
+    pub refused: &'a [Refused],
     /// This gateway release or process group.
     pub deployment: &'a str,
     /// When the token ends, RFC 3339.
@@ -57,6 +79,8 @@ pub struct Batch<'a> {
     pub live: bool,
     /// Ask again at once.
     pub more: bool,
+    /// What was asked for and is not delivered, in an answer without `hello`.
+    pub refused: &'a [Refused],
     /// What may be missing.
     pub reset: Option<&'a ResetNotice>,
     /// The stream ends.
@@ -77,6 +101,7 @@ impl<'a> Batch<'a> {
             hello: None,
             live: false,
             more: false,
+            refused: &[],
             reset: None,
             bye: None,
             expiring: None,
@@ -101,6 +126,10 @@ impl<'a> Batch<'a> {
         }
         if self.more {
             out.extend_from_slice(br#","more":true"#);
+        }
+        if !self.refused.is_empty() {
+            out.extend_from_slice(br#","refused":"#);
+            let _ = serde_json::to_writer(&mut *out, self.refused);
         }
         if let Some(reset) = self.reset {
             out.extend_from_slice(br#","reset":"#);

@@ -10,6 +10,7 @@ use events::{BoxFuture, Cursor, Lens, Reset, ResetReason, Topic};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::batch::Refused;
 use crate::close::{Bye, ByeReason, CloseCode};
 
 /// Who a session belongs to, as `hello` says it.
@@ -69,6 +70,12 @@ pub struct Sent {
 pub trait Host: Send + Sync + 'static {
     /// Who it is.
     fn identity(&self) -> Identity<'_>;
+
+    /// The topics that the client asked for and that the session does not have. Given once: the
+    /// first `hello`, or the answer to a poll, tells them.
+    fn take_refused(&self) -> Vec<Refused> {
+        Vec::new()
+    }
 
     /// When the token of a session that expires does, as RFC 3339 text.
     fn expires_at(&self) -> String;

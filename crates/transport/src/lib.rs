@@ -35,7 +35,7 @@ mod session;
 mod wire;
 pub mod ws;
 
-pub use batch::{Batch, Hello, ResetNotice};
+pub use batch::{Batch, Hello, Refused, RefusedCode, ResetNotice};
 pub use close::{Bye, ByeReason, CloseCode, Ended};
 pub use control::{Change, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, Served, serve};

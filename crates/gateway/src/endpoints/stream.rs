@@ -1,5 +1,6 @@
 //! `GET /v1/sse` and `/v1/poll`: from here on the connection is no longer HTTP's.
 
+use events::Topic;
 use http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use transport::{Answer, Framing, Request, RequestError, Transport};
@@ -10,8 +11,10 @@ use crate::metrics::labels::RefuseReason;
 use crate::problem::Problem;
 use crate::session::admission::{self, Plan, StreamRequest};
 
-/// The most bytes of a posted poll.
+/// The most bytes of a posted poll beside its topics: as many as a head may have.
 const FORM_BYTES_MAX: usize = 16 << 10;
+/// The most bytes of one topic in it, with its comma.
+const TOPIC_BYTES_MAX: usize = Topic::BYTES_MAX + 1;
 
 /// A stream or a poll: from here on the connection is no longer hyper's.
 pub(crate) async fn answer(
@@ -31,8 +34,9 @@ pub(crate) async fn answer(
 /// A poll whose parameters may be in the body, for clients that keep them out of URLs.
 pub(crate) async fn answer_posted_poll(call: &Call<'_>, body: Incoming) -> Result<Reply, Problem> {
     let is_form = headers::has_content_type(&call.head.headers, "application/x-www-form-urlencoded");
-    // Nobody is authenticated yet, so no more is taken in than a head may have.
-    let body = call.collect_within(body, FORM_BYTES_MAX).await?;
+    // Nobody is authenticated yet, so no more is taken in than a session's parameters may have.
+    let topics_max = call.app.config.limits.topics_per_session_max;
+    let body = call.collect_within(body, FORM_BYTES_MAX + topics_max * TOPIC_BYTES_MAX).await?;
     let mut query: Query<'_> = call.query.clone();
     if is_form {
         query.extend(form_urlencoded::parse(&body));

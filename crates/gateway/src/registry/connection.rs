@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use events::{Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
-use transport::{Handle, Transport};
+use transport::{Handle, Refused, Transport};
 
 use crate::auth::Grant;
 use crate::session_key::SessionKey;
@@ -45,9 +45,17 @@ pub(crate) struct Held {
     pub grant: Arc<Grant>,
     /// What it is subscribed to.
     pub topics: Vec<Topic>,
-    /// The topics that came later than the session, and above which seq it has them. Rare, so that most pay one pointer.
-    #[expect(clippy::box_collection, reason = "a third of a Vec in every connection")]
-    late: Option<Box<Vec<(Topic, Seq)>>>,
+    /// What few connections have, so that the others pay one pointer.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// The topics that came later than the session, and above which seq it has them.
+    late: Vec<(Topic, Seq)>,
+    /// The topics that were asked for and are not delivered, until the client has been told.
+    refused: Vec<Refused>,
 }
 
 /// Beyond every seq.
@@ -68,12 +76,30 @@ impl Connection {
             transport: None,
             address,
             handle: Handle::default(),
-            held: Mutex::new(Held { grant, topics, late: None }),
+            held: Mutex::new(Held { grant, topics, rare: None }),
             types,
             began: AtomicU64::new(NOT_YET),
             resumed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
         }
+    }
+
+    /// The client asked for these topics too, and is to be told why it does not get them.
+    #[must_use]
+    pub(crate) fn refusing(self, refused: Vec<Refused>) -> Self {
+        if !refused.is_empty() {
+            self.held.lock().rare = Some(Box::new(Rare { late: Vec::new(), refused }));
+        }
+        self
+    }
+
+    /// What the client asked for and does not get; from now on it counts as told.
+    #[must_use]
+    pub(crate) fn take_refused(&self) -> Vec<Refused> {
+        let mut held = self.held.lock();
+        let refused = held.rare.as_mut().map(|rare| std::mem::take(&mut rare.refused)).unwrap_or_default();
+        held.rare.take_if(|rare| rare.late.is_empty());
+        refused
     }
 
     /// Its session.
@@ -169,11 +195,14 @@ impl Connection {
 
 impl Held {
     fn late(&self) -> &[(Topic, Seq)] {
-        self.late.as_ref().map_or(&[], |late| late)
+        self.rare.as_ref().map_or(&[], |rare| &rare.late)
     }
 
     fn be_late(&mut self, late: Vec<(Topic, Seq)>) {
-        self.late = (!late.is_empty()).then(|| Box::new(late));
+        let refused = self.rare.take().map(|rare| rare.refused).unwrap_or_default();
+        if !late.is_empty() || !refused.is_empty() {
+            self.rare = Some(Box::new(Rare { late, refused }));
+        }
     }
 }
 

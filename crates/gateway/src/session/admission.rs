@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use events::{Seq, Start, Topic};
 use http::HeaderMap;
-use transport::{After, ExtraHeaders, Request, Transport};
+use transport::{After, ExtraHeaders, Refused, RefusedCode, Request, Transport};
 
 use super::resume::start_at;
 use crate::app::App;
@@ -124,14 +124,15 @@ async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> R
         return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
     }
     app.store.loaded()?;
-    let topics = topics_of(&grant, &asked.request.topics, app.config.limits.topics_per_session_max);
-    let topics = topics.inspect_err(|problem| {
-        if problem.code == Code::Forbidden {
-            audit::record(Deed::TopicRefused, &grant.user, asked.address, &problem.detail);
-        }
-    })?;
+    let topics_max = app.config.limits.topics_per_session_max;
+    let Topics { topics, refused } = Topics::of(&grant, &asked.request.topics, topics_max);
+    if let Some(first) = refused.iter().find(|refused| refused.code == RefusedCode::Forbidden) {
+        let detail = format!("subscribing to {} is not allowed", first.topic);
+        audit::record(Deed::TopicRefused, &grant.user, asked.address, &detail);
+    }
     let types = asked.request.types.clone();
     let connection = Connection::new(Arc::clone(&grant), topics.clone(), types, asked.address);
+    let connection = connection.refusing(refused);
     let (registration, joined) = register(app, &asked, connection)?;
     // A session that is continued may come with a smaller grant.
     app.presence.retain(&joined.key, |topic| grant.may_subscribe(topic));
@@ -161,21 +162,31 @@ pub(crate) fn refusal_label(app: &App, problem: &Problem) -> RefuseReason {
     }
 }
 
-/// The user's own topic, `all`, and what was asked for.
-fn topics_of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Result<Vec<Topic>, Problem> {
-    let mut topics = vec![grant.user_topic.clone(), Topic::all()];
-    for topic in wanted {
-        if !grant.may_subscribe(topic) {
-            return Err(Problem::new(Code::Forbidden, format!("subscribing to {topic} is not allowed")));
+/// What a session has of the topics that were asked for.
+struct Topics {
+    /// The user's own topic, `all`, and what was asked for and may be had.
+    topics: Vec<Topic>,
+    /// What may not be had. The session goes on without it.
+    refused: Vec<Refused>,
+}
+
+impl Topics {
+    fn of(grant: &Grant, wanted: &[Topic], topics_max: usize) -> Self {
+        let mut topics = vec![grant.user_topic.clone(), Topic::all()];
+        let mut refused = Vec::new();
+        for topic in wanted.iter().filter(|topic| **topic != grant.user_topic && topic.as_str() != "all") {
+            let code = if !grant.may_subscribe(topic) {
+                RefusedCode::Forbidden
+            } else if topics.len() >= topics_max {
+                RefusedCode::TooManyTopics
+            } else {
+                topics.push(topic.clone());
+                continue;
+            };
+            refused.push(Refused { topic: topic.clone(), code });
         }
-        if !topics.contains(topic) {
-            topics.push(topic.clone());
-        }
+        Self { topics, refused }
     }
-    if topics.len() > topics_max {
-        return Err(transport::RequestError::Topics(topics_max).into());
-    }
-    Ok(topics)
 }
 
 fn register(

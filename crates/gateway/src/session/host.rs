@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
 use parking_lot::Mutex;
-use transport::{ByeReason, Host, Identity, Outcome, Sent, Transport};
+use transport::{ByeReason, Host, Identity, Outcome, Refused, Sent, Transport};
 
 use crate::app::App;
 use crate::limits::pacing;
@@ -36,6 +36,10 @@ impl Host for SessionHost {
     fn identity(&self) -> Identity<'_> {
         let Connection { user, id, .. } = &*self.registration.connection;
         Identity { session: id.as_deref().unwrap_or_default(), user, deployment: &self.app.deployment }
+    }
+
+    fn take_refused(&self) -> Vec<Refused> {
+        self.registration.connection.take_refused()
     }
 
     fn expires_at(&self) -> String {

@@ -26,7 +26,7 @@ async fn every_error_is_a_problem_with_its_status_and_code() {
     check(&get(at, &format!("/v1/sse?{alice}&topics=a%20b")).await, 400, "bad_request");
     check(&post(at, "/v1/publish", &[KEY], "{").await, 400, "bad_request");
     check(&get(at, "/v1/sse").await, 401, "unauthenticated");
-    check(&get(at, &format!("/v1/sse?{alice}&topics=room:1")).await, 403, "forbidden");
+    check(&get(at, &format!("/v1/history?{alice}&topic=room:1")).await, 403, "forbidden");
     check(&get(at, "/v1/nothing").await, 404, "not_found");
     check(&get(at, "/").await, 404, "not_found");
     check(&get(at, "/v1/poll/").await, 404, "not_found");

@@ -15,5 +15,6 @@ mod keys;
 mod limits;
 mod poll;
 mod publish;
+mod refused_topics;
 mod sse;
 mod websocket;

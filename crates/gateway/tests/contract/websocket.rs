@@ -54,8 +54,6 @@ async fn who_is_refused_is_accepted_first_and_then_closed_with_the_reason() {
         (format!("{}&after=nonsense", alice()), 4400),
         (format!("{}&heartbeat=often", alice()), 4400),
         (format!("{}&topics=a%20b", alice()), 4400),
-        (format!("{}&topics=job:1", alice()), 4403),
-        (format!("{}&topics=user:bob", alice()), 4403),
     ] {
         let mut ws = Ws::open(gateway.address, &query).await;
         assert!(ws.head.starts_with("HTTP/1.1 101 "), "{query}");
@@ -264,9 +262,6 @@ async fn the_token_may_come_first_and_within_5_seconds() {
     wrong.command(json!({"id": 2, "op": "auth", "token": token("bob", &[])})).await;
     assert_eq!(wrong.reply().await["ok"]["user"], "bob");
     assert_eq!(wrong.batch().await["hello"]["user"], "bob");
-    let mut forbidden = Ws::open(gateway.address, "topics=room:1").await;
-    forbidden.command(json!({"id": 1, "op": "auth", "token": token("bob", &[])})).await;
-    assert_eq!(forbidden.close_code().await, 4403);
     assert_eq!(silent.close_code().await, 4401);
     assert!(started.elapsed() > std::time::Duration::from_millis(4500));
 }

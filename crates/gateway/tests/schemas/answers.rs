@@ -319,13 +319,10 @@ fn refusals_are_problems() {
         problem(&schemas, &get(path), 401, "unauthenticated");
         problem(&schemas, &get(&format!("{path}?access_token=x")), 401, "unauthenticated");
         let bob = token("bob", &["--subscribe", "room:*"]);
-        problem(&schemas, &get(&format!("{path}?token={bob}&topics=job:1")), 403, "forbidden");
         for query in ["after=1", "topics=a%20b", "heartbeat=x", "interval=1.5", "limit=", "wait=x", "types=,"]
         {
             problem(&schemas, &get(&format!("{path}?user=alice&{query}")), 400, "bad_request");
         }
-        let many = (0..63).map(|n| format!("t{n}")).collect::<Vec<_>>().join(",");
-        problem(&schemas, &get(&format!("{path}?user=alice&topics={many}")), 400, "bad_request");
         let cookie = format!("throughline_token={bob}");
         let foreign = [("cookie", cookie.as_str()), ("origin", "http://elsewhere.example")];
         problem(&schemas, &gateway.get(path, &foreign), 403, "forbidden");

@@ -49,6 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let host = Arc::clone(&self.host);
         let identity = host.identity();
         let topics: Vec<_> = self.reader.topics().cloned().collect();
+        let refused = host.take_refused();
         let expires_at = self.deadlines.expires().then(|| host.expires_at());
         let hello = Hello {
             session: identity.session,
@@ -56,6 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             transport: self.line.transport().as_str(),
             heartbeat_ms: self.deadlines.heartbeat().as_millis() as u64,
             topics: topics.iter().collect(),
+            refused: &refused,
             deployment: identity.deployment,
             expires_at: expires_at.as_deref(),
         };
@@ -118,9 +120,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let notice = lost.as_ref().map(|reset| self.notice(reset));
         let expiring = self.deadlines.take_expiring(now).then(|| self.host.expires_at());
+        // An answer without `hello` is the only one that its client gets.
+        let refused = if self.line.is_answer() { self.host.take_refused() } else { Vec::new() };
         let bytes = self.write(&Batch {
             live,
             more: span.more && self.line.is_answer(),
+            refused: &refused,
             reset: notice.as_ref(),
             expiring: expiring.as_deref(),
             ..Batch::new(self.sent_up_to, span.cursor, events)
