@@ -5,13 +5,13 @@ import { minify_sync } from 'terser'
  * runtime. Their names are shortened in the build. `test/mangle.test.ts` holds the list to that.
  */
 export const INTERNAL = `
-  address again asked base batch begin blockedUntil canRefresh cancel carrier chain changed climbing closeAt closed command
+  address adopt again asked base batch begin blockedUntil canRefresh cancel carrier chain changed climbing closeAt closed command
   current deliver dispatch drain drained effects ended expected failedAt firstAt flaky follows forget
-  graceFrom greeted hear heard heardAt heartbeatMs history http inUse init judge keep kind implied ladder lastClose
+  graceFrom greeted hear heard heardAt heartbeatMs history http inUse init judge keep kind implied ladder lapse lastClose
   lasting leaving link links memory metDeployment nextAt openedAt owes ping pingAt plan proven provenAt
   quarantine queue receive renew reopen replyMs requests report result retryAt rung rungs second settled standing start started
   startedAt step stop strikes suspect sync take tell tokens told upgraded view waitMs waiting
-  wakeAt want weight withheldAt writer
+  wakeAt want watched weight withheldAt writer
 `
   .trim()
   .split(/\s+/)

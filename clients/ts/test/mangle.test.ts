@@ -33,6 +33,12 @@ describe('the names that the build shortens', () => {
     expect(INTERNAL.filter((name) => members.includes(name))).toEqual([])
   })
 
+  it('are not members of what tabs send each other: two may run builds of different days', () => {
+    const members = [...read('../src/core/tab-messages.ts').matchAll(/readonly (\w+)\??:/g)].map(([, name]) => name)
+    expect(members.length).toBeGreaterThan(20)
+    expect(INTERNAL.filter((name) => members.includes(name))).toEqual([])
+  })
+
   it('are not members of the client', () => {
     const sources = read('../src/core/client.ts') + read('../src/core/state.ts')
     const api = sources.match(/export interface (Client|ClientState|ConnectionState)[\s\S]*?^}/gm)?.join('\n') ?? ''

@@ -5,12 +5,15 @@ import { beforeAll, vi } from 'vitest'
 
 beforeAll(async () => {
   const server = new FakeServer()
-  const client = createClient({ env: server.env, share: 'tabs' })
-  client.connect()
-  await vi.dynamicImportSettled()
-  await server.clock.advance(1000)
-  client.room('a').subscribe()
-  await server.clock.advance(0)
-  await vi.dynamicImportSettled()
-  client.close()
+  const clients = [
+    createClient({ env: server.env, share: 'tabs' }),
+    createClient({ env: server.env, transports: ['sse'] }),
+  ]
+  for (const client of clients) client.connect()
+  for (let turn = 0; turn < 4; turn += 1) {
+    for (const client of clients) client.room(`${turn}`).subscribe()
+    await vi.dynamicImportSettled()
+    await server.clock.advance(1000)
+  }
+  for (const client of clients) client.close()
 })

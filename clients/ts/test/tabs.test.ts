@@ -1,82 +1,32 @@
-import type { ChannelLike, Env, LocksLike } from '@throughline/client'
-import { FakePage, FakeServer, settle } from '@throughline/client/testing'
-import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { connectTo, SECOND, upTo } from './harness.js'
-
-/** The locks and channels of one origin. */
-class Origin {
-  private readonly held = new Set<string>()
-  private readonly queue: { name: string; run: () => void }[] = []
-  private readonly channels = new Set<{ name: string; channel: ChannelLike }>()
-
-  readonly locks: LocksLike = {
-    request: (name, { signal }, granted) =>
-      new Promise((resolve, reject) => {
-        const entry = {
-          name,
-          run: () => {
-            this.held.add(name)
-            granted().then((value) => {
-              this.held.delete(name)
-              resolve(value)
-              this.next(name)
-            })
-          },
-        }
-        signal.addEventListener('abort', () => {
-          const at = this.queue.indexOf(entry)
-          if (at >= 0) this.queue.splice(at, 1)
-          reject(new Error('aborted'))
-        })
-        this.queue.push(entry)
-        this.next(name)
-      }),
-  }
-
-  readonly channel = (name: string): ChannelLike => {
-    const channel: ChannelLike = {
-      onmessage: null,
-      postMessage: (message) => {
-        const data = structuredClone(message)
-        for (const other of this.channels) {
-          if (other.name === name && other !== entry) queueMicrotask(() => other.channel.onmessage?.({ data }))
-        }
-      },
-      close: () => this.channels.delete(entry),
-    }
-    const entry = { name, channel }
-    this.channels.add(entry)
-    return channel
-  }
-
-  private next(name: string): void {
-    const at = this.queue.findIndex((entry) => entry.name === name)
-    if (at >= 0 && !this.held.has(name)) this.queue.splice(at, 1)[0]?.run()
-  }
-}
+import type { ClientOptions, Env } from '@throughline/client'
+import { FakeServer } from '@throughline/client/testing'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { SECOND, upTo } from './harness.js'
+import { type Browser, holderOf, loaded, Origin, Tab, tokenOf } from './origin.js'
 
 let server: FakeServer
 let origin: Origin
 beforeEach(() => {
   server = new FakeServer()
+  server.userOf = (token) => holderOf(token)
   origin = new Origin()
 })
 
-async function tab(env: Partial<Env> = {}) {
-  const opened = connectTo(server, {
-    share: 'tabs',
-    env: { locks: origin.locks, channel: origin.channel, page: new FakePage(), ...env },
-  })
-  await vi.dynamicImportSettled()
-  await settle()
+async function tab(options: ClientOptions = {}): Promise<Tab> {
+  const opened = new Tab(server, origin, options)
+  await loaded(server)
   await server.clock.advance(2 * SECOND)
   return opened
 }
 
+const as = (user: string, claims?: object): ClientOptions => ({ getToken: () => tokenOf(user, claims) })
+const live = (): number => server.open.ws + server.open.sse
+const commands = (op: string) => server.commands.filter((command) => command.op === op)
+
 describe('tabs that share', () => {
   it('open one connection, and all of them hear everything once', async () => {
     const tabs = [await tab(), await tab(), await tab()]
-    expect(server.requests).toHaveLength(1)
+    expect(live()).toBe(1)
     for (let index = 0; index < 5; index += 1) {
       server.publish('user:test', 'tick', index)
       await server.clock.advance(300)
@@ -103,6 +53,20 @@ describe('tabs that share', () => {
     expect(server.open.ws).toBe(1)
   })
 
+  it('lose nothing of what other tabs want when the tab that leads dies', async () => {
+    const [first, , third] = [await tab(), await tab(), await tab()]
+    const heard: unknown[] = []
+    third.client.room('a').onAny(({ data }) => heard.push(data))
+    await server.clock.advance(2 * SECOND)
+    first.crash()
+    server.publish('room:a', 'said', 'between')
+    await server.clock.advance(2 * SECOND)
+    server.publish('room:a', 'said', 'after')
+    await server.clock.advance(SECOND)
+    expect(heard).toEqual(['between', 'after'])
+    expect(live()).toBe(1)
+  })
+
   it('say again where their users are when another tab leads', async () => {
     const [first, , third] = [await tab(), await tab(), await tab()]
     void third.client.room('a').presence('online', { role: 'editor' })
@@ -117,24 +81,23 @@ describe('tabs that share', () => {
 
   it('send commands through the tab that leads, and hear only what they subscribe to', async () => {
     const [first, second] = [await tab(), await tab()]
-    const heard: unknown[] = []
-    second.client.room('a').onAny(({ data }) => heard.push(data))
+    const [heard, elsewhere]: unknown[][] = [[], []]
+    second.client.room('a').onAny(({ data }) => heard?.push(data))
+    first.client.onAny(({ data }) => elsewhere?.push(data))
     await server.clock.advance(2 * SECOND)
-    await expect(
-      Promise.race([second.client.room('a').publish('said', 'hi'), server.clock.advance(SECOND)]),
-    ).resolves.toEqual({ cursor: 'e1.1', seq: 1 })
-    server.publish('room:a', 'said', 'hello')
+    const sent = second.client.room('a').publish('said', 'hi')
     await server.clock.advance(SECOND)
-    expect(heard).toEqual(['hi', 'hello'])
-    expect(server.commands).toContainEqual(expect.objectContaining({ op: 'publish', topic: 'room:a' }))
+    expect(await sent).toMatchObject({ seq: 1 })
+    expect(heard).toEqual(['hi'])
+    expect(elsewhere).toEqual([])
     expect(server.open.ws).toBe(1)
     expect(first.client.state.transport).toBe('ws')
   })
 
   it('connect by themselves when they are looked at and hear nothing', async () => {
     await tab()
-    const frozen: Partial<Env> = { channel: () => ({ onmessage: null, postMessage() {}, close() {} }) }
-    const { client, seqs } = await tab(frozen)
+    const deaf: Partial<Env> = { channel: () => ({ onmessage: null, postMessage() {}, close() {} }) }
+    const { client, seqs } = await tab({ env: deaf })
     expect(server.open.ws).toBe(1)
     await server.clock.advance(3 * SECOND)
     expect(client.state.transport).toBe('ws')
@@ -145,8 +108,337 @@ describe('tabs that share', () => {
   })
 
   it('have a connection each where there are no locks', async () => {
-    await tab({ locks: undefined })
-    await tab({ locks: undefined })
+    await tab({ env: { locks: undefined } })
+    await tab({ env: { locks: undefined } })
     expect(server.open.ws).toBe(2)
   })
+
+  it('hear of a reset once each, and only of what they want', async () => {
+    const [first, second] = [await tab(), await tab()]
+    second.client.room('a').onAny(() => {})
+    await server.clock.advance(2 * SECOND)
+    for (let index = 0; index < 3; index += 1) server.publish('room:a', 'said')
+    await server.clock.advance(SECOND)
+    server.cut()
+    server.log.restart('e2')
+    await server.clock.advance(3 * SECOND)
+    expect(first.resets.map(({ topics }) => topics)).toEqual([['user:test', 'all']])
+    expect(second.resets.map(({ topics }) => topics)).toEqual([['user:test', 'all', 'room:a']])
+  })
+
+  it('start one session although they are closed and opened while their part is loaded', async () => {
+    const { client } = new Tab(server, origin)
+    client.close()
+    client.connect()
+    client.close()
+    client.connect()
+    await loaded(server)
+    await server.clock.advance(2 * SECOND)
+    expect([...origin.channels]).toHaveLength(1)
+    expect(live()).toBe(1)
+  })
 })
+
+describe('tabs of different users', () => {
+  it('are handed their own events alone, and publish as themselves', async () => {
+    const [alice, bob] = [await tab(as('alice')), await tab(as('bob'))]
+    server.publish('user:alice', 'secret', 'of alice')
+    server.publish('user:bob', 'secret', 'of bob')
+    await server.clock.advance(SECOND)
+    expect(alice.events.map(({ data }) => data)).toEqual(['of alice'])
+    expect(bob.events.map(({ data }) => data)).toEqual(['of bob'])
+    expect([alice.client.hello?.user, bob.client.hello?.user]).toEqual(['alice', 'bob'])
+    expect(live()).toBe(2)
+  })
+
+  it('part when one logs in as another, whichever of them leads', async () => {
+    let who = 'alice'
+    const [first, second] = [await tab({ getToken: () => tokenOf(who) }), await tab(as('alice'))]
+    expect(live()).toBe(1)
+    who = 'bob'
+    first.client.close()
+    first.client.connect()
+    await loaded(server)
+    await server.clock.advance(3 * SECOND)
+    server.publish('user:alice', 'secret', 'of alice')
+    server.publish('user:bob', 'secret', 'of bob')
+    await server.clock.advance(SECOND)
+    expect(first.events.map(({ data }) => data)).toEqual(['of bob'])
+    expect(second.events.map(({ data }) => data)).toEqual(['of alice'])
+    who = 'alice'
+    first.client.close()
+    first.client.connect()
+    await loaded(server)
+    await server.clock.advance(20 * SECOND)
+    expect(live()).toBe(1)
+  })
+
+  it('are told apart where a cookie says who they are', async () => {
+    let visitor = 'alice'
+    server.userOf = (token) => holderOf(token, visitor)
+    const first = await tab()
+    visitor = 'bob'
+    const second = await tab()
+    server.publish('user:alice', 'secret', 'of alice')
+    server.publish('user:bob', 'secret', 'of bob')
+    await server.clock.advance(SECOND)
+    expect(first.events.map(({ data }) => data)).toEqual(['of alice'])
+    expect(second.events.map(({ data }) => data)).toEqual(['of bob'])
+    // The first reconnects, and is bob from now on as well.
+    server.cut()
+    await server.clock.advance(20 * SECOND)
+    expect(first.client.hello?.user).toBe('bob')
+    expect(live()).toBe(1)
+  })
+
+  it.each([
+    ['scopes', { scopes: ['staff'] }, {}],
+    ['topics', { subscribe: ['room:*'] }, { subscribe: ['room:a'] }],
+  ] as const)('are those whose tokens allow other %s, too', async (_, first, second) => {
+    await tab(as('alice', first))
+    await tab(as('alice', second))
+    expect(live()).toBe(2)
+  })
+
+  it('are not those whose tokens were merely renewed', async () => {
+    await tab(as('alice', { exp: 1 }))
+    await tab(as('alice', { exp: 2 }))
+    expect(live()).toBe(1)
+  })
+
+  it.each([
+    { types: ['said'] },
+    { interval: 500 },
+    { credentials: 'include' },
+    { transports: ['ws'] },
+  ] as ClientOptions[])('are those with other options as well: %o', async (options) => {
+    const [first, second] = [await tab(), await tab(options)]
+    expect(live()).toBe(2)
+    server.publish('user:test', 'said')
+    await server.clock.advance(SECOND)
+    expect([first.seqs, second.seqs]).toEqual([[1], [1]])
+  })
+})
+
+describe('what one tab wants', () => {
+  it('is no longer wanted when it has moved on', async () => {
+    const [, second] = [await tab(), await tab()]
+    for (let index = 0; index < 70; index += 1) {
+      const off = second.client.room(`${index}`).subscribe()
+      await server.clock.advance(200)
+      if (index < 69) off()
+    }
+    await server.clock.advance(5 * SECOND)
+    expect(server.subscriptions).toEqual([['user:test', 'all', 'room:69']])
+    expect(second.client.state.phase).toBe('live')
+  })
+
+  it('is no longer wanted when the tab is closed, or gone without a word', async () => {
+    const [, second, third] = [await tab(), await tab(), await tab()]
+    second.client.room('a').subscribe()
+    third.client.room('b').subscribe()
+    void second.client.room('a').presence('online')
+    void third.client.room('b').presence('online')
+    await server.clock.advance(2 * SECOND)
+    expect(server.subscriptions[0]).toHaveLength(4)
+    second.client.close()
+    third.crash()
+    await server.clock.advance(6 * SECOND)
+    expect(server.subscriptions).toEqual([['user:test', 'all']])
+    expect([...server.rules.members]).toEqual([])
+  })
+
+  it('is wanted for as long as another tab wants it', async () => {
+    const [first, second, third] = [await tab(), await tab(), await tab()]
+    const heard: unknown[] = []
+    const off = second.client.room('a').subscribe()
+    third.client.room('a').onAny(({ data }) => heard.push(data))
+    await server.clock.advance(2 * SECOND)
+    off()
+    first.client.room('a').subscribe()()
+    await server.clock.advance(3 * SECOND)
+    server.publish('room:a', 'said', 'hi')
+    await server.clock.advance(SECOND)
+    expect(heard).toEqual(['hi'])
+  })
+
+  it('shows the best status that a tab has, and leaves with the last', async () => {
+    const [first, second, third] = [await tab(), await tab(), await tab()]
+    void second.client.room('a').presence('away')
+    await server.clock.advance(2 * SECOND)
+    expect(server.rules.members.get('room:a')).toBe('away')
+    void third.client.room('a').presence('online')
+    await server.clock.advance(2 * SECOND)
+    expect(server.rules.members.get('room:a')).toBe('online')
+    void third.client.room('a').presence('offline')
+    await server.clock.advance(2 * SECOND)
+    expect(server.rules.members.get('room:a')).toBe('away')
+    void first.client.room('a').presence('online')
+    await server.clock.advance(2 * SECOND)
+    second.client.close()
+    await server.clock.advance(2 * SECOND)
+    expect(server.rules.members.get('room:a')).toBe('online')
+    void first.client.room('a').presence('offline')
+    await server.clock.advance(2 * SECOND)
+    expect(server.rules.members.has('room:a')).toBe(false)
+  })
+
+  it('and the gateway refuses is told in that tab', async () => {
+    server.rules.forbidden.add('room:b')
+    const [first, second] = [await tab(), await tab()]
+    const refused: string[] = []
+    for (const { client } of [first, second]) client.room('b').onRefused(({ topic }) => refused.push(topic))
+    second.client.room('b').subscribe()
+    await server.clock.advance(3 * SECOND)
+    expect(refused).toContain('room:b')
+    expect(second.client.state.phase).toBe('live')
+    expect(live()).toBe(1)
+  })
+})
+
+describe('a tab in the background that leads', () => {
+  it.each(['cut', 'drain'] as const)('reconnects for a tab that is looked at: %s', async (end) => {
+    const [first, second] = [await tab(), await tab()]
+    first.show(false)
+    await server.clock.advance(5 * SECOND)
+    if (end === 'drain') server.bye('drain')
+    server.cut()
+    await server.clock.advance(3 * SECOND)
+    expect(second.client.state.phase).toBe('live')
+    server.publish('user:test', 'tick')
+    await server.clock.advance(SECOND)
+    expect(second.seqs).toEqual([1])
+    expect(live()).toBe(1)
+  })
+
+  it('serves a tab that is opened after it has paused, and carries out its commands', async () => {
+    const first = await tab()
+    first.show(false)
+    server.cut()
+    await server.clock.advance(60 * SECOND)
+    expect(first.client.state.phase).toBe('paused')
+    const second = await tab()
+    expect(second.client.state.phase).toBe('live')
+    const sent = second.client.room('a').publish('said', 'hi')
+    await server.clock.advance(SECOND)
+    expect(await sent).toMatchObject({ seq: 1 })
+    expect(live()).toBe(1)
+  })
+
+  it('rests again when nobody looks', async () => {
+    const [first, second] = [await tab(), await tab()]
+    first.show(false)
+    second.show(false)
+    await server.clock.advance(5 * SECOND)
+    server.cut()
+    await server.clock.advance(60 * SECOND)
+    expect(live()).toBe(0)
+    second.show(true)
+    await server.clock.advance(3 * SECOND)
+    expect(second.client.state.phase).toBe('live')
+    expect(live()).toBe(1)
+  })
+
+  it('does not keep others from connecting when its own token is not to be had', async () => {
+    let broken = false
+    const token = (): string | Promise<string> => (broken ? new Promise<string>(() => {}) : tokenOf('alice'))
+    const [, second] = [await tab({ getToken: token }), await tab(as('alice'))]
+    broken = true
+    server.token = 'nobody'
+    server.cut()
+    await server.clock.advance(2 * SECOND)
+    server.token = null
+    await server.clock.advance(20 * SECOND)
+    expect(second.client.state.phase).toBe('live')
+  })
+})
+
+describe('a tab that sleeps', () => {
+  it('asks before it judges, and shares as before', async () => {
+    const tabs = [await tab(), await tab(), await tab()]
+    for (const each of tabs) each.freeze()
+    await server.clock.sleep(12 * SECOND)
+    for (const each of tabs) each.resume()
+    await server.clock.advance(10 * SECOND)
+    expect(live()).toBe(1)
+    server.publish('user:test', 'tick')
+    await server.clock.advance(SECOND)
+    for (const { seqs } of tabs) expect(seqs).toEqual([1])
+  })
+
+  it('and leads is done without meanwhile; the others follow again afterwards', async () => {
+    const [first, second, third] = [await tab(), await tab(), await tab()]
+    first.freeze()
+    await server.clock.advance(12 * SECOND)
+    expect(second.client.state.phase).toBe('live')
+    server.publish('user:test', 'tick')
+    await server.clock.advance(SECOND)
+    expect(second.seqs).toEqual([1])
+    first.resume()
+    await server.clock.advance(20 * SECOND)
+    expect(live()).toBe(1)
+    server.publish('user:test', 'tick')
+    await server.clock.advance(SECOND)
+    for (const { seqs } of [first, second, third]) expect(seqs).toEqual([1, 2])
+  })
+
+  it('misses nothing of what it alone wants', async () => {
+    const [, second] = [await tab(), await tab()]
+    const heard: unknown[] = []
+    second.client.room('a').onAny(({ data }) => heard.push(data))
+    await server.clock.advance(2 * SECOND)
+    second.freeze()
+    for (let index = 0; index < 10; index += 1) {
+      server.publish('room:a', 'said', index)
+      await server.clock.advance(2 * SECOND)
+    }
+    second.resume()
+    await server.clock.advance(20 * SECOND)
+    server.publish('room:a', 'said', 10)
+    await server.clock.advance(SECOND)
+    expect(heard).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    expect(live()).toBe(1)
+  })
+})
+
+describe.each(['chromium', 'webkit', 'firefox'] as Browser[])(
+  'a page of %s that is left and gone back to',
+  (browser) => {
+    beforeEach(() => {
+      origin = new Origin(browser)
+    })
+
+    it('leaves one leader, and each command is carried out once', async () => {
+      let [first, second, third] = [await tab(), await tab(), await tab()]
+      first.leave()
+      await server.clock.advance(2 * SECOND)
+      expect(live()).toBe(1)
+      if (!first.back()) first = await tab()
+      await server.clock.advance(2 * SECOND)
+      const sent = third.client.room('a').publish('said', 'once')
+      await server.clock.advance(SECOND)
+      expect(await sent).toMatchObject({ seq: 1 })
+      expect(commands('publish')).toHaveLength(1)
+      await server.clock.advance(20 * SECOND)
+      expect(live()).toBe(1)
+      server.publish('user:test', 'tick')
+      await server.clock.advance(SECOND)
+      for (const { seqs } of [first, second, third]) expect(seqs.at(-1)).toBe(2)
+      second = third
+    })
+
+    it('stops leading when its lock is taken away without a word before', async () => {
+      const [first, second, third] = [await tab(), await tab(), await tab()]
+      origin.take(first)
+      await server.clock.advance(SECOND)
+      const sent = third.client.room('a').publish('said', 'once')
+      await server.clock.advance(SECOND)
+      await sent
+      expect(commands('publish')).toHaveLength(1)
+      server.publish('user:test', 'tick')
+      await server.clock.advance(20 * SECOND)
+      for (const { seqs } of [first, second, third]) expect(seqs).toEqual([2])
+      expect(live()).toBe(1)
+    })
+  },
+)

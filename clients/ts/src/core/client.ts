@@ -61,6 +61,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   let releaseTimer: unknown
   let snapshot: ClientState | null = null
   let syncing = false
+  let wanted = false
   let joining = false
 
   const told: ConnectionEvents = {
@@ -103,17 +104,25 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   }
 
   function start(): void {
+    wanted = true
     if (options.share !== 'tabs' || source !== connection) return source.start()
     if (joining) return
     joining = true
-    import('./tabs.js').then(({ joinTabs }) => {
-      source = joinTabs({ options, env, connection, told, wishes, want, view, deliver })
-      if (joining) source.start()
-    }, connection.start)
+    import('./tabs.js').then(
+      ({ joinTabs }) => {
+        source = joinTabs({ options, env, connection, told, wishes, view, deliver })
+        if (wanted) source.start()
+      },
+      () => {
+        // Without it this tab connects by itself; the next start asks again.
+        joining = false
+        if (wanted) connection.start()
+      },
+    )
   }
 
   function stop(): void {
-    joining = false
+    wanted = false
     source.stop()
   }
 

@@ -79,9 +79,10 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     return ladder.writer?.provenAt ? ladder.writer : null
   }
 
-  function start(): void {
+  /** @param fresh the token has just been asked for. */
+  function start(fresh = false): void {
     if (ladder.started) return
-    tokens.want('connect')
+    if (!fresh) tokens.want('connect')
     unlisten = env.page.listen((signal) => dispatch(() => ladder.page(signal)))
     dispatch(() => ladder.start(env.page.visible(), env.page.online()))
   }

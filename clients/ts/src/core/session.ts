@@ -36,6 +36,13 @@ export function createSession(cursor: string | null) {
     /** The gateway's name for it, from its latest `hello`. */
     id: undefined as string | undefined,
 
+    /** Goes on from a place that was reached by other means than a link of its own. No link may be open. */
+    adopt(at: string): void {
+      session.cursor = at
+      lastSeq = -1
+      lastReset = ''
+    },
+
     /**
      * False for a link opened before the history was reset over another one: it tells of the same loss once more,
      * and its numbers no longer compare. Reconnect it with the cursor.

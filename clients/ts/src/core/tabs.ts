@@ -1,195 +1,496 @@
 import type { Command, CommandError } from './commands.js'
-import type { Connection, ConnectionEvents, Source } from './connection.js'
-import type { ChannelLike, Env, LocksLike } from './env.js'
-import type { ClientOptions } from './options.js'
-import type { Hello, Reply } from './protocol.js'
+import type { Source } from './connection.js'
+import type { ChannelLike, LocksLike } from './env.js'
 import type { Delivery } from './session.js'
-import type { ClientState } from './state.js'
+import type { ConnectionState } from './state.js'
+import type { TabHost } from './tab-host.js'
+import { claimsOf, groupOf, identify } from './tab-identity.js'
+import type { Ask, Lead, Message } from './tab-messages.js'
+import { createReplies } from './tab-replies.js'
+import { createRoster } from './tab-roster.js'
 import type { Wishes } from './wishes.js'
 
-/** How often a follower asks, and for how long a visible one waits for an answer before it connects by itself. */
+/** How often a tab says what it wants, and the leader where it is. */
 const ASK_MS = 1000
+/** A visible tab that hears no leader for this long, or is not served by it, connects by itself. */
 const SILENCE_MS = 3000
+/** A token this old is asked for anew before it is used. */
+const FRESH_MS = 60_000
+/** So does one whose leader has had no connection for this long: its token or its network may be its own trouble. */
+const LEADER_DOWN_MS = 10_000
 
-/** What one tab needs of its client. */
-export interface TabHost {
-  readonly options: ClientOptions
-  readonly env: Env
-  readonly connection: Connection
-  /** What the connection tells; wrapped here, to pass it on. */
-  readonly told: ConnectionEvents
-  readonly wishes: Wishes
-  /** Subscribes on behalf of another tab. */
-  want(topic: string): void
-  view(): ClientState
-  deliver(delivery: Delivery): void
-}
-
-/** What travels between tabs. */
-type Message =
-  | { readonly ask: readonly string[] }
-  | { readonly state: ClientState; readonly hello: Hello | null; readonly cursor: string | null }
-  | { readonly before: string | null; readonly deliveries: readonly Delivery[]; readonly cursor: string }
-  | { readonly id: string; readonly send: Command }
-  | ({ readonly id: string } & Reply)
+type Leader = Lead & { readonly from: string }
 
 /**
- * One connection for all tabs of an origin. The tab that holds the lock leads: it connects, and passes on what it is
- * told. The others follow with a cursor of their own, so that the next leader goes on without a gap. A follower
- * that missed something, or that is looked at and hears nothing, connects by itself; so does every tab where there
- * are no locks to lead by.
+ * One connection for all tabs of an origin that are the same user with the same grant and the same options. The tab
+ * that holds the lock leads: it connects, and passes on what it is given. The others follow with cursors of their own,
+ * so that the next leader goes on without a gap. A tab that is looked at and not served connects by itself, and
+ * follows again once the leader is at the same place in the log. Where there are no locks every tab connects.
  */
+// Its inner functions share the state of one tab: a class would only spell each of them `this.`.
 export function joinTabs(host: TabHost): Source {
-  const { env, connection, told } = host
+  const { env, connection, told, wishes, options } = host
   const { navigator, BroadcastChannel } = globalThis as Partial<typeof globalThis>
   const { locks, channel: open } = {
     locks: navigator?.locks as LocksLike | undefined,
     channel: BroadcastChannel && ((name: string): ChannelLike => new BroadcastChannel(name) as ChannelLike),
-    ...host.options.env,
+    ...options.env,
   }
   if (!locks || !open) return { ...connection }
 
-  const { session } = connection
-  const name = `throughline:${connection.base}:${host.options.user ?? ''}`
-  const replies = new Map<string, (reply: Reply) => void>()
-  const nonce = env.random().toString(36).slice(2)
-  let channel: ChannelLike | null = null
+  const { session, ladder, tokens } = connection
+  const own: Wishes = { ...wishes }
+  const roster = createRoster(own)
+  const id = env.random().toString(36).slice(2)
+  const replies = createReplies(connection, id)
+  /** A tab that is neither follows, or is about to. */
   let leading = false
-  /** Connected by itself, or leading: what others say is not needed. */
   let alone = false
-  let led: { state: ClientState; hello: Hello | null } | null = null
-  let heardAt = 0
+  /** Between `start` and `stop`; counts up, so that what began in an earlier life is dropped. */
+  let life = 0
+  let on = false
+  let arriving = false
+  let identifiedAt = -Infinity
+  let locking = false
+  let implied: readonly string[] | undefined
+  let identity: string | null = null
+  let channel: ChannelLike | null = null
+  let ended = new AbortController()
+  let unlisten = (): void => {}
   let timer: unknown
-  let count = 0
+  let tickAt = 0
+  let askedAt = 0
+  /** The leader as last heard, and the one that serves this tab. */
+  let leader: Leader | null = null
+  let led: Leader | null = null
+  /** Since when this tab has not been served, and whether the leader has named it among those that it serves. */
+  let unservedAt = 0
+  let named = false
+  let heardAt = 0
+  let liveAt = 0
+  /** Seqs last delivered here: of topics that this tab wants by itself, by the leader, and of any topic. */
+  let mySeq = -1
+  let ledSeq = -1
+  let lastSeq = -1
+  // Of the leader alone.
+  const covered = new Map<string, number>()
+  let term = 0
+  let lent = false
   let resign = (): void => {}
 
-  const post = (message: Message): void => channel?.postMessage(message)
+  const post = (message: object): void => channel?.postMessage({ ...message, from: id })
+  const visible = (): boolean => env.page.visible()
 
-  /** Hands over what the leader was told, and moves the cursor. */
-  function accept(deliveries: readonly Delivery[], cursor: string): void {
-    const topics = [...host.wishes.topics(), ...(led?.hello?.topics.slice(0, 2) ?? [])]
-    session.cursor = cursor
-    // The leader is told of topics that only other tabs want.
-    for (const one of deliveries) if ('reset' in one || topics.includes(one.topic)) host.deliver(one)
+  // What is this tab's.
+
+  /** True for a topic that this tab wants, or that every session of this user has. */
+  function mine(topic: string): boolean {
+    implied = source.hello()?.topics.slice(0, 2) ?? implied
+    // A poller that went on from a cursor has never been told: what no other tab wants is meant for all.
+    return [...own.topics(), ...(implied ?? [])].includes(topic) || !(implied || roster.topics().includes(topic))
   }
 
-  function goAlone(): void {
-    if (alone) return
-    alone = true
-    led = null
-    env.clearTimeout(timer)
-    connection.start()
-    told.changed()
+  /** The seq of the last event in these that is for this tab; what came before a new history counts for nothing. */
+  function lastOf(deliveries: readonly Delivery[], before: number): number {
+    let seq = before
+    for (const one of deliveries) {
+      if ('reset' in one) seq = one.reset.reason === 'expired' ? seq : -1
+      else if (mine(one.topic)) seq = one.seq ?? seq
+    }
+    return seq
   }
 
-  function ask(): void {
-    if (alone) return
-    if (env.page.visible() && env.now() - heardAt >= SILENCE_MS) return goAlone()
-    post({ ask: host.wishes.topics() })
-    timer = env.setTimeout(ask, ASK_MS)
-  }
-
-  /** Has the leader tell where this tab's user is. */
-  const attend = (topic: string): Promise<unknown> =>
-    source.command({ op: 'presence', topic, ...(host.wishes.present().get(topic) ?? { status: 'offline' }) })
-
-  function lead(message: Message): void {
-    if ('ask' in message) {
-      for (const topic of message.ask) if (!host.wishes.topics().includes(topic)) host.want(topic)
-      post({ state: host.view(), hello: connection.hello(), cursor: session.cursor })
-    } else if ('send' in message) {
-      const { id, send } = message
-      connection.command(send).then(
-        (ok) => post({ id, ok }),
-        ({ code, message, seq }: CommandError) => post({ id, error: { code, message, seq } }),
-      )
+  /** Hands over what this tab wants of what came. */
+  function hand(deliveries: readonly Delivery[]): void {
+    mySeq = lastOf(deliveries, mySeq)
+    for (const delivery of deliveries) {
+      if ('reset' in delivery) {
+        const { reset } = delivery
+        const topics = reset.topics.filter(mine)
+        if (topics.length) host.deliver({ reset: { ...reset, topics } })
+      } else if (mine(delivery.topic)) host.deliver(delivery)
     }
   }
 
-  function follow(message: Message): void {
-    if ('state' in message || 'before' in message) heardAt = env.now()
-    if ('state' in message) {
-      const { state, hello, cursor } = message
-      const known = session.cursor
-      if (known === null && cursor !== null) accept([], cursor)
-      // The leader is elsewhere in the log than this tab: what lies between was not passed on.
-      else if (cursor !== known && cursor !== null) return goAlone()
-      const changed = JSON.stringify(led?.state) !== JSON.stringify(state)
-      const before = led?.hello?.session
-      led = { state, hello }
-      if (changed) told.changed()
-      if (before && before !== hello?.session) {
-        for (const topic of host.wishes.present().keys()) attend(topic).catch(() => {}) // Told again with the next.
-      }
-    } else if ('before' in message) {
-      if (session.cursor === message.before) accept(message.deliveries, message.cursor)
-      else if (session.cursor !== null) goAlone()
-    } else if ('id' in message && !('send' in message)) replies.get(message.id)?.(message)
+  // Following.
+
+  /** True where the leader receives all that this tab wants, or was refused it. */
+  function covers({ topics, refused }: Lead, before = Infinity): boolean {
+    const from = new Map(topics)
+    return own
+      .topics()
+      .every((topic) => (from.get(topic) ?? Infinity) < before || refused.some((refusal) => refusal.topic === topic))
   }
 
-  const { drained } = told
-  /** Passes on what this tab was told, if it leads. */
-  told.drained = (before, deliveries, cursor) => {
-    drained(before, deliveries, cursor)
-    if (leading) post({ before, deliveries, cursor })
+  function ask(): void {
+    askedAt = env.now()
+    const wanted: Ask = { topics: own.topics(), present: [...own.present()], visible: visible(), alone }
+    post({ ask: wanted })
   }
+
+  /** Takes a leader whose place in the log is this tab's. */
+  function follow(by: Leader): void {
+    alone = named = false
+    led = null
+    if (ladder.started) connection.stop()
+    if (by.cursor !== null) session.adopt(by.cursor)
+    ledSeq = mySeq
+    heardAt = liveAt = env.now()
+    ask()
+    update(by)
+  }
+
+  /** What comes next from the leader does not follow what this tab has. */
+  function unserved(): void {
+    if (led) {
+      led = null
+      unservedAt = -Infinity
+      told.changed()
+    }
+    judge()
+  }
+
+  function goAlone(): void {
+    alone = true
+    led = null
+    connection.start()
+    ask()
+    told.changed()
+  }
+
+  /** Whether a tab that is looked at has to connect by itself. */
+  function judge(): void {
+    const now = env.now()
+    if (!channel || leading || alone || !visible()) return
+    const silent = now - heardAt >= SILENCE_MS
+    const down = leader && !leader.state.transport
+    const waited = now - (led ? Infinity : unservedAt) >= (down ? LEADER_DOWN_MS : SILENCE_MS)
+    if (silent || waited || now - liveAt >= LEADER_DOWN_MS) goAlone()
+  }
+
+  /** Does without the own connection where nothing can be lost by it. */
+  function rejoin(): void {
+    if (!alone || leading || !leader?.state.transport) return
+    const { cursor } = leader
+    const sameCursor = cursor !== null && cursor === session.cursor && covers(leader)
+    // The same last event, and the leader has received all of the topics since before it.
+    if (sameCursor || (mySeq >= 0 && mySeq === ledSeq && covers(leader, mySeq))) follow(leader)
+  }
+
+  function hearLead(lead: Lead, from: string): void {
+    const now = env.now()
+    // Two lead for a moment where a lock was taken away: the later election counts.
+    if (leading) {
+      if (lead.term > term || (lead.term === term && from > id)) lose()
+      return
+    }
+    if (leader && leader.from !== from && leader.term > lead.term && now - heardAt < SILENCE_MS) return
+    heardAt = now
+    if (lead.state.transport) liveAt = now
+    if (leader?.from !== from) ledSeq = -1
+    leader = { ...lead, from }
+    if (alone) rejoin()
+    else if (led?.from === from) {
+      if (lead.cursor !== session.cursor) unserved()
+      else update(leader)
+    } else if ((lead.cursor === session.cursor || session.cursor === null) && covers(lead)) follow(leader)
+    else if (led) unserved()
+    else judge()
+    if (now - askedAt >= ASK_MS / 2) ask()
+  }
+
+  function update(next: Leader): void {
+    const before = led
+    led = next
+    for (const refusal of next.refused) {
+      const known = before?.refused.some(({ topic }) => topic === refusal.topic)
+      if (!known && own.topics().includes(refusal.topic)) told.refused(refusal)
+    }
+    if (JSON.stringify(before?.state) !== JSON.stringify(next.state)) told.changed()
+  }
+
+  function hearDrained(message: Extract<Message, { before: string | null }>): void {
+    const { from, before, deliveries, cursor, served } = message
+    if (leading || leader?.from !== from) return
+    leader = { ...leader, cursor }
+    ledSeq = lastOf(deliveries, ledSeq)
+    if (alone) return rejoin()
+    if (!led) return
+    // A tab that slept for longer than its wishes count was left out: what came then is not all.
+    if (session.cursor !== before || (named && !served.includes(id))) return unserved()
+    named ||= served.includes(id)
+    led = leader
+    session.adopt(cursor)
+    hand(deliveries)
+  }
+
+  // Leading.
+
+  function elected(): Promise<void> {
+    leading = true
+    led = leader = null
+    term = env.now()
+    if (!ladder.started) {
+      // The first link is opened with all of them, from where this tab is.
+      for (const topic of roster.topics()) covered.set(topic, lastSeq)
+      alone = true
+      connection.start(term - identifiedAt < FRESH_MS)
+    }
+    alone = true
+    merge()
+    state()
+    told.changed()
+    return new Promise((resolve) => {
+      resign = resolve
+    })
+  }
+
+  /** While this tab leads, what it wants of the gateway is what all tabs want. */
+  function merge(): void {
+    wishes.topics = leading ? roster.topics : own.topics
+    wishes.present = leading ? roster.present : own.present
+    connection.sync()
+  }
+
+  /** The lock is another's: the connection goes on until that leader is where this tab is. */
+  function lose(): void {
+    if (!leading) return
+    leading = lent = false
+    covered.clear()
+    resign()
+    merge()
+    if (locking) {
+      ended.abort()
+      request()
+    }
+  }
+
+  function state(): void {
+    const { carrier } = ladder.writer ?? {}
+    const { refused } = connection
+    if (carrier) {
+      for (const topic of covered.keys()) if (!carrier.topics.includes(topic)) covered.delete(topic)
+      for (const topic of carrier.topics) {
+        if (!covered.has(topic) && !refused.has(topic)) covered.set(topic, lastSeq)
+      }
+    }
+    const lead: Lead = {
+      state: host.view(),
+      hello: connection.hello(),
+      cursor: session.cursor,
+      topics: [...covered],
+      refused: [...refused].map(([topic, code]) => ({ topic, code })),
+      term,
+    }
+    askedAt = env.now()
+    post({ lead })
+  }
+
+  /** A hidden leader works for a tab that is looked at, and goes by the time of that tab's messages. */
+  function lend(): void {
+    const needed = leading && !visible() && roster.watched()
+    if (needed !== lent) connection.dispatch(() => ladder.page(needed || visible() ? 'visible' : 'hidden'))
+    else if (needed) connection.dispatch(() => {})
+    lent = needed
+  }
+
+  function serve(message: Message): void {
+    if (!('id' in message) || message.to !== id) return
+    if ('reply' in message) return replies.take(message.id, message.reply)
+    if (!leading || !verified()) return
+    const { id: request, from: to } = message
+    const done = 'settle' in message ? connection.settled(message.settle) : connection.command(message.send)
+    done.then(
+      (ok) => post({ to, id: request, reply: { ok } }),
+      ({ code, message, retryAfterMs: retry_after_ms, seq }: CommandError) =>
+        post({ to, id: request, reply: { error: { code, message, retry_after_ms, seq } } }),
+    )
+  }
+
+  // All.
+
+  function hear(message: Message): void {
+    const { from } = message
+    if ('lead' in message) return hearLead(message.lead, from)
+    if ('before' in message) return hearDrained(message)
+    if ('id' in message) return serve(message)
+    const changed = 'gone' in message ? roster.forget(from) : roster.note(from, message.ask)
+    if (!leading) return
+    if (changed) connection.sync()
+    lend()
+    if (changed || env.now() - askedAt >= ASK_MS / 2) state()
+  }
+
+  function tick(): void {
+    const now = env.now()
+    const late = now - tickAt >= 2 * ASK_MS
+    tickAt = now
+    timer = env.setTimeout(tick, ASK_MS)
+    // A timer that is late has slept, and so may have the others: they are asked before they are judged.
+    if (late) heardAt = liveAt = now
+    const lapsed = roster.lapse(now, late)
+    if (!locking) request()
+    if (!leading) {
+      judge()
+      ask()
+    } else if (verified()) {
+      if (lapsed) connection.sync()
+      lend()
+      state()
+    }
+  }
+
+  /** False where the connection is another identity's by now: this tab belongs to other tabs then. */
+  function verified(): boolean {
+    const now = claimsOf(tokens.current) ?? ladder.writer?.carrier?.hello?.user ?? identity
+    if (now === identity) return true
+    leave()
+    enter(now as string)
+    return false
+  }
+
+  /** Waits for its turn to lead. */
+  function request(): void {
+    const own = new AbortController()
+    ended = own
+    locking = true
+    const grant = async (): Promise<void> => (own.signal.aborted ? undefined : elected())
+    locks?.request(group(), { signal: own.signal }, grant).catch(() => {
+      if (own.signal.aborted) return
+      // Taken away, as on the way into a back/forward cache, or not given: asked for again with the next tick.
+      locking = false
+      lose()
+    })
+  }
+
+  const group = (): string => groupOf(connection.base, `${identity}`, options)
+
+  /** Joins the tabs of this identity. A connection that runs goes on beside the leader's for as long as it has to. */
+  function enter(who: string): void {
+    identity = who
+    channel = (open as NonNullable<typeof open>)(group())
+    channel.onmessage = ({ data }) => hear(data as Message)
+    alone = !!ladder.started
+    tickAt = heardAt = liveAt = unservedAt = env.now()
+    request()
+    tick()
+  }
+
+  function leave(): void {
+    env.clearTimeout(timer)
+    post({ gone: true })
+    channel?.close()
+    channel = led = leader = null
+    leading = lent = false
+    covered.clear()
+    roster.clear()
+    ended.abort()
+    resign()
+    merge()
+  }
+
+  async function arrive(): Promise<void> {
+    life += 1
+    const current = life
+    const { after } = options
+    arriving = true
+    // A place in the log of its own, where no leader is.
+    if (after && after !== 'latest' && !ladder.started) connection.start()
+    let who: string | undefined
+    try {
+      who = await identify(connection)
+      identifiedAt = env.now()
+    } catch {
+      // Unknown for now: it connects by itself, and the gateway says.
+    }
+    if (current !== life) return
+    arriving = false
+    if (channel) return
+    if (who === undefined) connection.start()
+    else enter(who)
+    told.changed()
+  }
+
+  const { hello, changed } = told
+  told.drained = (before, deliveries, cursor) => {
+    // Passed on first: a listener of the application's may do anything.
+    if (leading) post({ before, deliveries, cursor, served: roster.served() })
+    for (const one of deliveries) {
+      if (!('reset' in one)) lastSeq = one.seq ?? lastSeq
+      else if (one.reset.reason !== 'expired') lastSeq = -1
+    }
+    hand(deliveries)
+    if (!leading) queueMicrotask(rejoin)
+  }
+  told.hello = () => {
+    hello()
+    if (channel) verified()
+    else if (on && !arriving) enter(claimsOf(tokens.current) ?? (connection.hello()?.user as string))
+  }
+  told.changed = () => {
+    // Refused for good: another may still lead.
+    if (channel && alone && ladder.phase === 'closed') leave()
+    else if (leading) state()
+    changed()
+  }
+
+  /** Sends the leader something that it answers. @throws CommandError */
+  const consult = (question: (name: string) => object): Promise<unknown> =>
+    replies.ask((name) => post({ to: led?.from, id: name, ...question(name) }))
 
   const source: Source = {
-    refused: connection.refused,
-    sync: connection.sync,
-    settled: (topic) => (led ? attend(topic) : connection.settled(topic)),
-    // The leader's while this tab follows.
-    state: () => led?.state ?? connection.state(),
+    state(): ConnectionState {
+      if (led) return led.state
+      const state = connection.state()
+      return on && !ladder.started ? { ...state, phase: 'connecting', error: null } : state
+    },
     hello: () => led?.hello ?? connection.hello(),
+    get refused() {
+      return led ? new Map(led.refused.map(({ topic, code }) => [topic, code])) : connection.refused
+    },
+    sync: () => (led ? ask() : connection.sync()),
 
     start(): void {
-      if (channel) return
-      channel = open(name)
-      channel.onmessage = ({ data }) => (leading ? lead(data as Message) : alone || follow(data as Message))
-      heardAt = env.now()
-      const ended = new AbortController()
-      const term = new Promise<void>((resolve) => {
-        resign = () => {
-          ended.abort()
-          resolve()
+      if (on && (channel || arriving || ladder.started)) return
+      unlisten()
+      on = true
+      tokens.want('connect')
+      unlisten = env.page.listen((signal) => {
+        if (signal === 'pagehide') {
+          // Into a back/forward cache, perhaps: whoever comes next leads, and nobody waits for this tab.
+          life += 1
+          arriving = false
+          leave()
+        } else if (signal === 'hidden') lent = false
+        else if (!channel) {
+          if (!arriving) void arrive()
+        } else if (!leading) {
+          judge()
+          ask()
         }
       })
-      const elected = (): Promise<void> => {
-        leading = true
-        goAlone()
-        return term
-      }
-      locks.request(name, { signal: ended.signal }, elected).catch(() => {}) // Resigned before it was elected.
-      ask()
+      void arrive()
     },
 
     stop(): void {
-      env.clearTimeout(timer)
-      resign()
-      channel?.close()
-      channel = led = null
-      leading = alone = false
+      life += 1
+      on = arriving = false
+      unlisten()
+      leave()
+      alone = false
       connection.stop()
     },
 
     command(command: Command): Promise<unknown> {
       if (!led) return connection.command(command)
-      count += 1
-      const id = `${nonce}-${count}`
-      const answer = new Promise<Reply>((resolve) => {
-        const settle = (reply: Reply): void => {
-          replies.delete(id)
-          env.clearTimeout(late)
-          resolve(reply)
-        }
-        const late = env.setTimeout(
-          () => settle({ error: { code: 'unavailable', message: 'no reply' } }),
-          connection.replyMs,
-        )
-        replies.set(id, settle)
-        post({ id, send: command })
-      })
-      return answer.then(connection.result)
+      // Its own name for it makes a repetition harmless, whoever carries it out.
+      return consult((name) => ({ send: command.op === 'publish' ? { event_id: name, ...command } : command }))
+    },
+
+    settled(topic: string): Promise<unknown> {
+      if (!led) return connection.settled(topic)
+      ask()
+      return consult(() => ({ settle: topic }))
     },
   }
   return source

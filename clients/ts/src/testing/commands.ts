@@ -22,7 +22,7 @@ export class FakeRules {
   readonly forbidden = new Set<string>()
   /** Topics of a session, its own two included. */
   maxTopics = 64
-  /** Present members' status by topic: there is one user. */
+  /** Present members' status by topic: of one user. */
   readonly members = new Map<string, string>()
   private perMinute = Infinity
   private burst = Infinity
@@ -39,8 +39,8 @@ export class FakeRules {
   }
 
   /** Which of the topics that were asked for a session gets, and which not. */
-  admit(asked: readonly string[]): { topics: Set<string>; refused: Refusal[] } {
-    const topics = new Set(['user:test', 'all'])
+  admit(user: string, asked: readonly string[]): { topics: Set<string>; refused: Refusal[] } {
+    const topics = new Set([`user:${user}`, 'all'])
     const refused: Refusal[] = []
     for (const topic of asked) {
       if (this.forbidden.has(topic)) refused.push({ topic, code: 'forbidden' })
@@ -67,7 +67,7 @@ export class FakeRules {
       for (const name of topics) session.add(name)
     }
     if (op === 'unsubscribe') {
-      if (topics.some((name) => name === 'all' || name === 'user:test')) {
+      if (topics.some((name) => name === 'all' || name.startsWith('user:'))) {
         return { error: { code: 'bad_request', message: 'every session has these' } }
       }
       for (const name of topics) {

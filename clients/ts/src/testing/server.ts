@@ -34,7 +34,6 @@ interface Stream {
   held: string
 }
 
-/** What a client sends. */
 const SECOND_BATCH_MS = 300
 const BURST_MS = 250
 const BLOCK_BYTES = 4096
@@ -63,6 +62,8 @@ export class FakeServer {
   readonly requests: { transport: Transport | 'other'; url: URL; at: number }[] = []
   /** Commands that arrived. */
   readonly commands: Record<string, unknown>[] = []
+  /** Who the holder of a token is, or of none. */
+  userOf: (token: string | null) => string = () => 'test'
   /** Tokens that were offered, in the order of their coming; with requests that had none left out. */
   readonly offered: string[] = []
   /** Commands in band are taken and get no reply. */
@@ -72,6 +73,7 @@ export class FakeServer {
   private readonly streams = new Set<Stream>()
   private readonly sockets: FakeSocket[] = []
   private readonly fetches = new Set<AbortSignal | null | undefined>()
+  private readonly published = new Map<string, object>()
   private freezes = 0
   private sessions = 0
   private polls = 0
@@ -169,7 +171,7 @@ export class FakeServer {
       socket.accept()
       if (this.token && offered !== this.token) return socket.pipe.close(4401)
       if (path === 'silent') return
-      const stream = this.stream('ws', url, socket.pipe)
+      const stream = this.stream('ws', url, socket.pipe, offered)
       socket.onsend = (text) => this.command(stream, text)
       socket.onleave = () => this.drop(stream)
     }, 2 * this.latencyMs)
@@ -202,10 +204,10 @@ export class FakeServer {
     const token = new Headers(init.headers).get('authorization')?.slice(7)
     if (token) this.offered.push(token)
     if (this.token && token !== this.token) return jsonResponse(401, { code: 'unauthenticated' })
-    if (transport === 'sse') return this.sse(url, init.signal, path)
+    if (transport === 'sse') return this.sse(url, init.signal, path, token)
     if (transport === 'poll') {
       this.polls += 1
-      return this.poll(url, init.signal).finally(() => {
+      return this.poll(url, init.signal, token).finally(() => {
         this.polls -= 1
       })
     }
@@ -216,17 +218,18 @@ export class FakeServer {
     return jsonResponse(404, { code: 'not_found' })
   }
 
-  private sse(url: URL, signal: AbortSignal | null | undefined, path: Path): Response {
+  private sse(url: URL, signal: AbortSignal | null | undefined, path: Path, token?: string): Response {
     const { response, pipe } = streamResponse(signal, () => this.fetches.delete(signal))
     if (path === 'silent') return response
-    const stream = this.stream('sse', url, pipe)
+    const stream = this.stream('sse', url, pipe, token)
     signal?.addEventListener('abort', () => this.drop(stream))
     return response
   }
 
-  private async poll(url: URL, signal: AbortSignal | null | undefined): Promise<Response> {
+  private async poll(url: URL, signal: AbortSignal | null | undefined, token?: string): Promise<Response> {
+    const user = this.userOf(token ?? null)
     const after = url.searchParams.get('after')
-    const { topics, refused } = this.rules.admit(askedFor(url))
+    const { topics, refused } = this.rules.admit(user, askedFor(url))
     const arrived = this.log.tail
     const { freezes } = this
     const until = this.clock.now() + Number(url.searchParams.get('wait') ?? 25) * 1000
@@ -236,7 +239,7 @@ export class FakeServer {
       const { from, reset } = this.log.resume(after ?? arrived, [...topics])
       const events = this.log.between(from, this.log.seq, topics)
       if (events.length > 0 || reset || after === null || this.clock.now() >= until) {
-        const hello = after === null ? this.hello('poll', 0, topics, refused) : undefined
+        const hello = after === null ? this.hello(user, 'poll', 0, topics, refused) : undefined
         const kept = after?.includes('.') && (!reset || reset.reason === 'expired')
         const start = kept ? after : `${this.log.epoch}.${from}`
         const batch = { after: start, cursor: this.log.tail, events, hello, reset }
@@ -248,8 +251,9 @@ export class FakeServer {
     }
   }
 
-  private stream(transport: Transport, url: URL, pipe: Pipe): Stream {
-    const { topics, refused } = this.rules.admit(askedFor(url))
+  private stream(transport: Transport, url: URL, pipe: Pipe, token?: string): Stream {
+    const user = this.userOf(token ?? null)
+    const { topics, refused } = this.rules.admit(user, askedFor(url))
     const after = url.searchParams.get('after')
     const { from, reset } = this.log.resume(after, [...topics])
     const heartbeatMs = Number(url.searchParams.get('heartbeat') ?? 15) * 1000
@@ -267,7 +271,7 @@ export class FakeServer {
       held: '',
     }
     this.streams.add(stream)
-    this.write(stream, { events: [], hello: this.hello(transport, heartbeatMs, topics, refused), reset }, cursor)
+    this.write(stream, { events: [], hello: this.hello(user, transport, heartbeatMs, topics, refused), reset }, cursor)
     this.flush(stream)
     this.later(stream, SECOND_BATCH_MS, () => this.beat(stream))
     const life = this.path[transport]
@@ -336,11 +340,15 @@ export class FakeServer {
     if (this.deaf) return { reply: id }
     const outcome = this.rules.execute(command, topics)
     if (op !== 'publish' || command.ephemeral || 'error' in outcome) return { reply: id, ...outcome }
+    const known = event_id === undefined ? undefined : this.published.get(event_id)
+    if (known) return { reply: id, ok: { ...known, duplicate: true } }
     const last = this.log.last(topic)
     if (expect !== undefined && expect !== last)
       return { reply: id, error: { code: 'conflict', message: 'the topic has moved on', seq: last } }
     const { seq } = this.publish(topic, type, data, event_id)
-    return { reply: id, ok: { cursor: this.log.tail, seq } }
+    const ok = { cursor: this.log.tail, seq }
+    if (event_id !== undefined) this.published.set(event_id, ok)
+    return { reply: id, ok }
   }
 
   private history(url: URL): Response {
@@ -351,6 +359,7 @@ export class FakeServer {
   }
 
   private hello(
+    user: string,
     transport: Transport,
     heartbeat_ms: number,
     topics: ReadonlySet<string>,
@@ -360,7 +369,7 @@ export class FakeServer {
     const { deployment } = this
     const hello = {
       session: `s${this.sessions}`,
-      user: 'test',
+      user,
       transport,
       heartbeat_ms,
       topics: [...topics],
