@@ -246,6 +246,49 @@ fn every_relative_link_leads_somewhere() {
     }
 }
 
+/// The texts of the Rust sources as the compiler sees them: a string that spans lines is one line.
+fn sources() -> String {
+    let mut text = String::new();
+    let mut folders: Vec<PathBuf> =
+        ["events", "transport", "gateway"].map(|name| root().join("crates").join(name).join("src")).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                text += &std::fs::read_to_string(path).expect("text");
+            }
+        }
+    }
+    let continued = Regex::new(r"\\\n\s*").expect("a pattern");
+    continued.replace_all(&text, "").replace("\\\"", "\"").replace('`', "")
+}
+
+#[test]
+fn every_error_line_of_troubleshooting_is_one_that_the_gateway_writes() {
+    let sources = sources();
+    let page = Page::read(&root().join("docs/troubleshooting.md"));
+    let code = Regex::new("`([^`]+)`").expect("a pattern");
+    // What stands for a value, and what comes from a library or the system.
+    let placeholder = Regex::new(r"…|\b[A-Z]+\b|: Address already in use").expect("a pattern");
+    let mut seen = 0;
+    for table in page.text.split("\n\n").filter(|part| part.starts_with('|')) {
+        let first_cells = table.lines().map(|row| row.split('|').nth(1).unwrap_or_default().trim());
+        let mut first_cells = first_cells.collect::<Vec<_>>().into_iter();
+        let holds_lines =
+            ["line", "`detail`", "reason", "log line"].contains(&first_cells.next().unwrap_or_default());
+        for line in first_cells.filter(|_| holds_lines).flat_map(|cell| code.captures_iter(cell)) {
+            for part in placeholder.split(&line[1]).map(|part| part.trim_matches([' ', ':'])) {
+                let is_telling = part.len() > 5;
+                assert!(!is_telling || sources.contains(part), "no such text: {part:?} of {}", &line[0]);
+                seen += usize::from(is_telling);
+            }
+        }
+    }
+    assert!(seen > 40, "only {seen} lines");
+}
+
 #[test]
 fn lines_of_prose_have_at_most_100_columns() {
     const COLUMNS_MAX: usize = 100;
