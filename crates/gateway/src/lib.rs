@@ -116,7 +116,10 @@ pub async fn run(
         }
     };
     if tokio::time::timeout(patience, gone).await.is_err() {
-        tracing::warn!(connections = app.open.count(), "some connections outlived the drain and are cut");
+        tracing::warn!(
+            connections = app.open.count(),
+            "connections that are still open after the drain are cut"
+        );
     }
     app.presence.end().await;
     Ok(())

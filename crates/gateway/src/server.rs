@@ -45,7 +45,11 @@ pub(crate) fn allow_files(connections_max: usize) {
     let _ = setrlimit(Resource::Nofile, limit);
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if files < connections_max as u64 + OTHERS {
-        tracing::warn!(files, connections_max, "fewer files may be open than connections: raise `ulimit -n`");
+        tracing::warn!(
+            files,
+            connections_max,
+            "the limit of open files is below --max-connections: raise `ulimit -n`"
+        );
     }
 }
 
@@ -70,7 +74,7 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
             Ok((socket, _)) => socket,
             Err(error) => {
                 // Out of files, mostly. Those who wait stay in the kernel's queue until there are some again.
-                tracing::warn!(%error, "cannot accept");
+                tracing::warn!(%error, "cannot accept a connection; trying again");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

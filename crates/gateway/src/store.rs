@@ -118,7 +118,7 @@ impl Watch {
             let error = now.error.as_deref().unwrap_or("not known");
             tracing::warn!(
                 error,
-                "Redis cannot be reached: this gateway goes on alone, in an epoch of its own"
+                "Redis cannot be reached: this gateway continues alone, in an epoch of its own"
             );
         }
         match (self.ready, ready) {

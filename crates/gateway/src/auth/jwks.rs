@@ -279,7 +279,7 @@ async fn keep_reading(mut set: Set, wanted: Arc<Notify>, readings: watch::Sender
                 }
                 Ok(None) => {}
                 Err(reason) => {
-                    tracing::warn!(jwks = %set.source, reason, "the key set cannot be read; the last good one stays");
+                    tracing::warn!(jwks = %set.source, reason, "the key set cannot be read; the gateway keeps the last good one");
                 }
             }
         });
@@ -323,7 +323,7 @@ fn client(url: &Uri) -> std::io::Result<HttpClient> {
     let connector = if url.scheme() == Some(&http::uri::Scheme::HTTPS) {
         builder.with_provider_and_native_roots(ring)?.https_only().enable_http1().build()
     } else {
-        tracing::warn!(jwks = %Redacted(url), "whoever can change traffic to this http: URL can make tokens; use https:");
+        tracing::warn!(jwks = %Redacted(url), "an attacker on the way to this http: URL can forge tokens: use https:");
         let no_tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring))
             .with_safe_default_protocol_versions()
             .map_err(std::io::Error::other)?

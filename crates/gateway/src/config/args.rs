@@ -258,10 +258,10 @@ pub(super) struct LimitArgs {
     /// Seconds that a user who left a topic is still listed, as offline
     #[arg(long, env = "GATEWAY_PRESENCE_TTL_SECONDS", value_name = "N", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(0..=2_592_000))]
     pub(super) presence_ttl_seconds: u64,
-    /// Seconds within which the head of a request must arrive
+    /// Seconds within which the head of a request must arrive, and the first request of a connection
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT_SECONDS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) head_timeout_seconds: u64,
-    /// Seconds that a connection stays open without a request after it has had one
+    /// Seconds that an idle connection stays open after a request
     #[arg(long, env = "GATEWAY_KEEP_ALIVE_SECONDS", value_name = "N", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) keep_alive_seconds: u64,
     /// Seconds within which the body of a request must arrive

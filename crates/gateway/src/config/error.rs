@@ -6,7 +6,7 @@
 pub struct ConfigError(String);
 
 impl ConfigError {
-    /// The error with this text; line breaks and other control characters in it are made visible.
+    /// The error with this text. Line breaks and other control characters are escaped.
     #[must_use]
     pub fn new(text: impl AsRef<str>) -> Self {
         let mut line = String::new();

@@ -1,8 +1,7 @@
-//! What the command line means: [`Command`], and for a running gateway its [`Config`].
+//! The meaning of the command line: a [`Command`], and for a gateway that runs its [`Config`].
 //!
-//! `args.rs` reads what was typed (options and environment); `check.rs` checks it once and turns it into these plain
-//! values, so that nothing behind it sees text, an unset option or a combination that cannot work.
-//! Whatever is wrong becomes one [`ConfigError`] of one line.
+//! `args.rs` reads the options and the environment. `check.rs` checks them once and turns them into plain values, so that
+//! no later code sees text, an unset option or an impossible combination. Each error is a [`ConfigError`] of one line.
 
 mod args;
 mod check;
@@ -26,7 +25,7 @@ use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
 
-/// What the user asked the program to do.
+/// What the program is to do.
 #[derive(Debug)]
 pub enum Command {
     /// Run a gateway: `gateway dev` or `gateway serve`.
@@ -35,76 +34,76 @@ pub enum Command {
     Token(TokenRequest),
 }
 
-/// Why the program does not go on.
+/// Why the program ends instead of running a command.
 #[derive(Debug)]
 pub enum Stop {
-    /// The user asked for this text (`--help`, `--version`): standard output, exit code 0.
+    /// The text of `--help` or `--version`: for standard output, with exit code 0.
     Print(String),
-    /// Something is wrong or missing: one line on standard error, exit code 2.
+    /// An option is wrong or missing: one line for standard error, with exit code 2.
     Refuse(ConfigError),
 }
 
-/// Everything a running gateway needs to know, checked.
+/// The checked configuration of a gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Whether this is `gateway dev`: the page at `/`, `user=` instead of a token, loopback only.
     pub dev: bool,
-    /// Where clients connect. Port 0: a free one.
+    /// Address that clients connect to. Port 0: a free port.
     pub listen: SocketAddr,
-    /// Where the backend endpoints and `/metrics` are; `None`: on `listen`.
+    /// Address of the backend endpoints and `/metrics`; `None`: `listen`.
     pub admin_listen: Option<SocketAddr>,
-    /// Where the log lives.
+    /// Where the event log is kept.
     pub store: StoreConfig,
-    /// Which tokens and keys are good.
+    /// The tokens and keys that are accepted.
     pub auth: AuthConfig,
-    /// Web origins that may connect beside the gateway's own.
+    /// Web origins that may connect, in addition to the gateway's own.
     pub allow_origins: Vec<Origin>,
-    /// Whose `X-Forwarded-*` and `Forwarded` headers are believed.
+    /// Proxies whose `X-Forwarded-*` and `Forwarded` headers are trusted.
     pub trusted_proxies: TrustedProxies,
-    /// What of an event not everybody may see.
+    /// Parts of events that only some clients may see.
     pub redact: Vec<Rule>,
-    /// What one client, topic or request may take.
+    /// Bounds for clients, topics and requests.
     pub limits: Limits,
-    /// How streams live and end.
+    /// Timeouts and maximum ages of streams.
     pub streams: Streams,
-    /// The name told to clients in `hello`: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
+    /// The name that `hello` tells clients: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
     pub deployment: String,
-    /// How log lines look and which are written.
+    /// Format and filter of log lines.
     pub logs: Logs,
 }
 
-/// Where the log lives.
+/// Where the event log is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In this process.
+    /// In the memory of this process.
     Memory,
     /// In files of this machine.
     Disk {
-        /// The directory that holds them; made if absent.
+        /// The directory of the files; created if absent.
         data_dir: PathBuf,
-        /// When an acknowledged event is on disk.
+        /// When an acknowledged event is synced to disk.
         fsync: Fsync,
     },
     /// In Redis.
     Redis(RedisConfig),
 }
 
-/// Which log, in which Redis.
+/// A log in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// Server, Sentinel or Cluster.
+    /// URL of a server, Sentinel or Cluster.
     pub url: Secret,
-    /// File with the certificates that are believed where TLS is used; `None`: those of the system.
+    /// File with the CA certificates to trust for TLS; `None`: those of the system.
     pub ca: Option<PathBuf>,
-    /// Which log: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
+    /// Name of the log: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
     pub log_name: String,
-    /// Replicas that must have an event before its publisher is answered.
+    /// Replicas that must have an event before it is acknowledged.
     pub wait_replicas: u32,
-    /// What becomes of publishes while Redis cannot be reached.
+    /// What happens to publishes while Redis is unreachable.
     pub when_down: RedisDown,
 }
 
-/// When an acknowledged event is on disk.
+/// When an acknowledged event is synced to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Fsync {
     /// Before the publisher gets its answer
@@ -116,7 +115,7 @@ pub enum Fsync {
     Never,
 }
 
-/// What becomes of publishes while Redis cannot be reached.
+/// What happens to publishes while Redis is unreachable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RedisDown {
     /// Answer 503 with Retry-After
@@ -126,7 +125,7 @@ pub enum RedisDown {
     Local,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people
@@ -136,75 +135,76 @@ pub enum LogFormat {
     Json,
 }
 
-/// What one client, topic or request may take. `None` means no limit.
+/// Bounds for clients, topics and requests. `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Events kept for replay in each topic.
+    /// Events kept for replay per topic.
     pub ring_events: usize,
     /// How long an event is kept for replay.
     pub ring_age: Duration,
-    /// Bytes of the whole log in memory.
+    /// Bytes of memory for the whole log.
     pub log_bytes: u64,
-    /// Bytes of one event's data.
+    /// Largest `data` of one event, in bytes.
     pub data_bytes_max: usize,
-    /// Bytes of one command.
+    /// Largest command, in bytes.
     pub command_bytes_max: usize,
-    /// Bytes of one request body.
+    /// Largest request body, in bytes.
     pub body_bytes_max: usize,
-    /// Bytes of history that are on their way at once to clients that have come back.
+    /// Bytes of missed events that may be in flight to returning clients at the same time.
     pub replay_bytes: usize,
-    /// Topics of one session, the automatic two included.
+    /// Topics per session, including the user's own topic and `all`.
     pub topics_per_session_max: usize,
     /// Open connections of this process.
     pub connections_max: usize,
-    /// Connections of one user.
+    /// Connections per user.
     pub connections_per_user_max: Option<usize>,
-    /// Connections of one address.
+    /// Connections per client address.
     pub connections_per_ip_max: Option<usize>,
-    /// Commands of one user in a minute, publishing left out.
+    /// Commands per user and minute, `publish` not counted.
     pub commands_per_minute: Option<u32>,
-    /// Events that one user may publish in a minute.
+    /// Events that a user may publish per minute.
     pub publishes_per_minute: Option<u32>,
-    /// Ephemeral events of one user in a second, and batches with them to one reader.
+    /// Ephemeral events that a user may publish per second, and batches with ephemeral events that a session gets per
+    /// second.
     pub ephemerals_per_second: Option<u32>,
-    /// For how long somebody who left a topic is still listed.
+    /// How long a user who left a topic is still listed.
     pub presence_ttl: Duration,
-    /// In which the head of a request must arrive, from its first byte on, and that first byte of a new connection.
+    /// Time within which the head of a request must arrive, from its first byte on, and the first byte of a new connection.
     pub head_timeout: Duration,
-    /// For which a connection stays open without a request after it has had one.
+    /// How long a connection stays open without a request after its last one.
     pub keep_alive: Duration,
-    /// In which the body of a request must arrive.
+    /// Time within which the body of a request must arrive.
     pub body_timeout: Duration,
 }
 
-/// How streams live and end.
+/// Timeouts and maximum ages of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streams {
-    /// For how long writing may block before a reader counts as slow.
+    /// How long a write may block before the session ends as a slow reader.
     pub write_timeout: Duration,
-    /// How long connections are given to leave when the gateway stops; all are told at once.
+    /// How long connections get to close when the gateway stops. All are told at once.
     pub drain: Duration,
-    /// How many of them may come back elsewhere in a second.
+    /// How many of them per second are told to reconnect.
     pub reconnects_per_second: NonZeroU32,
-    /// After which an SSE stream ends by itself; `None`: never.
+    /// Maximum age of an SSE stream; `None`: no maximum.
     pub sse_age_max: Option<Duration>,
-    /// After which a WebSocket ends by itself; `None`: never.
+    /// Maximum age of a WebSocket; `None`: no maximum.
     pub websocket_age_max: Option<Duration>,
 }
 
-/// How log lines look and which are written.
+/// Format and filter of log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logs {
-    /// How they look.
+    /// Their format.
     pub format: LogFormat,
-    /// Which are written: a filter in the syntax of `tracing`'s `EnvFilter`, checked.
+    /// Which of them are written: a checked filter in the syntax of `tracing`'s `EnvFilter`.
     pub filter: String,
 }
 
-/// Reads the program's arguments (its name first) and the environment.
+/// Reads the arguments of the program (the first is its name) and the environment.
 ///
 /// # Errors
-/// [`Stop::Print`] for `--help` and `--version`; [`Stop::Refuse`] when anything is wrong or missing.
+/// [`Stop::Print`] for `--help` and `--version`; [`Stop::Refuse`] if an option is wrong or missing.
 pub fn read<I, T>(arguments: I) -> Result<Command, Stop>
 where
     I: IntoIterator<Item = T>,

@@ -160,7 +160,7 @@ impl Presence {
         match self.keep.load().await {
             Ok(loaded) => self.rosters.lock().restore(loaded.kept, loaded.alive_ms, self.now_ms()),
             Err(error) => {
-                tracing::warn!(%error, "members of before cannot be read");
+                tracing::warn!(%error, "the stored members cannot be read: presence starts empty");
                 Vec::new()
             }
         }
@@ -188,7 +188,7 @@ impl Presence {
     /// Notes that this process has lived until now.
     pub(crate) async fn end(&self) {
         if let Err(error) = self.keep.tell(Vec::new(), Vec::new()).await {
-            tracing::warn!(%error, "until when members were there could not be noted");
+            tracing::warn!(%error, "the last-seen times of members cannot be stored");
         }
     }
 

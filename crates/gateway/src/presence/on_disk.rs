@@ -40,7 +40,7 @@ impl Keep for OnDisk {
             } else if let Some(kept) = parse(&name, &value) {
                 loaded.kept.push(kept);
             } else {
-                tracing::warn!(name, "a member that was kept cannot be read");
+                tracing::warn!(name, "a stored member cannot be read and is dropped");
             }
         }
         Box::pin(std::future::ready(Ok(loaded)))

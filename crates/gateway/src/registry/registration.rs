@@ -165,7 +165,7 @@ impl Registration {
 fn fresh_id() -> Arc<str> {
     let mut bits = [0; 16];
     if Chance::system().fill(&mut bits).is_err() {
-        tracing::error!("the system has no random numbers: session ids can be guessed");
+        tracing::error!("the system returns no random numbers: session ids can be guessed");
     }
     data_encoding::BASE64URL_NOPAD.encode(&bits).into()
 }
