@@ -6,7 +6,7 @@ import { count, times, until } from './measure.js'
 
 const CLIENTS = 500
 const PACE_MS = 1000
-const SETTLE_MS = 60_000
+const SETTLE_MS = 120_000
 /** None may be polling after this. */
 const BACK_MS = 60_000
 

@@ -85,11 +85,13 @@ export class Obstacle {
         const upgrade = bytes.indexOf('\r\n\r\n')
         if (rules.drop) {
           if (!link.upgraded) pass(client, bytes.subarray(0, upgrade + 4))
-          link.upgraded = true
+          link.upgraded ||= Date.now()
           return
         }
         if (rules.kill && !link.upgraded) link.timer = setTimeout(reset, rules.kill)
-        link.upgraded = true
+        link.upgraded ||= Date.now()
+        // On a busy machine the timer may be later than what it has to keep back.
+        if (rules.kill && Date.now() - link.upgraded >= rules.kill) return reset()
       }
       if (!rules.hold || link.transport !== 'sse') return pass(client, bytes)
       link.out = Buffer.concat([link.out, bytes])

@@ -5,9 +5,10 @@ import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { sleep } from './gateway.js'
+import { BOUND, sleep } from './gateway.js'
 
-const START_MS = 20_000
+/** Generous, because a busy machine is no failure. */
+const START_MS = 120_000
 const STOP_MS = 5000
 const LOG_SHOWN = 2000
 
@@ -44,7 +45,8 @@ async function run(gateway, config, command) {
   const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` }
   // A file, because some open /dev/stderr by its name, and a pipe of Node's cannot be opened so.
   const log = openSync(join(folder, 'log'), 'a')
-  const child = spawn(program, options, { stdio: ['ignore', log, log], env })
+  const child = spawn(BOUND, [program, ...options], { stdio: ['ignore', log, log], env })
+  // Squid changes its user, and is bound to nobody from then on.
   const kill = () => child.kill('SIGKILL')
   process.once('exit', kill)
   let failure = null

@@ -13,6 +13,7 @@ const COLUMNS = [
   ['longest delay', ({ figures }) => seconds(figures.longest)],
   ['after a cut', ({ figures }) => seconds(figures.afterCut ?? undefined)],
   ['links', ({ figures }) => figures.links],
+  ['held up', ({ figures }) => seconds(figures.heldUp)],
   ['back on ws', ({ figures }) => seconds(figures.back)],
   ['', ({ wrong }) => (wrong.length ? 'WRONG' : 'ok')],
 ]

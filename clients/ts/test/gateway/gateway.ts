@@ -2,11 +2,17 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createServer, type Server, type Socket, connect as tcp } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { type ClientOptions, createClient, type Env, type Reset } from '@throughline/client'
+import { type Client, type ClientOptions, createClient, type Env, type Reset } from '@throughline/client'
 import { WebSocket } from 'ws'
 
-const BINARY = process.env.GATEWAY_BIN ?? fileURLToPath(new URL('../../../../target/debug/gateway', import.meta.url))
+const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+const BINARY = process.env.GATEWAY_BIN ?? at('../../../../target/debug/gateway')
+/** Ends the gateway with this process, whether its tests hold, fail or are killed. */
+const BOUND = at('../../../../.ci/bound')
 export const SECOND = 1000
+/** Generous, because a busy machine is no failure; a test that holds never waits this long. */
+const PATIENCE_MS = 120 * SECOND
+const STEP_MS = 10
 
 /** A real `gateway dev` on a free port. */
 export class Gateway {
@@ -16,7 +22,8 @@ export class Gateway {
   ) {}
 
   static async start(options: string[] = [], listen = '127.0.0.1:0'): Promise<Gateway> {
-    const child = spawn(BINARY, ['dev', '--listen', listen, ...options], { stdio: ['ignore', 'pipe', 'ignore'] })
+    const command = [BINARY, 'dev', '--listen', listen, ...options]
+    const child = spawn(BOUND, command, { stdio: ['ignore', 'pipe', 'ignore'] })
     const ready = new Promise<string>((resolve, reject) => {
       child.once('error', reject)
       child.once('exit', (code) => reject(new Error(`the gateway ended with ${code}`)))
@@ -26,6 +33,10 @@ export class Gateway {
       })
     })
     return new Gateway(child, await ready)
+  }
+
+  get pid(): number {
+    return this.process.pid as number
   }
 
   async publish(topic: string, type: string, data: unknown = null, more: object = {}): Promise<number> {
@@ -38,12 +49,14 @@ export class Gateway {
     return ((await response.json()) as { seq: number }).seq
   }
 
-  async disconnect(user: string): Promise<void> {
-    await fetch(new URL('/v1/disconnect', this.url), {
+  /** Ends a user's sessions. @returns how many. */
+  async disconnect(user: string): Promise<number> {
+    const response = await fetch(new URL('/v1/disconnect', this.url), {
       method: 'POST',
       headers: { authorization: 'Bearer dev', 'content-type': 'application/json' },
       body: JSON.stringify({ user }),
     })
+    return ((await response.json()) as { sessions: number }).sessions
   }
 
   stop(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
@@ -120,14 +133,32 @@ export function connectTo(url: string, options: ClientOptions = {}) {
   return { client, seqs, resets }
 }
 
-/** Waits until something holds. @returns the milliseconds that it took. */
-export async function until(holds: () => boolean, what: string, ms = 10 * SECOND): Promise<number> {
-  const start = performance.now()
-  while (!holds()) {
-    if (performance.now() - start > ms) throw new Error(`not within ${ms} ms: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
+/**
+ * Waits until something holds, in steps of 10 ms: a machine that is busy with something else makes steps longer, and
+ * not more of them.
+ * @param ms how long it may take, in steps.
+ * @returns the milliseconds of the steps that it took.
+ */
+export async function until(holds: () => boolean, what: string, ms = PATIENCE_MS): Promise<number> {
+  let waited = 0
+  for (; !holds(); waited += STEP_MS) {
+    if (waited > ms) throw new Error(`not within ${ms} ms: ${what}`)
+    await sleep(STEP_MS)
   }
-  return performance.now() - start
+  return waited
+}
+
+/** Waits until the gateway streams a topic to a client. */
+export async function untilHeard({ client }: { client: Client }, topic: string): Promise<void> {
+  let isHeard = false
+  const off = client.topic(topic).on('knock', () => {
+    isHeard = true
+  })
+  while (!isHeard) {
+    await client.topic(topic).publish('knock', null)
+    await until(() => isHeard, 'the knock', 500).catch(() => {})
+  }
+  off()
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))

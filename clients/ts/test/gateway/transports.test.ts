@@ -1,8 +1,10 @@
 import { CommandError, type Transport } from '@throughline/client'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { connectTo, Gateway, Path, SECOND, sleep, until } from './gateway.js'
+import { connectTo, Gateway, Path, SECOND, sleep, until, untilHeard } from './gateway.js'
 
 const TRANSPORTS: Transport[] = ['ws', 'sse', 'poll']
+/** As many as a busy machine can serve in the time; `npm run test:browser` has 500. */
+const CROWD = 100
 let gateway: Gateway
 let path: Path
 let ends: (() => void)[] = []
@@ -51,7 +53,7 @@ describe.each(TRANSPORTS)('%s alone', (transport) => {
     const room = client.room(`talk-${transport}`)
     const heard: unknown[] = []
     room.on('said', ({ data }) => heard.push(data))
-    await sleep(500)
+    await untilHeard({ client }, room.name)
     const { seq } = await room.publish('said', 'hello')
     await until(() => heard.length === 1, 'the echo')
     expect(heard).toEqual(['hello'])
@@ -114,7 +116,7 @@ describe('choosing on a real path', () => {
     path.cut()
     await until(() => client.state.transport === 'poll', 'down to polls')
     path.refuse.clear()
-    await until(() => client.state.transport === 'ws', 'up again', 20 * SECOND)
+    await until(() => client.state.transport === 'ws', 'up again')
     stop = true
     await publishing
     await until(() => seqs.at(-1) === sent.at(-1), 'the last event')
@@ -137,8 +139,7 @@ describe('the gateway has its say', () => {
     for (const transport of TRANSPORTS) {
       const { client } = connect(path.url, { transports: [transport], user: `out-${transport}` })
       await client.ready()
-      await sleep(200)
-      await gateway.disconnect(`out-${transport}`)
+      while (!(await gateway.disconnect(`out-${transport}`))) await sleep(10)
       await until(() => client.state.phase === 'closed', `${transport} stops`)
       expect(client.state.error?.fatal).toBe(true)
     }
@@ -172,36 +173,35 @@ describe('the gateway has its say', () => {
 })
 
 describe('a restart', () => {
-  const crowd = (url: string) => Array.from({ length: 500 }, (_, index) => connect(url, { user: `u${index}` }))
+  const crowd = (url: string) => Array.from({ length: CROWD }, (_, index) => connect(url, { user: `u${index}` }))
   const on = (clients: ReturnType<typeof crowd>, transport: Transport) =>
     clients.filter(({ client }) => client.state.transport === transport).length
 
-  it('tells each of 500 clients to fetch anew, and all are back on WebSocket within a minute', async () => {
+  it('tells every client to fetch anew, and all are back on WebSocket within a minute', async () => {
     let own = await Gateway.start()
     const clients = crowd(own.url)
-    await Promise.all(clients.map(({ client }) => client.ready()))
-    await sleep(500)
+    await until(() => on(clients, 'ws') === CROWD, 'all on WebSocket')
     await own.stop('SIGTERM')
     own = await Gateway.start([], new URL(own.url).host)
-    await until(() => on(clients, 'ws') === 500, 'all back', 60 * SECOND)
+    const told = (): boolean => clients.every(({ resets }) => resets.length > 0)
+    await until(() => told() && on(clients, 'ws') === CROWD, 'all back', 60 * SECOND)
     expect(clients.every(({ resets }) => resets.length === 1 && resets[0]?.reason === 'epoch')).toBe(true)
     await own.stop()
   })
 
-  it('leaves none of 500 clients on polls a minute later, even if polls alone got through at first', async () => {
+  it('leaves no client on polls a minute later, even if polls alone got through at first', async () => {
     let own = await Gateway.start()
     const way = await new Path(own.url).open()
     const clients = crowd(way.url)
-    await Promise.all(clients.map(({ client }) => client.ready()))
-    await sleep(500)
+    await until(() => on(clients, 'ws') === CROWD, 'all on WebSocket')
     way.refuse.add('ws')
     way.refuse.add('sse')
     await own.stop()
     own = await Gateway.start([], new URL(own.url).host)
-    await until(() => on(clients, 'poll') > 400, 'most on polls', 30 * SECOND)
+    await until(() => on(clients, 'poll') > 0.8 * CROWD, 'most on polls')
     way.refuse.clear()
-    await until(() => on(clients, 'ws') === 500, 'all back', 60 * SECOND)
+    await until(() => on(clients, 'ws') === CROWD, 'all back', 60 * SECOND)
     way.close()
     await own.stop()
-  }, 120_000)
+  })
 })

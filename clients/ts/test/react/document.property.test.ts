@@ -121,5 +121,5 @@ describe('people who edit one text', () => {
       }),
       { numRuns: NUMBER_OF_RUNS },
     )
-  }, 300_000)
+  })
 })

@@ -11,7 +11,7 @@ const ARGUMENTS = [
 ];
 export const LANES = ['ws', 'sse', 'poll', 'roaming'];
 /** Generous, because a busy machine is no failure; a test that holds never waits this long. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 120_000;
 
 export async function launch() {
   if (!existsSync(EXECUTABLE)) throw new Error(`no Chromium at ${EXECUTABLE}: \`apt-get install chromium\` or set CHROMIUM_BIN`);

@@ -9,14 +9,16 @@ import { fileURLToPath } from 'node:url';
 
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../../target', import.meta.url));
 const BINARY = process.env.GATEWAY_BIN ?? join(TARGET, 'debug/gateway');
-const START_MS = 30_000;
+/** Ends the gateway with this process, whether its tests hold, fail or are killed. */
+const BOUND = fileURLToPath(new URL('../../../../.ci/bound', import.meta.url));
+/** Generous, because a busy machine is no failure. */
+const START_MS = 120_000;
 
 export class Gateway {
   /** `listen` is an address to take; the default is a free port. `options` are for the command line. */
   static async start(listen = '127.0.0.1:0', options = []) {
     if (!existsSync(BINARY)) throw new Error(`no gateway at ${BINARY}: build it with \`cargo build -p gateway\` or set GATEWAY_BIN`);
-    const child = spawn(BINARY, ['dev', '--listen', listen, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
-    process.once('exit', () => child.kill('SIGKILL'));
+    const child = spawn(BOUND, [BINARY, 'dev', '--listen', listen, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
     const gateway = new Gateway(child);
     gateway.origin = await gateway.ready();
     return gateway;

@@ -36,7 +36,7 @@ async function replayed(topic) {
   return { text: text.toString(), seq };
 }
 
-test('three editors over three transports end with the text of the log', { timeout: 120_000 }, async () => {
+test('three editors over three transports end with the text of the log', { timeout: 600_000 }, async () => {
   const topic = 'doc:1';
   const editors = [
     new Editor(WsLine, gateway.origin, 'alice', topic),
