@@ -23,6 +23,8 @@
 //! | a replica that can be written; 300 generations; a clock behind | `refusals::nothing_is_written_to_a_replica_that_can_be_written`, `restarts::more_generations_than_are_remembered`, `failover::a_successor_whose_clock_is_far_behind` |
 //! | a slot changes hands, its owner is killed | `cluster::a_log_in_a_cluster_follows_its_slot` |
 //! | acknowledged, and known to who did not follow or to who died | `failover::what_was_acknowledged_while_nobody_could_follow_is_told_of`, `failover::what_a_dead_node_published_is_told_of_by_who_has_read_it`, `gateway::who_has_seen_what_died_with_its_gateway_and_its_redis_is_reset_elsewhere` |
+//! | the bounds of the stream, in bytes and in time | `retention::the_stream_stays_within_its_bytes_and_shrinks_with_age`, `retention::what_is_within_the_bounds_stays`, `retention::a_mark_of_another_log_trims_nothing` |
+//! | a start on a stream that is longer than what rings hold | `retention::a_start_reads_only_what_rings_may_hold`, `retention::a_start_on_a_log_of_which_all_is_too_old` |
 //! | all of it at random | `chaos::no_client_misses_anything_unawares` |
 //!
 //! What others got wrong:
@@ -68,6 +70,8 @@ mod refusals;
 mod regressions;
 #[path = "redis/restarts.rs"]
 mod restarts;
+#[path = "redis/retention.rs"]
+mod retention;
 #[path = "redis/sentinel.rs"]
 mod sentinel;
 #[path = "redis/server.rs"]
@@ -87,7 +91,8 @@ fn redis_options(url: &str) -> RedisOptions {
         authorities: None,
         log_name: "log".to_owned(),
         wait_replicas: 0,
-        events_max: 100_000,
+        bytes_max: 1 << 30,
+        age_max: Duration::from_secs(600),
         alone_when_down: false,
     }
 }

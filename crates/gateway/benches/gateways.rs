@@ -74,13 +74,14 @@ async fn publishes() {
     }
 }
 
-fn options_of(server: &Server, events_max: u64) -> RedisOptions {
+fn options_of(server: &Server, bytes_max: u64) -> RedisOptions {
     RedisOptions {
         url: server.url(),
         authorities: None,
         log_name: "figures".to_owned(),
         wait_replicas: 0,
-        events_max,
+        bytes_max,
+        age_max: Duration::from_secs(600),
         alone_when_down: false,
     }
 }

@@ -83,7 +83,8 @@ fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<A
         authorities: authorities.transpose()?,
         log_name: config.log_name.clone(),
         wait_replicas: config.wait_replicas,
-        events_max: limits.log_bytes / EVENT_BYTES_MIN,
+        bytes_max: limits.log_bytes,
+        age_max: limits.ring_age,
         alone_when_down: config.when_down == RedisDown::Local,
     };
     let opened = Redis::open(Arc::clone(log), &options);

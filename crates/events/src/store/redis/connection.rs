@@ -10,6 +10,7 @@ use super::keys::Keys;
 use super::log_state::LogState;
 use super::pubsub::Subscription;
 use super::reply::{Failure, text};
+use super::retention::Marks;
 use super::servers::{Servers, connect};
 
 pub(super) struct Connection {
@@ -76,10 +77,11 @@ impl Connection {
         Ok(fact("maxmemory:") != Some("0") && !fact("maxmemory_policy:").is_none_or(keeps))
     }
 
-    /// The call of the publishing script, to which keys and arguments are added.
-    pub(super) fn publishing(&self, keys: usize) -> Cmd {
+    /// The call of the publishing script, to which `more` keys and the arguments are added.
+    pub(super) fn publishing(&self, keys: &Keys, more: usize) -> Cmd {
         let mut call = cmd("EVALSHA");
-        call.arg(&self.publish).arg(keys);
+        call.arg(&self.publish).arg(4 + more);
+        call.arg(&keys.stream).arg(&keys.fence).arg(&keys.retention).arg(&keys.marks);
         call
     }
 
@@ -90,6 +92,15 @@ impl Connection {
         let answer = self.call(&call).await?;
         let unknown = || Failure::Broken("the log's keys hold something else".to_owned());
         LogState::parse(&answer).ok_or_else(unknown)
+    }
+
+    /// Asks how much was appended when.
+    pub(super) async fn marks(&mut self, keys: &Keys) -> Result<Marks, Failure> {
+        let marks = self.call(cmd("LRANGE").arg(&keys.marks).arg(0).arg(-1)).await?;
+        let held = self.call(cmd("HMGET").arg(&keys.retention).arg("bytes").arg("last")).await?;
+        let time = self.call(&cmd("TIME")).await?;
+        let unknown = || Failure::Broken("the log's marks are something else".to_owned());
+        Marks::parse(&marks, &held, &time).ok_or_else(unknown)
     }
 
     /// Makes the next write open a new generation, though the server is the same.
@@ -106,9 +117,9 @@ impl Connection {
             return Err(Failure::Broken("the server is not a master any more".to_owned()));
         }
         if !state.is_open {
-            let mut call = self.publishing(2);
-            call.arg(&keys.stream).arg(&keys.fence).arg(random()).arg(random());
-            call.arg(0).arg(0).arg(0).arg("").arg(0);
+            // Bytes of 0: nothing is trimmed.
+            let mut call = self.publishing(keys, 0);
+            call.arg(random()).arg(random()).arg(0).arg(0).arg(0).arg(0).arg("").arg(0);
             self.call(&call).await?;
             state = self.log_state(keys).await?;
         }

@@ -8,9 +8,9 @@ use super::connection::Connection;
 use super::pubsub::Received;
 use super::reply::Failure;
 use super::shared::Shared;
-use crate::Sequenced;
 use crate::log::Fact;
 use crate::store::codec::Fields;
+use crate::{Draft, Sequenced};
 
 pub(super) struct Ephemeral {
     pub(super) shared: Arc<Shared>,
@@ -47,7 +47,7 @@ impl Ephemeral {
                         Some(Received::Missed(_)) => continue,
                         None => return Ok(()),
                     };
-                    if let Some((time_ms, draft)) = Fields(&message).draft()
+                    if let Some((time_ms, draft)) = parse(&message)
                         && draft.ephemeral
                     {
                         self.shared.log.apply(Fact::Events(vec![Sequenced { seq: None, time_ms, age_ms: 0, draft }]));
@@ -57,4 +57,12 @@ impl Ephemeral {
             }
         }
     }
+}
+
+/// The time at which the server passed a draft on, in milliseconds since 1970, and the draft.
+fn parse(message: &[u8]) -> Option<(u64, Draft)> {
+    let space = message.iter().position(|byte| *byte == b' ')?;
+    let time_ms = str::from_utf8(&message[..space]).ok()?.parse().ok()?;
+    let (_, draft) = Fields(&message[space + 1..]).draft()?;
+    Some((time_ms, draft))
 }

@@ -10,6 +10,10 @@ pub(super) struct Keys {
     pub(super) stream: String,
     /// The hash that says which server opened the stream, and where each earlier generation ended.
     pub(super) fence: String,
+    /// The hash that says how much was ever appended, and where the newest mark is.
+    pub(super) retention: String,
+    /// The list of marks: how much had been appended up to an id, and when.
+    pub(super) marks: String,
     /// The channel of ephemeral events.
     pub(super) ephemeral: String,
 }
@@ -17,7 +21,14 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(log_name: &str) -> Self {
         let tag = format!("{{{log_name}}}");
-        Self { stream: format!("{tag}:s"), fence: format!("{tag}:f"), ephemeral: format!("{tag}:e"), tag }
+        Self {
+            stream: format!("{tag}:s"),
+            fence: format!("{tag}:f"),
+            retention: format!("{tag}:r"),
+            marks: format!("{tag}:m"),
+            ephemeral: format!("{tag}:e"),
+            tag,
+        }
     }
 
     /// What an idempotency token was first answered.

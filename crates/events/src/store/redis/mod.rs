@@ -11,7 +11,7 @@
 //! * `options`, `keys`, `entry_id`, `backoff`, `reply`: vocabulary;
 //! * `servers`: finds the master; `pubsub`: a channel of it; `log_state`: how far its log goes; `connection`: a connection to it;
 //! * `loss_notice`: topics that lost acknowledged events; `recent_appends`: what this node would have to name as lost;
-//! * `entry`: the entries of the stream; `publish_script`: the call of `publish.lua`; `health`: what operators see;
+//! * `entry`: the entries of the stream; `publish_script`: the call of `publish.lua`; `retention`: how much of the log is kept; `health`: what operators see;
 //! * `standalone`: the log of a node that goes on without Redis, if it is configured to;
 //! * `shared`: what the tasks share. The tasks are `publisher` (drafts into the stream), `tailer` (the stream into the
 //!   log), `loss_announcer` (notices into the stream), `ephemeral` (events without a seq) and `board::task`;
@@ -43,6 +43,7 @@ mod publisher;
 mod pubsub;
 mod recent_appends;
 mod reply;
+mod retention;
 mod servers;
 mod shared;
 mod standalone;
@@ -58,9 +59,9 @@ use keys::Keys;
 use loss_announcer::LossAnnouncer;
 use loss_notice::OwedNotices;
 pub use options::{RedisError, RedisOptions};
-use publish_script::Retention;
 use publisher::{PublishJob, StreamPublisher};
 use recent_appends::RecentAppends;
+use retention::Retention;
 use servers::Servers;
 use shared::Shared;
 use standalone::Standalone;
@@ -94,11 +95,14 @@ impl Redis {
     /// Outside a tokio runtime.
     pub fn open(log: Arc<Log>, options: &RedisOptions) -> Result<Arc<Self>, RedisError> {
         let keys = Keys::new(&options.log_name);
-        let last_ms = u64::try_from(log.topic_kept().as_millis()).unwrap_or(u64::MAX);
         let shared = Arc::new(Shared {
             servers: Servers::parse(&options.url, &keys.stream, options.authorities.clone())?,
             keys,
-            retention: Retention { events_max: options.events_max, last_ms },
+            retention: Retention {
+                bytes_max: options.bytes_max,
+                age_ms: millis(options.age_max),
+                last_ms: millis(log.topic_kept()),
+            },
             health: RedisHealth::new(),
             recent: RecentAppends::default(),
             owed: OwedNotices::default(),
@@ -194,4 +198,8 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,7 @@
 //! What the store in Redis is told when it is opened.
 
+use std::time::Duration;
+
 /// Which Redis, and which log in it.
 #[derive(Clone)]
 pub struct RedisOptions {
@@ -19,8 +21,10 @@ pub struct RedisOptions {
     /// event if the promoted replica has it. With a majority of the replicas that may be promoted, every other
     /// majority has one that does, and Sentinel promotes the most advanced one. With fewer the event may be lost.
     pub wait_replicas: u32,
-    /// About how many events the stream keeps.
-    pub events_max: u64,
+    /// About how many bytes of events the stream keeps. What a gateway that starts can load; the same for all.
+    pub bytes_max: u64,
+    /// For how long the stream keeps an event, by the server's clock; the same for all.
+    pub age_max: Duration,
     /// Whether this node goes on alone while Redis cannot be reached. What was published to it meanwhile is taken
     /// back once Redis returns.
     pub alone_when_down: bool,

@@ -1,18 +1,21 @@
--- Appends a run of drafts, in order. With none it only makes sure that the log is open.
+-- Appends a run of drafts, in order, and trims the log. With no drafts it makes sure that the log is open, and trims it.
 --
--- KEYS: the stream, the fence, then for each draft its token's key and the keys of its topics.
--- ARGV: 1, 2 two random numbers below 1024; 3 the most entries of the stream; 4 for how many ms a topic's last id is
--- kept; 5 how many replicas must be connected; 6 the channel of ephemeral events; 7 the number of drafts. Then for each
--- draft: for how many ms its token is kept, its number of topics, the seq that it expects ('' any), its kind (e event,
--- a latest-only event, x ephemeral, l notice of loss), its bytes, and a name of this attempt that no other draft has.
+-- KEYS: the stream; the fence; the retention; the marks; then for each draft its token's key and the keys of its topics.
+-- ARGV: 1, 2 two random numbers below 1024; 3 the most bytes of the stream; 4 for how many ms an entry is kept; 5 for how
+-- many ms a topic's last id is kept; 6 how many replicas must be connected; 7 the channel of ephemeral events; 8 the
+-- number of drafts. Then for each draft: for how many ms its token is kept, its number of topics, the seq that it expects
+-- ('' any), its kind (e event, a latest-only event, x ephemeral, l notice of loss), its bytes, and a name of this attempt
+-- that no other draft has.
 --
 -- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and where the log ends;
 -- c SEQ conflict; d, the first answer and the name that came with it: a repeat; e MESSAGE refused, with all that follow.
 --
 -- Whatever can be refused comes before whatever cannot be undone, so that a draft whose answer is e has had no effect.
-local stream, fence = KEYS[1], KEYS[2]
-local random, leap, length, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local replicas, channel, drafts = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+-- The time of everything is the server's: the clocks of two gateways differ.
+local stream, fence, retention, marks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local random, leap, last_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[5]
+local bytes_max, age_max = tonumber(ARGV[3]), tonumber(ARGV[4])
+local replicas, channel, drafts = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
 
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) then
@@ -30,10 +33,15 @@ local function replicas_connected()
   return connected
 end
 if drafts > 0 and replicas > 0 and replicas_connected() < replicas then
-  return redis.error_reply('NOREPLICAS fewer than ' .. ARGV[5] .. ' replicas are connected')
+  return redis.error_reply('NOREPLICAS fewer than ' .. ARGV[6] .. ' replicas are connected')
 end
 
 local function number(n) return string.format('%.0f', n) end
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = math.floor(now_us / 1000)
+local now_text = number(now)
 
 local function last_of_stream()
   if redis.call('EXISTS', stream) == 0 then return nil end
@@ -49,10 +57,8 @@ local last_generation, last_seq = last_of_stream()
 
 -- Begins a new generation: remembers where the old one ended, and says so in the stream.
 local function open()
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   local old, ended = last_generation, last_seq
-  local newest = math.max(now, tonumber(old or 0), tonumber(generation or 0))
+  local newest = math.max(now_us, tonumber(old or 0), tonumber(generation or 0))
   generation = number(newest + 1 + random)
   if old then
     redis.call('HSET', fence, old, ended)
@@ -66,7 +72,7 @@ local function open()
     end
   else
     -- Nothing that came before is known to be history.
-    redis.call('DEL', fence)
+    redis.call('DEL', fence, retention, marks)
     old, ended = '0', '0'
   end
   redis.call('HSET', fence, 'id', identity, 'gen', generation)
@@ -74,6 +80,11 @@ local function open()
   last_seq = number(tonumber(ended) + (1 + leap) * 1048576)
   redis.call('XADD', stream, generation .. '-' .. last_seq, 'k', 'gen', 'prev', old .. '-' .. ended)
 end
+
+-- What an entry costs beside its bytes. Less than the rings of a gateway charge for it, so that the stream never holds
+-- less than they may.
+local COST = 128
+local charged = 0
 
 -- The stream may be another server's: its numbers would be given twice.
 if held[1] ~= identity or not generation or last_generation ~= generation then open() end
@@ -120,26 +131,27 @@ local function append(token, token_ms, kind, bytes, name, first_topic, last_topi
   if refusal then return nil, refusal end
   local result
   if kind == 'x' then
-    result = redis.pcall('PUBLISH', channel, bytes)
+    result = redis.pcall('PUBLISH', channel, now_text .. ' ' .. bytes)
   elseif kind == 'l' then
-    result = redis.pcall('XADD', stream, 'MAXLEN', '~', length, id, 'k', 'lost', 'd', bytes)
+    result = redis.pcall('XADD', stream, id, 'k', 'lost', 'd', bytes)
   else
-    result = redis.pcall('XADD', stream, 'MAXLEN', '~', length, id, 'd', bytes)
+    result = redis.pcall('XADD', stream, id, 'd', bytes, 't', now_text)
   end
   refusal = refusal_of(result)
   if refusal then
     redis.pcall('DEL', token)
     return nil, refusal
   end
-  last_seq = seq
+  if kind == 'x' then return answer end
+  last_seq, charged = seq, charged + #bytes + COST
   if kind == 'e' then
-    for topic = first_topic, last_topic do redis.call('SET', KEYS[topic], id, 'PX', keep) end
+    for topic = first_topic, last_topic do redis.call('SET', KEYS[topic], id, 'PX', last_ms) end
   end
   return answer
 end
 
 local answers = { generation }
-local key, at, refusal = 3, 8, nil
+local key, at, refusal = 5, 9, nil
 for draft = 1, drafts do
   local token_ms, topics, expect, kind = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local bytes, name = ARGV[at + 4], ARGV[at + 5]
@@ -152,4 +164,43 @@ for draft = 1, drafts do
   end
   answers[#answers + 1] = answer or 'e' .. refusal
 end
+
+-- A mark ID BYTES TIME says: up to ID so many bytes were ever appended, the last of them at TIME. There is one for each
+-- 64th of what is kept, in bytes and in time, or one for each call that appends more. Returns how many bytes were ever
+-- appended.
+local function mark()
+  local held = redis.call('HMGET', retention, 'bytes', 'last', 'marked', 'at')
+  local total, last = tonumber(held[1] or 0) + charged, tonumber(held[2] or now)
+  local marked, marked_at = tonumber(held[3] or 0), tonumber(held[4] or now)
+  if charged > 0 then last = now end
+  local is_due = total - marked >= bytes_max / 64 or now - marked_at >= age_max / 64 or now < marked_at
+  if total > marked and is_due then
+    redis.call('RPUSH', marks, generation .. '-' .. last_seq .. ' ' .. number(total) .. ' ' .. number(last))
+    marked, marked_at = total, now
+  elseif charged == 0 then
+    return total
+  end
+  redis.call('HSET', retention, 'bytes', number(total), 'last', number(last), 'marked', number(marked),
+    'at', number(marked_at))
+  return total
+end
+
+-- Trims what lies before a mark that is over, some thousand entries at a time: the rest is for the next calls.
+local function trim(total)
+  for _ = 1, 4 do
+    local oldest = redis.call('LINDEX', marks, 0)
+    if not oldest then return end
+    local of, seq, bytes, at = string.match(oldest, '^(%d+)%-(%d+) (%d+) (%d+)$')
+    if is_history(of, seq) then
+      if total - tonumber(bytes) < bytes_max and now - tonumber(at) <= age_max then return end
+      local trimmed = redis.call('XTRIM', stream, 'MINID', '~', of .. '-' .. seq, 'LIMIT', 1000)
+      if trimmed > 0 then oldest = nil end
+    end
+    if oldest then redis.call('LPOP', marks) end
+  end
+end
+
+-- What was appended is appended, whatever becomes of this. Only a call for nothing else tells of its refusal.
+local ok, refused = pcall(function() if bytes_max > 0 then trim(mark()) end end)
+if not ok and drafts == 0 then return redis.error_reply(type(refused) == 'table' and refused.err or refused) end
 return answers

@@ -8,6 +8,7 @@ use super::entry_id::EntryId;
 use super::keys::Keys;
 use super::loss_notice::Notice;
 use super::reply::{Failure, text};
+use super::retention::Retention;
 use crate::store::codec::put_draft;
 use crate::{Appended, Clock, Draft, Rejection, Seq, Topic};
 
@@ -102,15 +103,6 @@ impl Submission {
     }
 }
 
-/// How much of the log Redis keeps.
-#[derive(Clone, Copy)]
-pub(super) struct Retention {
-    /// About how many events.
-    pub(super) events_max: u64,
-    /// For how long a topic's last seq after its last event.
-    pub(super) last_ms: u64,
-}
-
 /// What the script did with a run of submissions.
 pub(super) struct Run {
     /// The answers to the first of them.
@@ -128,8 +120,7 @@ pub(super) async fn run(
     run: &[&Submission],
 ) -> Result<Run, Failure> {
     let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
-    let mut call = connection.publishing(2 + count);
-    call.arg(&keys.stream).arg(&keys.fence);
+    let mut call = connection.publishing(keys, count);
     for item in run {
         call.arg(keys.token(&item.token));
         for topic in item.lasting() {
@@ -137,7 +128,8 @@ pub(super) async fn run(
         }
     }
     call.arg(random()).arg(random());
-    call.arg(retention.events_max).arg(retention.last_ms).arg(replicas).arg(&keys.ephemeral).arg(run.len());
+    call.arg(retention.bytes_max).arg(retention.age_ms).arg(retention.last_ms);
+    call.arg(replicas).arg(&keys.ephemeral).arg(run.len());
     for item in run {
         call.arg(item.token_ms).arg(item.lasting().len());
         call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string()));

@@ -53,8 +53,42 @@ impl StreamPublisher {
     }
 
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<PublishJob>) {
-        while let Some(job) = jobs.recv().await {
-            self.turn(job, &mut jobs).await;
+        let trim_every = self.trim_every();
+        loop {
+            tokio::select! {
+                job = jobs.recv() => match job {
+                    Some(job) => self.turn(job, &mut jobs).await,
+                    None => return,
+                },
+                // With drafts the script trims as well.
+                () = tokio::time::sleep(trim_every) => self.trim().await,
+            }
+        }
+    }
+
+    /// How often a node that publishes nothing trims what has become too old.
+    fn trim_every(&self) -> Duration {
+        Duration::from_millis(self.shared.retention.age_ms / 64)
+            .clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
+
+    /// Trims the stream while nothing is published. That it cannot be done is worth a word, and no more: the next append
+    /// finds out for itself whether it can be done.
+    async fn trim(&mut self) {
+        if !self.shared.health.is_followed() {
+            return;
+        }
+        let Shared { keys, retention, .. } = &*Arc::clone(&self.shared);
+        let trimmed = match (self.connect().await, &mut self.connection) {
+            (Ok(()), Some(connection)) => publish_script::run(connection, keys, *retention, 0, &[]).await,
+            (Ok(()), None) => return,
+            (Err(error), _) => Err(error),
+        };
+        if let Err(error) = trimmed {
+            self.shared.health.set_failed(&error);
+            if let Failure::Broken(_) = error {
+                self.connection = None;
+            }
         }
     }
 

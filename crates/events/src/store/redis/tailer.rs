@@ -36,7 +36,7 @@ pub(super) struct Tailer {
     shared: Arc<Shared>,
     /// How far this node has followed each generation, oldest first. The last is where it is; empty: nowhere yet.
     followed: Vec<EntryId>,
-    /// Where each generation ended, by the last look.
+    /// Where each generation ended, by the last state.
     ends: BTreeMap<u64, Seq>,
     /// Which generation was the last one then.
     current: u64,
@@ -104,17 +104,18 @@ impl Tailer {
 
     async fn follow_until_astray(&mut self, connection: &mut Connection) -> Result<(), ReadStop> {
         let before = self.shared.recent.now();
-        let look = connection.open_log(&self.shared.keys).await?;
-        if look.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
+        let state = connection.open_log(&self.shared.keys).await?;
+        if state.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
             // A generation never goes back: somebody put another stream in its place.
             connection.unseal(&self.shared.keys).await?;
             return Err(ReadStop::Astray);
         }
+        let useless_up_to = self.useless_up_to(connection, &state).await?;
         let was_alone = self.shared.alone.end();
-        self.resync(&look, before, was_alone);
-        self.skip_trimmed(&look);
+        self.resync(&state, before, was_alone, useless_up_to);
+        self.skip_trimmed(&state, useless_up_to);
         let mut looked = Instant::now();
-        let mut read_to = self.at();
+        let mut read_to = self.at().max(useless_up_to);
         loop {
             let entries = self.read(connection, read_to).await?;
             if self.shared.health.take_doubt() {
@@ -123,13 +124,13 @@ impl Tailer {
             if entries.is_empty() || looked.elapsed() > BLOCK {
                 // The only way to notice that the stream was deleted, or is another one with lower ids.
                 let before = self.shared.recent.now();
-                let look = connection.log_state(&self.shared.keys).await?;
+                let state = connection.log_state(&self.shared.keys).await?;
                 looked = Instant::now();
-                let is_at_end = look.last == self.followed.last().copied();
-                if !look.is_master || !look.is_open || entries.is_empty() && !is_at_end {
+                let is_at_end = state.last == self.followed.last().copied();
+                if !state.is_master || !state.is_open || entries.is_empty() && !is_at_end {
                     return Ok(());
                 }
-                if self.shared.recent.has_unknown(&look, before) {
+                if self.shared.recent.has_unknown(&state, before) {
                     // Where it is known, it may be the log that survives: both look for the master again.
                     self.shared.health.set_astray();
                     return Err(Failure::Broken("this node publishes on another server".to_owned()).into());
@@ -146,6 +147,15 @@ impl Tailer {
                 self.shared.health.set_at_end();
             }
         }
+    }
+
+    /// Up to where a node that starts need not read, because no ring may hold what lies there.
+    async fn useless_up_to(&self, connection: &mut Connection, state: &LogState) -> Result<EntryId, Failure> {
+        if self.shared.health.is_loaded() {
+            return Ok(EntryId::default());
+        }
+        let marks = connection.marks(&self.shared.keys).await?;
+        Ok(marks.useless_up_to(self.shared.retention, state).unwrap_or_default())
     }
 
     async fn read(
@@ -170,25 +180,25 @@ impl Tailer {
     }
 
     /// Finds the newest point that this node and the surviving log share, and forgets what it has above.
-    fn resync(&mut self, look: &LogState, before: u64, was_alone: bool) {
+    fn resync(&mut self, state: &LogState, before: u64, was_alone: bool, useless_up_to: EntryId) {
         let at = self.at();
-        let current = look.last.map_or(0, |last| last.generation);
-        let lost = self.shared.recent.survive(look, before);
-        let shared = self.followed.iter().rposition(|id| look.end_of(id.generation).is_some());
+        let current = state.last.map_or(0, |last| last.generation);
+        let lost = self.shared.recent.survive(state, before);
+        let shared = self.followed.iter().rposition(|id| state.end_of(id.generation).is_some());
         self.followed.truncate(shared.map_or(0, |index| index + 1));
         if let Some(id) = self.followed.last_mut() {
-            id.seq = id.seq.min(look.end_of(id.generation).unwrap_or_default());
+            id.seq = id.seq.min(state.end_of(id.generation).unwrap_or_default());
         }
         let now = self.at();
-        self.ends.clone_from(&look.ends);
+        self.ends.clone_from(&state.ends);
         self.current = current;
         self.certain = true;
         if self.followed.is_empty() {
-            let before = look.first.or(look.last).unwrap_or_default();
-            self.recall(before.generation);
+            let first = state.first.or(state.last).unwrap_or_default().max(useless_up_to);
+            self.recall(first.generation);
             // In a log that is newer than all that was lost there is nobody left to tell: no cursor is known there.
-            let is_new = look.ends.is_empty() && lost.newest < current;
-            if let Some(last) = look.last.filter(|_| !is_new) {
+            let is_new = state.ends.is_empty() && lost.newest < current;
+            if let Some(last) = state.last.filter(|_| !is_new) {
                 self.shared.owed.add(Notice { of: last, lost: lost.what });
             }
         } else {
@@ -202,11 +212,11 @@ impl Tailer {
     }
 
     /// Where everything that is kept was trimmed or deleted that comes after where this node is, goes to the end.
-    fn skip_trimmed(&mut self, look: &LogState) {
-        let (at, newest) = (self.at(), look.newest.unwrap_or_default());
-        if let Some(last) = look.last
+    fn skip_trimmed(&mut self, state: &LogState, useless_up_to: EntryId) {
+        let (at, newest) = (self.at(), state.newest.unwrap_or_default());
+        if let Some(last) = state.last
             && last > at
-            && newest <= at
+            && newest <= at.max(useless_up_to)
         {
             if last.generation != at.generation {
                 self.recall(last.generation);
