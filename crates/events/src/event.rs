@@ -13,8 +13,8 @@ use crate::{Data, Draft, Seq, Topic};
 pub struct Sequenced {
     /// Its number; `None` for an ephemeral event, which has no place.
     pub seq: Option<Seq>,
-    /// When it was accepted, in milliseconds since 1970 (UTC) by the wall clock of the node that accepted it. It is
-    /// what clients read, and decides nothing: the clocks of two nodes differ.
+    /// When it was accepted, in milliseconds since 1970 (UTC) by the store's wall clock. It is what clients read, and
+    /// decides nothing: a wall clock may be set.
     pub time_ms: u64,
     /// How long ago it was accepted, in milliseconds by one clock, the store's. Zero for an event that was accepted just
     /// now. Its time to live and its age in a ring are counted from there.

@@ -23,6 +23,7 @@
 //! | a replica that can be written; 300 generations; a clock behind | `refusals::nothing_is_written_to_a_replica_that_can_be_written`, `restarts::more_generations_than_are_remembered`, `failover::a_successor_whose_clock_is_far_behind` |
 //! | a slot changes hands, its owner is killed | `cluster::a_log_in_a_cluster_follows_its_slot` |
 //! | acknowledged, and known to who did not follow or to who died | `failover::what_was_acknowledged_while_nobody_could_follow_is_told_of`, `failover::what_a_dead_node_published_is_told_of_by_who_has_read_it`, `gateway::who_has_seen_what_died_with_its_gateway_and_its_redis_is_reset_elsewhere` |
+//! | clocks that differ, of gateways and of servers | `clocks::gateways_whose_clocks_differ_by_a_quarter_of_an_hour_lose_nothing`, `clocks::an_event_of_a_server_whose_clock_was_set_is_no_older_than_the_last_look` |
 //! | the bounds of the stream, in bytes and in time | `retention::the_stream_stays_within_its_bytes_and_shrinks_with_age`, `retention::what_is_within_the_bounds_stays`, `retention::a_mark_of_another_log_trims_nothing` |
 //! | a start on a stream that is longer than what rings hold | `retention::a_start_reads_only_what_rings_may_hold`, `retention::a_start_on_a_log_of_which_all_is_too_old` |
 //! | all of it at random | `chaos::no_client_misses_anything_unawares` |
@@ -56,6 +57,8 @@ mod board;
 mod changes;
 #[path = "redis/chaos.rs"]
 mod chaos;
+#[path = "redis/clocks.rs"]
+mod clocks;
 #[path = "redis/cluster.rs"]
 mod cluster;
 #[path = "redis/failover.rs"]
@@ -103,7 +106,10 @@ async fn node(options: &RedisOptions) -> Subject {
 }
 
 async fn node_keeping(options: &RedisOptions, log: &Options, keep: Box<dyn Any + Send + Sync>) -> Subject {
-    let log = Log::new(log);
+    node_on(options, Log::new(log), keep).await
+}
+
+async fn node_on(options: &RedisOptions, log: Arc<Log>, keep: Box<dyn Any + Send + Sync>) -> Subject {
     let store = Redis::open(Arc::clone(&log), options).unwrap();
     let followed = tokio::time::timeout(Duration::from_secs(10), store.followed()).await;
     assert!(followed.is_ok(), "not followed: {:?}", store.last_error());

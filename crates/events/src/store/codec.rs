@@ -12,9 +12,8 @@ const EPHEMERAL: u8 = 16;
 /// The key is one user's own.
 const OWNER: u8 = 32;
 
-/// Appends the time at which a draft was accepted and the draft; what it expects has been decided and is left out.
-pub(super) fn put_draft(body: &mut Vec<u8>, time_ms: u64, draft: &Draft) {
-    body.extend_from_slice(&time_ms.to_le_bytes());
+/// Appends a draft. What it expects has been decided by then, and is left out.
+pub(super) fn put_draft(body: &mut Vec<u8>, draft: &Draft) {
     let owner = draft.key.as_ref().map(Key::owner).filter(|owner| !owner.is_empty());
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     body.push(
@@ -70,9 +69,8 @@ impl<'a> Fields<'a> {
         str::from_utf8(self.bytes()?).ok()
     }
 
-    /// A draft and the time at which it was accepted; `None` if the bytes are none.
-    pub(super) fn draft(&mut self) -> Option<(u64, Draft)> {
-        let time_ms = self.number()?;
+    /// A draft; `None` if the bytes are none.
+    pub(super) fn draft(&mut self) -> Option<Draft> {
         let flags = self.byte()?;
         let is = |flag: u8| flags & flag != 0;
         let ttl_ms = if is(TTL) { Some(self.number()?) } else { None };
@@ -86,7 +84,7 @@ impl<'a> Fields<'a> {
         let topics = (0..self.byte()?)
             .map(|_| self.text().and_then(|text| text.parse().ok()))
             .collect::<Option<Vec<_>>>()?;
-        let draft = Draft {
+        Some(Draft {
             topics: Topics::new(topics).ok()?,
             kind: self.text()?.parse().ok()?,
             data: Data::from_store(Bytes::copy_from_slice(self.bytes()?)),
@@ -96,8 +94,7 @@ impl<'a> Fields<'a> {
             ttl_ms,
             ephemeral: is(EPHEMERAL),
             expect: None,
-        };
-        Some((time_ms, draft))
+        })
     }
 }
 
@@ -121,9 +118,9 @@ mod tests {
         let key: Key = "k".parse().unwrap();
         for key in [None, Some(key.clone()), Some(key.owned_by("alice"))] {
             let mut bytes = Vec::new();
-            put_draft(&mut bytes, 7, &draft(key.clone()));
-            let (time_ms, read) = Fields(&bytes).draft().unwrap();
-            assert_eq!((time_ms, read.key, read.id), (7, key, draft(None).id));
+            put_draft(&mut bytes, &draft(key.clone()));
+            let read = Fields(&bytes).draft().unwrap();
+            assert_eq!((read.key, read.id), (key, draft(None).id));
         }
     }
 }

@@ -19,10 +19,10 @@ impl Entry {
     /// The frame of an event.
     pub(super) fn seal(stamp: u64, epoch: Epoch, seq: Seq, time_ms: u64, draft: &Draft) -> Vec<u8> {
         frame::seal(Sort::Entry, |body| {
-            for number in [seq.number(), stamp, epoch.number()] {
+            for number in [seq.number(), stamp, epoch.number(), time_ms] {
                 body.extend_from_slice(&number.to_le_bytes());
             }
-            put_draft(body, time_ms, draft);
+            put_draft(body, draft);
         })
     }
 
@@ -31,7 +31,7 @@ impl Entry {
         let mut fields = Fields(frame::unseal(Sort::Entry, bytes)?);
         let seq = Seq::new(fields.number()?)?;
         let (stamp, epoch) = (fields.number()?, Epoch::new(fields.number()?));
-        let (time_ms, draft) = fields.draft()?;
+        let (time_ms, draft) = (fields.number()?, fields.draft()?);
         Some(Self { stamp, epoch, event: Sequenced { seq: Some(seq), time_ms, age_ms: 0, draft } })
     }
 }

@@ -60,6 +60,11 @@ impl Connection {
         Ok(command.query_async(&mut self.inner).await?)
     }
 
+    /// Runs commands one after the other and gives their replies.
+    pub(super) async fn call_all(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
+        Ok(pipeline.query_async(&mut self.inner).await?)
+    }
+
     /// Runs commands whose replies are not needed.
     pub(super) async fn run(&mut self, pipeline: &Pipeline) -> Result<(), Failure> {
         if pipeline.is_empty() {

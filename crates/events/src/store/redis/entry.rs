@@ -49,7 +49,7 @@ fn read(fields: &[Value]) -> Option<StreamEntry> {
     match field("k").and_then(text) {
         None => {
             let Value::BulkString(bytes) = field("d")? else { return None };
-            let (_, draft) = Fields(bytes).draft()?;
+            let draft = Fields(bytes).draft()?;
             let time_ms = text(field("t")?)?.parse().ok()?;
             Some(StreamEntry::Event(Sequenced { seq: None, time_ms, age_ms: 0, draft }))
         }

@@ -63,6 +63,5 @@ impl Ephemeral {
 fn parse(message: &[u8]) -> Option<(u64, Draft)> {
     let space = message.iter().position(|byte| *byte == b' ')?;
     let time_ms = str::from_utf8(&message[..space]).ok()?.parse().ok()?;
-    let (_, draft) = Fields(&message[space + 1..]).draft()?;
-    Some((time_ms, draft))
+    Some((time_ms, Fields(&message[space + 1..]).draft()?))
 }

@@ -61,7 +61,7 @@ use loss_notice::OwedNotices;
 pub use options::{RedisError, RedisOptions};
 use publisher::{PublishJob, StreamPublisher};
 use recent_appends::RecentAppends;
-use retention::Retention;
+use retention::{Retention, duration_ms};
 use servers::Servers;
 use shared::Shared;
 use standalone::Standalone;
@@ -100,8 +100,8 @@ impl Redis {
             keys,
             retention: Retention {
                 bytes_max: options.bytes_max,
-                age_ms: millis(options.age_max),
-                last_ms: millis(log.topic_kept()),
+                age_ms: duration_ms(options.age_max),
+                last_ms: duration_ms(log.topic_kept()),
             },
             health: RedisHealth::new(),
             recent: RecentAppends::default(),
@@ -198,8 +198,4 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use super::loss_notice::Notice;
 use super::reply::{Failure, text};
 use super::retention::Retention;
 use crate::store::codec::put_draft;
-use crate::{Appended, Clock, Draft, Rejection, Seq, Topic};
+use crate::{Appended, Draft, Rejection, Seq, Topic};
 
 pub(super) type AppendAnswers = Vec<Result<Appended, Rejection>>;
 
@@ -60,7 +60,7 @@ const RETRY_MS: u64 = 30_000;
 impl Submission {
     pub(super) fn new(draft: Draft) -> Self {
         let mut bytes = Vec::with_capacity(64 + draft.data.as_bytes().len());
-        put_draft(&mut bytes, Clock::system().unix_ms(), &draft);
+        put_draft(&mut bytes, &draft);
         let kind = match &draft {
             draft if draft.ephemeral => SubmissionKind::Ephemeral,
             draft if draft.is_latest_only() => SubmissionKind::LatestOnly,

@@ -1,5 +1,7 @@
 //! How much of the log Redis keeps, and where a node that starts begins to read.
 
+use std::time::Duration;
+
 use redis::Value;
 
 use super::entry_id::EntryId;
@@ -77,4 +79,9 @@ pub(super) fn unix_ms(time: &Value) -> Option<u64> {
     let [seconds, micros] = &parts[..] else { return None };
     let number = |value: &Value| text(value)?.parse::<u64>().ok();
     Some(number(seconds)? * 1000 + number(micros)? / 1000)
+}
+
+/// A duration in whole milliseconds.
+pub(super) fn duration_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Value, cmd};
+use redis::{Value, pipe};
 use tokio::time::Instant;
 
 use super::backoff::backoff;
@@ -15,6 +15,7 @@ use super::log_state::LogState;
 use super::loss_notice::{Lost, Notice};
 use super::recent_appends::Recorded;
 use super::reply::Failure;
+use super::retention::{duration_ms, unix_ms};
 use super::shared::Shared;
 use crate::log::Fact;
 use crate::{Epoch, Seq, Sequenced};
@@ -42,6 +43,17 @@ pub(super) struct Tailer {
     current: u64,
     /// Whether the place where this node is was just found to be part of the surviving log.
     certain: bool,
+    /// When a read began that found the end of the log: what is read later was appended later. `None`: not yet.
+    was_at_end: Option<Instant>,
+}
+
+/// What one read of the stream gave.
+struct Read {
+    entries: Vec<(EntryId, StreamEntry)>,
+    /// When it began.
+    began: Instant,
+    /// When the server answered, in milliseconds since 1970 by its own clock.
+    server_ms: u64,
 }
 
 /// Why reading stopped.
@@ -59,7 +71,14 @@ impl<E: Into<Failure>> From<E> for ReadStop {
 
 impl Tailer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, followed: Vec::new(), ends: BTreeMap::new(), current: 0, certain: false }
+        Self {
+            shared,
+            followed: Vec::new(),
+            ends: BTreeMap::new(),
+            current: 0,
+            certain: false,
+            was_at_end: None,
+        }
     }
 
     pub(super) async fn run(mut self, may_go_alone: bool) {
@@ -117,7 +136,7 @@ impl Tailer {
         let mut looked = Instant::now();
         let mut read_to = self.at().max(useless_up_to);
         loop {
-            let entries = self.read(connection, read_to).await?;
+            let Read { entries, began, server_ms } = self.read(connection, read_to).await?;
             if self.shared.health.take_doubt() {
                 return Err(Failure::Broken("another server is a master too".to_owned()).into());
             }
@@ -137,14 +156,14 @@ impl Tailer {
                 }
             }
             if entries.is_empty() {
-                self.shared.health.set_at_end();
+                self.set_at_end(began);
                 continue;
             }
             let full = entries.len() == COUNT;
             read_to = entries.last().map_or(read_to, |(id, _)| *id);
-            self.take_in(entries)?;
+            self.take_in(entries, server_ms)?;
             if !full {
-                self.shared.health.set_at_end();
+                self.set_at_end(began);
             }
         }
     }
@@ -158,20 +177,35 @@ impl Tailer {
         Ok(marks.useless_up_to(self.shared.retention, state).unwrap_or_default())
     }
 
-    async fn read(
-        &mut self,
-        connection: &mut Connection,
-        after: EntryId,
-    ) -> Result<Vec<(EntryId, StreamEntry)>, ReadStop> {
-        let mut call = cmd("XREAD");
-        call.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        call.arg("STREAMS").arg(&self.shared.keys.stream).arg(after.to_string());
-        let answer = connection.call(&call).await?;
+    async fn read(&mut self, connection: &mut Connection, after: EntryId) -> Result<Read, ReadStop> {
+        let began = self.shared.log.clock().now();
+        let mut reading = pipe();
+        reading.cmd("XREAD").arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        reading.arg("STREAMS").arg(&self.shared.keys.stream).arg(after.to_string());
+        reading.cmd("TIME");
+        let answers = connection.call_all(&reading).await?;
         let unknown = || Failure::Broken("XREAD answered something else".to_owned());
-        match answer {
-            Value::Nil => Ok(Vec::new()),
-            answer => Ok(parse(answer).ok_or_else(unknown)?),
-        }
+        let [answer, time] = <[Value; 2]>::try_from(answers).map_err(|_| unknown())?;
+        let server_ms = unix_ms(&time).ok_or_else(unknown)?;
+        let entries = match answer {
+            Value::Nil => Vec::new(),
+            answer => parse(answer).ok_or_else(unknown)?,
+        };
+        Ok(Read { entries, began, server_ms })
+    }
+
+    /// How old an event is that came with a read: by the server's clock, which took it in too. If that clock was set, or
+    /// another server's is in its place, the event is still no older than the last time that this node had read all.
+    fn age_ms(&self, time_ms: u64, server_ms: u64) -> u64 {
+        let age_ms = server_ms.saturating_sub(time_ms);
+        let behind = self.was_at_end.map(|at| self.shared.log.clock().now().saturating_duration_since(at));
+        behind.map_or(age_ms, |behind| age_ms.min(duration_ms(behind)))
+    }
+
+    /// A read that began then has found the end of the log.
+    fn set_at_end(&mut self, began: Instant) {
+        self.was_at_end = Some(began);
+        self.shared.health.set_at_end();
     }
 
     /// Where this node is.
@@ -265,7 +299,7 @@ impl Tailer {
     }
 
     /// Takes in entries that follow where this node is.
-    fn take_in(&mut self, entries: Vec<(EntryId, StreamEntry)>) -> Result<(), ReadStop> {
+    fn take_in(&mut self, entries: Vec<(EntryId, StreamEntry)>, server_ms: u64) -> Result<(), ReadStop> {
         let mut events = Vec::with_capacity(entries.len());
         for (id, entry) in entries {
             if self.is_void(id) {
@@ -280,7 +314,7 @@ impl Tailer {
             match entry {
                 StreamEntry::Event(event) => {
                     self.shared.recent.add(id, Recorded::Event(event.draft.topics.clone()));
-                    let age_ms = self.shared.log.clock().unix_ms().saturating_sub(event.time_ms);
+                    let age_ms = self.age_ms(event.time_ms, server_ms);
                     events.push(Sequenced { seq: Some(id.seq), age_ms, ..event });
                 }
                 StreamEntry::Lost(notice) => {
