@@ -6,12 +6,12 @@ SHELL := /bin/bash
 .PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny docs fmt
 
 CARGO ?= cargo
-# Where `.ci/need` puts what the system does not have, or has only in an older version.
+# `.ci/need` installs here what the system does not have, or has only in an older version.
 export PATH := $(CURDIR)/target/tools/node_modules/.bin:$(HOME)/.cargo/bin:$(PATH)
-# A test that hangs is a failure, not a wait.
+# A test that hangs fails after this many seconds.
 TEST_TIMEOUT ?= 1500
 
-help: ## What there is to do
+help: ## List all commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
 
 run: ## Build and start `gateway dev`: prints the page's address and curl lines to paste
@@ -20,29 +20,29 @@ run: ## Build and start `gateway dev`: prints the page's address and curl lines 
 	@$(CARGO) build -p gateway
 	@exec target/debug/gateway dev
 
-test: setup test-rust test-load test-proto test-client test-browser-short test-collab test-page ## Everything that is tested, with what it needs installed first
+test: setup test-rust test-load test-proto test-client test-browser-short test-collab test-page ## Run all tests, and install what they need first
 
-test-rust: ## The Rust tests, documentation examples included
+test-rust: ## The Rust tests, including the examples in the documentation
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
 
-# As root one of the gateways is behind a network that is cut; elsewhere that part says that it is skipped.
-test-chaos: ## Three gateways on Redis while all that can be is killed, paused and cut: CHAOS_SECONDS=300 CHAOS_SEED=1
+# As root, one of the gateways is behind a network that is cut; otherwise the test says that this part is skipped.
+test-chaos: ## Kill, pause and cut off three gateways and their Redis: CHAOS_SECONDS=300 CHAOS_SEED=1
 	@.ci/need cargo cc redis-server
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} REDIS_CHAOS_SECONDS=$${CHAOS_SECONDS:-300} timeout --kill-after=10 3600 $(CARGO) test -p gateway -p events --test chaos --test redis -- --nocapture --test-threads 1 where_redis no_client_misses
 
-test-kills: ## kill -9 of the disk store and of a gateway on it, again and again, and power cuts: KILLS=300
+test-kills: ## Kill the disk store and a gateway on it again and again, and cut the power: KILLS=300
 	@.ci/need cargo cc
 	KILLS=$${KILLS:-300} DISK_KILLS=$${KILLS:-300} DISK_CUTS=$${KILLS:-300} timeout --kill-after=10 3600 $(CARGO) test -p gateway -p events --lib --test kills --test disk -- --nocapture --test-threads 1 every_acknowledged_event
 
-test-load: ## Every load scenario for a moment: nothing lost, twice or out of order
+test-load: ## A short run of every load scenario: nothing is lost, repeated or out of order
 	$(CARGO) build --quiet -p gateway -p loadtest
 	target/debug/loadtest run all --targets gateway --smoke --server target/debug/gateway
 
-test-proto: ## OpenAPI and AsyncAPI by their own validators
+test-proto: ## Validate the OpenAPI and AsyncAPI documents
 	cd proto && npm ci --silent --no-audit --no-fund && npm test --silent
 
-# Not `npm ci`: it refuses a lock file without the packages of platforms that a registry mirror does not carry.
-test-client: ## The TypeScript client: lint, types, tests, build, size, package, and against the real gateway
+# Not `npm ci`, which refuses a lock file without the packages of platforms that a registry mirror does not have.
+test-client: ## The TypeScript client: lint, types, tests, build, size, package, and tests against the real gateway
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent check && npm test --silent && npm run --silent build && npm run --silent test:built && npm run --silent size && npm run --silent package && npm run --silent test:gateway
 
@@ -50,17 +50,17 @@ test-page: ## The page of `gateway dev`, in a real browser
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/browser && npm ci --silent --no-audit --no-fund && npm test --silent
 
-test-collab: ## Three editors on one text, with CodeMirror's own operational transform
+test-collab: ## Three editors on one text, with CodeMirror's operational transform
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
 
-test-browser: ## The client in Chromium through every obstacle and proxy, with a table of what it saw
+test-browser: ## The client in Chromium through every obstacle and proxy, with a table of the results
 	@.ci/need cargo cc node npm chromium nginx openssl apache2 haproxy squid tinyproxy
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:browser
 
-# After test-client, which builds what it runs.
-test-browser-short: ## The most telling of these paths, in about a minute
+# Runs after test-client, which builds the client.
+test-browser-short: ## The most important of these paths, in about a minute
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm run --silent test:browser:short
 
@@ -74,7 +74,7 @@ lint-deny: ## Licences, sources, duplicates and layers of the dependencies
 	@.ci/need cargo-deny
 	$(CARGO) deny --log-level error check bans licenses sources
 
-bench: ## Figures of the log, the stores and what could stand under them, the frames, a flood by one client, several gateways, and the fan-out beside a bare epoll loop
+bench: ## Benchmarks of the log, the stores and their engines, frames, a flood by one client, several gateways, and fan-out compared with a bare epoll loop
 	@.ci/need cargo cc redis-server
 	$(CARGO) bench --workspace
 	$(CARGO) run --release --quiet -p events --example disk_figures target/disk-figures
@@ -85,10 +85,10 @@ load: ## All load scenarios, with a report in loadtest/RESULTS.md
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	target/release/loadtest run all --report loadtest
 
-# What mercure and socket.io need for a whole storm is minutes, so they play a twentieth of it.
-load-peers: ## The same scenarios against what else there is: nchan, Centrifugo, Mercure, socket.io, uWebSockets
+# Mercure and socket.io need minutes for a whole storm, so they run a twentieth of it.
+load-peers: ## The same scenarios against other servers: nchan, Centrifugo, Mercure, socket.io, uWebSockets
 	@.ci/need cargo cc
-	@.ci/need nginx nchan go npm python3 || echo "what needs them is left out" >&2
+	@.ci/need nginx nchan go npm python3 || echo "the peers that need them are left out" >&2
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	loadtest/peers/install
 	target/release/loadtest run fan-out per-user publish idle latency --targets gateway,floor,nchan,centrifugo,mercure,socketio,uws --skip-missing --report loadtest/peers
@@ -96,7 +96,7 @@ load-peers: ## The same scenarios against what else there is: nchan, Centrifugo,
 	target/release/loadtest run storm --scale 0.05 --targets gateway,mercure,socketio --skip-missing
 
 setup:
-	@.ci/need cargo cc node npm chromium nginx redis-server
+	@.ci/need cargo cc node npm chromium nginx redis-server curl
 
 docs: ## Write the table of options in docs/operating.md anew, from the command line itself
 	UPDATE_DOCS=1 $(CARGO) test --quiet -p gateway --lib config::documented
