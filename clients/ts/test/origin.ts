@@ -33,6 +33,7 @@ export class Origin {
       request: (name, { signal }, grant) =>
         new Promise((resolve, reject) => {
           const request: Request = { name, tab, grant, resolve, reject }
+          if (tab.dead) return
           signal.addEventListener('abort', () => {
             if (!this.queue.includes(request)) return
             this.queue = this.queue.filter((other) => other !== request)
@@ -59,7 +60,7 @@ export class Origin {
         close: () => this.channels.delete(entry),
       }
       const entry = { name, tab, channel }
-      this.channels.add(entry)
+      if (!tab.dead) this.channels.add(entry)
       return channel
     }
   }
@@ -178,6 +179,7 @@ export class Tab {
 
   private env(): Partial<Env> {
     const { server, origin, ends } = this
+    const tab = this
     const { clock } = server
     const gate = (run: () => unknown): void => this.gate(run)
     const Socket = server.env.WebSocket as NonNullable<Env['WebSocket']>
@@ -188,6 +190,7 @@ export class Tab {
       setTimeout: (run, ms) => clock.setTimeout(() => gate(run), ms),
       fetch: async (url, init) => {
         const abort = new AbortController()
+        if (tab.dead) abort.abort()
         init.signal?.addEventListener('abort', () => abort.abort())
         ends.add(() => abort.abort())
         const answer = (server.env.fetch as Env['fetch'])(url, { ...init, signal: abort.signal })
@@ -201,6 +204,8 @@ export class Tab {
       WebSocket: class extends Socket {
         constructor(url: string, protocols: string[]) {
           super(url, protocols)
+          // What a page had begun before its process ended.
+          if (tab.dead) this.close()
           ends.add(() => this.close())
           for (const name of ['onopen', 'onmessage', 'onclose', 'onerror'] as const) {
             let hear: ((event: never) => void) | null = null

@@ -21,6 +21,8 @@ export interface Lead {
   /** Topics that the leader receives, each with the seq that it had delivered when it began to. */
   readonly topics: readonly (readonly [topic: string, seq: number])[]
   readonly refused: readonly Refusal[]
+  /** What the leader wants for itself. */
+  readonly own: Ask
   /** When it was elected: the latest election counts. */
   readonly term: number
 }

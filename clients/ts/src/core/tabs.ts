@@ -122,10 +122,11 @@ export function joinTabs(host: TabHost): Source {
       .every((topic) => (from.get(topic) ?? Infinity) < before || refused.some((refusal) => refusal.topic === topic))
   }
 
+  const wanted = (): Ask => ({ topics: own.topics(), present: [...own.present()], visible: visible(), alone })
+
   function ask(): void {
     askedAt = env.now()
-    const wanted: Ask = { topics: own.topics(), present: [...own.present()], visible: visible(), alone }
-    post({ ask: wanted })
+    post({ ask: wanted() })
   }
 
   /** Takes a leader whose place in the log is this tab's. */
@@ -179,6 +180,7 @@ export function joinTabs(host: TabHost): Source {
 
   function hearLead(lead: Lead, from: string): void {
     const now = env.now()
+    roster.note(from, lead.own)
     // Two lead for a moment where a lock was taken away: the later election counts.
     if (leading) {
       if (lead.term > term || (lead.term === term && from > id)) lose()
@@ -280,6 +282,7 @@ export function joinTabs(host: TabHost): Source {
       cursor: session.cursor,
       topics: [...covered],
       refused: [...refused].map(([topic, code]) => ({ topic, code })),
+      own: wanted(),
       term,
     }
     askedAt = env.now()
@@ -424,8 +427,10 @@ export function joinTabs(host: TabHost): Source {
   }
   told.hello = () => {
     hello()
-    if (channel) verified()
-    else if (on && !arriving) enter(claimsOf(tokens.current) ?? (connection.hello()?.user as string))
+    // The others need to know who they are before they are handed anything.
+    if (channel) {
+      if (verified() && leading) state()
+    } else if (on && !arriving) enter(claimsOf(tokens.current) ?? (connection.hello()?.user as string))
   }
   told.changed = () => {
     // Refused for good: another may still lead.
