@@ -92,6 +92,7 @@ fn options(dir: &Path, fsync: Fsync) -> DiskOptions {
         bytes_max: 1 << 30,
         age_max: Duration::from_secs(600),
         topic_idle_max: Duration::from_secs(3600),
+        token_bytes_max: events::TOKEN_BYTES_MAX,
     }
 }
 

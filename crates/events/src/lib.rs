@@ -54,7 +54,8 @@ pub use log::{Fact, Found, Log, Options, Stats};
 pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
-    Appended, Board, BoardEvent, BoardValue, BoxFuture, Disk, DiskError, DiskOptions, Fsync, KeptValue,
-    Memory, Question, Recovered, Redis, RedisError, RedisOptions, Rejection, Store, StoreStatus, Unavailable,
+    AppendResults, Appended, Board, BoardEvent, BoardValue, BoxFuture, Checkpoint, CheckpointError, Disk,
+    DiskError, DiskOptions, Fsync, KeptValue, Memory, Question, Recovered, Redis, RedisError, RedisOptions,
+    Rejection, SourceName, Store, StoreStatus, TOKEN_BYTES_MAX, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

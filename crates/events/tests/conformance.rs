@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use events::{
-    Appended, Cursor, Limit, Located, Log, Memory, Options, Reader, Rejection, ResetReason, Seq, Start,
-    Store, Unavailable,
+    Appended, Chance, Cursor, Limit, Located, Log, Memory, Options, Reader, Rejection, ResetReason, Seq,
+    SimulatedClock, Start, Store, Unavailable,
 };
 use suite::faulty::{Fault, Faulty};
-use suite::{Subject, data, draft, once, seq, topic};
+use suite::{Subject, a_token_is_known_for_five_minutes, data, draft, once, seq, topic};
 
 async fn open_memory(options: &Options) -> Subject {
     let log = Log::new(options);
@@ -30,6 +30,30 @@ async fn open_faulty(options: &Options) -> (Subject, Arc<Faulty>) {
 
 mod memory {
     conformance!(super::open_memory);
+    conformance!(super::open_memory: a_checkpoint_is_stored_with_its_events,);
+}
+
+#[tokio::test]
+async fn memory_knows_a_token_for_five_minutes() {
+    let time = SimulatedClock::new(1_800_000_000_000);
+    let log = Log::with(&Options::default(), time.clock(), Chance::seeded(1));
+    let store = Memory::open(Arc::clone(&log));
+    a_token_is_known_for_five_minutes(&Subject { log, store, _keep: Box::new(()) }, &time, 501_000).await;
+}
+
+/// The bound is in bytes; what leaves before its time is counted.
+#[tokio::test]
+async fn tokens_beyond_their_bytes_are_forgotten_and_counted() {
+    let log = Log::new(&Options::default());
+    let store = Memory::open_with(Arc::clone(&log), 20_000);
+    let subject = Subject { log, store, _keep: Box::new(()) };
+    for n in 0..1_000 {
+        subject.publish(once(&format!("token {n}"), draft(&["a"], n))).await;
+    }
+    let evicted = subject.store.status().tokens_evicted;
+    assert!((800..900).contains(&evicted), "{evicted} of 1,000 evicted");
+    assert!(subject.publish(once("token 999", draft(&["a"], 0))).await.duplicate);
+    assert!(!subject.publish(once("token 0", draft(&["a"], 0))).await.duplicate);
 }
 
 /// On a good day it is a store like any other.

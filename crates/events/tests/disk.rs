@@ -22,7 +22,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use events::{Cursor, Disk, DiskOptions, Event, Fsync, Limit, Log, Options, Reader, Recovered, Reset, Start};
+use events::{
+    Cursor, Disk, DiskOptions, Event, Fsync, Limit, Log, Options, Reader, Recovered, Reset, Start,
+    TOKEN_BYTES_MAX,
+};
 use suite::{Subject, topic};
 
 /// A directory of its own, gone with the test.
@@ -53,6 +56,7 @@ fn options(dir: &Path, fsync: Fsync) -> DiskOptions {
         bytes_max: 1 << 30,
         age_max: Duration::from_secs(600),
         topic_idle_max: Duration::from_secs(3600),
+        token_bytes_max: TOKEN_BYTES_MAX,
     }
 }
 
@@ -87,4 +91,5 @@ fn read_all(log: &Arc<Log>, topics: &[&str], start: Start) -> Result<(Vec<Event>
 
 mod conformance {
     conformance!(super::open_new);
+    conformance!(super::open_new: a_checkpoint_is_stored_with_its_events,);
 }

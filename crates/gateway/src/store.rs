@@ -30,7 +30,7 @@ pub(crate) struct Opened {
 /// When it cannot be had, as one line.
 pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Result<Opened, ConfigError> {
     let store: Arc<dyn Store> = match config {
-        StoreConfig::Memory => Memory::open(Arc::clone(log)),
+        StoreConfig::Memory => Memory::open_with(Arc::clone(log), limits.ids_bytes),
         StoreConfig::Disk { data_dir, fsync } => {
             let disk = open_disk(log, data_dir, *fsync, limits)?;
             let keep = Arc::new(OnDisk(Arc::clone(&disk)));
@@ -63,6 +63,7 @@ fn open_disk(
         bytes_max: limits.log_bytes,
         age_max: limits.ring_age,
         topic_idle_max: Options::default().topic_idle_max,
+        token_bytes_max: limits.ids_bytes,
     };
     let opened = Disk::open(Arc::clone(log), options);
     let (disk, recovered) = opened.map_err(|error| ConfigError::new(format!("--data-dir {error}")))?;
@@ -109,6 +110,7 @@ impl Watch {
         let (ready, now) = (store.ready(), store.status());
         metrics.set_store(ready.is_ok(), now.lag.as_secs_f64());
         metrics.store_counted(now.failures - self.said.failures, now.epochs - self.said.epochs);
+        metrics.ids_evicted(now.tokens_evicted - self.said.tokens_evicted);
         if now.epochs != self.said.epochs {
             tracing::info!(cursor = %log.tail_cursor(), "the log is in a new epoch");
         }

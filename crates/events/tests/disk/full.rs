@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use events::{Data, Draft, Fsync, Rejection, Start};
+use events::{Data, Draft, Fsync, Rejection, Start, Unavailable};
 
 use super::suite::draft;
 use super::{Directory, open, options, read_all};
@@ -55,7 +55,8 @@ async fn publishes_are_refused_and_nothing_accepted_is_lost() {
     };
     let Rejection::Unavailable(why) = refusal else { panic!("{refusal}") };
     assert_eq!(why.0, "the disk is full");
-    assert_eq!(subject.store.ready(), Err(why));
+    // Unless the writer has found meanwhile that a smaller commit passes.
+    assert!(matches!(subject.store.ready(), Ok(()) | Err(Unavailable("the disk is full"))));
     // What the failed commit took is free again, so a smaller one may pass; it is kept then.
     for n in 0..20 {
         accepted.extend(subject.append_one(big(n)).await.ok().and_then(|appended| appended.seq));

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Cursor, Fsync, Start};
+use events::{Checkpoint, Cursor, Fsync, SourceName, Start};
 
 use super::suite::{data, draft, once};
 use super::{Directory, open, options, read_all};
@@ -33,7 +33,9 @@ fn victim() {
                     for n in 0_u64.. {
                         let id = first + n * PUBLISHERS + publisher;
                         let drafts = vec![once(&format!("token {id}"), draft(&["a", "b"], id))];
-                        let appended = subject.append(drafts).await.remove(0).unwrap();
+                        let checkpoint = Checkpoint::new(source(publisher), id.to_le_bytes()).unwrap();
+                        let answers = subject.store.append_and_checkpoint(drafts, checkpoint).await.unwrap();
+                        let appended = answers[0].unwrap();
                         let line = format!("ack {id} {} {}\n", appended.seq.unwrap(), appended.cursor);
                         std::io::stdout().write_all(line.as_bytes()).unwrap();
                     }
@@ -44,6 +46,10 @@ fn victim() {
             publisher.await.unwrap();
         }
     });
+}
+
+fn source(publisher: u64) -> SourceName {
+    format!("source-{publisher}").parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,6 +84,13 @@ async fn every_acknowledged_event_is_there_once() {
         }
         client = cursor;
         assert_eq!(cursor.epoch, start.epoch);
+        // Whatever was acknowledged: the last event of each source and its checkpoint are both there.
+        for publisher in 0..PUBLISHERS {
+            let last = given.values().filter(|id| *id % PUBLISHERS == publisher).max();
+            let position = subject.store.checkpoint(&source(publisher)).await.unwrap();
+            let position = position.map(|position| u64::from_le_bytes((*position).try_into().unwrap()));
+            assert_eq!(position, last.copied(), "round {round}, source {publisher}");
+        }
         // A publisher that never heard repeats its last, which may or may not be there.
         if let Some((&id, &seq)) = acknowledged.last_key_value() {
             let repeat = subject.publish(once(&format!("token {id}"), draft(&["a", "b"], id))).await;

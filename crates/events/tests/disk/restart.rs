@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{
-    Appended, Disk, DiskOptions, Draft, Fsync, Located, Log, Options, Rejection, ResetReason, Seq, Start,
+    Appended, Chance, Disk, DiskOptions, Draft, Fsync, Located, Log, Options, Rejection, ResetReason, Seq,
+    SimulatedClock, Start,
 };
 
-use super::suite::{data, draft, json, once, seq, topic};
+use super::suite::{Subject, a_token_is_known_for_five_minutes, data, draft, json, once, seq, topic};
 use super::{Directory, open, options, read_all};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,4 +141,14 @@ async fn many_publishers_share_one_sync() {
     let together = together.elapsed();
     assert!(together < alone * 32 + Duration::from_millis(50), "{together:?} for 64, {alone:?} for one");
     assert_eq!(read_all(&subject.log, &[topic("a").as_str()], Start::Earliest).unwrap().0.len(), 84);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_clock_that_is_set_makes_nothing_old() {
+    let directory = Directory::new();
+    let time = SimulatedClock::new(1_800_000_000_000);
+    let log = Log::with(&Options::default(), time.clock(), Chance::system());
+    let (store, _) = Disk::open(Arc::clone(&log), options(&directory.0, Fsync::Never)).unwrap();
+    let subject = Subject { log, store, _keep: Box::new(()) };
+    a_token_is_known_for_five_minutes(&subject, &time, 2_000).await;
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{
-    Appended, BoxFuture, Cursor, Draft, Epoch, Fact, Log, Rejection, Seq, Store, Topic, Unavailable,
+    AppendResults, Appended, BoxFuture, Checkpoint, Cursor, Draft, Epoch, Fact, Log, Rejection, Seq,
+    SourceName, Store, Topic, Unavailable,
 };
 use parking_lot::Mutex;
 
@@ -107,6 +108,18 @@ impl Faulty {
 impl Store for Faulty {
     fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
         Box::pin(self.append_in_turn(drafts))
+    }
+
+    fn append_and_checkpoint(
+        &self,
+        drafts: Vec<Draft>,
+        checkpoint: Checkpoint,
+    ) -> BoxFuture<'_, Result<AppendResults, Unavailable>> {
+        self.inner.append_and_checkpoint(drafts, checkpoint)
+    }
+
+    fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
+        self.inner.checkpoint(source)
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

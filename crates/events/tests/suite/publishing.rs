@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use events::{Appended, Data, Draft, Limit, Options, Reader, Rejection, Seq, Start};
+use events::{
+    Appended, Checkpoint, Data, Draft, Limit, Options, Reader, Rejection, Seq, SimulatedClock, SourceName,
+    Start,
+};
 
 use super::{Subject, data, draft, once, seq, topic};
 
@@ -207,4 +210,56 @@ pub(crate) async fn an_epoch_is_one_life(open: impl AsyncFn(&Options) -> Subject
 pub(crate) async fn a_store_that_is_open_is_ready(open: impl AsyncFn(&Options) -> Subject) {
     let subject = open(&Options::default()).await;
     assert_eq!(subject.store.ready(), Ok(()));
+}
+
+fn source(name: &str) -> SourceName {
+    name.parse().unwrap()
+}
+
+/// Each source has a checkpoint of its own, and a draft that is kept out does not hold it up.
+pub(crate) async fn a_checkpoint_is_stored_with_its_events(open: impl AsyncFn(&Options) -> Subject) {
+    let subject = open(&Options::default()).await;
+    let position = async |name: &str| {
+        let position = subject.store.checkpoint(&source(name)).await.unwrap();
+        position.map(|position| String::from_utf8(position.into()).unwrap())
+    };
+    let store = async |drafts, name: &str, position: &str| {
+        let checkpoint = Checkpoint::new(source(name), position.as_bytes()).unwrap();
+        subject.store.append_and_checkpoint(drafts, checkpoint).await.unwrap()
+    };
+    let mut reader = Reader::new(&subject.log, &[topic("a")], None, Start::Latest);
+    assert_eq!(position("outbox").await, None);
+    let stale = Draft { expect: Some(seq(1 << 40)), ..draft(&["a"], 9) };
+    let answers =
+        store(vec![once("1", draft(&["a"], 1)), stale, draft(&["a"], 2)], "outbox", "0/16B3748").await;
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!((position("outbox").await, position("stream").await), (Some("0/16B3748".to_owned()), None));
+    // A source that did not hear the answer hands in the same again.
+    let again = store(vec![once("1", draft(&["a"], 1))], "outbox", "0/16B3748").await;
+    assert_eq!(again[0], Ok(Appended { duplicate: true, ..answers[0].unwrap() }));
+    // Nothing of what was read was for anybody.
+    assert_eq!(store(Vec::new(), "stream", "1-0").await, Vec::new());
+    let end = store(vec![draft(&["a"], 3)], "outbox", "").await[0].unwrap().cursor;
+    assert_eq!(
+        (position("outbox").await, position("stream").await),
+        (Some(String::new()), Some("1-0".to_owned()))
+    );
+    let read: Vec<u64> = subject.read_to(&mut reader, end).await.unwrap().iter().map(data).collect();
+    assert_eq!(read, [1, 2, 3]);
+    assert!(Checkpoint::new(source("outbox"), vec![0; Checkpoint::POSITION_BYTES_MAX + 1]).is_err());
+}
+
+/// Whatever the wall clock is set to meanwhile, and however many other tokens come within the time.
+pub(crate) async fn a_token_is_known_for_five_minutes(subject: &Subject, time: &SimulatedClock, others: u64) {
+    let first = subject.publish(once("first", draft(&["a"], 0))).await;
+    for batch in 0..others / 1_000 {
+        let other = |n| once(&format!("other {batch} {n}"), Draft { ephemeral: true, ..draft(&["a"], n) });
+        subject.append((0..1_000).map(other).collect()).await;
+    }
+    for jump_ms in [3_600_000, -7_200_000] {
+        time.jump(jump_ms);
+        let repeat = subject.publish(once("first", draft(&["a"], 0))).await;
+        assert_eq!(repeat, Appended { duplicate: true, ..first }, "the wall clock was moved by {jump_ms} ms");
+    }
+    assert_eq!(subject.store.status().tokens_evicted, 0);
 }

@@ -233,6 +233,9 @@ pub(super) struct LimitArgs {
     /// Bytes of missed events that may be in flight to returning clients at the same time
     #[arg(long, env = "GATEWAY_REPLAY_BYTES", value_name = "N", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
     pub(super) replay_bytes: u64,
+    /// Bytes of memory for the ids of publishes, by which a repeat is recognised for 5 minutes; beyond it, the oldest are forgotten first. With `--store redis` the ids are in Redis
+    #[arg(long, env = "GATEWAY_IDS_BYTES", value_name = "N", default_value_t = 128 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
+    pub(super) ids_bytes: u64,
     /// Topics per session, including the user's own topic and `all`
     #[arg(long, env = "GATEWAY_MAX_TOPICS_PER_SESSION", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=4096))]
     pub(super) max_topics_per_session: u32,

@@ -229,6 +229,7 @@ fn limits(typed: &LimitArgs) -> Limits {
         command_bytes_max: count(typed.max_command_bytes),
         body_bytes_max: count(typed.max_body_bytes),
         replay_bytes: usize::try_from(typed.replay_bytes).unwrap_or(usize::MAX),
+        ids_bytes: usize::try_from(typed.ids_bytes).unwrap_or(usize::MAX),
         topics_per_session_max: count(typed.max_topics_per_session),
         connections_max: count(typed.max_connections),
         connections_per_user_max: limit(typed.max_connections_per_user),

@@ -152,6 +152,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Bytes of missed events that may be in flight to returning clients at the same time.
     pub replay_bytes: usize,
+    /// Bytes of memory for the ids of publishes, by which a repeat is recognised.
+    pub ids_bytes: usize,
     /// Topics per session, including the user's own topic and `all`.
     pub topics_per_session_max: usize,
     /// Open connections of this process.

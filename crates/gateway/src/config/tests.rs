@@ -46,6 +46,7 @@ fn defaults_are_those_of_the_protocol() {
             command_bytes_max: 16 * 1024,
             body_bytes_max: 1 << 20,
             replay_bytes: 64 << 20,
+            ids_bytes: events::TOKEN_BYTES_MAX,
             topics_per_session_max: 64,
             connections_max: 16_000,
             connections_per_user_max: Some(20),

@@ -75,6 +75,7 @@ pub struct Metrics {
     store_lag: Gauge,
     store_failures: IntCounter,
     store_epochs: IntCounter,
+    ids_evicted: IntCounter,
 
     draining: IntGauge,
     drain_sessions: IntGauge,
@@ -262,6 +263,10 @@ impl Metrics {
                 "throughline_store_epochs_total",
                 "Epochs that began while this gateway ran: restarts and failovers of the store.",
             )?,
+            ids_evicted: families.counter(
+                "throughline_publish_ids_evicted_total",
+                "Ids of publishes forgotten within their 5 minutes, because --ids-bytes was reached.",
+            )?,
             draining: families.gauge("throughline_draining", "1 while the gateway drains, else 0.")?,
             drain_sessions: families.gauge(
                 "throughline_drain_sessions",
@@ -426,6 +431,11 @@ impl Metrics {
     pub fn store_counted(&self, failures: u64, epochs: u64) {
         self.store_failures.inc_by(failures);
         self.store_epochs.inc_by(epochs);
+    }
+
+    /// Ids of publishes that the store forgot before their time, since this was called last.
+    pub fn ids_evicted(&self, number: u64) {
+        self.ids_evicted.inc_by(number);
     }
 
     /// Whether the gateway drains, and how many sessions that has still to end.

@@ -6,12 +6,10 @@ use tokio::sync::oneshot;
 
 use super::KeptValue;
 use super::engine::KeptFrame;
-use crate::{Appended, Draft, Rejection, Seq, Sequenced, Topic, Unavailable};
-
-pub(super) type Answers = Vec<Result<Appended, Rejection>>;
+use crate::{AppendResults, Appended, Checkpoint, Draft, Seq, Sequenced, SourceName, Topic, Unavailable};
 
 /// What is committed as one or not at all.
-pub(super) type Outcome = Result<Answers, Unavailable>;
+pub(super) type Outcome = Result<AppendResults, Unavailable>;
 
 /// What the writer is asked to do.
 pub(super) enum Job {
@@ -20,14 +18,20 @@ pub(super) enum Job {
     Tick,
 }
 
-/// Drafts to append and values to keep, in one commit.
-pub(super) struct Append {
+/// Drafts to append, values to keep and a checkpoint to store, in one commit.
+#[derive(Default)]
+pub(super) struct Content {
     pub(super) drafts: Vec<Draft>,
     pub(super) values: Vec<KeptValue>,
+    pub(super) checkpoint: Option<Checkpoint>,
+}
+
+pub(super) struct Append {
+    pub(super) content: Content,
     pub(super) answer: oneshot::Sender<Outcome>,
 }
 
-impl Append {
+impl Content {
     pub(super) fn bytes(&self) -> usize {
         let drafts = self.drafts.iter().map(|draft| draft.data.as_bytes().len());
         drafts
@@ -39,13 +43,18 @@ impl Append {
 /// What is committed together, and not yet part of the state.
 pub(super) struct Batch {
     pub(super) last: Seq,
+    /// The store's own time ([`super::time::StoreTime`]), which decides.
     pub(super) now_ms: u64,
+    /// The wall clock's, which clients and later processes read.
+    pub(super) time_ms: u64,
     pub(super) events: Vec<Sequenced>,
     pub(super) frames: Vec<(u64, Vec<u8>)>,
     pub(super) lasts: HashMap<Topic, Seq>,
-    pub(super) once: HashMap<Box<str>, Appended>,
+    /// The results of idempotency tokens.
+    pub(super) results: HashMap<Box<str>, Appended>,
     /// Tokens of ephemeral events, which leave no entry.
     pub(super) tokens: Vec<Box<str>>,
+    pub(super) checkpoints: HashMap<SourceName, Box<[u8]>>,
     pub(super) values: Vec<KeptValue>,
     /// The frames of these values before, should the batch have to be taken out again.
     pub(super) frames_before: Vec<KeptFrame>,
@@ -53,15 +62,17 @@ pub(super) struct Batch {
 
 impl Batch {
     /// One that follows `last`.
-    pub(super) fn after(last: Seq, now_ms: u64) -> Self {
+    pub(super) fn after(last: Seq, now_ms: u64, time_ms: u64) -> Self {
         Self {
             last,
             now_ms,
+            time_ms,
             events: Vec::new(),
             frames: Vec::new(),
             lasts: HashMap::new(),
-            once: HashMap::new(),
+            results: HashMap::new(),
             tokens: Vec::new(),
+            checkpoints: HashMap::new(),
             values: Vec::new(),
             frames_before: Vec::new(),
         }
@@ -69,6 +80,9 @@ impl Batch {
 
     /// Whether there is nothing to bring to disk.
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.tokens.is_empty() && self.values.is_empty()
+        self.frames.is_empty()
+            && self.tokens.is_empty()
+            && self.values.is_empty()
+            && self.checkpoints.is_empty()
     }
 }

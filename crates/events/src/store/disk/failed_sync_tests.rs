@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::power_cut::{Chance, Op, Recording, cut};
 use super::power_cut_tests::{Directory, count, draft, read};
 use super::{Disk, Fsync, KeptValue};
-use crate::{Draft, Seq, Store as _, StoreStatus, Unavailable};
+use crate::{Checkpoint, Draft, Seq, SourceName, Store as _, StoreStatus, Unavailable};
 
 const REFUSAL: Unavailable = Unavailable("the disk cannot be synced");
 
@@ -148,6 +148,45 @@ async fn what_was_refused_is_never_there() {
             let kept: HashMap<_, _> = disk.take_kept().into_iter().collect();
             assert_eq!(kept, [("a", "old"), ("c", "kept")].map(|(n, v)| (n.to_owned(), v.into())).into());
         }
+    }
+}
+
+/// The events of a refused commit are taken out, by this process or by the next, and its checkpoint with them: a source
+/// that goes on from its checkpoint hands them in again.
+#[tokio::test]
+async fn a_refused_checkpoint_goes_with_its_events() {
+    let source: SourceName = "outbox".parse().unwrap();
+    let at = |position: &str| Checkpoint::new(source.clone(), position.as_bytes()).unwrap();
+    let plain = |id| vec![Draft { once: None, ..draft(id) }];
+    for (killed, has_one) in [(false, false), (false, true), (true, false), (true, true)] {
+        let what = format!("checkpoint {killed} {has_one}");
+        let directory = Directory::new(&what);
+        let recording = Recording::begin();
+        let (mut log, mut disk, _) = directory.open(Fsync::Always);
+        Recording::end();
+        if has_one {
+            disk.append_and_checkpoint(plain(1), at("old")).await.unwrap()[0].unwrap();
+        }
+        let before = has_one.then(|| Box::from(&b"old"[..]));
+        recording.fail_syncs(usize::MAX);
+        assert_eq!(disk.append_and_checkpoint(plain(2), at("new")).await, Err(REFUSAL), "{what}");
+        assert_eq!(disk.checkpoint(&source).await, Ok(before.clone()), "{what}");
+        if killed {
+            let files = directory.files();
+            drop((log, disk));
+            directory.put_same_boot(&files);
+            (log, disk, _) = directory.open(Fsync::Always);
+        } else {
+            recording.fail_syncs(0);
+            ready(&disk, true).await;
+        }
+        let had = u64::from(has_one);
+        assert_eq!((read(&log), disk.checkpoint(&source).await), (ids(1..=had), Ok(before)), "{what}");
+        disk.append_and_checkpoint(plain(had + 1), at("new")).await.unwrap()[0].unwrap();
+        drop((log, disk));
+        let (log, disk, _) = directory.open(Fsync::Always);
+        let position = disk.checkpoint(&source).await;
+        assert_eq!((read(&log), position), (ids(1..=had + 1), Ok(Some(Box::from(&b"new"[..])))), "{what}");
     }
 }
 

@@ -16,6 +16,7 @@ struct State {
     /// What went wrong last, until appends succeed.
     error: Option<String>,
     failures: u64,
+    tokens_evicted: u64,
     /// A sync failed once.
     has_failed_to_sync: bool,
 }
@@ -44,6 +45,11 @@ impl Health {
         self.0.lock().has_failed_to_sync = true;
     }
 
+    /// So many idempotency tokens were forgotten before their time since the start.
+    pub(super) fn tokens_evicted(&self, number: u64) {
+        self.0.lock().tokens_evicted = number;
+    }
+
     /// Why appends fail at the moment.
     pub(super) fn refusal(&self) -> Option<Unavailable> {
         self.0.lock().refusal
@@ -53,6 +59,7 @@ impl Health {
         let state = self.0.lock();
         StoreStatus {
             failures: state.failures,
+            tokens_evicted: state.tokens_evicted,
             error: state.error.clone(),
             warning: state.has_failed_to_sync.then_some(
                 "the disk failed to sync: what it did not take is written again, but look at the disk",

@@ -58,18 +58,19 @@
 //! * `log.damaged`: what `log` was before the last recovery that found it damaged.
 
 mod batch;
+mod checkpoints;
 mod engine;
 mod file;
 mod frame;
 mod health;
 mod mark;
-mod once;
 mod raw_file;
 mod record;
 mod recover;
 mod reopen;
 mod salvage;
 mod state;
+mod time;
 mod writer;
 
 #[cfg(test)]
@@ -85,13 +86,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use batch::{Append, Job};
+use batch::{Append, Content, Job};
+use checkpoints::Checkpoints;
 use health::Health;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use writer::Writer;
 
-use super::{Appended, BoxFuture, Rejection, Store, StoreStatus, Unavailable};
+use super::{AppendResults, BoxFuture, Checkpoint, SourceName, Store, StoreStatus, Unavailable};
 use crate::{Cursor, Draft, Log};
 
 /// When an acknowledged event is on disk. After kill -9 it is there in any case; this is about the machine going down.
@@ -121,6 +123,8 @@ pub struct DiskOptions {
     pub age_max: Duration,
     /// For how long a topic's last seq is known, for `expect`.
     pub topic_idle_max: Duration,
+    /// Bytes of idempotency tokens that are remembered, overhead included.
+    pub token_bytes_max: usize,
 }
 
 /// Why the files cannot be used, in one line.
@@ -153,6 +157,7 @@ pub struct Disk {
     writer: Option<JoinHandle<()>>,
     health: Arc<Health>,
     kept: Mutex<Vec<(String, Vec<u8>)>>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 /// A value that is kept beside the log under a name; `None`: no longer.
@@ -200,9 +205,10 @@ impl Disk {
             damaged: dir.join("log.damaged"),
             dir: dir.clone(),
         };
-        let mut opened = recover::open(&paths, options.fsync, &log)?;
+        let mut opened = recover::open(&paths, &options, &log)?;
         let recovered = opened.recovered.clone();
         let kept = Mutex::new(std::mem::take(&mut opened.kept));
+        let checkpoints = Arc::clone(&opened.state.checkpoints);
         let health = Arc::<Health>::default();
         let (jobs, queue) = mpsc::channel(Self::QUEUE_MAX);
         writer::keep(jobs.downgrade(), options.fsync, Arc::clone(&opened.file)).map_err(failed)?;
@@ -211,7 +217,8 @@ impl Disk {
             .name("disk-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(failed)?;
-        Ok((Arc::new(Self { log, jobs: Some(jobs), writer: Some(writer), health, kept }), recovered))
+        let disk = Self { log, jobs: Some(jobs), writer: Some(writer), health, kept, checkpoints };
+        Ok((Arc::new(disk), recovered))
     }
 
     /// Appends drafts as [`Store::append`] does and keeps values beside the log, by name, `None` to forget one. After
@@ -223,11 +230,15 @@ impl Disk {
         &self,
         drafts: Vec<Draft>,
         values: Vec<KeptValue>,
-    ) -> Result<Vec<Result<Appended, Rejection>>, Unavailable> {
+    ) -> Result<AppendResults, Unavailable> {
+        self.commit(Content { drafts, values, checkpoint: None }).await
+    }
+
+    async fn commit(&self, content: Content) -> Result<AppendResults, Unavailable> {
         let stopped = Unavailable("the disk's writer has stopped");
         let Some(jobs) = &self.jobs else { return Err(Unavailable("the store is closed")) };
         let (answer, answered) = oneshot::channel();
-        let job = Job::Append(Append { drafts, values, answer });
+        let job = Job::Append(Append { content, answer });
         match tokio::time::timeout(Self::QUEUE_PATIENCE, jobs.send(job)).await {
             Err(_) => Err(Unavailable("the disk does not keep up")),
             Ok(Err(_)) => Err(stopped),
@@ -243,12 +254,24 @@ impl Disk {
 }
 
 impl Store for Disk {
-    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
+    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, AppendResults> {
         Box::pin(async move {
             let number = drafts.len();
-            let appended = self.append_and_keep(drafts, Vec::new()).await;
+            let appended = self.commit(Content { drafts, ..Content::default() }).await;
             appended.unwrap_or_else(|unavailable| vec![Err(unavailable.into()); number])
         })
+    }
+
+    fn append_and_checkpoint(
+        &self,
+        drafts: Vec<Draft>,
+        checkpoint: Checkpoint,
+    ) -> BoxFuture<'_, Result<AppendResults, Unavailable>> {
+        Box::pin(self.commit(Content { drafts, checkpoint: Some(checkpoint), ..Content::default() }))
+    }
+
+    fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
+        Box::pin(std::future::ready(Ok(self.checkpoints.position(source))))
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

@@ -40,6 +40,7 @@ impl Directory {
             bytes_max: 1 << 30,
             age_max: Duration::from_secs(600),
             topic_idle_max: Duration::from_secs(3600),
+            token_bytes_max: crate::TOKEN_BYTES_MAX,
         };
         let (disk, recovered) = Disk::open(Arc::clone(&log), options)?;
         Ok((log, disk, recovered))

@@ -6,16 +6,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::checkpoints::{Checkpoints, undone_above};
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
 use super::mark::{Mark, Marked, Synced};
-use super::once::Once;
 use super::record::{Entry, Meta, seal_last, seal_token};
 use super::salvage::Salvage;
 use super::state::{Chunks, State};
-use super::{DiskError, Fsync, Paths, Recovered};
+use super::{DiskError, DiskOptions, Fsync, Paths, Recovered};
 use crate::log::Fact;
 use crate::store::fresh_epoch;
+use crate::store::idempotency::RecentTokens;
 use crate::{Appended, Cursor, Log, Seq, Sequenced};
 
 /// How far the numbers jump where history broke, so that what may have been numbered before is not used again.
@@ -36,113 +37,186 @@ pub(super) struct Opened {
 }
 
 /// Opens the files and feeds what they hold to the log.
-pub(super) fn open(paths: &Paths, fsync: Fsync, log: &Log) -> Result<Opened, DiskError> {
+pub(super) fn open(paths: &Paths, options: &DiskOptions, log: &Log) -> Result<Opened, DiskError> {
     let io = |error: io::Error| paths.failed("cannot open the log", &error);
+    let fsync = options.fsync;
     let _ = fs::remove_file(&paths.fresh);
     let (mark, marked) = Mark::open(&paths.mark).map_err(io)?;
     let existed = has_bytes(&paths.log);
-    let mut file = DataFile::open(&paths.log, fsync).map_err(io)?;
-    let opened = recover(paths, fsync, log, &mark, marked, existed, &mut file);
-    if opened.is_err() && file.has_failed() {
+    let file = DataFile::open(&paths.log, fsync).map_err(io)?;
+    let mut recovery = Recovery { paths, fsync, log, marked, existed, file };
+    let opened = recovery.run(&mark, options.token_bytes_max);
+    if opened.is_err() && recovery.file.has_failed() {
         // The next start would not know, and its syncs would succeed.
         let _ = mark.doubt();
     }
     let (engine, state, recovered, kept) = opened?;
-    Ok(Opened { engine, file, mark, state, recovered, kept })
+    Ok(Opened { engine, file: recovery.file, mark, state, recovered, kept })
+}
+
+/// What a recovery knows from the start, and the file with which the log goes on.
+struct Recovery<'a> {
+    paths: &'a Paths,
+    fsync: Fsync,
+    log: &'a Log,
+    marked: Marked,
+    /// There was a log file.
+    existed: bool,
+    file: Arc<DataFile>,
+}
+
+/// The log as it was found, or as it was saved.
+struct Base {
+    engine: Engine,
+    meta: Meta,
+    last: Seq,
+    /// What lies above was refused, and goes.
+    refused: Option<Seq>,
+    /// What was wrong with the files.
+    damage: Option<String>,
+    /// It was made from what was whole of a damaged file: whether every acknowledged event is there.
+    salvaged: Option<bool>,
+}
+
+impl Base {
+    fn new(engine: Engine, meta: Meta, last: Seq) -> Self {
+        Self { engine, meta, last, refused: None, damage: None, salvaged: None }
+    }
+
+    /// Acknowledged events may be gone.
+    fn is_broken(&self) -> bool {
+        self.damage.is_some() && self.salvaged != Some(true)
+    }
 }
 
 type Found = (Engine, State, Recovered, Vec<(String, Vec<u8>)>);
 
-/// `file`: the one that goes on, in the end.
-fn recover(
-    paths: &Paths,
-    fsync: Fsync,
-    log: &Log,
-    mark: &Mark,
-    marked: Marked,
-    existed: bool,
-    file: &mut Arc<DataFile>,
-) -> Result<Found, DiskError> {
-    let io = |error: io::Error| paths.failed("cannot open the log", &error);
-    let engine_failed = |error: EngineError| paths.failed("cannot open the log", &error);
-    if existed {
-        file.adopt(marked.is_in_doubt()).map_err(io)?;
+impl Recovery<'_> {
+    fn run(&mut self, mark: &Mark, token_bytes_max: usize) -> Result<Found, DiskError> {
+        let mut base = self.find()?;
+        if let Marked::Here { safe: false, .. } = self.marked
+            && base.damage.is_none()
+        {
+            base.damage = Some("the machine went down before everything was on disk".to_owned());
+        }
+        let is_broken = base.is_broken();
+        if is_broken {
+            self.begin_an_epoch(&mut base)?;
+        }
+        self.settle(&mut base, mark)?;
+        let failed = |error: EngineError| self.paths.failed("cannot open the log", &error);
+        let mut state =
+            replay(&base.engine, base.meta, base.last, token_bytes_max, self.log).map_err(failed)?;
+        let mut kept = base.engine.kept().map_err(failed)?;
+        state.checkpoints = Arc::new(Checkpoints::take_from(&mut kept));
+        let damage = base.damage.as_ref().map(|damage| self.report(damage, &base, state.chunks.entries()));
+        let recovered = Recovered { events: state.chunks.entries(), epoch_changed: is_broken, damage };
+        Ok((base.engine, state, recovered, kept))
     }
-    let read = if existed { read(file) } else { Err(EngineError::new("the log file is gone")) };
-    let mut damage = None;
-    let mut refused = None;
-    let (engine, mut meta, mut last, salvaged) = match read {
-        Ok((engine, Some(meta), found)) if !is_short(marked, &meta, found) => {
-            refused = marked.refused_above().filter(|last| *last < found);
-            (engine, meta, refused.unwrap_or(found), None)
+
+    /// Reads the file, or makes another from what is whole of it.
+    fn find(&mut self) -> Result<Base, DiskError> {
+        let io = |error: io::Error| self.paths.failed("cannot open the log", &error);
+        let engine_failed = |error: EngineError| self.paths.failed("cannot open the log", &error);
+        let is_new = self.marked == Marked::Absent;
+        if self.existed {
+            self.file.adopt(self.marked.is_in_doubt()).map_err(io)?;
         }
-        // The mark is made when a log has begun.
-        Ok((engine, None, _)) if marked == Marked::Absent => {
-            (engine, Meta::new(fresh_epoch(log)), Seq::ZERO, None)
+        let read =
+            if self.existed { read(&self.file) } else { Err(EngineError::new("the log file is gone")) };
+        match read {
+            Ok((engine, Some(meta), found)) if !is_short(self.marked, &meta, found) => {
+                let refused = self.marked.refused_above().filter(|last| *last < found);
+                Ok(Base { refused, ..Base::new(engine, meta, refused.unwrap_or(found)) })
+            }
+            // The mark is made when a log has begun.
+            Ok((engine, None, _)) if is_new => {
+                Ok(Base::new(engine, Meta::new(fresh_epoch(self.log)), Seq::ZERO))
+            }
+            Err(_) if !self.existed && is_new => {
+                let engine = Engine::open(Arc::clone(&self.file)).map_err(engine_failed)?;
+                Ok(Base::new(engine, Meta::new(fresh_epoch(self.log)), Seq::ZERO))
+            }
+            // The disk is to blame, not what is in the file.
+            Err(error) if self.file.has_failed() => Err(engine_failed(error)),
+            read => {
+                let damage = match read {
+                    Err(error) => error.to_string(),
+                    Ok(_) if self.marked == Marked::Damaged => damaged("the file `mark`").to_string(),
+                    Ok(_) if is_new => "the file `mark` is gone".to_owned(),
+                    Ok(_) => "the log ends before the last acknowledged event".to_owned(),
+                };
+                self.save(damage)
+            }
         }
-        Err(_) if !existed && marked == Marked::Absent => {
-            let engine = Engine::open(Arc::clone(file)).map_err(engine_failed)?;
-            (engine, Meta::new(fresh_epoch(log)), Seq::ZERO, None)
-        }
-        // The disk is to blame, not what is in the file.
-        Err(error) if file.has_failed() => return Err(engine_failed(error)),
-        read => {
-            damage = Some(match &read {
-                Err(error) => error.to_string(),
-                Ok(_) if marked == Marked::Damaged => damaged("the file `mark`").to_string(),
-                Ok(_) if marked == Marked::Absent => "the file `mark` is gone".to_owned(),
-                Ok(_) => "the log ends before the last acknowledged event".to_owned(),
-            });
-            drop(read);
-            let salvage = if existed { Salvage::of(&paths.log).map_err(io)? } else { Salvage::default() };
-            let saved = Saved::of(salvage, marked, log);
-            saved.write(paths).map_err(|error| paths.failed("cannot save what is whole", &error))?;
-            *file = DataFile::open(&paths.log, fsync).map_err(io)?;
-            let engine = Engine::open(Arc::clone(file)).map_err(engine_failed)?;
-            (engine, saved.meta, saved.last, Some(saved.complete))
-        }
-    };
-    if let Marked::Here { safe: false, .. } = marked
-        && damage.is_none()
-    {
-        damage = Some("the machine went down before everything was on disk".to_owned());
     }
-    let broken = damage.is_some() && salvaged != Some(true);
-    if broken {
-        let answered = match marked {
+
+    /// Makes another file from what is whole of the damaged one.
+    fn save(&mut self, damage: String) -> Result<Base, DiskError> {
+        let paths = self.paths;
+        let io = |error: io::Error| paths.failed("cannot open the log", &error);
+        let salvage = if self.existed { Salvage::of(&paths.log).map_err(io)? } else { Salvage::default() };
+        let saved = Saved::of(salvage, self.marked, self.log);
+        saved.write(paths).map_err(|error| paths.failed("cannot save what is whole", &error))?;
+        self.file = DataFile::open(&paths.log, self.fsync).map_err(io)?;
+        let engine = Engine::open(Arc::clone(&self.file))
+            .map_err(|error| paths.failed("cannot open the log", &error))?;
+        let base = Base::new(engine, saved.meta, saved.last);
+        Ok(Base { damage: Some(damage), salvaged: Some(saved.complete), ..base })
+    }
+
+    /// What was numbered before may be gone: goes on in another epoch, with numbers that nobody has seen.
+    fn begin_an_epoch(&self, base: &mut Base) -> Result<(), DiskError> {
+        let answered = match self.marked {
             Marked::Here { tail, .. } => tail.seq,
             _ => Seq::ZERO,
         };
-        let above = last.max(answered).number() + JUMP;
-        last = Seq::new(above).ok_or_else(|| paths.failed("cannot go on", &"out of sequence numbers"))?;
-        meta = Meta { epoch: fresh_epoch(log), start: last, ..meta };
+        let above = base.last.max(answered).number() + JUMP;
+        let out_of_numbers = || self.paths.failed("cannot go on", &"out of sequence numbers");
+        base.last = Seq::new(above).ok_or_else(out_of_numbers)?;
+        base.meta = Meta { epoch: fresh_epoch(self.log), start: base.last, ..base.meta };
+        Ok(())
     }
-    meta.generation += 1;
-    engine.commit(&Change { cut: refused, meta: Some(&meta), ..Change::default() }).map_err(engine_failed)?;
-    file.sync().map_err(io)?;
-    mark.set(Cursor { epoch: meta.epoch, seq: last }, Synced::before_answers(fsync)).map_err(io)?;
-    mark.sync().map_err(io)?;
-    sync_dir(&paths.dir).map_err(io)?;
-    let state = replay(&engine, meta, last, log).map_err(engine_failed)?;
-    let kept = engine.kept().map_err(engine_failed)?;
-    let damage = damage.map(|damage| {
-        let outcome = match (broken, salvaged) {
-            (false, _) => "nothing is lost",
-            (true, _) => "acknowledged events may be lost, and a new epoch begins",
+
+    /// Takes out what was refused, and brings to disk where the log goes on.
+    fn settle(&self, base: &mut Base, mark: &Mark) -> Result<(), DiskError> {
+        let io = |error: io::Error| self.paths.failed("cannot open the log", &error);
+        let engine_failed = |error: EngineError| self.paths.failed("cannot open the log", &error);
+        base.meta.generation += 1;
+        let undone = match base.refused {
+            Some(end) => undone_above(base.engine.kept().map_err(engine_failed)?, end),
+            None => Vec::new(),
         };
-        let kept = if salvaged.is_some() && existed {
-            format!(
+        let change = Change {
+            cut: base.refused,
+            kept: undone.iter().map(|(name, frame)| (&**name, frame.clone())).collect(),
+            meta: Some(&base.meta),
+            ..Change::default()
+        };
+        base.engine.commit(&change).map_err(engine_failed)?;
+        self.file.sync().map_err(io)?;
+        let tail = Cursor { epoch: base.meta.epoch, seq: base.last };
+        mark.set(tail, Synced::before_answers(self.fsync)).map_err(io)?;
+        mark.sync().map_err(io)?;
+        sync_dir(&self.paths.dir).map_err(io)
+    }
+
+    /// What was wrong and what became of it, in one line.
+    fn report(&self, damage: &str, base: &Base, entries: u64) -> String {
+        let Paths { dir, damaged, .. } = self.paths;
+        let outcome = match base.is_broken() {
+            false => "nothing is lost",
+            true => "acknowledged events may be lost, and a new epoch begins",
+        };
+        let kept = match base.salvaged {
+            Some(_) if self.existed => format!(
                 "; values beside the log are forgotten; the damaged file is kept as {}",
-                paths.damaged.display()
-            )
-        } else {
-            String::new()
+                damaged.display()
+            ),
+            _ => String::new(),
         };
-        let entries = state.chunks.entries();
-        format!("{}: {damage}; {entries} events are whole; {outcome}{kept}", paths.dir.display())
-    });
-    let recovered = Recovered { events: state.chunks.entries(), epoch_changed: broken, damage };
-    Ok((engine, state, recovered, kept))
+        format!("{}: {damage}; {entries} events are whole; {outcome}{kept}", dir.display())
+    }
 }
 
 /// Whether publishers were answered beyond what is here, or nobody knows how far.
@@ -274,7 +348,13 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Feeds the log what the file holds, and gathers what the writer needs.
-fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, EngineError> {
+fn replay(
+    engine: &Engine,
+    meta: Meta,
+    last: Seq,
+    token_bytes_max: usize,
+    log: &Log,
+) -> Result<State, EngineError> {
     let mut lasts: HashMap<_, _> = HashMap::new();
     for (topic, last) in engine.lasts()? {
         if let Ok(topic) = topic.parse() {
@@ -283,8 +363,8 @@ fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, En
     }
     let mut tokens = engine.tokens()?;
     tokens.sort_by_key(|(.., time_ms)| *time_ms);
-    let mut once = Once::default();
-    tokens.iter().for_each(|(token, appended, time_ms)| once.insert(token, *appended, *time_ms));
+    let mut recent = RecentTokens::new(token_bytes_max);
+    tokens.iter().for_each(|(token, appended, time_ms)| recent.insert(token, *appended, *time_ms));
 
     let now_ms = log.clock().unix_ms();
     let mut chunks = Chunks::default();
@@ -306,7 +386,7 @@ fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, En
         }
         if let Some(token) = &event.draft.once {
             let cursor = Cursor { epoch: entry.epoch, seq: number };
-            once.insert(token, Appended { cursor, seq: event.seq, duplicate: false }, event.time_ms);
+            recent.insert(token, Appended { cursor, seq: event.seq, duplicate: false }, event.time_ms);
         }
         // Time goes on while no process has the file, so only the wall clock can say how old the event is.
         let age_ms = now_ms.saturating_sub(event.time_ms);
@@ -314,5 +394,5 @@ fn replay(engine: &Engine, meta: Meta, last: Seq, log: &Log) -> Result<State, En
         Ok(true)
     })?;
     log.apply(Fact::Events(events));
-    Ok(State { meta, last, stamp, chunks, lasts, once })
+    Ok(State { meta, last, stamp, chunks, lasts, tokens: recent, checkpoints: Arc::default() })
 }

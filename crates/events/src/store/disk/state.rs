@@ -1,12 +1,14 @@
 //! What the writer knows without asking the file.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::batch::Batch;
-use super::once::Once;
+use super::checkpoints::Checkpoints;
 use super::record::Meta;
+use crate::store::idempotency::RecentTokens;
 use crate::{Seq, Topic, Unavailable};
 
 /// The log's end and what decides whether a draft may follow it.
@@ -19,7 +21,8 @@ pub(super) struct State {
     pub(super) chunks: Chunks,
     /// The seq and the time of each topic's last event, for `expect`.
     pub(super) lasts: HashMap<Topic, (Seq, u64)>,
-    pub(super) once: Once,
+    pub(super) tokens: RecentTokens,
+    pub(super) checkpoints: Arc<Checkpoints>,
 }
 
 /// What is left to do after an error.

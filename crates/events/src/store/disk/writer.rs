@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::batch::{Answers, Append, Batch, Job};
+use super::batch::{Append, Batch, Content, Job};
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
 use super::health::Health;
 use super::mark::{Mark, Synced};
-use super::once::Once;
 use super::record::{Entry, seal_kept, seal_last, seal_token};
 use super::recover::Opened;
 use super::state::{Room, State, Unsettled};
+use super::time::StoreTime;
 use super::{Disk, DiskOptions, Fsync, KeptValue};
 use crate::log::Fact;
-use crate::{Appended, Cursor, Draft, Log, Rejection, Seq, Sequenced, Unavailable};
+use crate::store::idempotency::RecentTokens;
+use crate::{
+    AppendResults, Appended, Checkpoint, Cursor, Draft, Log, Rejection, Seq, Sequenced, Unavailable,
+};
 
 pub(super) struct Writer {
     pub(super) log: Arc<Log>,
@@ -30,6 +33,7 @@ pub(super) struct Writer {
     pub(super) mark: Mark,
     pub(super) state: State,
     pub(super) health: Arc<Health>,
+    time: StoreTime,
     pruned_ms: u64,
     /// Held for as long as anything is written.
     _lock: File,
@@ -54,6 +58,7 @@ impl Writer {
         lock: File,
     ) -> Self {
         let Opened { engine, file, mark, state, recovered: _, kept: _ } = opened;
+        let time = StoreTime::begin(log.clock());
         Self {
             log,
             options,
@@ -63,6 +68,7 @@ impl Writer {
             mark,
             state,
             health,
+            time,
             pruned_ms: 0,
             _lock: lock,
         }
@@ -76,8 +82,8 @@ impl Writer {
             let mut next = Some(first);
             while let Some(job) = next {
                 if let Job::Append(append) = job {
-                    drafts += append.drafts.len();
-                    bytes += append.bytes();
+                    drafts += append.content.drafts.len();
+                    bytes += append.content.bytes();
                     asked.push(append);
                 }
                 let full = drafts >= Self::BATCH_DRAFTS || bytes >= Self::BATCH_BYTES;
@@ -94,14 +100,18 @@ impl Writer {
             asked.into_iter().for_each(|append| drop(append.answer.send(Err(unavailable))));
             return;
         }
-        let mut batch = Batch::after(self.state.last, self.log.clock().unix_ms());
-        self.state.stamp = (self.state.stamp + 1).max(batch.now_ms * 1000);
+        let (now_ms, time_ms) = (self.time.now_ms(self.log.clock()), self.log.clock().unix_ms());
+        let mut batch = Batch::after(self.state.last, now_ms, time_ms);
+        self.state.stamp = (self.state.stamp + 1).max(now_ms * 1000);
         let answers: Vec<_> = asked
             .into_iter()
-            .map(|Append { drafts, values, answer }| {
-                let answers: Answers =
+            .map(|Append { content: Content { drafts, values, checkpoint }, answer }| {
+                let answers: AppendResults =
                     drafts.into_iter().map(|draft| self.place(draft, &mut batch)).collect();
                 batch.values.extend(values);
+                let position =
+                    |checkpoint: Checkpoint| (checkpoint.source().clone(), checkpoint.position().into());
+                batch.checkpoints.extend(checkpoint.map(position));
                 (answers, answer)
             })
             .collect();
@@ -121,8 +131,8 @@ impl Writer {
     /// Finds the place of one draft, if there is nothing against it.
     fn place(&self, draft: Draft, batch: &mut Batch) -> Result<Appended, Rejection> {
         if let Some(token) = &draft.once {
-            let known = batch.once.get(token).copied();
-            if let Some(first) = known.or_else(|| self.state.once.find(token, batch.now_ms)) {
+            let known = batch.results.get(token).copied();
+            if let Some(first) = known.or_else(|| self.state.tokens.find(token, batch.now_ms)) {
                 return Ok(Appended { duplicate: true, ..first });
             }
         }
@@ -141,10 +151,10 @@ impl Writer {
         let seen = if batch.last == self.state.meta.start { self.log.tail() } else { batch.last };
         let appended = Appended { cursor: Cursor { epoch, seq: seen }, seq, duplicate: false };
         if let Some(token) = &draft.once {
-            batch.once.insert(token.clone(), appended);
+            batch.results.insert(token.clone(), appended);
         }
         if let Some(seq) = seq {
-            let frame = Entry::seal(self.state.stamp, epoch, seq, batch.now_ms, &draft);
+            let frame = Entry::seal(self.state.stamp, epoch, seq, batch.time_ms, &draft);
             batch.frames.push((seq.number(), frame));
             // `expect` does not see what is kept apart.
             if !draft.is_latest_only() {
@@ -153,7 +163,7 @@ impl Writer {
         } else {
             batch.tokens.extend(draft.once.clone());
         }
-        batch.events.push(Sequenced { seq, time_ms: batch.now_ms, age_ms: 0, draft });
+        batch.events.push(Sequenced { seq, time_ms: batch.time_ms, age_ms: 0, draft });
         Ok(appended)
     }
 
@@ -187,13 +197,16 @@ impl Writer {
     /// `probe`: write something in any case, to see whether it can be done again.
     fn write(&mut self, batch: &mut Batch, due: Option<Seq>, probe: bool) -> Result<(), EngineError> {
         let Some(engine) = &self.engine else { return Err(damaged("the log file")) };
-        if !batch.values.is_empty() {
-            batch.frames_before = engine.frames_of_kept(batch.values.iter().map(|(name, _)| &**name))?;
+        let checkpoints = self.state.checkpoints.frames(batch);
+        if !batch.values.is_empty() || !checkpoints.is_empty() {
+            let values = batch.values.iter().map(|(name, _)| &**name);
+            batch.frames_before =
+                engine.frames_of_kept(values.chain(checkpoints.iter().map(|(name, _)| &**name)))?;
         }
         let mut tokens: Vec<(String, Vec<u8>)> = Vec::new();
         for token in &batch.tokens {
-            if let Some(appended) = batch.once.get(token) {
-                tokens.push((token.to_string(), seal_token(token, appended, batch.now_ms)));
+            if let Some(appended) = batch.results.get(token) {
+                tokens.push((token.to_string(), seal_token(token, appended, batch.time_ms)));
             }
         }
         let mut lasts: Vec<(String, Vec<u8>)> = Vec::new();
@@ -205,8 +218,10 @@ impl Writer {
             meta.floor = through;
             change.trim = due;
             if batch.now_ms.saturating_sub(self.pruned_ms) >= Self::PRUNE_EVERY_MS {
-                change.prune =
-                    Some((batch.now_ms.saturating_sub(Once::AGE_MS), self.lasts_oldest_ms(batch.now_ms)));
+                change.prune = Some((
+                    batch.time_ms.saturating_sub(RecentTokens::AGE_MS),
+                    self.lasts_oldest_ms(batch.time_ms),
+                ));
             }
         }
         // So that every commit can be told from the one before.
@@ -215,6 +230,7 @@ impl Writer {
         change.tokens = tokens.iter().map(|(token, frame)| (&**token, Some(frame.clone()))).collect();
         let sealed = |(name, value): &KeptValue| value.as_ref().map(|value| seal_kept(name, value));
         change.kept = batch.values.iter().map(|kept| (&*kept.0, sealed(kept))).collect();
+        change.kept.extend(checkpoints.iter().map(|(name, frame)| (&**name, Some(frame.clone()))));
         change.lasts = lasts.iter().map(|(topic, frame)| (&**topic, frame.clone())).collect();
         engine.commit(&change)?;
         if change.prune.is_some() {
@@ -252,7 +268,7 @@ impl Writer {
                 }
             }
             if let Some(token) = &draft.once
-                && let Some(first) = self.state.once.find(token, now_ms)
+                && let Some(first) = self.state.tokens.find(token, now_ms)
             {
                 tokens.push((token.to_string(), seal_token(token, &first, time_ms)));
             }
@@ -262,15 +278,17 @@ impl Writer {
 
     /// What is on disk becomes part of the state, and the log hears of it.
     fn take_in(&mut self, batch: Batch) {
-        let Batch { last, now_ms, events, frames, lasts, once, .. } = batch;
+        self.state.checkpoints.committed(&batch);
+        let Batch { last, now_ms, events, frames, lasts, results, .. } = batch;
         for (seq, frame) in &frames {
             self.state.chunks.push(*seq, frame.len(), now_ms);
         }
         self.state.last = last;
         self.state.lasts.extend(lasts.into_iter().map(|(topic, seq)| (topic, (seq, now_ms))));
-        for (token, appended) in once {
-            self.state.once.insert(&token, appended, now_ms);
+        for (token, appended) in results {
+            self.state.tokens.insert(&token, appended, now_ms);
         }
+        self.health.tokens_evicted(self.state.tokens.evicted_young());
         if !frames.is_empty() {
             // Without it a later cut of the log could go unnoticed, but nothing is wrong with what was written.
             let _ = self.mark.set(self.tail(), Synced::before_answers(self.options.fsync));
@@ -291,7 +309,7 @@ impl Writer {
     }
 
     fn room(&self, now_ms: u64) -> Room {
-        let age_ms = millis(self.options.age_max).max(Once::AGE_MS);
+        let age_ms = millis(self.options.age_max).max(RecentTokens::AGE_MS);
         Room {
             entries_max: self.options.events_max,
             bytes_max: self.options.bytes_max,
@@ -300,7 +318,8 @@ impl Writer {
     }
 
     fn lasts_oldest_ms(&self, now_ms: u64) -> u64 {
-        let idle_ms = millis(self.options.topic_idle_max).max(millis(self.options.age_max)).max(Once::AGE_MS);
+        let idle_ms =
+            millis(self.options.topic_idle_max).max(millis(self.options.age_max)).max(RecentTokens::AGE_MS);
         now_ms.saturating_sub(idle_ms)
     }
 

@@ -78,6 +78,7 @@ impl RedisHealth {
             lag: if behind <= IDLE && self.is_followed() { Duration::ZERO } else { behind },
             failures: self.failures.load(Ordering::Relaxed),
             epochs: self.epochs.load(Ordering::Relaxed),
+            tokens_evicted: 0,
             alone: false,
             error: self.error.lock().clone(),
             warning: self.evicts.load(Ordering::Relaxed).then_some(EVICTS),

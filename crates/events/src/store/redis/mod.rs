@@ -69,7 +69,9 @@ use tailer::Tailer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::{Appended, BoxFuture, Rejection, Store, StoreStatus, Unavailable};
+use super::{
+    AppendResults, Appended, BoxFuture, Checkpoint, Rejection, SourceName, Store, StoreStatus, Unavailable,
+};
 use crate::{Cursor, Draft, Log};
 
 /// The store in Redis.
@@ -171,6 +173,18 @@ impl Redis {
 impl Store for Redis {
     fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
         Box::pin(self.append_queued(drafts))
+    }
+
+    fn append_and_checkpoint(
+        &self,
+        _drafts: Vec<Draft>,
+        _checkpoint: Checkpoint,
+    ) -> BoxFuture<'_, Result<AppendResults, Unavailable>> {
+        Box::pin(std::future::ready(Err(Unavailable("this store keeps no checkpoints"))))
+    }
+
+    fn checkpoint(&self, _source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
+        Box::pin(std::future::ready(Err(Unavailable("this store keeps no checkpoints"))))
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {
