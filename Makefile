@@ -64,9 +64,10 @@ test-browser-short: ## The most important of these paths, in about a minute
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm run --silent test:browser:short
 
-check: ## Format, lints, documentation, licences
+check: ## Format, lints, house rules, documentation, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --quiet -p gateway --test house
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	$(MAKE) --no-print-directory lint-deny
 

@@ -51,8 +51,9 @@ pub use event::{Event, Sequenced};
 pub use filter::{FilterError, TypeFilter};
 pub use lineage::Located;
 pub use log::{Fact, Found, Log, Options, Stats};
+pub use merge::Limit;
 pub use position::{Cursor, CursorError, Epoch, Seq};
-pub use reader::{Lens, Limit, Reader, Reset, ResetReason, Span, Start};
+pub use reader::{Lens, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
     AppendResults, Appended, Board, BoardEvent, BoardValue, BoxFuture, Checkpoint, CheckpointError, Disk,
     DiskError, DiskOptions, Fsync, KeptValue, Memory, Question, Recovered, Redis, RedisError, RedisOptions,

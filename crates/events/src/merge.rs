@@ -9,7 +9,16 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::ring::Ring;
-use crate::{Event, Limit, Log, Seq, TypeFilter};
+use crate::{Event, Log, Seq, TypeFilter};
+
+/// How much one read may take. At least one event is taken, whatever the limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Events with a seq.
+    pub events: usize,
+    /// Bytes of JSON.
+    pub bytes: usize,
+}
 
 /// What one read wants.
 pub(crate) struct Wants<'a> {
@@ -95,7 +104,7 @@ pub(crate) fn done_with(sources: Sources) {
 }
 
 /// A batch that is being put together.
-pub(crate) struct Batch<'a> {
+pub(crate) struct Selection<'a> {
     out: &'a mut Vec<Event>,
     wants: &'a Wants<'a>,
     limit: Limit,
@@ -109,7 +118,7 @@ pub(crate) struct Batch<'a> {
     is_full: bool,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> Selection<'a> {
     pub(crate) fn new(out: &'a mut Vec<Event>, wants: &'a Wants<'a>, limit: Limit, up_to: Seq) -> Self {
         Self { out, wants, limit, up_to, events: 0, bytes: 0, last: None, is_full: false }
     }

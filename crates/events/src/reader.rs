@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 
 use crate::lineage::Lineage;
 use crate::log::History;
-use crate::merge::{self, Batch, Source, Sources, Wants};
+use crate::merge::{self, Selection, Source, Sources, Wants};
 use crate::ring::Ring;
 use crate::signal::Signal;
 use crate::topic::TopicState;
-use crate::{Cursor, Event, Located, Log, Seq, Topic, TypeFilter};
+use crate::{Cursor, Event, Limit, Located, Log, Seq, Topic, TypeFilter};
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +59,6 @@ pub struct Reset {
     pub topics: Vec<Topic>,
     /// From where the reader goes on.
     pub at: Cursor,
-}
-
-/// How much one read may take. At least one event is taken, whatever the limit.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Events with a seq.
-    pub events: usize,
-    /// Bytes of JSON.
-    pub bytes: usize,
 }
 
 /// What one read covered: every event of the reader's topics in (`after`, `cursor`].
@@ -337,7 +328,7 @@ impl Reader {
         let (cursor, since) = (self.cursor.seq, self.log.since());
         let wants = Wants::new(&self.log, self.sight.as_ref().and_then(|sight| sight.types.as_ref()));
         let reads_latest_only = self.reads_latest_only;
-        let mut batch = Batch::new(out, &wants, limit, tail);
+        let mut batch = Selection::new(out, &wants, limit, tail);
         let mut lost = Vec::new();
         let is_behind = |view: &View| since > cursor || view.topic.reaches_past(cursor);
         let is_alone = self.views.iter().filter(|view| is_behind(view)).nth(1).is_none();

@@ -1,27 +1,25 @@
 //! What every request and session of a gateway shares.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Board, Evictions, Lens, Log, Options, Store};
+use events::{Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::{HttpLimits, Transport};
 
-use crate::audit::{self, Deed};
 use crate::auth::{Authenticator, Grant};
+use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
 use crate::http::origin::OriginPolicy;
-use crate::limits::rates::{Limiters, Use};
+use crate::limits::rates::Limiters;
 use crate::limits::replays::Replays;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::presence::Presence;
-use crate::problem::{Code, Problem};
+use crate::publish::Publishing;
 use crate::redact::Redaction;
-use crate::registry::OpenConnections;
-use crate::registry::{Caps, Registry};
+use crate::registry::{Caps, OpenConnections, Registry};
 use crate::store;
 
 /// A running gateway, apart from its sockets.
@@ -38,16 +36,18 @@ pub(crate) struct App {
     pub origins: OriginPolicy,
     /// Every number on a dashboard.
     pub metrics: Arc<Metrics>,
-    /// WantedSession is connected.
+    /// Every session and its connections.
     pub registry: Arc<Registry>,
     /// What of an event not everybody may see.
     pub redaction: Arc<Redaction>,
-    /// WantedSession is in which topic.
+    /// The members of every topic.
     pub presence: Arc<Presence>,
-    /// The other gateways of the same log, if it can have any.
-    pub board: Option<Arc<Board>>,
+    /// All gateways of the log.
+    pub cluster: Cluster,
     /// How fast each user may send commands and publish.
-    pub limiters: Limiters,
+    pub limiters: Arc<Limiters>,
+    /// The way of drafts into the store.
+    pub publishing: Publishing,
     /// How much history is on its way.
     pub replays: Arc<Replays>,
     /// `hello.deployment`.
@@ -81,7 +81,16 @@ impl App {
         let store::Opened { store, keep, board } = store::open(&config.store, &log, limits)?;
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
+        let limiters = Arc::new(Limiters::new(limits, Arc::clone(&metrics)));
         let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
+        let registry = Arc::new(Registry::new(Arc::clone(&presence)));
+        let publishing = Publishing::new(
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            Arc::clone(&limiters),
+            limits.data_bytes_max,
+            log.clock().clone(),
+        );
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
             origins: if config.dev {
@@ -90,11 +99,12 @@ impl App {
                 OriginPolicy::new(config.allow_origins.clone(), config.trusted_proxies.clone())
             },
             metrics,
-            registry: Arc::new(Registry::new(Arc::clone(&presence))),
+            cluster: Cluster::new(board, Arc::clone(&registry), Arc::clone(&presence)),
+            registry,
             presence,
-            board,
             redaction: Redaction::new(&config.redact),
-            limiters: Limiters::new(limits),
+            publishing,
+            limiters,
             replays: Replays::new(limits.replay_bytes),
             deployment: config.deployment.as_str().into(),
             open: OpenConnections::default(),
@@ -129,20 +139,6 @@ impl App {
     #[must_use]
     pub(crate) fn lens(&self, grant: &Grant) -> Option<Arc<dyn Lens>> {
         self.redaction.lens(grant).map(|view| view as Arc<dyn Lens>)
-    }
-
-    /// Takes one from the rate of a user at this address.
-    ///
-    /// # Errors
-    /// When it is one too many.
-    pub(crate) fn take(&self, what: Use, user: &Arc<str>, address: IpAddr) -> Result<(), Problem> {
-        self.limiters.take(what, user).map_err(|over| {
-            self.metrics.rate_limited(what.label());
-            if over.is_first {
-                audit::record(Deed::LimitReached, user, address, what.too_many());
-            }
-            Problem::new(Code::RateLimited, what.too_many()).retry_after(over.wait)
-        })
     }
 
     /// The shortest time between two batches with ephemeral events for one reader.
@@ -197,6 +193,11 @@ impl App {
     /// Puts who comes and goes into the log, for ever.
     pub(crate) async fn tell_presence(self: Arc<Self>) {
         self.presence.tell().await;
+    }
+
+    /// Listens to the other gateways of the log, for ever.
+    pub(crate) async fn listen_to_cluster(self: Arc<Self>) {
+        self.cluster.listen().await;
     }
 
     /// The metrics as text, with those that are only sampled brought up to date.

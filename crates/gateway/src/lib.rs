@@ -41,6 +41,7 @@ mod server;
 mod session;
 mod session_key;
 mod store;
+mod tasks;
 pub mod telemetry;
 mod time;
 
@@ -53,6 +54,7 @@ use std::time::Duration;
 use app::App;
 use config::{Config, ConfigError};
 use http::door::Door;
+use tasks::Tasks;
 
 /// Where a gateway listens, once it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,22 +93,21 @@ pub async fn run(
     };
     let (clients, client_listener) = listener(listen)?;
     let mut bound = Bound { clients, admin: None };
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = Tasks::default();
     if let Some(address) = admin_listen {
         let (admin, admin_listener) = listener(address)?;
         bound.admin = Some(admin);
-        tasks.spawn(server::accept(Arc::clone(&app), admin_listener, Door::Backends));
+        tasks.spawn("admin listener", server::accept(Arc::clone(&app), admin_listener, Door::Backends));
     }
     let door = if admin_listen.is_some() { Door::Clients } else { Door::Both };
-    tasks.spawn(server::accept(Arc::clone(&app), client_listener, door));
-    tasks.spawn(Arc::clone(&app).tidy());
-    tasks.spawn(Arc::clone(&app).tell_presence());
-    tasks.spawn(cluster::listen(Arc::clone(&app)));
+    tasks.spawn("listener", server::accept(Arc::clone(&app), client_listener, door));
+    tasks.spawn("sweep", Arc::clone(&app).tidy());
+    tasks.spawn("presence", Arc::clone(&app).tell_presence());
+    tasks.spawn("cluster", Arc::clone(&app).listen_to_cluster());
     ready(bound);
     tokio::select! {
         () = shutdown => {}
-        // Nothing here ends by itself. A gateway that no longer accepts or tidies is not left standing.
-        Some(_) = tasks.join_next() => return Err(ConfigError::new("a part of the gateway has failed: see the log")),
+        failure = tasks.failed() => return Err(failure),
     }
     app.drain();
     // The listeners stay until the last client has gone, so that `/ready` can say no.

@@ -7,7 +7,7 @@ use events::{
     Board, Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Store, StoreStatus, Unavailable,
 };
 
-use crate::config::{ConfigError, Fsync, Limits, RedisConfig, RedisDown, StoreConfig};
+use crate::config::{ConfigError, DiskFsync, Limits, RedisConfig, RedisDown, StoreConfig};
 use crate::metrics::Metrics;
 use crate::presence::{Keep, OnDisk, OnRedis, TellOnly};
 
@@ -49,15 +49,15 @@ pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Res
 fn open_disk(
     log: &Arc<Log>,
     data_dir: &Path,
-    fsync: Fsync,
+    fsync: DiskFsync,
     limits: &Limits,
 ) -> Result<Arc<Disk>, ConfigError> {
     let options = DiskOptions {
         dir: data_dir.to_owned(),
         fsync: match fsync {
-            Fsync::Always => events::Fsync::Always,
-            Fsync::Interval => events::Fsync::Interval,
-            Fsync::Never => events::Fsync::Never,
+            DiskFsync::Always => events::Fsync::Always,
+            DiskFsync::Interval => events::Fsync::Interval,
+            DiskFsync::Never => events::Fsync::Never,
         },
         events_max: limits.log_bytes / EVENT_BYTES_MIN,
         bytes_max: limits.log_bytes,

@@ -1,85 +1,18 @@
-//! What a token allows, parsed once: [`Grant`] and [`TopicPattern`].
+//! What a token allows, parsed once.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use events::{Clock, Topic, TopicError};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::Lists;
+use super::lists::Lists;
+use super::topic_pattern::TopicPattern;
 
 /// By how much clocks may differ: a token is still good for this long after its `exp`, and already this long before its
 /// `nbf`.
 pub const LEEWAY: Duration = Duration::from_secs(5);
-
-/// Topics of a grant: one exact name, or every name that begins with a prefix (`room:*`; `*` alone: every topic, those
-/// of other users included).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TopicPattern {
-    /// This topic.
-    Exact(Topic),
-    /// Every topic whose name begins with this text.
-    Prefix(Box<str>),
-}
-
-impl TopicPattern {
-    /// The pattern `*`: every topic.
-    #[must_use]
-    pub fn everything() -> Self {
-        Self::Prefix(Box::default())
-    }
-
-    /// Whether the topic is one of these.
-    #[must_use]
-    pub fn matches(&self, topic: &Topic) -> bool {
-        match self {
-            Self::Exact(exact) => exact == topic,
-            Self::Prefix(prefix) => topic.as_str().starts_with(&**prefix),
-        }
-    }
-
-    fn is_everything(&self) -> bool {
-        matches!(self, Self::Prefix(prefix) if prefix.is_empty())
-    }
-}
-
-impl FromStr for TopicPattern {
-    type Err = TopicError;
-
-    fn from_str(text: &str) -> Result<Self, TopicError> {
-        match text.strip_suffix('*') {
-            Some("") => Ok(Self::everything()),
-            Some(prefix) => prefix.parse::<Topic>().map(|topic| Self::Prefix(topic.as_str().into())),
-            None => text.parse().map(Self::Exact),
-        }
-    }
-}
-
-impl fmt::Display for TopicPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(topic) => topic.fmt(f),
-            Self::Prefix(prefix) => write!(f, "{prefix}*"),
-        }
-    }
-}
-
-impl Serialize for TopicPattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TopicPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
 
 /// What the bearer of a token may do, and until when.
 #[derive(Clone, Debug)]
@@ -170,25 +103,6 @@ mod tests {
         let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let lists = Lists { subscribe: patterns(subscribe), publish: patterns(publish), ..Lists::default() };
         Grant { lists: lists.into(), ..Grant::of_developer("alice").unwrap() }
-    }
-
-    #[test]
-    fn patterns_are_exact_or_a_prefix() {
-        for (pattern, name, expected) in [
-            ("room:1", "room:1", true),
-            ("room:1", "room:10", false),
-            ("room:*", "room:1", true),
-            ("room:*", "room:", true),
-            ("room:*", "rooms", false),
-            ("*", "user:bob", true),
-        ] {
-            let parsed: TopicPattern = pattern.parse().unwrap();
-            assert_eq!(parsed.matches(&topic(name)), expected, "{pattern} {name}");
-            assert_eq!(parsed.to_string(), pattern);
-        }
-        for text in ["", "a*b", "**", "a b", "*a", "ä*", &"a".repeat(129)] {
-            assert!(text.parse::<TopicPattern>().is_err(), "{text:?}");
-        }
     }
 
     #[test]

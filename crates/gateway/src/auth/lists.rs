@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::TopicPattern;
+use super::topic_pattern::TopicPattern;
 
 /// What one token lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -7,8 +7,9 @@ use events::{Board, BoardEvent, Topic};
 use serde::{Deserialize, Serialize};
 use transport::{Bye, ByeReason};
 
-use crate::app::App;
 use crate::limits::pacing;
+use crate::presence::Presence;
+use crate::registry::Registry;
 
 /// How many users a gateway names.
 const USERS_MAX: usize = 10_000;
@@ -19,7 +20,7 @@ const TOPICS_MAX: usize = 10_000;
 /// What one gateway asks all others.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Asked {
+pub(crate) enum ClusterQuestion {
     /// To end the sessions of a user.
     EndUser(String),
     /// To end a session.
@@ -30,7 +31,7 @@ pub(crate) enum Asked {
 
 /// Who is connected, to one gateway or to all.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Counts {
+pub(crate) struct ClusterCounts {
     /// Sessions of each user.
     pub by_user: BTreeMap<String, usize>,
     /// Users that are not named.
@@ -43,11 +44,11 @@ pub(crate) struct Counts {
     pub by_topic: BTreeMap<String, usize>,
 }
 
-impl Counts {
-    fn of(app: &App) -> Self {
-        let counts = app.registry.counts(USERS_MAX);
+impl ClusterCounts {
+    fn of(registry: &Registry) -> Self {
+        let counts = registry.counts(USERS_MAX);
         let named = counts.by_user.len();
-        let by_topic = app.registry.by_topic(TOPICS_MAX);
+        let by_topic = registry.by_topic(TOPICS_MAX);
         Self {
             by_user: counts.by_user.into_iter().map(|(user, clients)| (user.to_string(), clients)).collect(),
             others: counts.users - named,
@@ -82,59 +83,73 @@ impl Counts {
     }
 }
 
-/// Does here what was asked. The answer, and how many sessions were ended.
-fn obey(app: &App, asked: &Asked) -> usize {
-    let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
-    match asked {
-        Asked::EndUser(user) => app.registry.end_user(user, bye),
-        Asked::EndSession(session) => app.registry.end_session(session, bye),
-        Asked::Counts => 0,
+/// All gateways of the log, this one included.
+pub(crate) struct Cluster {
+    /// The others; `None`: the log is this process's own.
+    board: Option<Arc<Board>>,
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+}
+
+impl Cluster {
+    /// The gateways that share this board with the sessions and members of this one.
+    #[must_use]
+    pub(crate) fn new(board: Option<Arc<Board>>, registry: Arc<Registry>, presence: Arc<Presence>) -> Self {
+        Self { board, registry, presence }
     }
-}
 
-async fn ask(board: &Board, asked: &Asked) -> Vec<String> {
-    match serde_json::to_string(asked) {
-        Ok(text) => board.ask(text).await,
-        Err(_) => Vec::new(),
+    /// Ends sessions, here and everywhere. Returns how many.
+    pub(crate) async fn end(&self, question: &ClusterQuestion) -> usize {
+        let here = self.obey(question);
+        let answers = self.ask(question).await;
+        here + answers.iter().filter_map(|answer| serde_json::from_str::<usize>(answer).ok()).sum::<usize>()
     }
-}
 
-/// Ends sessions, here and everywhere. How many.
-pub(crate) async fn end(app: &App, asked: &Asked) -> usize {
-    let here = obey(app, asked);
-    let Some(board) = &app.board else { return here };
-    let answers = ask(board, asked).await;
-    here + answers.iter().filter_map(|answer| serde_json::from_str::<usize>(answer).ok()).sum::<usize>()
-}
-
-/// Who is connected, here and everywhere.
-pub(crate) async fn counts(app: &App) -> Counts {
-    let mut counts = Counts::of(app);
-    if let Some(board) = &app.board {
-        for answer in ask(board, &Asked::Counts).await {
+    /// Who is connected, here and everywhere.
+    pub(crate) async fn counts(&self) -> ClusterCounts {
+        let mut counts = ClusterCounts::of(&self.registry);
+        for answer in self.ask(&ClusterQuestion::Counts).await {
             if let Ok(more) = serde_json::from_str(&answer) {
                 counts.add(more);
             }
         }
+        counts
     }
-    counts
-}
 
-/// Listens to the others, for ever.
-pub(crate) async fn listen(app: Arc<App>) {
-    let Some(board) = &app.board else { return std::future::pending().await };
-    while let Some(news) = board.next().await {
-        match news {
-            BoardEvent::Shows { node, shown, is_all } => app.presence.hear(&node, &shown, is_all),
-            BoardEvent::Gone(node) => app.presence.hear(&node, &[], true),
-            BoardEvent::Asks { question, text } => {
-                let Ok(asked) = serde_json::from_str(&text) else { continue };
-                let answer = match asked {
-                    Asked::Counts => serde_json::to_string(&Counts::of(&app)),
-                    asked => serde_json::to_string(&obey(&app, &asked)),
-                };
-                board.answer(question, answer.unwrap_or_default()).await;
+    /// Listens to the other gateways, for ever.
+    pub(crate) async fn listen(&self) {
+        let Some(board) = &self.board else { return std::future::pending().await };
+        while let Some(event) = board.next().await {
+            match event {
+                BoardEvent::Shows { node, shown, is_all } => self.presence.hear(&node, &shown, is_all),
+                BoardEvent::Gone(node) => self.presence.hear(&node, &[], true),
+                BoardEvent::Asks { question, text } => {
+                    let Ok(asked) = serde_json::from_str(&text) else { continue };
+                    let answer = match asked {
+                        ClusterQuestion::Counts => serde_json::to_string(&ClusterCounts::of(&self.registry)),
+                        asked => serde_json::to_string(&self.obey(&asked)),
+                    };
+                    board.answer(question, answer.unwrap_or_default()).await;
+                }
             }
+        }
+    }
+
+    /// Does here what was asked. Returns how many sessions were ended.
+    fn obey(&self, question: &ClusterQuestion) -> usize {
+        let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
+        match question {
+            ClusterQuestion::EndUser(user) => self.registry.end_user(user, bye),
+            ClusterQuestion::EndSession(session) => self.registry.end_session(session, bye),
+            ClusterQuestion::Counts => 0,
+        }
+    }
+
+    /// The answers of all other gateways that answer in time.
+    async fn ask(&self, question: &ClusterQuestion) -> Vec<String> {
+        match (&self.board, serde_json::to_string(question)) {
+            (Some(board), Ok(text)) => board.ask(text).await,
+            _ => Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use super::LogFormat;
+use super::choices::{DiskFsync, LogFormat, RedisDown};
 use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
@@ -133,7 +133,7 @@ pub(super) struct StoreArgs {
     pub(super) data_dir: Option<PathBuf>,
     /// When the disk store syncs an acknowledged event to disk [default: always]
     #[arg(long, env = "GATEWAY_FSYNC", value_enum)]
-    pub(super) fsync: Option<super::Fsync>,
+    pub(super) fsync: Option<DiskFsync>,
     /// URL of a Redis server, Sentinel or Cluster; the variable REDIS_URL works too
     #[arg(long, env = "GATEWAY_REDIS_URL", value_name = "URL")]
     pub(super) redis_url: Option<Secret>,
@@ -148,7 +148,7 @@ pub(super) struct StoreArgs {
     pub(super) redis_wait: Option<u32>,
     /// What happens to publishes while Redis is unreachable [default: refuse]
     #[arg(long, env = "GATEWAY_REDIS_DOWN", value_enum)]
-    pub(super) redis_down: Option<super::RedisDown>,
+    pub(super) redis_down: Option<RedisDown>,
     /// Refused: this build has no source of events but its endpoints
     #[arg(long, env = "GATEWAY_DATABASE_URL", value_name = "URL", hide = true)]
     pub(super) database_url: Option<Secret>,

@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod choices;
 pub(crate) mod error;
 
 use std::ffi::OsString;
@@ -14,9 +15,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use args::{Typed, TypedCommand};
-use clap::ValueEnum;
 use clap::error::ErrorKind;
 
+pub use choices::{DiskFsync, LogFormat, RedisDown};
 pub use error::ConfigError;
 
 use crate::auth::{AuthConfig, TokenRequest};
@@ -82,7 +83,7 @@ pub enum StoreConfig {
         /// The directory of the files; created if absent.
         data_dir: PathBuf,
         /// When an acknowledged event is synced to disk.
-        fsync: Fsync,
+        fsync: DiskFsync,
     },
     /// In Redis.
     Redis(RedisConfig),
@@ -101,38 +102,6 @@ pub struct RedisConfig {
     pub wait_replicas: u32,
     /// What happens to publishes while Redis is unreachable.
     pub when_down: RedisDown,
-}
-
-/// When an acknowledged event is synced to disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Fsync {
-    /// Before the publisher gets its answer
-    #[default]
-    Always,
-    /// Up to 200 ms after the answer: a power failure may lose the last events
-    Interval,
-    /// When the operating system decides
-    Never,
-}
-
-/// What happens to publishes while Redis is unreachable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum RedisDown {
-    /// Answer 503 with Retry-After
-    #[default]
-    Refuse,
-    /// Each gateway accepts them alone, in an epoch of its own, until Redis is back
-    Local,
-}
-
-/// Format of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 /// Bounds for clients, topics and requests. `None` means no limit.

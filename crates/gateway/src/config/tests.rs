@@ -227,7 +227,7 @@ fn stores_are_typed() {
         |options: &str| config(&format!("serve --listen 127.0.0.1:0 --publish-key k {options}")).store;
     assert_eq!(
         store("--store disk --data-dir /var/lib/throughline"),
-        StoreConfig::Disk { data_dir: "/var/lib/throughline".into(), fsync: Fsync::Always }
+        StoreConfig::Disk { data_dir: "/var/lib/throughline".into(), fsync: DiskFsync::Always }
     );
     assert_eq!(
         store("--store redis --redis-url rediss://u:p@redis:6380/0 --redis-wait 1 --redis-down local"),

@@ -17,7 +17,7 @@ use crate::http::Query;
 use crate::http::answer::Body;
 use crate::metrics::labels::{AuthFailure, RefuseReason};
 use crate::problem::{Code, Problem};
-use crate::publish::Publisher;
+use crate::publish::Author;
 use crate::session::admission::{self, Plan};
 
 /// What answers a request.
@@ -60,13 +60,13 @@ impl Call<'_> {
     }
 
     /// Who publishes: the bearer of a publish key or of a token.
-    pub(crate) async fn publisher(&self) -> Result<Publisher, Problem> {
+    pub(crate) async fn author(&self) -> Result<Author, Problem> {
         let Some(credential) = self.bearer() else {
             self.app.metrics.auth_failed(AuthFailure::Missing);
             return Err(Problem::new(Code::Unauthenticated, "a publish key or a token is needed as bearer"));
         };
         if self.app.auth.publish_key(credential.token()) {
-            return Ok(Publisher::Key);
+            return Ok(Author::Key);
         }
         let grant = self.app.auth.verify(credential.token()).await.map_err(|refusal| {
             if !refusal.is_final() {
@@ -77,7 +77,7 @@ impl Call<'_> {
             audit::record(Deed::KeyRefused, "", self.address(), refusal.reason());
             Problem::bad_token("neither a publish key nor a valid token")
         })?;
-        Ok(Publisher::Grant(grant, self.address()))
+        Ok(Author::Grant(grant, self.address()))
     }
 
     /// A parameter of the query; the last counts.
@@ -109,7 +109,7 @@ impl Call<'_> {
 
     /// Lets only those pass who may act on the whole deployment.
     pub(crate) async fn operator(&self) -> Result<(), Problem> {
-        if self.publisher().await?.may_administer() {
+        if self.author().await?.may_administer() {
             return Ok(());
         }
         Err(Problem::new(Code::Forbidden, "a publish key, or a token that may publish *, is needed"))

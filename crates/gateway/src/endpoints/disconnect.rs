@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::Call;
 use crate::audit::{self, Deed};
-use crate::cluster::{self, Asked};
+use crate::cluster::ClusterQuestion;
 use crate::http::answer::{Body, json};
 use crate::problem::Problem;
 
@@ -27,11 +27,11 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
     let wanted: Wanted = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("not a valid request: {error}")))?;
     let (ended, asked) = match (wanted.user, wanted.session) {
-        (Some(user), None) => (user.clone(), Asked::EndUser(user)),
-        (None, Some(session)) => (String::new(), Asked::EndSession(session)),
+        (Some(user), None) => (user.clone(), ClusterQuestion::EndUser(user)),
+        (None, Some(session)) => (String::new(), ClusterQuestion::EndSession(session)),
         _ => return Err(Problem::bad_request("either user or session is needed")),
     };
-    let sessions = cluster::end(call.app, &asked).await;
+    let sessions = call.app.cluster.end(&asked).await;
     audit::record(Deed::Disconnected, &ended, call.address(), &format!("{sessions} sessions"));
     Ok(json(&Ended { sessions }))
 }

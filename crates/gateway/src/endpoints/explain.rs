@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::{Grant, TopicPattern};
 use crate::http::answer::{Body, json};
 use crate::problem::Problem;
-use crate::registry::SessionSnapshot;
+use crate::registry::{Connection, SessionSnapshot};
 
 /// What became of an event on its way to a session. The greatest of a user's sessions is the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,11 +71,11 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     // The tail first: what is at or below it is in the rings, or was.
     let tail = call.app.log.tail();
     let found = call.app.log.find(seq);
-    let standing = call.app.registry.of_user(user, SESSIONS_MAX);
-    let sessions: Vec<OfSession> = (standing.iter().filter(|_| !found.is_empty()))
-        .map(|standing| {
-            let (verdict, detail) = judge(call.app, &found, seq, tail, standing);
-            let (session, transport) = (standing.id.to_string(), standing.transport.as_str());
+    let snapshots = call.app.registry.of_user(user, SESSIONS_MAX);
+    let sessions: Vec<OfSession> = (snapshots.iter().filter(|_| !found.is_empty()))
+        .map(|snapshot| {
+            let (verdict, detail) = judge(call.app, &found, seq, tail, snapshot);
+            let (session, transport) = (snapshot.id.to_string(), snapshot.transport.as_str());
             OfSession { session, transport, verdict, detail }
         })
         .collect();
@@ -104,90 +104,90 @@ fn not_connected(found: &[Found], own: &Topic) -> String {
     )
 }
 
-fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, standing: &SessionSnapshot) -> (Verdict, String) {
-    let connection = &standing.connection;
+/// What became of an event for one session, and why.
+fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, session: &SessionSnapshot) -> (Verdict, String) {
+    let connection = &session.connection;
     let (grant, topics) = {
         let held = connection.held.lock();
         (Arc::clone(&held.grant), held.topics.clone())
     };
-    let all = || list(found.iter().map(|found| &found.topic));
     // As the session sees it: by the first of its topics.
     let Some(seen) = topics.iter().find_map(|topic| found.iter().find(|found| found.topic == *topic)) else {
-        // Topics may have been given up, and a grant may have shrunk, after the event was sent.
-        let before = if connection.began() < seq && seq <= connection.sent() {
-            "; whether it did when the event was sent is not known"
-        } else {
-            ""
-        };
-        return match found.iter().find(|found| grant.may_subscribe(&found.topic)) {
-            None => (
-                Verdict::NotAllowed,
-                format!("{} is beyond the grant, which {}{before}", all(), granted(&grant)),
-            ),
-            Some(_) => {
-                (Verdict::NotSubscribed, format!("the session does not subscribe to {}{before}", all()))
-            }
-        };
+        return without_topic(found, seq, connection, &grant);
     };
-    let sent = connection.sent();
-    if seq <= connection.began() {
-        return if connection.has_resumed() {
-            (
-                Verdict::Delivered,
-                format!("the client came with a cursor at {}: it has it", connection.began().number()),
-            )
-        } else {
-            (Verdict::NotConnected, format!("the session began later, at {}", connection.began().number()))
-        };
+    let began = connection.began();
+    if seq <= began && connection.has_resumed() {
+        let detail = format!("the client came with a cursor at {}: it has it", began.number());
+        return (Verdict::Delivered, detail);
+    }
+    if seq <= began {
+        return (Verdict::NotConnected, format!("the session began later, at {}", began.number()));
     }
     let mine = found.iter().filter(|found| topics.contains(&found.topic));
     let since =
         mine.map(|found| connection.late(&found.topic).unwrap_or(Seq::ZERO)).min().unwrap_or(Seq::ZERO);
     if seq <= since {
-        let since = since.number();
-        return (
-            Verdict::NotSubscribed,
-            format!("the session subscribed to {} later, at {since}", seen.topic),
-        );
+        let detail = format!("the session subscribed to {} later, at {}", seen.topic, since.number());
+        return (Verdict::NotSubscribed, detail);
     }
     if connection.types.as_ref().is_some_and(|types| !types.wants(&seen.event)) {
         return (Verdict::Filtered, "its type is none of the session's types".to_owned());
     }
-    let hidden = match app.redaction.hidden(&grant, &seen.topic) {
-        hidden if hidden.is_empty() => String::new(),
-        hidden => format!(", without {}", hidden.join(", ")),
+    let (verdict, detail) = progress(seen, seq, tail, session);
+    // What was never sent shows nothing, and so hides nothing.
+    let hidden =
+        if verdict == Verdict::Expired { Vec::new() } else { app.redaction.hidden(&grant, &seen.topic) };
+    if hidden.is_empty() {
+        (verdict, detail)
+    } else {
+        (verdict, format!("{detail}, without {}", hidden.join(", ")))
+    }
+}
+
+/// A session that has none of the event's topics.
+fn without_topic(found: &[Found], seq: Seq, connection: &Connection, grant: &Grant) -> (Verdict, String) {
+    let all = list(found.iter().map(|found| &found.topic));
+    // Topics may have been given up, and a grant may have shrunk, after the event was sent.
+    let before = if connection.began() < seq && seq <= connection.sent() {
+        "; whether it did when the event was sent is not known"
+    } else {
+        ""
     };
+    if found.iter().any(|found| grant.may_subscribe(&found.topic)) {
+        return (Verdict::NotSubscribed, format!("the session does not subscribe to {all}{before}"));
+    }
+    let detail = format!("{all} is beyond the grant, which {}{before}", granted(grant));
+    (Verdict::NotAllowed, detail)
+}
+
+/// How far an event that the session is to have has come.
+fn progress(seen: &Found, seq: Seq, tail: Seq, session: &SessionSnapshot) -> (Verdict, String) {
+    let sent = session.connection.sent();
     let replaced_by = seen.replaced_by.map(Seq::number);
     if seq <= sent {
-        let sent = sent.number();
-        let detail = match replaced_by.filter(|later| *later <= sent) {
-            Some(later) => {
-                format!("it was sent, or only {later} of the same key where one batch had both{hidden}")
-            }
-            None if seen.is_expired => format!("it was sent, unless its ttl_ms was over by then{hidden}"),
-            None => format!("it was sent over {}{hidden}", standing.transport.as_str()),
+        let detail = match replaced_by.filter(|later| *later <= sent.number()) {
+            Some(later) => format!("it was sent, or only {later} of the same key where one batch had both"),
+            None if seen.is_expired => "it was sent, unless its ttl_ms was over by then".to_owned(),
+            None => format!("it was sent over {}", session.transport.as_str()),
         };
         return (Verdict::Delivered, detail);
     }
     if seen.is_expired {
         return (Verdict::Expired, "its ttl_ms was over before it could be sent".to_owned());
     }
-    if !standing.is_connected && standing.transport != Transport::Poll {
-        let detail = format!("the session has lost its connection, and gets it when it comes back{hidden}");
-        return (Verdict::NotConnected, detail);
+    if !session.is_connected && session.transport != Transport::Poll {
+        let detail = "the session has lost its connection, and gets it when it comes back";
+        return (Verdict::NotConnected, detail.to_owned());
     }
     if let Some(later) = replaced_by {
-        return (
-            Verdict::Conflated,
-            format!("{later}, of the same topic, type and key, comes in its place{hidden}"),
-        );
+        let detail = format!("{later}, of the same topic, type and key, comes in its place");
+        return (Verdict::Conflated, detail);
+    }
+    if !session.is_connected {
+        return (Verdict::Pending, "the answer to the next poll has it".to_owned());
     }
     let behind = tail.number().saturating_sub(sent.number());
-    let detail = if standing.is_connected {
-        format!("the session was sent what lies up to {}, {behind} behind the log{hidden}", sent.number())
-    } else {
-        format!("the answer to the next poll has it{hidden}")
-    };
+    let detail = format!("the session was sent what lies up to {}, {behind} behind the log", sent.number());
     (Verdict::Pending, detail)
 }
 

@@ -6,53 +6,56 @@ use serde::Serialize;
 use transport::Transport;
 
 use super::call::Call;
-use crate::cluster;
 use crate::http::answer::{Body, json};
 use crate::problem::Problem;
 
+/// The most users that are named.
+const USERS_MAX: usize = 1000;
+/// The most topics that are named.
+const TOPICS_MAX: usize = 1000;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct User<'a> {
+    user_id: &'a str,
+    connections: usize,
+}
+#[derive(Serialize)]
+struct ByTransport {
+    ws: usize,
+    sse: usize,
+    poll: usize,
+}
+#[derive(Serialize)]
+struct InTopic {
+    topic: Topic,
+    connections: usize,
+    members: usize,
+}
+#[derive(Serialize)]
+struct LogStats {
+    cursor: events::Cursor,
+    events: usize,
+    topics: usize,
+    bytes: usize,
+}
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats<'a> {
+    total_users: usize,
+    total_clients: usize,
+    clients_by_user: Vec<User<'a>>,
+    by_transport: ByTransport,
+    by_topic: Vec<InTopic>,
+    log: LogStats,
+    deployment: &'a str,
+    draining: bool,
+}
+
 /// `GET /v1/stats`: of all gateways of the log; the log's own figures are this one's.
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct User<'a> {
-        user_id: &'a str,
-        connections: usize,
-    }
-    #[derive(Serialize)]
-    struct ByTransport {
-        ws: usize,
-        sse: usize,
-        poll: usize,
-    }
-    #[derive(Serialize)]
-    struct InTopic {
-        topic: Topic,
-        connections: usize,
-        members: usize,
-    }
-    #[derive(Serialize)]
-    struct LogStats {
-        cursor: events::Cursor,
-        events: usize,
-        topics: usize,
-        bytes: usize,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Stats<'a> {
-        total_users: usize,
-        total_clients: usize,
-        clients_by_user: Vec<User<'a>>,
-        by_transport: ByTransport,
-        by_topic: Vec<InTopic>,
-        log: LogStats,
-        deployment: &'a str,
-        draining: bool,
-    }
-    const USERS_MAX: usize = 1000;
-    const TOPICS_MAX: usize = 1000;
     call.operator().await?;
-    let counts = cluster::counts(call.app).await;
+    let counts = call.app.cluster.counts().await;
     let of = |transport: Transport| counts.by_transport[transport as usize];
     let by_transport =
         ByTransport { ws: of(Transport::Ws), sse: of(Transport::Sse), poll: of(Transport::Poll) };

@@ -1,5 +1,6 @@
 //! How fast one user may send commands and publish.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,11 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use moka::sync::Cache;
 
+use crate::audit::{self, Deed};
 use crate::config::Limits;
+use crate::metrics::Metrics;
 use crate::metrics::labels::RateLimit;
+use crate::problem::{Code, Problem};
 
 /// What a user may do how often, over all of the user's sessions and transports. Each has buckets of its own, so that
 /// moving a cursor costs no message.
@@ -18,6 +22,7 @@ pub(crate) struct Limiters {
     commands: Rate,
     publishes: Rate,
     ephemerals: Rate,
+    metrics: Arc<Metrics>,
 }
 
 /// What counts against a rate.
@@ -55,7 +60,7 @@ impl Use {
 
 /// One too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Over {
+struct Over {
     /// When the next may come.
     pub wait: Duration,
     /// The one before was not refused.
@@ -65,7 +70,7 @@ pub(crate) struct Over {
 impl Limiters {
     /// The rates of a configuration.
     #[must_use]
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let per = |count: Option<u32>, quota: fn(NonZeroU32) -> Quota| {
             Rate::new(count.and_then(NonZeroU32::new).map(quota))
         };
@@ -73,20 +78,27 @@ impl Limiters {
             commands: per(limits.commands_per_minute, Quota::per_minute),
             publishes: per(limits.publishes_per_minute, Quota::per_minute),
             ephemerals: per(limits.ephemerals_per_second, Quota::per_second),
+            metrics,
         }
     }
 
-    /// Takes one from the user.
+    /// Takes one from the rate of a user, whose request or session comes from this address.
     ///
     /// # Errors
-    /// When it is one too many.
-    pub(crate) fn take(&self, what: Use, user: &Arc<str>) -> Result<(), Over> {
-        match what {
+    /// When it is one too many: [`Code::RateLimited`], with the time after which the next may come.
+    pub(crate) fn take(&self, what: Use, user: &Arc<str>, address: IpAddr) -> Result<(), Problem> {
+        let rate = match what {
             Use::Command => &self.commands,
             Use::Publish => &self.publishes,
             Use::Ephemeral => &self.ephemerals,
-        }
-        .take(user)
+        };
+        rate.take(user).map_err(|over| {
+            self.metrics.rate_limited(what.label());
+            if over.is_first {
+                audit::record(Deed::LimitReached, user, address, what.too_many());
+            }
+            Problem::new(Code::RateLimited, what.too_many()).retry_after(over.wait)
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use events::{Appended, BoxFuture, Data, Draft, Rejection, Store, Topic, Unavailable};
 
-use super::roster::Status;
+use super::status::Status;
 
 /// One user in one topic, as kept.
 #[derive(Clone, Debug)]

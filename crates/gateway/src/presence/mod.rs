@@ -12,6 +12,7 @@ mod on_disk;
 mod on_redis;
 mod roster;
 mod rosters;
+mod status;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,11 +27,12 @@ use tokio::time::Instant;
 pub(crate) use keep::{Keep, TellOnly};
 pub(crate) use on_disk::OnDisk;
 pub(crate) use on_redis::OnRedis;
-pub(crate) use roster::{SessionPresence, Status};
+pub(crate) use roster::SessionPresence;
 pub(crate) use rosters::Listing;
+pub(crate) use status::Status;
 
 use keep::{Answers, Kept};
-use roster::{Kind, Told};
+use roster::{ChangeKind, Told};
 use rosters::Rosters;
 
 use crate::session_key::SessionKey;
@@ -219,12 +221,12 @@ impl Presence {
 /// The event that tells of a change. Every part of it has been checked before it came here, so that there is one.
 fn draft_of(told: &Told, is_shared: bool) -> Option<Draft> {
     let kind = match told.kind {
-        Kind::Join => "presence.join",
-        Kind::Update => "presence.update",
-        Kind::Leave => "presence.leave",
+        ChangeKind::Join => "presence.join",
+        ChangeKind::Update => "presence.update",
+        ChangeKind::Leave => "presence.leave",
     };
     // Of who goes when a gateway is gone all others tell.
-    let is_once = is_shared && told.kind != Kind::Update;
+    let is_once = is_shared && told.kind != ChangeKind::Update;
     let once = is_once.then(|| format!("m\n{kind}\n{}\n{}\n{}", told.topic, told.user, told.since_ms).into());
     let info = serde_json::from_slice(told.info.as_bytes()).ok()?;
     let change = Change { user: &told.user, status: told.status, info, count: told.count };

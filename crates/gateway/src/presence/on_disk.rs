@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::keep::{Answers, Keep, Kept, KeptMember, KeptSession, Loaded};
-use super::roster::Status;
+use super::status::Status;
 
 /// Keeps members as JSON under `TOPIC USER`; neither has a space in it.
 pub(crate) struct OnDisk(pub(crate) Arc<Disk>);

@@ -6,7 +6,7 @@ use events::{BoardValue, BoxFuture, Draft, Redis, Store as _, Unavailable};
 
 use super::keep::{Answers, Keep, Kept, Loaded};
 use super::on_disk::{parse, write};
-use super::roster::Status;
+use super::status::Status;
 
 /// Shows members to other gateways as JSON under `TOPIC USER`, with the status that the topic was told as the note.
 pub(crate) struct OnRedis(pub(crate) Arc<Redis>);

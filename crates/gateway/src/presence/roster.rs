@@ -4,44 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use events::{Data, Topic};
-use serde::{Serialize, Serializer};
 
 use super::keep::{KeptMember, KeptSession};
-
-/// How present somebody is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Status {
-    /// Not there.
-    Offline,
-    /// There, but not looking.
-    Away,
-    /// There.
-    Online,
-}
-
-impl Status {
-    /// The word on the wire.
-    #[must_use]
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Offline => "offline",
-            Self::Away => "away",
-            Self::Online => "online",
-        }
-    }
-
-    /// The status of this name.
-    #[must_use]
-    pub(crate) fn named(word: &str) -> Option<Self> {
-        [Self::Offline, Self::Away, Self::Online].into_iter().find(|status| status.as_str() == word)
-    }
-}
-
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
+use super::status::Status;
 
 /// What the topic's sessions are told of one user.
 #[derive(Clone, Debug)]
@@ -51,7 +16,7 @@ pub(crate) struct Told {
     /// Who.
     pub user: Arc<str>,
     /// What happened.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// What the user is now.
     pub status: Status,
     /// JSON that the user shows.
@@ -66,7 +31,7 @@ pub(crate) struct Told {
 
 /// What happened to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ChangeKind {
     /// Came.
     Join,
     /// Has another status or info.
@@ -326,15 +291,15 @@ impl Roster {
         let now = (status != Status::Offline).then_some((status, member.version));
         let before = std::mem::replace(&mut member.told, now);
         let kind = match (before, now) {
-            (None, Some(_)) => Kind::Join,
-            (Some(_), None) => Kind::Leave,
-            (Some(before), Some(now)) if before != now => Kind::Update,
+            (None, Some(_)) => ChangeKind::Join,
+            (Some(_), None) => ChangeKind::Leave,
+            (Some(before), Some(now)) if before != now => ChangeKind::Update,
             _ => return None,
         };
         match kind {
-            Kind::Join => self.told += 1,
-            Kind::Leave => self.told -= 1,
-            Kind::Update => {}
+            ChangeKind::Join => self.told += 1,
+            ChangeKind::Leave => self.told -= 1,
+            ChangeKind::Update => {}
         }
         Some(Told {
             topic: topic.clone(),
@@ -438,9 +403,9 @@ impl Roster {
         let Some(member) = self.members.get_mut(&told.user) else { return };
         member.told = told.before;
         match told.kind {
-            Kind::Join => self.told -= 1,
-            Kind::Leave => self.told += 1,
-            Kind::Update => {}
+            ChangeKind::Join => self.told -= 1,
+            ChangeKind::Leave => self.told += 1,
+            ChangeKind::Update => {}
         }
     }
 
@@ -510,7 +475,7 @@ mod tests {
             self.roster.leave(&user.into(), session, now_ms)
         }
 
-        fn tell(&mut self, user: &str) -> Option<(Kind, Status, usize)> {
+        fn tell(&mut self, user: &str) -> Option<(ChangeKind, Status, usize)> {
             let told = self.roster.tell(&self.topic, &user.into())?;
             Some((told.kind, told.status, told.count))
         }
@@ -525,14 +490,14 @@ mod tests {
     fn one_member_however_many_sessions() {
         let mut room = Room::new();
         assert_eq!(room.join("a", "1", Status::Away, 10), Effect { changed: true, left: false });
-        assert_eq!(room.tell("a"), Some((Kind::Join, Status::Away, 1)));
+        assert_eq!(room.tell("a"), Some((ChangeKind::Join, Status::Away, 1)));
         room.join("a", "2", Status::Online, 20);
-        assert_eq!(room.tell("a"), Some((Kind::Update, Status::Online, 1)), "the best of both");
+        assert_eq!(room.tell("a"), Some((ChangeKind::Update, Status::Online, 1)), "the best of both");
         assert_eq!(room.status("a"), Some((Status::Online, 2)));
         assert_eq!(room.leave("a", "1", 30), Effect { changed: true, left: false });
         assert_eq!(room.tell("a"), None, "the other is still there");
         assert_eq!(room.leave("a", "2", 40), Effect { changed: true, left: true });
-        assert_eq!(room.tell("a"), Some((Kind::Leave, Status::Offline, 0)));
+        assert_eq!(room.tell("a"), Some((ChangeKind::Leave, Status::Offline, 0)));
         assert_eq!(room.roster.present(), 0);
         let listed = &room.roster.list(10, 99)[0];
         assert_eq!((listed.since_ms, listed.last_seen_ms, listed.sessions), (10, 40, 0));
@@ -546,9 +511,9 @@ mod tests {
         }
         room.leave("b", "s", 2);
         assert_eq!(room.roster.present(), 2);
-        assert_eq!(room.tell("a"), Some((Kind::Join, Status::Online, 1)));
+        assert_eq!(room.tell("a"), Some((ChangeKind::Join, Status::Online, 1)));
         assert_eq!(room.tell("b"), None, "came and went before anyone was told");
-        assert_eq!(room.tell("c"), Some((Kind::Join, Status::Online, 2)));
+        assert_eq!(room.tell("c"), Some((ChangeKind::Join, Status::Online, 2)));
     }
 
     #[test]
@@ -562,7 +527,7 @@ mod tests {
         assert_eq!(room.leave("a", "s", 2), Effect { changed: false, left: true });
         assert_eq!(room.tell("a"), None, "nobody ever knew");
         room.join("a", "s", Status::Online, 3);
-        assert_eq!(room.tell("a"), Some((Kind::Join, Status::Online, 1)));
+        assert_eq!(room.tell("a"), Some((ChangeKind::Join, Status::Online, 1)));
     }
 
     #[test]
@@ -573,7 +538,7 @@ mod tests {
         assert_eq!(room.join("a", "s", Status::Online, 2), Effect::default());
         let shown = SessionPresence { status: Status::Online, info: info(&json!(2)), polls: false };
         room.roster.join(&"a".into(), &"s".into(), shown, 3);
-        assert_eq!(room.tell("a"), Some((Kind::Update, Status::Online, 1)));
+        assert_eq!(room.tell("a"), Some((ChangeKind::Update, Status::Online, 1)));
         assert_eq!(room.roster.list(1, 0)[0].info, info(&json!(2)));
     }
 

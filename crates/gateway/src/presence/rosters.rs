@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
     use crate::presence::keep::KeptSession;
-    use crate::presence::roster::Status;
+    use crate::presence::status::Status;
 
     fn key(user: &str, id: &str) -> SessionKey {
         SessionKey { user: user.into(), id: id.into() }

@@ -17,7 +17,7 @@ use crate::limits::rates::Use;
 use crate::metrics::labels::{AuthFailure, Source};
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
-use crate::publish::{self, Answer, DraftBody, Publisher};
+use crate::publish::{Author, DraftBody, DraftResult};
 use crate::registry::Connection;
 use crate::registry::NoMember;
 use crate::time;
@@ -107,7 +107,7 @@ enum Done {
     Topics {
         topics: Vec<Topic>,
     },
-    Published(Answer),
+    Published(DraftResult),
     Ping {
         time: String,
     },
@@ -133,7 +133,8 @@ impl Sender<'_> {
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
     fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
-        let Err(problem) = self.app.take(what, &self.connection.user, self.connection.address) else {
+        let Err(problem) = self.app.limiters.take(what, &self.connection.user, self.connection.address)
+        else {
             *self.refusals.lock() = 0;
             return Ok(());
         };
@@ -279,12 +280,11 @@ impl Sender<'_> {
     }
 
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
-        let publisher =
-            Publisher::Grant(Arc::clone(&self.connection.held.lock().grant), self.connection.address);
-        let draft = DraftBody::of_command(text)?.check(&publisher, self.app.config.limits.data_bytes_max)?;
-        let answers = publish::append(self.app, Source::Command, vec![draft]).await;
-        let answer = answers.into_iter().next().unwrap_or(Err(events::Unavailable("no answer").into()));
-        Ok(Done::Published(Answer::of_command(answer?)))
+        let author = Author::Grant(Arc::clone(&self.connection.held.lock().grant), self.connection.address);
+        let publishing = &self.app.publishing;
+        let draft = publishing.check(DraftBody::of_command(text)?, &author)?;
+        let appended = publishing.append_one(Source::Command, draft).await?;
+        Ok(Done::Published(DraftResult::of_command(appended)))
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn seal(sort: Sort, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 /// The body of a frame of this sort; `None` if it is not whole.
 pub(super) fn unseal(sort: Sort, frame: &[u8]) -> Option<&[u8]> {
     match find(frame) {
-        Found::Frame { sort: found, length } if found == sort && length == frame.len() => {
+        FrameScan::Frame { sort: found, length } if found == sort && length == frame.len() => {
             Some(&frame[HEAD_BYTES..])
         }
         _ => None,
@@ -55,7 +55,7 @@ pub(super) fn unseal(sort: Sort, frame: &[u8]) -> Option<&[u8]> {
 
 /// What stands at the beginning of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FrameScan {
     /// A whole frame of so many bytes, head included.
     Frame { sort: Sort, length: usize },
     /// Perhaps the beginning of a frame of so many bytes.
@@ -65,21 +65,25 @@ pub(super) enum Found {
 }
 
 /// Looks for a frame at the beginning of `bytes`.
-pub(super) fn find(bytes: &[u8]) -> Found {
+pub(super) fn find(bytes: &[u8]) -> FrameScan {
     if !bytes.starts_with(&MAGIC) {
-        return if MAGIC.starts_with(bytes) { Found::Cut { length: HEAD_BYTES } } else { Found::Nothing };
+        return if MAGIC.starts_with(bytes) {
+            FrameScan::Cut { length: HEAD_BYTES }
+        } else {
+            FrameScan::Nothing
+        };
     }
-    let Some(head) = bytes.get(..HEAD_BYTES) else { return Found::Cut { length: HEAD_BYTES } };
-    let Some(sort) = Sort::of(head[4]) else { return Found::Nothing };
+    let Some(head) = bytes.get(..HEAD_BYTES) else { return FrameScan::Cut { length: HEAD_BYTES } };
+    let Some(sort) = Sort::of(head[4]) else { return FrameScan::Nothing };
     let body = u32::from_le_bytes([head[5], head[6], head[7], head[8]]) as usize;
     if body > BODY_BYTES_MAX {
-        return Found::Nothing;
+        return FrameScan::Nothing;
     }
     let length = HEAD_BYTES + body;
     match bytes.get(..length) {
-        None => Found::Cut { length },
-        Some(frame) if frame[9..HEAD_BYTES] == check(frame) => Found::Frame { sort, length },
-        Some(_) => Found::Nothing,
+        None => FrameScan::Cut { length },
+        Some(frame) if frame[9..HEAD_BYTES] == check(frame) => FrameScan::Frame { sort, length },
+        Some(_) => FrameScan::Nothing,
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
         let found = loop {
             at = next(&bytes, at).unwrap();
             match find(&bytes[at..]) {
-                Found::Frame { sort, length } => break (at, sort, length),
+                FrameScan::Frame { sort, length } => break (at, sort, length),
                 _ => at += 1,
             }
         };

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::frame::{self, Found, Sort};
+use super::frame::{self, FrameScan, Sort};
 use super::record::{Entry, Meta, unseal_last, unseal_token};
 use crate::{Appended, Seq};
 
@@ -39,15 +39,15 @@ impl Salvage {
             while let Some(start) = frame::next(&window, at) {
                 at = start;
                 match frame::find(&window[start..]) {
-                    Found::Frame { sort, length } => {
+                    FrameScan::Frame { sort, length } => {
                         salvage.take(sort, &window[start..start + length]);
                         at += length;
                     }
-                    Found::Cut { length } if !is_end => {
+                    FrameScan::Cut { length } if !is_end => {
                         want = want.max(length);
                         break;
                     }
-                    Found::Cut { .. } | Found::Nothing => at += 1,
+                    FrameScan::Cut { .. } | FrameScan::Nothing => at += 1,
                 }
                 if at >= window.len() {
                     break;

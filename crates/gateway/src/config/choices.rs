@@ -1,0 +1,35 @@
+//! Options that are one of a few words.
+
+use clap::ValueEnum;
+
+/// When an acknowledged event is synced to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiskFsync {
+    /// Before the publisher gets its answer
+    #[default]
+    Always,
+    /// Up to 200 ms after the answer: a power failure may lose the last events
+    Interval,
+    /// When the operating system decides
+    Never,
+}
+
+/// What happens to publishes while Redis is unreachable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RedisDown {
+    /// Answer 503 with Retry-After
+    #[default]
+    Refuse,
+    /// Each gateway accepts them alone, in an epoch of its own, until Redis is back
+    Local,
+}
+
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}

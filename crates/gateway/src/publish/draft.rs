@@ -1,0 +1,147 @@
+//! A draft in JSON, wherever it comes from: parsed, and checked against what may be and who writes it.
+
+use std::borrow::Cow;
+
+use events::{Data, Draft, EventId, Key, Kind, Seq, Topic, Topics};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::author::Author;
+use crate::audit::{self, Deed};
+use crate::problem::{Code, Problem};
+
+/// The longest time to live: ten years.
+const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3600 * 1000;
+
+/// A draft as it is written, where it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DraftBody<'a> {
+    topic: Option<Topic>,
+    topics: Option<Vec<Topic>>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    key: Option<String>,
+    ttl_ms: Option<u64>,
+    #[serde(default)]
+    ephemeral: bool,
+    expect: Option<u64>,
+    /// Its idempotency token.
+    pub(crate) id: Option<String>,
+}
+
+/// A draft inside a command, whose other members are the command's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandDraft<'a> {
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    topic: Topic,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    key: Option<String>,
+    ttl_ms: Option<u64>,
+    #[serde(default)]
+    ephemeral: bool,
+    expect: Option<u64>,
+    event_id: Option<String>,
+}
+
+impl<'a> DraftBody<'a> {
+    /// A draft by itself, as in the body of a request.
+    ///
+    /// # Errors
+    /// When a member is missing, wrong or unknown.
+    pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Problem> {
+        // A parser of text need not check each string by itself; one of bytes says where the text is none.
+        let parsed = str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
+        parsed.map_err(|error| malformed(&error))
+    }
+
+    /// The draft of a `publish` command, where `id` is the command's and `event_id` the event's.
+    ///
+    /// # Errors
+    /// When a member is missing, wrong or unknown.
+    pub(crate) fn of_command(text: &'a str) -> Result<Self, Problem> {
+        let command: CommandDraft<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+        Ok(Self {
+            topic: Some(command.topic),
+            topics: None,
+            r#type: command.r#type,
+            data: command.data,
+            key: command.key,
+            ttl_ms: command.ttl_ms,
+            ephemeral: command.ephemeral,
+            expect: command.expect,
+            id: command.event_id,
+        })
+    }
+
+    /// Checks everything that is written against what may be, and who writes it.
+    ///
+    /// # Errors
+    /// Names the first member that is wrong.
+    pub(crate) fn check(self, publisher: &Author, data_bytes_max: usize) -> Result<Draft, Problem> {
+        let topics = match (self.topic, self.topics) {
+            (Some(topic), None) => Topics::one(topic),
+            (None, Some(topics)) => Topics::new(topics)?,
+            _ => return Err(Problem::bad_request("a draft has either topic or topics")),
+        };
+        let kind: Kind = self.r#type.parse()?;
+        if kind.is_reserved() {
+            return Err(Problem::bad_request("type: presence.* is what the gateway itself says"));
+        }
+        if let Some(topic) = topics.iter().find(|topic| !publisher.may_publish(topic)) {
+            let detail = format!("publishing to {topic} is not allowed");
+            if let Author::Grant(grant, address) = publisher {
+                audit::record(Deed::TopicRefused, &grant.user, *address, &detail);
+            }
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        let expect = self.expect.map(|expect| {
+            let seq = Seq::new(expect).ok_or_else(|| Problem::bad_request("expect: not a seq"))?;
+            if topics.as_slice().len() > 1 || self.ephemeral {
+                return Err(Problem::bad_request(
+                    "expect: needs one topic and an event that is not ephemeral",
+                ));
+            }
+            Ok(seq)
+        });
+        if self.ttl_ms.is_some_and(|ttl_ms| ttl_ms == 0 || ttl_ms > TTL_MS_MAX) {
+            return Err(Problem::bad_request("ttl_ms: 1 to 315360000000"));
+        }
+        let id = self.id.as_deref().map(str::parse::<EventId>).transpose()?;
+        let data = Data::from_raw(self.data)?;
+        if data.as_bytes().len() > data_bytes_max {
+            return Err(Problem::new(Code::TooLarge, format!("data: more than {data_bytes_max} bytes")));
+        }
+        Ok(Draft {
+            topics,
+            kind,
+            data,
+            key: match (self.key.as_deref().map(str::parse::<Key>).transpose()?, publisher) {
+                // Of what passes by, everybody's own is the latest, whatever others call theirs.
+                (Some(key), Author::Grant(grant, _)) if self.ephemeral => Some(key.owned_by(&grant.user)),
+                (key, _) => key,
+            },
+            once: id.as_ref().map(|id| publisher.once(id.as_str())),
+            id,
+            ttl_ms: self.ttl_ms,
+            ephemeral: self.ephemeral,
+            expect: expect.transpose()?,
+        })
+    }
+}
+
+/// What a JSON parser says, for the publisher.
+#[must_use]
+pub(crate) fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::bad_request(format!("not a valid draft: {error}"))
+}
