@@ -149,6 +149,11 @@ async fn who_was_on_a_gateway_that_died_goes_or_goes_on_elsewhere() {
         let expected = [member("alice", "offline", 0), member("bob", "online", 1)];
         eventually("one is left", async || members(gateway).await == expected).await;
     }
+    // Both that are left noticed it, and both tell: the topic is told once.
+    let (mut carol, _) = enter(&gateways[1], "carol", "").await;
+    show(&mut carol, "online").await;
+    let told = self::told(&mut observer, ("presence.join", "carol")).await;
+    assert_eq!(told, [("presence.join".to_owned(), "carol".to_owned(), 2)], "nothing is told twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,4 +212,20 @@ async fn a_restart_of_redis_sends_nobody_out_of_the_room() {
     for gateway in &gateways {
         eventually("both are still there", async || members(gateway).await == now).await;
     }
+}
+
+/// Where the log cannot be told of a member, no other gateway may take it for told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_whom_the_topic_could_not_be_told_is_not_shown_to_other_gateways() {
+    let server = Server::start(&[]).await;
+    let gateways = gateways(&server, 2).await;
+    let (mut alice, _) = enter(&gateways[0], "alice", "").await;
+    assert_eq!(server.cli(&["ACL", "SETUSER", "default", "-xadd"]), "OK");
+    show(&mut alice, "online").await;
+    // It is tried again and again.
+    let failures = async || gateways[0].metric("throughline_store_failures_total").await;
+    eventually("tried in vain", async || failures().await >= 3.0).await;
+    assert_eq!(members(&gateways[1]).await, []);
+    assert_eq!(server.cli(&["ACL", "SETUSER", "default", "+xadd"]), "OK");
+    eventually("shown", async || members(&gateways[1]).await == [member("alice", "online", 1)]).await;
 }

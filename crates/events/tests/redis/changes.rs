@@ -238,3 +238,24 @@ async fn a_repeat_of_what_was_deleted_is_appended_and_holds_nobody_up() {
     assert_eq!(read_after(&node, "a", next).unwrap().len(), 1);
     assert!(node.publish(once("x", draft(&["a"], 0))).await.duplicate);
 }
+
+/// Seqs are numbers: 9 lies before 10, though not as text.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_is_known_though_its_generation_ended_at_a_seq_with_more_digits() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let first = node.publish(once("x", draft(&["a"], 1))).await;
+    let generation = first.cursor.epoch.number().to_string();
+    // As if the first event had a seq of one digit, in a generation that ended at one of two.
+    let held = server.cli(&["GET", "{log}:i:p:x"]);
+    let name = held.split_once(' ').unwrap().1;
+    server.cli(&["SET", "{log}:i:p:x", &format!("o{generation}-9 {name}")]);
+    server.cli(&["HSET", "{log}:f", "id", "another"]);
+    publish_at_last(&node, draft(&["a"], 2)).await;
+    server.cli(&["HSET", "{log}:f", &generation, "10"]);
+    let repeat = node.publish(once("x", draft(&["a"], 1))).await;
+    assert_eq!((repeat.duplicate, repeat.seq.map(|seq| seq.number())), (true, Some(9)));
+    // One that lies behind the end never happened.
+    server.cli(&["SET", "{log}:i:p:x", &format!("o{generation}-11 {name}")]);
+    assert!(!node.publish(once("x", draft(&["a"], 1))).await.duplicate);
+}

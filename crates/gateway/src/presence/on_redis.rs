@@ -1,8 +1,9 @@
 //! Members of several gateways: each shows the others what makes its own users members.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use events::{BoardValue, BoxFuture, Draft, Redis, Store as _, Unavailable};
+use events::{BoardValue, BoxFuture, Draft, Redis, Store as _, Topic, Unavailable};
 
 use super::keep::{Answers, Keep, Kept, Loaded};
 use super::on_disk::{parse, write};
@@ -19,8 +20,17 @@ impl Keep for OnRedis {
 
     fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>> {
         Box::pin(async move {
+            let about: Vec<_> = drafts.iter().map(about).collect();
             let answers = self.0.append(drafts).await;
-            self.0.board().show(members.iter().map(show).collect());
+            // A change of which the topic could not be told is tried again, and shown with that.
+            let untold: HashSet<_> = about
+                .into_iter()
+                .zip(&answers)
+                .filter(|(_, answer)| answer.is_err())
+                .map(|(about, _)| about)
+                .collect();
+            let is_told = |kept: &&Kept| !untold.contains(&(kept.topic.clone(), kept.user.to_string()));
+            self.0.board().show(members.iter().filter(is_told).map(show).collect());
             Ok(answers)
         })
     }
@@ -28,6 +38,12 @@ impl Keep for OnRedis {
     fn is_shared(&self) -> bool {
         true
     }
+}
+
+/// Of which topic and user an event tells.
+fn about(draft: &Draft) -> (Topic, String) {
+    let user = draft.key.as_ref().map_or("", |key| key.as_str());
+    (draft.topics.as_slice()[0].clone(), user.to_owned())
 }
 
 fn show(kept: &Kept) -> BoardValue {

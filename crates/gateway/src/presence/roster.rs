@@ -73,12 +73,16 @@ struct Member {
     info: Data,
     since_ms: u64,
     last_seen_ms: u64,
+    /// When the last session left; later than `last_seen_ms` where its place was held.
+    left_ms: u64,
     /// Counts what `info` has been.
     version: u64,
     /// What the topic's sessions have been told: the status, and which `info`. `None`: not there.
     told: Option<(Status, u64)>,
     /// Waits to be told, or kept.
     is_changed: bool,
+    /// Waits to be forgotten.
+    is_departure_noted: bool,
 }
 
 #[derive(Debug)]
@@ -122,10 +126,16 @@ pub(crate) struct Effect {
 pub(crate) enum Forgetting {
     /// Now.
     Done,
-    /// Not this time: the user came back since, or is not known.
+    /// Now, though what changed of the user still waits to be told or kept.
+    Dropped,
+    /// Not this time: the user is back, or is not known.
     Needless,
-    /// Not before everyone has been told.
-    TooEarly,
+    /// The user came back since, and left again at this time.
+    Later(u64),
+    /// Not before the topic has been told that the user left.
+    Untold,
+    /// Not before what changed has been told or kept; the topic has not been told that the user was there.
+    Pending,
 }
 
 impl Member {
@@ -143,9 +153,11 @@ impl Member {
             info,
             since_ms: now_ms,
             last_seen_ms: now_ms,
+            left_ms: now_ms,
             version: 0,
             told: None,
             is_changed: false,
+            is_departure_noted: false,
         }
     }
 }
@@ -237,7 +249,8 @@ impl Roster {
             node: None,
         };
         let sessions = sessions.into_iter().map(session).collect();
-        let mut member = Member { sessions, last_seen_ms, ..Member::new(info, since_ms) };
+        let mut member =
+            Member { sessions, last_seen_ms, left_ms: last_seen_ms, ..Member::new(info, since_ms) };
         let status = member.status();
         if status != Status::Offline {
             member.told = Some((status, member.version));
@@ -274,7 +287,10 @@ impl Roster {
                 self.present += 1;
                 member.since_ms = now_ms;
             }
-            (true, false) => self.present -= 1,
+            (true, false) => {
+                self.present -= 1;
+                member.left_ms = now_ms;
+            }
             _ => {}
         }
         let is_news = is_kept_anew || member.told != is_there.then_some((after, member.version));
@@ -414,18 +430,39 @@ impl Roster {
         self.members.get_mut(user).is_none_or(|member| !std::mem::replace(&mut member.is_changed, true))
     }
 
-    /// Forgets somebody who has been offline since before `left_before_ms` and of whom everyone has been told.
-    pub(crate) fn forget(&mut self, user: &Arc<str>, left_before_ms: u64) -> Forgetting {
-        let Some(member) = self.members.get(user) else { return Forgetting::Needless };
-        if member.status() != Status::Offline || member.last_seen_ms > left_before_ms {
-            // When that ends there will be another moment to forget.
+    /// Forgets a user who has been offline since before `left_before_ms`, unless something has to be told first. With
+    /// `must`, a user is also forgotten of whom the topic knows nothing.
+    pub(crate) fn forget(&mut self, user: &Arc<str>, left_before_ms: u64, must: bool) -> Forgetting {
+        let Some(member) = self.members.get_mut(user) else { return Forgetting::Needless };
+        if member.status() != Status::Offline {
+            member.is_departure_noted = false;
             return Forgetting::Needless;
         }
-        if member.is_changed || member.told.is_some() {
-            return Forgetting::TooEarly;
+        if member.left_ms > left_before_ms {
+            return Forgetting::Later(member.left_ms);
         }
+        if member.told.is_some() {
+            member.is_departure_noted = false;
+            return Forgetting::Untold;
+        }
+        if member.is_changed && !must {
+            return Forgetting::Pending;
+        }
+        let forgetting = if member.is_changed { Forgetting::Dropped } else { Forgetting::Done };
         self.members.remove(user);
-        Forgetting::Done
+        forgetting
+    }
+
+    /// When a user left whose departure was not noted before; from now on it counts as noted.
+    pub(crate) fn note_departure(&mut self, user: &Arc<str>) -> Option<u64> {
+        let member = self.members.get_mut(user).filter(|member| member.status() == Status::Offline)?;
+        let is_new = !std::mem::replace(&mut member.is_departure_noted, true);
+        is_new.then_some(member.left_ms)
+    }
+
+    /// Whether a user is listed who waits to be told or kept.
+    pub(crate) fn is_changed(&self, user: &Arc<str>) -> bool {
+        self.members.get(user).is_some_and(|member| member.is_changed)
     }
 
     /// Everybody listed, in the order in which they came, as many as `members_max`.
@@ -548,13 +585,13 @@ mod tests {
         let a: Arc<str> = "a".into();
         room.join("a", "s", Status::Online, 1);
         room.tell("a");
-        assert_eq!(room.roster.forget(&a, 100), Forgetting::Needless);
+        assert_eq!(room.roster.forget(&a, 100, false), Forgetting::Needless);
         room.leave("a", "s", 50);
-        assert_eq!(room.roster.forget(&a, 100), Forgetting::TooEarly, "somebody has to be told first");
+        assert_eq!(room.roster.forget(&a, 100, false), Forgetting::Untold, "somebody has to be told first");
         room.tell("a");
-        assert_eq!(room.roster.forget(&a, 49), Forgetting::Needless);
+        assert_eq!(room.roster.forget(&a, 49, false), Forgetting::Later(50));
         assert!(!room.roster.is_empty());
-        assert_eq!(room.roster.forget(&a, 50), Forgetting::Done);
+        assert_eq!(room.roster.forget(&a, 50, false), Forgetting::Done);
         assert!(room.roster.is_empty());
     }
 

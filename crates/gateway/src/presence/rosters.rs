@@ -6,7 +6,7 @@ use std::sync::Arc;
 use events::Topic;
 
 use super::keep::{Kept, KeptMember};
-use super::roster::{Effect, Forgetting, Listed, Roster, SessionPresence, Told};
+use super::roster::{ChangeKind, Effect, Forgetting, Listed, Roster, SessionPresence, Told};
 use crate::session_key::SessionKey;
 
 /// What is listed of a topic.
@@ -26,8 +26,10 @@ pub(crate) struct Rosters {
     sessions: HashMap<SessionKey, Vec<Topic>>,
     /// Of whom there is something to tell or to keep, each once; some of them are forgotten.
     changed: VecDeque<(Topic, Arc<str>)>,
-    /// Who left and when, the first first; some have come back since.
+    /// Who left and when, about in that order, each once; some have come back since.
     left: VecDeque<(u64, Topic, Arc<str>)>,
+    /// How many entries of `changed` may be of users who were dropped since it was last tidied.
+    dropped: usize,
     ttl_ms: u64,
 }
 
@@ -43,6 +45,7 @@ impl Rosters {
             sessions: HashMap::new(),
             changed: VecDeque::new(),
             left: VecDeque::new(),
+            dropped: 0,
             ttl_ms,
         }
     }
@@ -67,7 +70,7 @@ impl Rosters {
             let roster = self.topics.entry(topic.clone()).or_default();
             roster.restore(&user, KeptMember { info, since_ms, last_seen_ms, sessions: present });
             if !was_there {
-                self.left.push_back((last_seen_ms, topic, user));
+                self.note_departure(&topic, &user);
             }
         }
         self.left.make_contiguous().sort_unstable_by_key(|(left_ms, ..)| *left_ms);
@@ -92,7 +95,7 @@ impl Rosters {
         }
         let roster = self.topics.entry(topic.clone()).or_default();
         let effect = roster.join(&key.user, &key.id, shown, now_ms);
-        self.note(topic, &key.user, effect, now_ms);
+        self.note(topic, &key.user, effect);
         true
     }
 
@@ -108,7 +111,7 @@ impl Rosters {
         for topic in dropped {
             let Some(roster) = self.topics.get_mut(&topic) else { continue };
             let effect = roster.leave(&key.user, &key.id, now_ms);
-            self.note(&topic, &key.user, effect, now_ms);
+            self.note(&topic, &key.user, effect);
         }
     }
 
@@ -152,7 +155,7 @@ impl Rosters {
         if is_empty {
             self.topics.remove(&topic);
         }
-        self.note(&topic, &user, effect, now_ms);
+        self.note(&topic, &user, effect);
     }
 
     /// All that another gateway has, but for what `stays`.
@@ -166,12 +169,18 @@ impl Rosters {
         }
     }
 
-    fn note(&mut self, topic: &Topic, user: &Arc<str>, effect: Effect, now_ms: u64) {
+    /// Has a user who left forgotten in due time.
+    fn note_departure(&mut self, topic: &Topic, user: &Arc<str>) {
+        let left_ms = self.topics.get_mut(topic).and_then(|roster| roster.note_departure(user));
+        self.left.extend(left_ms.map(|left_ms| (left_ms, topic.clone(), Arc::clone(user))));
+    }
+
+    fn note(&mut self, topic: &Topic, user: &Arc<str>, effect: Effect) {
         if effect.changed {
             self.changed.push_back((topic.clone(), Arc::clone(user)));
         }
         if effect.left {
-            self.left.push_back((now_ms, topic.clone(), Arc::clone(user)));
+            self.note_departure(topic, user);
         }
     }
 
@@ -187,7 +196,12 @@ impl Rosters {
         let (mut told, mut kept) = (Vec::with_capacity(users), Vec::with_capacity(users));
         for (topic, user) in self.changed.drain(..users) {
             let mut roster = self.topics.get_mut(&topic);
-            told.extend(roster.as_mut().and_then(|roster| roster.tell(&topic, &user)));
+            let news = roster.as_mut().and_then(|roster| roster.tell(&topic, &user));
+            if news.as_ref().is_some_and(|news| news.kind == ChangeKind::Leave) {
+                let left_ms = roster.as_mut().and_then(|roster| roster.note_departure(&user));
+                self.left.extend(left_ms.map(|left_ms| (left_ms, topic.clone(), Arc::clone(&user))));
+            }
+            told.extend(news);
             let member = roster.as_ref().and_then(|roster| roster.kept(&user));
             let told = roster.map(|roster| roster.believed(&user));
             kept.push(Kept { topic, user, member, told });
@@ -213,30 +227,40 @@ impl Rosters {
         }
     }
 
-    /// Forgets those who left too long ago.
+    /// Forgets users who left too long ago, and the first who left where they are too many.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
         let left_before_ms = now_ms.saturating_sub(self.ttl_ms);
         while let Some((left_ms, topic, user)) = self.left.front() {
-            let is_over = *left_ms <= left_before_ms;
-            if !is_over && self.left.len() <= Self::LEFT_MAX {
-                return;
+            let is_full = self.left.len() > Self::LEFT_MAX;
+            if *left_ms > left_before_ms && !is_full {
+                break;
             }
             let Some(roster) = self.topics.get_mut(topic) else {
                 self.left.pop_front();
                 continue;
             };
-            let forgetting = roster.forget(user, left_before_ms.max(*left_ms));
-            if forgetting == Forgetting::TooEarly {
-                return;
+            let forgetting = roster.forget(user, left_before_ms.max(*left_ms), is_full);
+            if forgetting == Forgetting::Pending {
+                break;
             }
             let is_empty = roster.is_empty();
             let Some((_, topic, user)) = self.left.pop_front() else { return };
             if is_empty {
                 self.topics.remove(&topic);
             }
-            if forgetting == Forgetting::Done {
-                self.changed.push_back((topic, user));
+            match forgetting {
+                Forgetting::Done => self.changed.push_back((topic, user)),
+                Forgetting::Later(left_ms) => self.left.push_back((left_ms, topic, user)),
+                Forgetting::Dropped => self.dropped += 1,
+                // Noted again with the event that tells of it.
+                Forgetting::Untold | Forgetting::Needless | Forgetting::Pending => {}
             }
+        }
+        if self.dropped > Self::LEFT_MAX {
+            self.dropped = 0;
+            let topics = &self.topics;
+            self.changed
+                .retain(|(topic, user)| topics.get(topic).is_some_and(|roster| roster.is_changed(user)));
         }
     }
 
@@ -314,6 +338,43 @@ mod tests {
         rosters.sweep(1149);
         assert_eq!(forgotten(&mut rosters), 100);
         assert!(rosters.is_empty(), "{rosters:?}");
+    }
+
+    /// While the store is away nobody can be told, and users come and go all the same.
+    #[test]
+    fn departures_that_cannot_be_told_stay_bounded() {
+        const COME_AND_GO: u64 = 3 * Rosters::LEFT_MAX as u64;
+        let mut rosters = Rosters::new(1000);
+        for n in 0..10 {
+            join(&mut rosters, &key(&format!("told {n}"), "s"), "room:1", 0);
+        }
+        assert_eq!(tell(&mut rosters, usize::MAX).len(), 10);
+        for n in 0..10 {
+            rosters.retain(&key(&format!("told {n}"), "s"), |_| false, 1);
+        }
+        for n in 0..COME_AND_GO {
+            // Some come and go in the same room, some are never seen again.
+            let user = if n % 2 == 0 { format!("u{n}") } else { "often".to_owned() };
+            join(&mut rosters, &key(&user, "s"), "room:1", n);
+            rosters.retain(&key(&user, "s"), |_| false, n);
+            if n % 1000 == 0 {
+                let (told, kept) = rosters.tell(512);
+                rosters.untell(told.iter());
+                rosters.retry(kept);
+                rosters.sweep(n);
+                assert!(rosters.left.len() <= Rosters::LEFT_MAX, "{}", rosters.left.len());
+                assert!(rosters.changed.len() <= 2 * Rosters::LEFT_MAX + 2000, "{}", rosters.changed.len());
+            }
+        }
+        let listed = rosters.list(&topic("room:1"), usize::MAX, COME_AND_GO).members.len();
+        assert!(listed <= Rosters::LEFT_MAX + 1000, "{listed}");
+        // The store is back: of those who were told of it is told that they left, and nobody is left behind.
+        let left = tell(&mut rosters, usize::MAX);
+        assert_eq!(left.len(), 10, "{left:?}");
+        assert_eq!(rosters.present(&topic("room:1")), 0);
+        rosters.sweep(COME_AND_GO + 1000);
+        rosters.tell(usize::MAX);
+        assert!(rosters.is_empty());
     }
 
     #[test]
