@@ -23,6 +23,7 @@
 //! | a replica that can be written; 300 generations; a clock behind | `refusals::nothing_is_written_to_a_replica_that_can_be_written`, `restarts::more_generations_than_are_remembered`, `failover::a_successor_whose_clock_is_far_behind` |
 //! | a slot changes hands, its owner is killed | `cluster::a_log_in_a_cluster_follows_its_slot` |
 //! | acknowledged, and known to who did not follow or to who died | `failover::what_was_acknowledged_while_nobody_could_follow_is_told_of`, `failover::what_a_dead_node_published_is_told_of_by_who_has_read_it`, `gateway::who_has_seen_what_died_with_its_gateway_and_its_redis_is_reset_elsewhere` |
+//! | a checkpoint and its events | `failover::a_checkpoint_is_lost_with_the_events_that_it_came_with`, `refusals::a_checkpoint_is_refused_with_its_events`, `changes::a_stream_that_is_gone_takes_its_checkpoints_along` |
 //! | clocks that differ, of gateways and of servers | `clocks::gateways_whose_clocks_differ_by_a_quarter_of_an_hour_lose_nothing`, `clocks::an_event_of_a_server_whose_clock_was_set_is_no_older_than_the_last_look` |
 //! | the bounds of the stream, in bytes and in time | `retention::the_stream_stays_within_its_bytes_and_shrinks_with_age`, `retention::what_is_within_the_bounds_stays`, `retention::a_mark_of_another_log_trims_nothing` |
 //! | a start on a stream that is longer than what rings hold | `retention::a_start_reads_only_what_rings_may_hold`, `retention::a_start_on_a_log_of_which_all_is_too_old` |
@@ -206,6 +207,7 @@ async fn publish_at_last(node: &Subject, draft: events::Draft) -> events::Append
 
 mod conformance {
     conformance!(super::open);
+    conformance!(super::open: a_checkpoint_is_stored_with_its_events,);
 }
 
 /// The tables at the top of this file name tests that there are.

@@ -259,3 +259,16 @@ async fn a_repeat_is_known_though_its_generation_ended_at_a_seq_with_more_digits
     server.cli(&["SET", "{log}:i:p:x", &format!("o{generation}-11 {name}")]);
     assert!(!node.publish(once("x", draft(&["a"], 1))).await.duplicate);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_gone_takes_its_checkpoints_along() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let source: events::SourceName = "outbox".parse().unwrap();
+    let checkpoint = events::Checkpoint::new(source.clone(), *b"7").unwrap();
+    node.store.append_and_checkpoint(vec![draft(&["a"], 1)], checkpoint).await.unwrap();
+    assert!(node.store.checkpoint(&source).await.unwrap().is_some());
+    server.cli(&["DEL", "{log}:s"]);
+    publish_at_last(&node, draft(&["a"], 2)).await;
+    assert_eq!(node.store.checkpoint(&source).await, Ok(None));
+}

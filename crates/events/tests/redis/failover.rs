@@ -415,3 +415,40 @@ async fn what_a_dead_node_published_is_told_of_by_who_has_read_it() {
         assert_eq!(read_after(node, "quiet", lost).unwrap_err().reason, ResetReason::Epoch);
     }
 }
+
+/// How far a source has been taken over is known to the server that has the events, and to no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_is_lost_with_the_events_that_it_came_with() {
+    let mut pair = Pair::start().await;
+    let node = node(&pair.options()).await;
+    let source: events::SourceName = "outbox".parse().unwrap();
+    let store = async |n: u64| {
+        let checkpoint = events::Checkpoint::new(source.clone(), n.to_string().into_bytes()).unwrap();
+        let drafts = (0..300).map(|k| once(&format!("{n}:{k}"), draft(&["a"], n * 1000 + k))).collect();
+        node.store.append_and_checkpoint(drafts, checkpoint).await
+    };
+    let position = async || node.store.checkpoint(&source).await.map(|at| at.map(|at| at.to_vec()));
+    assert_eq!(position().await, Ok(None));
+    let kept = store(1).await.unwrap()[299].unwrap();
+    has(&pair.replica, 301).await;
+    pair.part();
+    assert!(store(2).await.is_ok());
+    assert_eq!(position().await, Ok(Some(b"2".to_vec())));
+    pair.master.kill();
+    pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    let mut at = position().await;
+    for _ in 0..100 {
+        if at.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        at = position().await;
+    }
+    assert_eq!(at, Ok(Some(b"1".to_vec())), "as far as its events");
+    // The source hands in again what is missing.
+    let again = store(2).await.unwrap();
+    assert!(again.iter().all(|answer| !answer.unwrap().duplicate));
+    assert_eq!(position().await, Ok(Some(b"2".to_vec())));
+    reach(&node, again[299].unwrap().cursor).await;
+    assert!(matches!(node.log.locate(kept.cursor), Located::Here(_)));
+}

@@ -311,3 +311,26 @@ async fn a_refusal_in_the_middle_of_a_batch_is_not_told_of_what_was_appended_bef
     reach(&node, end).await;
     assert_eq!(read_after(&node, "a", start).unwrap().iter().map(data).collect::<Vec<_>>(), [1, 4]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_is_refused_with_its_events() {
+    let server = Server::start(&[]).await;
+    let node = node(&redis_options(&server.url())).await;
+    let source: events::SourceName = "outbox".parse().unwrap();
+    let store = async |drafts: Vec<Draft>| {
+        let checkpoint = events::Checkpoint::new(source.clone(), *b"7").unwrap();
+        node.store.append_and_checkpoint(drafts, checkpoint).await
+    };
+    for (trouble, cure) in [
+        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
+        (["ACL", "SETUSER", "default", "-xadd"], ["ACL", "SETUSER", "default", "+xadd"]),
+    ] {
+        assert_eq!(server.cli(&trouble), "OK");
+        assert!(store(vec![once("1", draft(&["a"], 1))]).await.is_err(), "{trouble:?}");
+        assert_eq!(server.cli(&cure), "OK");
+        assert_eq!(node.store.checkpoint(&source).await, Ok(None), "{trouble:?}");
+    }
+    let answers = store(vec![once("1", draft(&["a"], 1))]).await.unwrap();
+    assert!(!answers[0].unwrap().duplicate);
+    assert_eq!(node.store.checkpoint(&source).await.unwrap().as_deref(), Some(&b"7"[..]));
+}

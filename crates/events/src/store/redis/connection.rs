@@ -85,8 +85,8 @@ impl Connection {
     /// The call of the publishing script, to which `more` keys and the arguments are added.
     pub(super) fn publishing(&self, keys: &Keys, more: usize) -> Cmd {
         let mut call = cmd("EVALSHA");
-        call.arg(&self.publish).arg(4 + more);
-        call.arg(&keys.stream).arg(&keys.fence).arg(&keys.retention).arg(&keys.marks);
+        call.arg(&self.publish).arg(5 + more);
+        call.arg(&keys.stream).arg(&keys.fence).arg(&keys.retention).arg(&keys.marks).arg(&keys.checkpoints);
         call
     }
 

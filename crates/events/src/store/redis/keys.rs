@@ -14,6 +14,8 @@ pub(super) struct Keys {
     pub(super) retention: String,
     /// The list of marks: how much had been appended up to an id, and when.
     pub(super) marks: String,
+    /// The hash of sources and how far each has been taken over.
+    pub(super) checkpoints: String,
     /// The channel of ephemeral events.
     pub(super) ephemeral: String,
 }
@@ -26,6 +28,7 @@ impl Keys {
             fence: format!("{tag}:f"),
             retention: format!("{tag}:r"),
             marks: format!("{tag}:m"),
+            checkpoints: format!("{tag}:c"),
             ephemeral: format!("{tag}:e"),
             tag,
         }

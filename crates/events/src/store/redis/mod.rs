@@ -69,9 +69,7 @@ use tailer::Tailer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::{
-    AppendResults, Appended, BoxFuture, Checkpoint, Rejection, SourceName, Store, StoreStatus, Unavailable,
-};
+use super::{AppendResults, BoxFuture, Checkpoint, Rejection, SourceName, Store, StoreStatus, Unavailable};
 use crate::{Cursor, Draft, Log};
 
 /// The store in Redis.
@@ -146,19 +144,44 @@ impl Redis {
         self.shared.health.status().error
     }
 
-    async fn append_queued(&self, drafts: Vec<Draft>) -> Vec<Result<Appended, Rejection>> {
-        let number = drafts.len();
+    async fn append_queued(&self, drafts: Vec<Draft>, checkpoint: Option<Checkpoint>) -> AppendResults {
+        let number = drafts.len() + usize::from(checkpoint.is_some());
         if number == 0 {
             return Vec::new();
         }
         let refused = |why| vec![Err(Unavailable(why).into()); number];
         let (answer, answered) = oneshot::channel();
-        let job = PublishJob::Append { drafts, answer };
+        let job = PublishJob::Append { drafts, checkpoint, answer };
         match tokio::time::timeout(Self::QUEUE_PATIENCE, self.jobs.send(job)).await {
             Err(_) => refused("Redis does not keep up"),
             Ok(Err(_)) => refused("the store is closed"),
             Ok(Ok(())) => answered.await.unwrap_or_else(|_| refused("the store is closed")),
         }
+    }
+
+    async fn append_with(
+        &self,
+        drafts: Vec<Draft>,
+        checkpoint: Checkpoint,
+    ) -> Result<AppendResults, Unavailable> {
+        if self.shared.alone.has_begun() {
+            // What is appended now is withdrawn once Redis is back, and the source would not know.
+            return Err(Unavailable("Redis cannot be reached"));
+        }
+        let mut answers = self.append_queued(drafts, Some(checkpoint)).await;
+        let refused = answers.iter().find_map(|answer| match answer {
+            Err(Rejection::Unavailable(why)) => Some(*why),
+            _ => None,
+        });
+        answers.pop();
+        refused.map_or(Ok(answers), Err)
+    }
+
+    async fn ask_position(&self, source: SourceName) -> Result<Option<Box<[u8]>>, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        let asking = self.jobs.send_timeout(PublishJob::Checkpoint { source, answer }, Self::QUEUE_PATIENCE);
+        asking.await.map_err(|_| Unavailable("Redis does not keep up"))?;
+        answered.await.map_err(|_| Unavailable("the store is closed"))?
     }
 
     async fn ask_tail(&self) -> Result<Cursor, Unavailable> {
@@ -171,20 +194,20 @@ impl Redis {
 }
 
 impl Store for Redis {
-    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, Vec<Result<Appended, Rejection>>> {
-        Box::pin(self.append_queued(drafts))
+    fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, AppendResults> {
+        Box::pin(self.append_queued(drafts, None))
     }
 
     fn append_and_checkpoint(
         &self,
-        _drafts: Vec<Draft>,
-        _checkpoint: Checkpoint,
+        drafts: Vec<Draft>,
+        checkpoint: Checkpoint,
     ) -> BoxFuture<'_, Result<AppendResults, Unavailable>> {
-        Box::pin(std::future::ready(Err(Unavailable("this store keeps no checkpoints"))))
+        Box::pin(self.append_with(drafts, checkpoint))
     }
 
-    fn checkpoint(&self, _source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
-        Box::pin(std::future::ready(Err(Unavailable("this store keeps no checkpoints"))))
+    fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
+        Box::pin(self.ask_position(source.clone()))
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

@@ -1,18 +1,20 @@
 -- Appends a run of drafts, in order, and trims the log. With no drafts it makes sure that the log is open, and trims it.
 --
--- KEYS: the stream; the fence; the retention; the marks; then for each draft its token's key and the keys of its topics.
+-- KEYS: the stream; the fence; the retention; the marks; the checkpoints; then for each draft its token's key and the
+-- keys of its topics.
 -- ARGV: 1, 2 two random numbers below 1024; 3 the most bytes of the stream; 4 for how many ms an entry is kept; 5 for how
 -- many ms a topic's last id is kept; 6 how many replicas must be connected; 7 the channel of ephemeral events; 8 the
 -- number of drafts. Then for each draft: for how many ms its token is kept, its number of topics, the seq that it expects
--- ('' any), its kind (e event, a latest-only event, x ephemeral, l notice of loss), its bytes, and a name of this attempt
+-- ('' any), its kind (e event, a latest-only event, x ephemeral, l notice of loss, k checkpoint), its bytes, and a name of this attempt
 -- that no other draft has.
 --
--- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and where the log ends;
--- c SEQ conflict; d, the first answer and the name that came with it: a repeat; e MESSAGE refused, with all that follow.
+-- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and where the log ends; k ID
+-- checkpoint stored, likewise; c SEQ conflict; d, the first answer and the name that came with it: a repeat; e MESSAGE
+-- refused, with all that follow.
 --
 -- Whatever can be refused comes before whatever cannot be undone, so that a draft whose answer is e has had no effect.
 -- The time of everything is the server's: the clocks of two gateways differ.
-local stream, fence, retention, marks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stream, fence, retention, marks, checkpoints = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local random, leap, last_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[5]
 local bytes_max, age_max = tonumber(ARGV[3]), tonumber(ARGV[4])
 local replicas, channel, drafts = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
@@ -72,7 +74,7 @@ local function open()
     end
   else
     -- Nothing that came before is known to be history.
-    redis.call('DEL', fence, retention, marks)
+    redis.call('DEL', fence, retention, marks, checkpoints)
     old, ended = '0', '0'
   end
   redis.call('HSET', fence, 'id', identity, 'gen', generation)
@@ -120,6 +122,13 @@ local function known_answer(token, token_ms, expect, topic)
   if seq ~= expect then return 'c' .. seq end
 end
 
+-- Stores how far a source has been taken over: by all drafts before it, none of which was refused.
+local function checkpoint(source, position)
+  local refusal = refusal_of(redis.pcall('HSET', checkpoints, source, position))
+  if refusal then return nil, refusal end
+  return 'k' .. generation .. '-' .. last_seq
+end
+
 -- Writes the token first. A server that refuses writes refuses this one, and nothing has happened. What follows can only
 -- be refused for want of a permission; then the token is taken back. Returns the answer, or nil and why it was refused.
 local function append(token, token_ms, kind, bytes, name, first_topic, last_topic)
@@ -151,14 +160,20 @@ local function append(token, token_ms, kind, bytes, name, first_topic, last_topi
 end
 
 local answers = { generation }
-local key, at, refusal = 5, 9, nil
+local key, at, refusal = 6, 9, nil
 for draft = 1, drafts do
   local token_ms, topics, expect, kind = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local bytes, name = ARGV[at + 4], ARGV[at + 5]
   local token, first_topic = KEYS[key], key + 1
   at, key = at + 6, first_topic + topics
   local answer
-  if not refusal then answer, refusal = known_answer(token, token_ms, expect, KEYS[first_topic]) end
+  if refusal then
+    answer = nil
+  elseif kind == 'k' then
+    answer, refusal = checkpoint(name, bytes)
+  else
+    answer, refusal = known_answer(token, token_ms, expect, KEYS[first_topic])
+  end
   if not refusal and not answer then
     answer, refusal = append(token, token_ms, kind, bytes, name, first_topic, key - 1)
   end

@@ -10,15 +10,17 @@ use super::loss_notice::Notice;
 use super::reply::{Failure, text};
 use super::retention::Retention;
 use crate::store::codec::put_draft;
-use crate::{Appended, Draft, Rejection, Seq, Topic};
+use crate::{Appended, Checkpoint, Draft, Rejection, Seq, Topic};
 
 pub(super) type AppendAnswers = Vec<Result<Appended, Rejection>>;
 
-/// A draft on its way into the stream, or a notice of loss.
+/// A draft on its way into the stream, a checkpoint, or a notice of loss.
 pub(super) struct Submission {
     pub(super) bytes: Vec<u8>,
-    /// `None`: it is a notice.
+    /// `None`: it is a checkpoint or a notice.
     pub(super) draft: Option<Draft>,
+    /// Submissions of one group go into one script; `None`: it may go with any.
+    pub(super) group: Option<usize>,
     token: String,
     token_ms: u64,
     /// Tells a repeat by this node, whose answer was lost, from a repeat by the publisher.
@@ -38,6 +40,8 @@ enum SubmissionKind {
     Ephemeral,
     /// A notice of loss.
     Lost,
+    /// How far a source has been taken over, by all that comes before it.
+    Checkpoint,
 }
 
 impl SubmissionKind {
@@ -48,6 +52,7 @@ impl SubmissionKind {
             Self::LatestOnly => "a",
             Self::Ephemeral => "x",
             Self::Lost => "l",
+            Self::Checkpoint => "k",
         }
     }
 }
@@ -71,7 +76,30 @@ impl Submission {
             Some(token) => (format!("p:{token}"), ONCE_MS),
             None => (format!("n:{name}"), RETRY_MS),
         };
-        Self { bytes, draft: Some(draft), token, token_ms, name, kind, answer: None }
+        Self { bytes, draft: Some(draft), group: None, token, token_ms, name, kind, answer: None }
+    }
+
+    /// A checkpoint has the source as its name, and no token: stored twice, it is the same.
+    pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Self {
+        Self {
+            bytes: checkpoint.position().to_vec(),
+            draft: None,
+            group: None,
+            token: "-".to_owned(),
+            token_ms: 0,
+            name: checkpoint.source().to_string(),
+            kind: SubmissionKind::Checkpoint,
+            answer: None,
+        }
+    }
+
+    /// Whether a replica has to have it.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.kind != SubmissionKind::Ephemeral
+    }
+
+    pub(super) fn is_checkpoint(&self) -> bool {
+        self.kind == SubmissionKind::Checkpoint
     }
 
     /// The same notice from several nodes is appended once.
@@ -81,6 +109,7 @@ impl Submission {
             token: format!("lost:{of}:{}", fingerprint(&bytes)),
             bytes,
             draft: None,
+            group: None,
             token_ms: ONCE_MS,
             name: format!("{:x}", nonce()),
             kind: SubmissionKind::Lost,
@@ -155,7 +184,7 @@ fn read_answers(answer: &Value, run: &[&Submission]) -> Option<Run> {
     Some(Run { answers, refusal: None })
 }
 
-/// `o` appended, `x` sent, `c` conflict, `d` repeated and then what it was at first and under which name: under the same
+/// `o` appended, `x` sent, `k` checkpoint stored, `c` conflict, `d` repeated and then what it was at first and under which name: under the same
 /// it was this draft itself.
 fn read_answer(answer: &str, name: &str) -> Option<Result<Appended, Rejection>> {
     let (duplicate, first) = match answer.strip_prefix('d') {

@@ -15,11 +15,22 @@ use super::publish_script::{self, AppendAnswers, Submission};
 use super::recent_appends::Recorded;
 use super::reply::Failure;
 use super::shared::Shared;
-use crate::{Appended, Cursor, Draft, Unavailable};
+use crate::{Appended, Checkpoint, Cursor, Draft, SourceName, Unavailable};
 
 pub(super) enum PublishJob {
-    Append { drafts: Vec<Draft>, answer: oneshot::Sender<AppendAnswers> },
-    Tail { answer: oneshot::Sender<Result<Cursor, Unavailable>> },
+    /// The checkpoint's answer is the last.
+    Append {
+        drafts: Vec<Draft>,
+        checkpoint: Option<Checkpoint>,
+        answer: oneshot::Sender<AppendAnswers>,
+    },
+    Checkpoint {
+        source: SourceName,
+        answer: oneshot::Sender<Result<Option<Box<[u8]>>, Unavailable>>,
+    },
+    Tail {
+        answer: oneshot::Sender<Result<Cursor, Unavailable>>,
+    },
 }
 
 pub(super) struct StreamPublisher {
@@ -96,13 +107,20 @@ impl StreamPublisher {
         let mut items: Vec<Submission> = Vec::new();
         let mut answers = Vec::new();
         let mut tails = Vec::new();
+        let mut positions = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                PublishJob::Append { drafts, answer } => {
-                    answers.push((drafts.len(), answer));
+                PublishJob::Append { drafts, checkpoint, answer } => {
+                    let first = items.len();
                     items.extend(drafts.into_iter().map(Submission::new));
+                    if let Some(checkpoint) = checkpoint {
+                        items.push(Submission::checkpoint(&checkpoint));
+                        items[first..].iter_mut().for_each(|item| item.group = Some(first));
+                    }
+                    answers.push((items.len() - first, answer));
                 }
+                PublishJob::Checkpoint { source, answer } => positions.push((source, answer)),
                 PublishJob::Tail { answer } => tails.push(answer),
             }
             next = if items.len() + tails.len() >= BATCH_DRAFTS { None } else { jobs.try_recv().ok() };
@@ -119,6 +137,9 @@ impl StreamPublisher {
                 let _ = answer.send(tail);
             }
         }
+        for (source, answer) in positions {
+            let _ = answer.send(self.position(&source).await);
+        }
     }
 
     /// Tries until every item has an answer or patience is over; then goes on alone, if that is wanted.
@@ -126,7 +147,8 @@ impl StreamPublisher {
         if !self.shared.alone.has_begun() {
             self.append_together(items).await;
         }
-        let mut rest: Vec<&mut Submission> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
+        let mut rest: Vec<&mut Submission> =
+            items.iter_mut().filter(|item| item.answer.is_none() && item.draft.is_some()).collect();
         let drafts: Vec<Draft> = rest.iter().filter_map(|item| item.draft.clone()).collect();
         if !drafts.is_empty()
             && let Some(answers) = self.shared.alone.append(drafts)
@@ -191,8 +213,9 @@ impl StreamPublisher {
             results.extend(run.answers);
             refusal = run.refusal;
         }
-        let has_event = results.iter().any(|result| matches!(result, Ok(Appended { seq: Some(_), .. })));
-        let is_replicated = !has_event || has_replicas(connection, self.wait_replicas).await?;
+        let is_due = |(item, result): (&&mut Submission, &Result<_, _>)| item.is_lasting() && result.is_ok();
+        let has_lasting = rest.iter().zip(&results).any(is_due);
+        let is_replicated = !has_lasting || has_replicas(connection, self.wait_replicas).await?;
         if !is_replicated {
             self.failures = 0;
             self.shared.health.set_refused(FEW_REPLICAS);
@@ -200,15 +223,21 @@ impl StreamPublisher {
             self.failures = 0;
             self.shared.health.set_published();
         }
+        let mut doubted = None;
         for (item, result) in rest.iter_mut().zip(results) {
+            if !is_replicated && item.is_lasting() && result.is_ok() {
+                item.answer = Some(Err(Unavailable(FEW_REPLICAS).into()));
+                continue;
+            }
+            if item.is_checkpoint() && doubted == item.group {
+                // It went with what this node believes to be lost.
+                continue;
+            }
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = EntryId { generation: cursor.epoch.number(), seq: *seq };
-                if !is_replicated {
-                    item.answer = Some(Err(Unavailable(FEW_REPLICAS).into()));
-                    continue;
-                }
                 if !self.shared.recent.add(id, Recorded::Event(draft.topics.clone())) {
                     // Its master is gone and took it along. If it is not gone, the one that is followed is in doubt.
+                    doubted = item.group;
                     continue;
                 }
             }
@@ -257,6 +286,26 @@ impl StreamPublisher {
         Err(UNKNOWN)
     }
 
+    /// How far a source has been taken over.
+    async fn position(&mut self, source: &SourceName) -> Result<Option<Box<[u8]>>, Unavailable> {
+        if self.shared.alone.has_begun() {
+            return Err(UNKNOWN);
+        }
+        // A log that has to be opened first may have lost its checkpoints together with its events.
+        self.tail().await?;
+        let Some(connection) = &mut self.connection else { return Err(UNKNOWN) };
+        let call = connection.call(cmd("HGET").arg(&self.shared.keys.checkpoints).arg(source.as_str())).await;
+        match call {
+            Ok(Value::BulkString(position)) => Ok(Some(position.into())),
+            Ok(Value::Nil) => Ok(None),
+            Ok(_) => Err(UNKNOWN),
+            Err(error) => {
+                self.break_off(&error);
+                Err(UNKNOWN)
+            }
+        }
+    }
+
     async fn look(&mut self) -> Result<LogState, Failure> {
         self.connect().await?;
         let connection =
@@ -267,10 +316,15 @@ impl StreamPublisher {
     }
 }
 
-/// As many submissions as one script takes.
+/// As many submissions as one script takes, or a group, which is a commit of its own.
 fn next_run<'a>(rest: &'a [&mut Submission]) -> Vec<&'a Submission> {
+    let Some(group) = rest.first().map(|item| item.group) else { return Vec::new() };
+    let of_group = rest.iter().take_while(|item| item.group == group);
+    if group.is_some() {
+        return of_group.map(|item| &**item).collect();
+    }
     let mut bytes = 0;
-    let run = rest.iter().take(SCRIPT_DRAFTS).take_while(|item| {
+    let run = of_group.take(SCRIPT_DRAFTS).take_while(|item| {
         bytes += item.bytes.len();
         bytes <= SCRIPT_BYTES || bytes == item.bytes.len()
     });
