@@ -203,6 +203,7 @@ const act: fc.Arbitrary<{ name: string; run: Act }> = fc.oneof(
   { weight: 3, arbitrary: on('freeze', ({ tab }) => tab.freeze()) },
   { weight: 3, arbitrary: on('resume', ({ tab }) => tab.kept || tab.resume()) },
   on('leave', ({ tab }) => tab.leave()),
+  on('lose the lock', ({ tab }) => tab.origin.take(tab)),
   on('back', (person) => person.tab.back() || person.load()),
   on('crash', ({ tab }) => tab.crash()),
   on('close', (person) => {

@@ -120,6 +120,36 @@ describe('topics that the gateway refuses', () => {
     },
   )
 
+  it('are told where a poll that was under way has no hello', async () => {
+    const { client } = connectTo(server, { transports: ['poll'] })
+    await pass(2 * SECOND)
+    server.rules.forbidden.add('room:b')
+    const refused: unknown[] = []
+    for (const id of ['a', 'b']) {
+      client.room(id).subscribe()
+      client.room(id).onRefused((refusal) => refused.push(refusal))
+    }
+    await pass(2 * SECOND)
+    expect(refused).toEqual([{ topic: 'room:b', code: 'forbidden' }])
+    await pass(MINUTE)
+    expect(refused).toHaveLength(1)
+  })
+
+  it('stay refused when the session begins anew in place, which does not say so again', async () => {
+    server.rules.forbidden.add('room:b')
+    const { client } = connectTo(server, { transports: ['ws'] })
+    const refused: unknown[] = []
+    client.room('b').onRefused((refusal) => refused.push(refusal))
+    client.room('b').subscribe()
+    await pass(2 * SECOND)
+    const { hello } = client
+    server.say({ events: [], hello: { ...hello, refused: undefined } as never })
+    await pass(SECOND)
+    server.cut()
+    await pass(3 * SECOND)
+    expect(refused).toHaveLength(1)
+  })
+
   it('are told once, however often the client reconnects, and told to a listener that comes later', async () => {
     server.rules.forbidden.add('room:b')
     const { client } = connectTo(server, { transports: ['ws'] })

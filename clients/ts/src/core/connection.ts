@@ -58,6 +58,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   let timer: unknown
   let timerAt = Infinity
   let pingedAt = 0
+  let greeted: Carrier | undefined
   let commandId = 0
   let loading: Promise<Requests> | undefined
   let joining: Promise<Upkeep> | undefined
@@ -160,6 +161,12 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   /** Topics that every session of this user has. */
   function implied(): readonly string[] {
     return hello?.topics.slice(0, 2) ?? []
+  }
+
+  /** Takes a list of what this session does not get. */
+  function heed(now: readonly Refusal[] = []): void {
+    for (const topic of refused.keys()) if (!now.some((refusal) => refusal.topic === topic)) refused.delete(topic)
+    for (const { topic, code } of now) refuse(topic, { code, message: '' })
   }
 
   function refuse(topic: string, { code, message }: Pick<CommandError, 'code' | 'message'>): void {
@@ -272,6 +279,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
       if (bye?.reason === 'replaced' && ladder.writer === state) session.id = undefined
       // An empty batch follows a burst within 250 ms, unless batches are spaced further than that (PROTOCOL.md, T12).
       const owes = value.events.length > 0 && !interval
+      if (rung === POLL && !hello && ladder.writer === state) heed(value.refused)
       dispatch(() => ladder.batch(state, owes, bye))
       if (value.expiring) renewToken()
       // Not before the proof: the reply would push out what a path that is one message behind holds back.
@@ -292,10 +300,9 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     if (carrier.hello && carrier.hello !== hello) {
       hello = carrier.hello
       session.id = hello.session
-      const before = [...refused.keys()]
-      const now = hello.refused ?? []
-      for (const topic of before) if (!now.some((refusal) => refusal.topic === topic)) refused.delete(topic)
-      for (const { topic, code } of now) refuse(topic, { code, message: '' })
+      // A new start in place does not say again what was refused.
+      if (carrier !== greeted) heed(hello.refused)
+      greeted = carrier
       upkeep?.renew()
       events.hello()
       sync()

@@ -67,6 +67,8 @@ export interface Batch {
   readonly reset?: Reset
   readonly bye?: Bye
   readonly expiring?: { readonly expires_at: string }
+  /** What `hello.refused` says, in the answer to a poll without a hello. */
+  readonly refused?: readonly Refusal[]
 }
 
 /** An error reply to a command. */

@@ -90,12 +90,12 @@ export function joinTabs(host: TabHost): Source {
     return [...own.topics(), ...(implied ?? [])].includes(topic) || !(implied || roster.topics().includes(topic))
   }
 
-  /** The seq of the last event in these that is for this tab; what came before a new history counts for nothing. */
-  function lastOf(deliveries: readonly Delivery[], before: number): number {
+  /** The seq of the last of these events that counts, those for this tab by default; what came before a new history counts for nothing. */
+  function lastOf(deliveries: readonly Delivery[], before: number, counts = mine): number {
     let seq = before
     for (const one of deliveries) {
       if ('reset' in one) seq = one.reset.reason === 'expired' ? seq : -1
-      else if (mine(one.topic)) seq = one.seq ?? seq
+      else if (counts(one.topic)) seq = one.seq ?? seq
     }
     return seq
   }
@@ -180,10 +180,11 @@ export function joinTabs(host: TabHost): Source {
 
   function hearLead(lead: Lead, from: string): void {
     const now = env.now()
-    roster.note(from, lead.own)
+    const changed = roster.note(from, lead.own)
     // Two lead for a moment where a lock was taken away: the later election counts.
     if (leading) {
       if (lead.term > term || (lead.term === term && from > id)) lose()
+      else if (changed) connection.sync()
       return
     }
     if (leader && leader.from !== from && leader.term > lead.term && now - heardAt < SILENCE_MS) return
@@ -418,10 +419,7 @@ export function joinTabs(host: TabHost): Source {
   told.drained = (before, deliveries, cursor) => {
     // Passed on first: a listener of the application's may do anything.
     if (leading) post({ before, deliveries, cursor, served: roster.served() })
-    for (const one of deliveries) {
-      if (!('reset' in one)) lastSeq = one.seq ?? lastSeq
-      else if (one.reset.reason !== 'expired') lastSeq = -1
-    }
+    lastSeq = lastOf(deliveries, lastSeq, () => true)
     hand(deliveries)
     if (!leading) queueMicrotask(rejoin)
   }

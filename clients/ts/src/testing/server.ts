@@ -242,7 +242,8 @@ export class FakeServer {
         const hello = after === null ? this.hello(user, 'poll', 0, topics, refused) : undefined
         const kept = after?.includes('.') && (!reset || reset.reason === 'expired')
         const start = kept ? after : `${this.log.epoch}.${from}`
-        const batch = { after: start, cursor: this.log.tail, events, hello, reset }
+        const told = !hello && refused.length ? { refused } : undefined
+        const batch = { after: start, cursor: this.log.tail, events, hello, reset, ...told }
         const texts = this.tamper(JSON.stringify(batch), 'poll')
         return jsonResponse(200, JSON.parse(texts[0] ?? '{}') as unknown)
       }

@@ -87,7 +87,8 @@ it('three people type at once over three transports, and end with the same text;
     await sleep(20)
   }
   await untilOneText()
-  expect(writers[0]?.text).toContain('0')
+  // More was typed than could be deleted.
+  expect(writers[0]?.text).not.toBe('')
   new Person('room:shared', 'sse', 'late')
   await untilOneText()
 })

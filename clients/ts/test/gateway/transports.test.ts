@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto'
 import { CommandError, type Transport } from '@throughline/client'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { connectTo, Gateway, Path, SECOND, sleep, until, untilHeard } from './gateway.js'
@@ -27,6 +28,13 @@ const connect: typeof connectTo = (url, options) => {
   const connected = connectTo(url, options)
   ends.push(() => connected.client.close())
   return connected
+}
+
+/** A token as `gateway dev` takes them. */
+function tokenOf(claims: object): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`
+  return `${signed}.${createHmac('sha256', 'dev-secret').update(signed).digest('base64url')}`
 }
 
 const count = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, index) => from + index)
@@ -142,6 +150,27 @@ describe('the gateway has its say', () => {
       while (!(await gateway.disconnect(`out-${transport}`))) await sleep(10)
       await until(() => client.state.phase === 'closed', `${transport} stops`)
       expect(client.state.error?.fatal).toBe(true)
+    }
+  })
+
+  it('goes on with the topics that the token allows, and says which it does not', async () => {
+    for (const transport of TRANSPORTS) {
+      const user = `part-${transport}`
+      const token = tokenOf({ sub: user, subscribe: ['room:a'] })
+      const { client } = connect(path.url, { transports: [transport], getToken: () => token })
+      const heard: unknown[] = []
+      const refused: unknown[] = []
+      client.room('a').onAny(({ data }) => heard.push(data))
+      client.room('b').onAny(() => {})
+      client.room('b').onRefused((refusal) => refused.push(refusal))
+      await client.ready()
+      await until(() => refused.length > 0, `${transport} is told`)
+      await gateway.publish('room:a', 'said', 'hi')
+      await until(() => heard.length > 0, `${transport} hears the other`)
+      path.cut()
+      await until(() => client.state.transport === transport, `${transport} is back`)
+      expect(refused).toEqual([{ topic: 'room:b', code: 'forbidden' }])
+      expect(client.state.phase).not.toBe('closed')
     }
   })
 
