@@ -20,7 +20,7 @@ pub(crate) struct SourceFile {
     pub types: Vec<(String, bool)>,
     /// Its constants and statics, those inside functions included, tests left out: name, and the value as written.
     pub constants: Vec<(String, String)>,
-    /// Fields and statics that hold a lock, tests left out: `Type::field`.
+    /// Fields and statics that hold a lock, tests left out: `Type::field`, or the type where its field has no name.
     pub locks: Vec<String>,
 }
 
@@ -268,10 +268,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_field(&mut self, field: &'ast syn::Field) {
-        if let Some(name) = &field.ident
-            && is_lock(&field.ty)
-        {
-            self.found.locks.push(format!("{}::{name}", self.holder));
+        if is_lock(&field.ty) {
+            let name = field.ident.as_ref().map(|name| format!("::{name}"));
+            self.found.locks.push(format!("{}{}", self.holder, name.unwrap_or_default()));
         }
         visit::visit_field(self, field);
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use super::KeptValue;
 use super::engine::KeptFrame;
+use super::options::KeptValue;
 use crate::{AppendResults, Appended, Checkpoint, Draft, Seq, Sequenced, SourceName, Topic, Unavailable};
 
 /// What is committed as one or not at all.

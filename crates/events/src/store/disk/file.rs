@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Fsync;
+use super::options::Fsync;
 use super::raw_file::RawFile;
 
 /// One open file.

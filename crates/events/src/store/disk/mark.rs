@@ -4,8 +4,8 @@
 use std::io;
 use std::path::Path;
 
-use super::Fsync;
 use super::frame::check_of;
+use super::options::Fsync;
 use super::raw_file::RawFile;
 use crate::{Cursor, Epoch, Seq};
 

@@ -219,7 +219,7 @@ impl Recorded {
         Recording::end();
         let (opened, start) = (recording.position(), log.tail_cursor());
         let mut answered = publish(&disk, &recording, 0, 60, |_| ()).await;
-        tokio::time::sleep(Disk::SYNC_EVERY * 2).await;
+        tokio::time::sleep(super::options::SYNC_EVERY * 2).await;
         answered.extend(publish(&disk, &recording, 1_000_000, 60, |_| ()).await);
         drop(disk);
         Self { directory, fsync, start, ops: recording.ops(), opened, answered }

@@ -12,11 +12,11 @@ use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
 use super::health::Health;
 use super::mark::{Mark, Synced};
+use super::options::{DiskOptions, Fsync, KeptValue, SYNC_EVERY};
 use super::record::{Entry, seal_kept, seal_last, seal_token};
 use super::recover::Opened;
 use super::state::{Room, State, Unsettled};
 use super::time::StoreTime;
-use super::{Disk, DiskOptions, Fsync, KeptValue};
 use crate::log::Fact;
 use crate::store::idempotency::RecentTokens;
 use crate::{
@@ -344,7 +344,7 @@ pub(super) fn keep(jobs: mpsc::WeakSender<Job>, fsync: Fsync, file: Arc<DataFile
     const TICK_ROUNDS: u32 = 5;
     let keep = move || {
         for round in 1_u32.. {
-            std::thread::sleep(Disk::SYNC_EVERY);
+            std::thread::sleep(SYNC_EVERY);
             let Some(jobs) = jobs.upgrade() else { return };
             // After a sync that failed the writer refuses all until it has mended that: it must not wait for a publish.
             let failed = fsync == Fsync::Interval && file.sync().is_err();
