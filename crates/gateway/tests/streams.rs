@@ -147,3 +147,28 @@ async fn a_drain_says_bye_to_everyone() {
     drop((ws, sse));
     tokio::time::timeout(support::PATIENCE, gateway.task).await.expect("the gateway ends").unwrap();
 }
+
+#[tokio::test]
+async fn a_drain_gives_each_client_a_slot_of_its_own() {
+    let mut gateway = Gateway::serve(&["--reconnects-per-second", "2"]).await;
+    let mut streams = Vec::new();
+    for n in 0..6 {
+        let token = token(&format!("user{n}"), &[]);
+        let mut stream = Sse::open(gateway.address, &format!("token={token}")).await;
+        stream.batch().await;
+        streams.push(stream);
+    }
+    gateway.stop();
+    let mut slots = Vec::new();
+    for stream in &mut streams {
+        let mut slot = None;
+        while let Some(batch) = stream.batch().await {
+            slot = batch["bye"]["reconnect_after_ms"].as_u64().or(slot);
+        }
+        slots.push(slot.expect("a bye"));
+    }
+    slots.sort_unstable();
+    for (n, slot) in (0..).zip(&slots) {
+        assert!((500 * n..=500 * n + 500).contains(slot), "{slots:?}");
+    }
+}

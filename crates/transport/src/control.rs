@@ -80,6 +80,10 @@ pub trait Host: Send + Sync + 'static {
     /// When the token of a session that expires does, as RFC 3339 text.
     fn expires_at(&self) -> String;
 
+    /// The same, for a client that is now told that this is soon. A session of several connections
+    /// tells it once for each token.
+    fn expiring(&self) -> String;
+
     /// Runs one command that came over the session's own WebSocket.
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome>;
 

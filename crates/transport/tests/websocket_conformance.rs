@@ -169,6 +169,24 @@ async fn reserved_bits_and_opcodes_are_refused() {
     }
 }
 
+/// Cases 9.3.1 and 9.4.1 of the public suite: 4 MiB in 65,536 fragments of 64 bytes.
+#[tokio::test]
+async fn a_long_message_in_short_fragments_comes_back_whole() {
+    let message = vec![b'*'; 4 << 20];
+    for opcode in [0x01, 0x02] {
+        let mut bytes = Vec::new();
+        for (at, fragment) in message.chunks(64).enumerate() {
+            let is_last = (at + 1) * 64 == message.len();
+            let first = if at == 0 { opcode } else { 0 } | if is_last { 0x80 } else { 0 };
+            bytes.extend(client_frame(first, fragment));
+        }
+        bytes.extend(client_frame(CLOSE, &1000_u16.to_be_bytes()));
+        let frames = exchange(bytes, 64 << 10).await;
+        assert_eq!((frames[0].opcode, frames[0].payload.len()), (opcode, message.len()));
+        assert!(frames[0].payload == message, "the bytes are the same");
+    }
+}
+
 #[tokio::test]
 async fn the_order_of_fragments_is_kept() {
     let cases = [

@@ -78,10 +78,16 @@ impl Grant {
     /// The same on the clock of timers; `None`: never.
     #[must_use]
     pub fn ends_at_instant(&self) -> Option<Instant> {
+        self.left().map(|left| Clock::system().now() + left)
+    }
+
+    /// For how long it still holds, a century at most; `None`: for ever.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
         /// Tokens that outlive a century need no timer.
         const LEFT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let left = self.ends_at()?.duration_since(Clock::system().system_time()).unwrap_or_default();
-        Some(Clock::system().now() + left.min(LEFT_MAX))
+        Some(left.min(LEFT_MAX))
     }
 
     /// Whether the grant has ended.

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use events::{Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
-use transport::{Handle, Refused, Transport};
+use transport::{Handle, Refused, Terms, Transport};
 
 use crate::auth::Grant;
 use crate::session_key::SessionKey;
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     resumed: AtomicBool,
     /// The client was sent what it may see up to here.
     sent: AtomicU64,
+    /// How long before the grant's end its client is told, in milliseconds; zero: it has been told.
+    expiring_before_ms: AtomicU32,
 }
 
 /// What a connection may see and sees.
@@ -81,6 +84,7 @@ impl Connection {
             began: AtomicU64::new(NOT_YET),
             resumed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
+            expiring_before_ms: AtomicU32::new(0),
         }
     }
 
@@ -116,11 +120,42 @@ impl Connection {
 
     /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.
     pub(crate) fn renew(&self, grant: &Arc<Grant>) -> Vec<Topic> {
+        self.expire(grant.left());
         let mut held = self.held.lock();
         held.grant = Arc::clone(grant);
         let (kept, dropped) = held.topics.drain(..).partition(|topic| grant.may_subscribe(topic));
         held.topics = kept;
         dropped
+    }
+
+    /// How long before the grant's end its client is to be told; zero: it has been told.
+    #[must_use]
+    pub(crate) fn expiring_before(&self) -> Duration {
+        Duration::from_millis(self.expiring_before_ms.load(Ordering::Relaxed).into())
+    }
+
+    /// The client is told of the end of a grant that has `left`.
+    fn expire(&self, left: Option<Duration>) {
+        let before = Terms::expiring_before(left.unwrap_or_default());
+        self.expiring_before_ms.store(before.as_millis() as u32, Ordering::Relaxed);
+    }
+
+    /// The client of the same grant was, or was not, told of its end over the connection `before`.
+    pub(crate) fn expire_as(&self, before: Option<&Self>) {
+        let grant = Arc::clone(&self.held.lock().grant);
+        let same = before.filter(|before| before.held.lock().grant.expires_at == grant.expires_at);
+        match same {
+            Some(before) => {
+                let before_ms = before.expiring_before_ms.load(Ordering::Relaxed);
+                self.expiring_before_ms.store(before_ms, Ordering::Relaxed);
+            }
+            None => self.expire(grant.left()),
+        }
+    }
+
+    /// The client is told that its grant ends soon, and not again.
+    pub(crate) fn told_expiring(&self) {
+        self.expiring_before_ms.store(0, Ordering::Relaxed);
     }
 
     /// The connection begins at `at`, which is the client's own cursor if it `resumed`. What its session had before,

@@ -14,4 +14,4 @@ pub(crate) use connection::Connection;
 pub(crate) use open::OpenConnections;
 pub(crate) use registration::{JoinedSession, Registration, WantedSession};
 pub(crate) use sessions::{NoMember, Registry, SessionHandle, SessionSnapshot};
-pub(crate) use table::{CapReached, Caps};
+pub(crate) use table::{Caps, NoPlace};

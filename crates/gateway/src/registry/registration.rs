@@ -9,7 +9,7 @@ use transport::{Bye, ByeReason, Handle, Transport};
 
 use super::connection::Connection;
 use super::sessions::Registry;
-use super::table::{CapReached, Caps};
+use super::table::{Caps, NoPlace};
 use crate::limits::pacing;
 use crate::session_key::SessionKey;
 
@@ -57,17 +57,21 @@ impl Registry {
     /// time, and the older connection ends shortly.
     ///
     /// # Errors
-    /// When a cap is reached.
+    /// When a cap is reached, or when the drain has begun: a connection that has a place is told of the drain, so one
+    /// that came too late to be told gets none.
     pub(crate) fn register(
         self: &Arc<Self>,
         mut connection: Connection,
         wanted: WantedSession<'_>,
         transport: Transport,
         caps: Caps,
-    ) -> Result<(Registration, JoinedSession), CapReached> {
+    ) -> Result<(Registration, JoinedSession), NoPlace> {
         let address = connection.address;
         let user = Arc::clone(&connection.user);
         let mut table = self.table.lock();
+        if table.is_draining {
+            return Err(NoPlace::Draining);
+        }
         let now = Instant::now();
         let id = match wanted {
             WantedSession::New => fresh_id(),
@@ -78,7 +82,7 @@ impl Registry {
         let beside = table.get(&key).map(|entry| entry.connections.len());
         let continued = beside.is_some_and(|beside| beside > 0);
         if beside.is_some_and(|beside| beside >= 2 * CONNECTIONS_MAX) {
-            return Err(CapReached::User);
+            return Err(NoPlace::User);
         }
         if !continued {
             table.check(&key.user, address, caps)?;
@@ -168,4 +172,39 @@ fn fresh_id() -> Arc<str> {
         tracing::error!("the system returns no random numbers: session ids can be guessed");
     }
     data_encoding::BASE64URL_NOPAD.encode(&bits).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroU32;
+
+    use events::{Log, Options};
+
+    use super::*;
+    use crate::auth::Grant;
+    use crate::presence::Presence;
+    use crate::presence::TellOnly;
+
+    fn registry() -> Arc<Registry> {
+        let store = events::Memory::open(Log::new(&Options::default()));
+        Arc::new(Registry::new(Arc::new(Presence::new(Duration::ZERO, Arc::new(TellOnly(store))))))
+    }
+
+    /// What is told to a connection is told to those in the table; one that is let in while that happens must not be
+    /// left out, and stay until it is cut.
+    #[tokio::test]
+    async fn a_connection_that_comes_while_a_drain_begins_is_told_or_gets_no_place() {
+        let registry = registry();
+        let caps = Caps { per_user: None, per_address: None };
+        let register = || {
+            let grant = Arc::new(Grant::of_developer("alice").unwrap());
+            let connection = Connection::new(grant, Vec::new(), None, Ipv4Addr::LOCALHOST.into());
+            registry.register(connection, WantedSession::New, Transport::Sse, caps)
+        };
+        let before = register().ok().unwrap();
+        assert_eq!(registry.drain(NonZeroU32::MIN), 1);
+        assert_eq!(register().err(), Some(NoPlace::Draining));
+        drop(before);
+    }
 }

@@ -114,7 +114,8 @@ impl Registry {
 
     /// Ends every connection, each in its own slot: so many may come back in a second. Returns how many there were.
     pub(crate) fn drain(&self, reconnects_per_second: NonZeroU32) -> usize {
-        let table = self.table.lock();
+        let mut table = self.table.lock();
+        table.is_draining = true;
         let connections = table.all().flat_map(|entry| &entry.connections);
         let told = connections.zip(0..).map(|(connection, at)| {
             let reconnect_after = pacing::drain_slot(at, reconnects_per_second);

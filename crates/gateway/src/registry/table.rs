@@ -27,13 +27,15 @@ pub(crate) struct Caps {
     pub per_address: Option<usize>,
 }
 
-/// The cap that refused a connection.
+/// Why a connection gets no place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CapReached {
-    /// The user's.
+pub(crate) enum NoPlace {
+    /// The cap of its user is reached.
     User,
-    /// The address's.
+    /// The cap of its address is reached.
     Address,
+    /// The drain has begun.
+    Draining,
 }
 
 /// What the table knows of a session.
@@ -66,6 +68,8 @@ pub(super) struct Table {
     pub addresses: HashMap<IpAddr, usize>,
     /// Pollers that did not come back, since the last sweep.
     pub pollers_gone: u64,
+    /// Every connection has been told to leave, and none is taken in any more.
+    pub is_draining: bool,
 }
 
 impl Entry {
@@ -135,17 +139,17 @@ impl Table {
     }
 
     /// Whether another session of this user and address fits.
-    pub(super) fn check(&self, user: &Arc<str>, address: IpAddr, caps: Caps) -> Result<(), CapReached> {
+    pub(super) fn check(&self, user: &Arc<str>, address: IpAddr, caps: Caps) -> Result<(), NoPlace> {
         let connected = |entry: &&Entry| entry.lapsed_at.is_none();
         if let Some(max) = caps.per_user
             && self.of_user(user).iter().filter(connected).count() >= max
         {
-            return Err(CapReached::User);
+            return Err(NoPlace::User);
         }
         if let Some(max) = caps.per_address
             && self.addresses.get(&address).is_some_and(|count| *count >= max)
         {
-            return Err(CapReached::Address);
+            return Err(NoPlace::Address);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::http::Query;
 use crate::limits::replays::Replay;
 use crate::metrics::labels::{RateLimit, RefuseReason};
 use crate::problem::{Code, Problem};
-use crate::registry::{CapReached, Connection, JoinedSession, Registration, WantedSession};
+use crate::registry::{Connection, JoinedSession, NoPlace, Registration, WantedSession};
 
 /// Bytes of events in one batch, beyond which the next one begins.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
@@ -121,7 +121,7 @@ pub(crate) async fn admit(
 
 async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> Result<Admitted, Problem> {
     if app.is_draining() {
-        return Err(Problem::new(Code::Unavailable, "this gateway is shutting down"));
+        return Err(draining());
     }
     app.store.loaded()?;
     let topics_max = app.config.limits.topics_per_session_max;
@@ -148,6 +148,10 @@ async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> R
     let replay = app.replays.admit(missed).await;
     let replay = replay.inspect_err(|_| app.metrics.rate_limited(RateLimit::ReplayBytes))?;
     Ok(Admitted { asked, grant, registration, joined, start, replay })
+}
+
+fn draining() -> Problem {
+    Problem::new(Code::Unavailable, "this gateway is shutting down")
 }
 
 /// Why a client was not let in, for the metrics.
@@ -204,10 +208,11 @@ fn register(
         None => WantedSession::New,
     };
     let registered = app.registry.register(connection, wanted, asked.transport, app.caps());
-    registered.map_err(|full| {
-        let (kind, detail) = match full {
-            CapReached::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
-            CapReached::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
+    registered.map_err(|no_place| {
+        let (kind, detail) = match no_place {
+            NoPlace::Draining => return draining(),
+            NoPlace::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
+            NoPlace::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
         };
         app.metrics.rate_limited(kind);
         audit::record(Deed::LimitReached, &user, asked.address, detail);

@@ -46,6 +46,11 @@ impl Host for SessionHost {
         self.registration.connection.expires_at()
     }
 
+    fn expiring(&self) -> String {
+        self.registration.connection.told_expiring();
+        self.expires_at()
+    }
+
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
             let Self { app, registration: Registration { connection, .. }, refusals, .. } = &*self;

@@ -9,8 +9,7 @@ use bytes::Bytes;
 use events::{Limit, Reader};
 use tokio::net::TcpStream;
 use transport::{
-    After, Bye, ByeReason, Change, CloseCode, Ended, Handle, Line, PollLine, Session, SseLine, Terms,
-    Transport, WsLine,
+    After, CloseCode, Ended, Handle, Line, PollLine, Session, SseLine, Terms, Transport, WsLine,
 };
 
 use super::admission::{Admitted, BATCH_BYTES, Plan, StreamRequest, Waiting, admit};
@@ -20,7 +19,6 @@ use super::unadmitted::{NoText, Unadmitted};
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::Refusal;
-use crate::limits::pacing;
 use crate::metrics::labels::{CloseReason, Route};
 use crate::problem::Problem;
 use crate::registry::JoinedSession;
@@ -139,12 +137,14 @@ impl RunningSession {
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
+        connection.expire_as(before.as_deref());
         let terms = Terms {
             heartbeat: request.heartbeat,
             interval: request.interval,
             limit: Limit { events: request.limit, bytes: BATCH_BYTES },
             resumed: request.after != After::Latest,
             expiry: grant.ends_at_instant(),
+            expiring_before: connection.expiring_before(),
             age_max: match transport {
                 Transport::Ws => streams.websocket_age_max,
                 Transport::Sse => streams.sse_age_max,
@@ -161,10 +161,6 @@ impl RunningSession {
         connection.begin(reader.cursor().seq, terms.resumed, before.as_deref());
         registration.begins(older);
         let handle: Handle = connection.handle.clone();
-        if app.is_draining() {
-            // The drain may have begun after this client was let in and before it could be told.
-            handle.change(Change::Bye(Bye { reason: ByeReason::Drain, reconnect_after: pacing::soon() }));
-        }
         let metrics = &app.metrics;
         if let Some(from) = switched_from {
             metrics.switched(from, transport);

@@ -120,6 +120,29 @@ async fn a_public_key_is_not_a_secret() {
 }
 
 #[tokio::test]
+async fn a_session_of_polls_is_told_once_that_its_token_ends() {
+    let gateway = Gateway::serve(&[]).await;
+    // With the leeway of five seconds it ends in about four.
+    let token = with_claims("alice", json!({"exp": now() - 1}));
+    let hello = get(gateway.address, &format!("/v1/poll?token={token}")).await.json();
+    for session in [format!("&session={}", hello["hello"]["session"].as_str().unwrap()), String::new()] {
+        let mut cursor = hello["cursor"].as_str().unwrap().to_owned();
+        let mut told = 0;
+        for _ in 0..20 {
+            let target = format!("/v1/poll?token={token}&after={cursor}&wait=1{session}");
+            let answer = get(gateway.address, &target).await;
+            if answer.status == 401 {
+                break;
+            }
+            let batch = answer.json();
+            told += usize::from(batch.get("expiring").is_some());
+            cursor = batch["cursor"].as_str().unwrap().to_owned();
+        }
+        assert!(told <= 1, "told {told} times");
+    }
+}
+
+#[tokio::test]
 async fn an_expired_token_ends_the_session_unless_it_was_refreshed() {
     let gateway = Gateway::serve(&[]).await;
     // The leeway is five seconds, so this one ends in about two.

@@ -59,6 +59,7 @@ fn terms() -> Terms {
         limit: Limit { events: 1000, bytes: 256 << 10 },
         resumed: false,
         expiry: None,
+        expiring_before: Duration::ZERO,
         age_max: None,
         write_timeout: Duration::from_secs(15),
     }
@@ -101,6 +102,10 @@ impl Host for Nobody {
 
     fn expires_at(&self) -> String {
         String::new()
+    }
+
+    fn expiring(&self) -> String {
+        self.expires_at()
     }
 
     fn command(self: Arc<Self>, _: String) -> BoxFuture<'static, Outcome> {

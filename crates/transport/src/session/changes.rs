@@ -1,9 +1,12 @@
 //! What the application changes in a running session.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::state::{Phase, Session};
+use super::terms::Terms;
 use crate::close::Ended;
 use crate::control::Change;
 use crate::line::Protocol as _;
@@ -31,7 +34,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
             Change::Lens(lens) => self.reader.look_through(lens),
-            Change::Expiry(expiry) => self.deadlines.expire(Instant::now(), expiry),
+            Change::Expiry(expiry) => {
+                let left = expiry.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+                self.deadlines.expire(expiry, Terms::expiring_before(left));
+            }
             Change::Bye(bye) => self.say_bye(bye),
             Change::Close(code, reason) => {
                 if self.phase == Phase::Opening && self.line.ends_behind_head() {

@@ -88,10 +88,6 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// How long before a token ends its client is told, at most; half of what is left of a shorter
-    /// one.
-    const EXPIRING_BEFORE: Duration = Duration::from_secs(60);
-
     pub(crate) fn new(now: Instant, terms: &Terms) -> Self {
         let mut deadlines = Self {
             start: now,
@@ -111,7 +107,7 @@ impl Deadlines {
             patient_until: None,
             is_closing: false,
         };
-        deadlines.expire(now, terms.expiry);
+        deadlines.expire(terms.expiry, terms.expiring_before);
         deadlines
     }
 
@@ -170,13 +166,11 @@ impl Deadlines {
         self.batch_at = self.moment(at);
     }
 
-    /// The token ends at another time.
-    pub(crate) fn expire(&mut self, now: Instant, expiry: Option<Instant>) {
+    /// The token ends at `expiry`, and its client is told `before` that; zero: it is not told.
+    pub(crate) fn expire(&mut self, expiry: Option<Instant>, before: Duration) {
         self.expires_at = expiry.map(|at| self.moment(at));
-        self.expiring_at = expiry.map(|at| {
-            let left = at.saturating_duration_since(now);
-            self.moment(at - (left / 2).min(Self::EXPIRING_BEFORE))
-        });
+        let expiring_at = expiry.filter(|_| !before.is_zero()).and_then(|at| at.checked_sub(before));
+        self.expiring_at = expiring_at.map(|at| self.moment(at));
     }
 
     /// Whether the token ends at all.

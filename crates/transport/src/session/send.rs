@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return;
         }
         let notice = lost.as_ref().map(|reset| self.notice(reset));
-        let expiring = self.deadlines.take_expiring(now).then(|| self.host.expires_at());
+        let expiring = self.deadlines.take_expiring(now).then(|| self.host.expiring());
         // An answer without `hello` is the only one that its client gets.
         let refused = if self.line.is_answer() { self.host.take_refused() } else { Vec::new() };
         let bytes = self.write(&Batch {

@@ -19,8 +19,19 @@ pub struct Terms {
     pub resumed: bool,
     /// When its token ends.
     pub expiry: Option<Instant>,
+    /// How long before that the client is told; zero: it has been told.
+    pub expiring_before: Duration,
     /// The greatest age of the stream.
     pub age_max: Option<Duration>,
     /// How long writing may be blocked.
     pub write_timeout: Duration,
+}
+
+impl Terms {
+    /// How long before its end the client of a token is told, if the token has `left` when the client
+    /// is first served: 60 seconds, or half of what is left of a shorter one.
+    #[must_use]
+    pub fn expiring_before(left: Duration) -> Duration {
+        (left / 2).min(Duration::from_secs(60))
+    }
 }

@@ -60,8 +60,11 @@ impl Violation {
     }
 }
 
-/// The most frames of one message. Without a limit, empty ones would cost work without end.
+/// The most frames of one message, unless it may be so long that this many fragments of
+/// [`FRAGMENT_BYTES`] do not hold it. Without a limit, empty frames would cost work without end.
 const FRAGMENTS_MAX: u32 = 4096;
+/// The shortest fragments into which the longest message may be cut.
+const FRAGMENT_BYTES: u32 = 64;
 
 const NOT_UTF8: Violation = Violation { code: CloseCode::NOT_UTF8, reason: "text is not UTF-8" };
 
@@ -233,11 +236,13 @@ impl Decoder {
     fn begin_frame(&mut self, head: &Head) -> Result<(), Violation> {
         let Head { fin, opcode, mask, start, len } = *head;
         self.skip(start);
+        let message_bytes_max = self.message_bytes_max.map_or(0, NonZeroU32::get);
+        let fragments_max = FRAGMENTS_MAX.max(message_bytes_max / FRAGMENT_BYTES);
         let partial = self.partial.get_or_insert_with(|| {
             Box::new(Partial { opcode, payload: Vec::new(), checked: 0, fragments: 0, frame: None })
         });
         partial.fragments += 1;
-        if partial.fragments > FRAGMENTS_MAX {
+        if partial.fragments > fragments_max {
             return Err(Violation { code: CloseCode::TOO_LARGE, reason: "too many fragments" });
         }
         partial.frame = Some(Arriving { fin, mask, left: len });

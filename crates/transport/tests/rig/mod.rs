@@ -46,6 +46,10 @@ impl Host for Application {
         "2026-01-01T00:00:00Z".to_owned()
     }
 
+    fn expiring(&self) -> String {
+        self.expires_at()
+    }
+
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
         self.commands.lock().push(text.clone());
         Box::pin(async move {
@@ -144,6 +148,7 @@ impl Rig {
                 limit: Limit { events: 1000, bytes: 256 << 10 },
                 resumed: false,
                 expiry: None,
+                expiring_before: ms(60_000),
                 age_max: None,
                 write_timeout: ms(15_000),
             },

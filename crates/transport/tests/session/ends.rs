@@ -17,6 +17,7 @@ async fn an_expired_token_ends_a_stream() {
     for line in ["ws", "sse"] {
         let mut rig = Rig::new();
         rig.terms.expiry = Some(Instant::now() + ms(200));
+        rig.terms.expiring_before = ms(100);
         let mut client = rig.start(if line == "ws" { ws() } else { sse() });
         if line == "sse" {
             client.head().await;
@@ -45,6 +46,7 @@ async fn nothing_is_sent_to_whoever_comes_with_an_expired_token() {
     rig.resume(rig.log.tail_cursor());
     rig.publish("all", "too late").await;
     rig.terms.expiry = Some(Instant::now());
+    rig.terms.expiring_before = ms(0);
     for (line, name) in [(ws(), "ws"), (sse(), "sse"), (poll(1000), "poll")] {
         let mut client = rig.start(line);
         match name {
@@ -90,6 +92,30 @@ async fn a_stream_ends_at_its_age() {
         }
         assert_eq!(client.closed().await.ended, Ended::Bye(ByeReason::MaxAge), "the client never closes");
         assert_at(&client, 4000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_stream_ends_at_its_age_too() {
+    for line in ["ws", "sse"] {
+        let mut rig = Rig::new();
+        rig.terms.age_max = Some(ms(2000));
+        let mut client = rig.start(if line == "ws" { ws() } else { sse() });
+        if line == "sse" {
+            client.head().await;
+        }
+        let publish = async {
+            loop {
+                sleep(ms(100)).await;
+                rig.publish("all", "x").await;
+            }
+        };
+        let read = async { while !client.batch(line).await.contains(r#""bye":{"reason":"max_age""#) {} };
+        tokio::select! {
+            () = publish => {}
+            () = read => {}
+        }
+        assert_at(&client, 2000);
     }
 }
 

@@ -139,10 +139,22 @@ async fn a_waiting_poll_is_told_of_the_end() {
 async fn a_poll_whose_token_ends_is_told_before_and_then() {
     let mut rig = resumed();
     rig.terms.expiry = Some(Instant::now() + ms(10_000));
+    rig.terms.expiring_before = ms(5_000);
     let mut client = rig.start(poll(25_000));
     let (_, body) = client.answer().await;
     assert!(body.contains(r#""expiring":{"expires_at":"2026-01-01T00:00:00Z"}"#), "{body}");
     assert_at(&client, 5000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_of_a_client_that_was_told_waits_for_the_end_of_its_token() {
+    let mut rig = resumed();
+    rig.terms.expiry = Some(Instant::now() + ms(10_000));
+    rig.terms.expiring_before = ms(0);
+    let mut client = rig.start(poll(25_000));
+    let (_, body) = client.answer().await;
+    assert!(!body.contains("expiring\":") && body.contains("expired_token"), "{body}");
+    assert_at(&client, 10_000);
 }
 
 #[tokio::test(start_paused = true)]
