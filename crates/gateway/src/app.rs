@@ -6,7 +6,7 @@ use std::time::Duration;
 use events::{Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use transport::{HttpLimits, Transport};
+use transport::{HttpLimits, Transport, UnsentBytes};
 
 use crate::auth::{Authenticator, Grant};
 use crate::cluster::Cluster;
@@ -50,6 +50,8 @@ pub(crate) struct App {
     pub publishing: Publishing,
     /// How much history is on its way.
     pub replays: Arc<Replays>,
+    /// The memory that clients that do not read hold.
+    pub unsent: Arc<UnsentBytes>,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
     /// Every open connection.
@@ -62,6 +64,11 @@ pub(crate) struct App {
 /// How many topics one sweep visits, so that it never holds up publishers for long.
 const SWEEP_TOPICS: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// How many unsent bytes of all clients are ample: a small part of the log's budget, and at most 32 MiB.
+fn unsent_ample(log_bytes_max: usize) -> usize {
+    (log_bytes_max / 32).clamp(64 << 10, 32 << 20)
+}
 
 impl App {
     /// Opens the store and reads the keys.
@@ -106,6 +113,7 @@ impl App {
             publishing,
             limiters,
             replays: Replays::new(limits.replay_bytes),
+            unsent: Arc::new(UnsentBytes::new(unsent_ample(log_bytes_max))),
             deployment: config.deployment.as_str().into(),
             open: OpenConnections::default(),
             draining: watch::Sender::new(false),

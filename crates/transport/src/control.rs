@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::batch::Refused;
 use crate::close::{Bye, ByeReason, CloseCode};
+use crate::unsent::UnsentBytes;
 
 /// Who a session belongs to, as `hello` says it.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,9 @@ pub trait Host: Send + Sync + 'static {
     /// The same, for a client that is now told that this is soon. A session of several connections
     /// tells it once for each token.
     fn expiring(&self) -> String;
+
+    /// The unsent bytes of all sessions of the application.
+    fn unsent(&self) -> &Arc<UnsentBytes>;
 
     /// Runs one command that came over the session's own WebSocket.
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome>;

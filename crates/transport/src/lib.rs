@@ -17,7 +17,7 @@
 //! * `ws`: the WebSocket protocol, in both directions.
 //! * `control`: [`Handle`], by which the application reaches a session, and [`Host`], which a
 //!   session asks.
-//! * `close`: why connections end.
+//! * `close`: why connections end; `unsent`: the memory of clients that do not read.
 //! * `detach`: HTTP until a request becomes a stream, within `limits`; `wire`: the socket under it.
 //! * `guard`: checks of a request's head that hyper does not make; `linger`: how a connection
 //!   closes.
@@ -32,6 +32,7 @@ mod line;
 mod linger;
 mod request;
 mod session;
+mod unsent;
 mod wire;
 pub mod ws;
 
@@ -45,4 +46,5 @@ pub use line::{ExtraHeaders, Line, PollLine, SseLine, WsLine};
 pub use linger::close_after_answer;
 pub use request::{After, Request, RequestError, Transport, parse_after};
 pub use session::{Session, Terms};
+pub use unsent::UnsentBytes;
 pub use ws::{write_ws_accept, write_ws_close, write_ws_pong, write_ws_text};

@@ -27,13 +27,22 @@ pub(crate) struct Wire<S> {
     /// Runs while the client is waited for to send a request.
     waiting: Option<Waiting>,
     /// Runs while the client does not take what is written.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Stalled>,
     refuse: fn(StatusCode) -> Bytes,
     /// The rest of a response that replaces one of hyper's own.
     refusal: Option<Bytes>,
     /// The response is written, and the client may still be sending.
     linger: Option<Linger>,
 }
+
+struct Stalled {
+    sleep: Pin<Box<Sleep>>,
+    /// Bytes that the socket has yet to take until its time begins anew.
+    owed: usize,
+}
+
+/// What a blocked socket has to take within the write timeout, or all of fewer bytes.
+const OWED_BYTES: usize = 4 << 10;
 
 struct Waiting {
     /// What is waited for. The time begins anew for something else.
@@ -140,12 +149,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Wire<S> {
             None => Pin::new(&mut this.socket).poll_write(cx, bytes),
         };
         if let Poll::Ready(result) = written {
-            this.stalled = None;
+            if let (Some(stalled), Ok(count)) = (&mut this.stalled, &result) {
+                stalled.owed = stalled.owed.saturating_sub(*count);
+            }
+            this.stalled.take_if(|stalled| stalled.owed == 0);
             return Poll::Ready(result);
         }
         let write_timeout = this.limits.write_timeout;
-        let stalled = this.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
-        stalled.as_mut().poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
+        let stalled = this.stalled.get_or_insert_with(|| Stalled {
+            sleep: Box::pin(tokio::time::sleep(write_timeout)),
+            owed: bytes.len().min(OWED_BYTES),
+        });
+        stalled.sleep.as_mut().poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
 use parking_lot::Mutex;
-use transport::{ByeReason, Host, Identity, Outcome, Refused, Sent, Transport};
+use transport::{ByeReason, Host, Identity, Outcome, Refused, Sent, Transport, UnsentBytes};
 
 use crate::app::App;
 use crate::limits::pacing;
@@ -44,6 +44,10 @@ impl Host for SessionHost {
 
     fn expires_at(&self) -> String {
         self.registration.connection.expires_at()
+    }
+
+    fn unsent(&self) -> &Arc<UnsentBytes> {
+        &self.app.unsent
     }
 
     fn expiring(&self) -> String {

@@ -13,7 +13,9 @@ use events::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use transport::ws::Decoder;
-use transport::{ByeReason, Handle, Host, Identity, Line, Outcome, Sent, Session, SseLine, Terms, WsLine};
+use transport::{
+    ByeReason, Handle, Host, Identity, Line, Outcome, Sent, Session, SseLine, Terms, UnsentBytes, WsLine,
+};
 
 const ROUNDS: u32 = 5;
 const EVENTS: u32 = 2_000;
@@ -29,7 +31,7 @@ async fn run(name: &str, line: Line) {
     let log = Log::new(&Options::default());
     let store = Memory::open(Arc::clone(&log));
     let reader = Reader::new(&log, &[Topic::all()], None, Start::Latest);
-    let host = Arc::new(Nobody) as Arc<dyn Host>;
+    let host = Arc::new(Nobody::default()) as Arc<dyn Host>;
     let mut session = pin!(Session::new(Sink, line, reader, host, Handle::default(), terms()));
     let draft = Draft::new(
         Topics::one(Topic::all()),
@@ -93,7 +95,8 @@ impl AsyncWrite for Sink {
 }
 
 /// An application that has nothing to say.
-struct Nobody;
+#[derive(Default)]
+struct Nobody(Arc<UnsentBytes>);
 
 impl Host for Nobody {
     fn identity(&self) -> Identity<'_> {
@@ -102,6 +105,10 @@ impl Host for Nobody {
 
     fn expires_at(&self) -> String {
         String::new()
+    }
+
+    fn unsent(&self) -> &Arc<UnsentBytes> {
+        &self.0
     }
 
     fn expiring(&self) -> String {

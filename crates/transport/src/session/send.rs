@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// reset in it, in front of what is retained.
     fn read(&mut self, now: Moment, events: &mut Vec<Event>) -> Result<Read, Reset> {
         let [most_events, most_bytes] = self.limit.map(|most| most as usize);
-        let limit = Limit { events: most_events, bytes: most_bytes };
+        let limit = Limit { events: most_events, bytes: self.host.unsent().batch_bytes(most_bytes) };
         let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
         let lag = self.reader.lag();
         let holds_ephemeral = self.deadlines.is_ephemeral_spaced(now);

@@ -17,7 +17,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             match Pin::new(&mut self.socket).poll_write(cx, self.unsent.rest()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
-                    self.unsent.advance(written);
+                    if !self.unsent.advance(written) {
+                        continue;
+                    }
                     self.deadlines.wrote(None);
                     if self.phase == Phase::Closing(Ended::Answered) {
                         // An answer may take its time as long as it moves.
@@ -27,7 +29,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.deadlines.wrote(Some(Instant::now()));
-                    self.unsent.keep_only_the_rest();
+                    self.unsent.block(self.host.unsent());
                     return Poll::Pending;
                 }
             }

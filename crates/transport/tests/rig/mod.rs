@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use transport::ws::Decoder;
 use transport::{
     ByeReason, Change, Ended, Handle, Host, Identity, Line, Outcome, PollLine, Sent, Session, SseLine, Terms,
-    WsLine,
+    UnsentBytes, WsLine,
 };
 
 /// The reply to a command.
@@ -28,6 +28,7 @@ pub struct Application {
     pub commands: Mutex<Vec<String>>,
     pub sent: Mutex<Vec<Sent>>,
     pub resets: Mutex<Vec<ResetReason>>,
+    pub unsent: Arc<UnsentBytes>,
     pub subscribed: Mutex<Vec<(Topic, Cursor)>>,
     /// Changes that the next command makes.
     pub changes: Mutex<Vec<Change>>,
@@ -44,6 +45,10 @@ impl Host for Application {
 
     fn expires_at(&self) -> String {
         "2026-01-01T00:00:00Z".to_owned()
+    }
+
+    fn unsent(&self) -> &Arc<UnsentBytes> {
+        &self.unsent
     }
 
     fn expiring(&self) -> String {

@@ -1,5 +1,5 @@
 use events::Options;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 use transport::{Bye, ByeReason, Change, CloseCode, Ended, Line, SseLine};
 
@@ -95,6 +95,55 @@ async fn a_stream_ends_at_its_age() {
     }
 }
 
+/// A batch of 100 KB, of which the client takes `piece` bytes every ten seconds.
+async fn reads_slowly(line: Line, piece: usize) -> (Ended, u64) {
+    let mut rig = Rig::new();
+    rig.pipe = 64;
+    let poll = matches!(line, Line::Poll(_));
+    if poll {
+        rig.resume(rig.log.tail_cursor());
+    }
+    for _ in 0..10 {
+        rig.publish("all", &"x".repeat(10_000)).await;
+    }
+    if !poll {
+        rig.start = events::Start::Earliest;
+    }
+    let mut client = rig.start(line);
+    let reads = async {
+        loop {
+            let mut piece = vec![0; piece];
+            if client.socket.read_exact(&mut piece).await.is_err() {
+                break;
+            }
+            sleep(ms(10_000)).await;
+        }
+    };
+    let running = client.running.take().unwrap();
+    let since = Instant::now();
+    tokio::select! {
+        closed = running => (closed.unwrap().ended, since.elapsed().as_secs()),
+        () = reads => unreachable!("the session ends first"),
+        () = sleep(ms(1_000_000)) => (Ended::Lost, 1_000_000),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_a_few_bytes_now_and_then_is_too_slow() {
+    for line in [ws(), sse(), poll(25_000)] {
+        let (ended, seconds) = reads_slowly(line, 100).await;
+        assert_eq!(ended, Ended::Bye(ByeReason::Slow));
+        assert!(seconds < 60, "{seconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_and_steadily_gets_its_batch() {
+    let (ended, seconds) = reads_slowly(poll(25_000), 14_000).await;
+    assert_eq!(ended, Ended::Answered, "after {seconds} s");
+    assert!(seconds > 60, "{seconds}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_stream_ends_at_its_age_too() {
     for line in ["ws", "sse"] {
@@ -166,20 +215,6 @@ async fn a_slow_reader_that_reads_on_in_time_is_told() {
     assert!(client.text().await.contains("hello"));
     assert_bye(&rig, &mut client, "ws", "slow", 7).await;
     assert_eq!(client.close_code().await, 4408);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reader_that_moves_now_and_then_is_not_slow() {
-    let mut rig = Rig::with(&Options::default());
-    rig.pipe = 64;
-    let mut client = rig.start(ws());
-    for _ in 0..3 {
-        sleep(ms(14_000)).await;
-        let mut some = [0; 8];
-        tokio::io::AsyncReadExt::read_exact(&mut client.socket, &mut some).await.unwrap();
-        client.received.extend_from_slice(&some);
-    }
-    assert!(client.text().await.contains("hello"));
 }
 
 #[tokio::test(start_paused = true)]
