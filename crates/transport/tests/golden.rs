@@ -13,7 +13,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use transport::ws::Decoder;
-use transport::{After, Bye, ByeReason, Line, PollLine, Request, RequestError, SseLine, WsLine};
+use transport::{
+    After, Bye, ByeReason, Line, PollLine, Refused, RefusedCode, Request, RequestError, SseLine, WsLine,
+};
 
 mod rig;
 
@@ -113,6 +115,7 @@ struct Player {
     at: String,
     rig: Rig,
     age_max_ms: u64,
+    topics_max: usize,
     client: Option<Client>,
     /// Why the gateway refused the last request.
     refused: Option<RequestError>,
@@ -123,10 +126,11 @@ struct Player {
 impl Player {
     fn new(transport: &'static str, options: &BTreeMap<String, u64>) -> Self {
         let mut log = Options::default();
-        let mut age_max_ms = 300_000;
+        let (mut age_max_ms, mut topics_max) = (300_000, 64);
         for (name, value) in options {
             match &**name {
                 "ring-events" => log.ring_events_max = *value as usize,
+                "max-topics-per-session" => topics_max = *value as usize,
                 "max-stream-seconds" => age_max_ms = value * 1000,
                 _ => panic!("an option that this test does not know: {name}"),
             }
@@ -134,7 +138,7 @@ impl Player {
         let rig = Rig::with(&log);
         *rig.application.reply.lock() = Some(reply);
         let (at, last) = (String::new(), Instant::now());
-        Self { transport, at, rig, age_max_ms, client: None, refused: None, last, wait_ms: 0 }
+        Self { transport, at, rig, age_max_ms, topics_max, client: None, refused: None, last, wait_ms: 0 }
     }
 
     async fn step(&mut self, json: &str) {
@@ -237,6 +241,10 @@ impl Player {
             request.resume_from(&id.replace("<epoch>", &epoch)).unwrap();
         }
         self.rig.topics = vec![topic("user:alice"), topic("all")];
+        let room = (self.topics_max - 2).min(request.topics.len());
+        let refused = request.topics.split_off(room);
+        *self.rig.application.refused.lock() =
+            refused.into_iter().map(|topic| Refused { topic, code: RefusedCode::TooManyTopics }).collect();
         self.rig.topics.extend(request.topics);
         self.rig.types = request.types;
         self.rig.start = self.start_at(request.after);

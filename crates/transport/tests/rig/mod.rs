@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use transport::ws::Decoder;
 use transport::{
-    ByeReason, Change, Ended, Handle, Host, Identity, Line, Outcome, PollLine, Sent, Session, SseLine, Terms,
-    UnsentBytes, WsLine,
+    ByeReason, Change, Ended, Handle, Host, Identity, Line, Outcome, PollLine, Refused, Sent, Session,
+    SseLine, Terms, UnsentBytes, WsLine,
 };
 
 /// The reply to a command.
@@ -29,6 +29,8 @@ pub struct Application {
     pub sent: Mutex<Vec<Sent>>,
     pub resets: Mutex<Vec<ResetReason>>,
     pub unsent: Arc<UnsentBytes>,
+    /// Topics that the next session is refused.
+    pub refused: Mutex<Vec<Refused>>,
     pub subscribed: Mutex<Vec<(Topic, Cursor)>>,
     /// Changes that the next command makes.
     pub changes: Mutex<Vec<Change>>,
@@ -45,6 +47,10 @@ impl Host for Application {
 
     fn expires_at(&self) -> String {
         "2026-01-01T00:00:00Z".to_owned()
+    }
+
+    fn take_refused(&self) -> Vec<Refused> {
+        std::mem::take(&mut *self.refused.lock())
     }
 
     fn unsent(&self) -> &Arc<UnsentBytes> {

@@ -1,4 +1,3 @@
-use events::Options;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 use transport::{Bye, ByeReason, Change, CloseCode, Ended, Line, SseLine};
