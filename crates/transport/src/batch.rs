@@ -27,30 +27,30 @@ pub enum RefusedCode {
     TooManyTopics,
 }
 
-/// What the first batch of a stream says about the session.
+/// What the first batch of a stream tells the client about its session.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hello<'a> {
-    /// Names the session; a later connection may continue it.
+    /// The id of the session, with which a later connection continues it.
     pub session: &'a str,
-    /// Whose it is.
+    /// The user of the session.
     pub user: &'a str,
     /// `ws`, `sse` or `poll`.
     pub transport: &'a str,
-    /// A batch comes at least this often.
+    /// The longest time between two batches, in milliseconds.
     pub heartbeat_ms: u64,
-    /// What is delivered.
+    /// The topics that are delivered.
     pub topics: Vec<&'a Topic>,
     /// What was asked for beside these, and is not delivered.
     #[serde(skip_serializing_if = "<[Refused]>::is_empty")]
     pub refused: &'a [Refused],
-    /// This gateway release or process group.
+    /// The name of this release or group of processes.
     pub deployment: &'a str,
-    /// When the token ends, RFC 3339.
+    /// When the token ends, in RFC 3339 format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<&'a str>,
 }
 
-/// "Events of these topics may be missing; refetch."
+/// Tells the client to fetch the state of some topics again, because events may be missing.
 #[derive(Clone, Debug, Serialize)]
 pub struct ResetNotice {
     reason: &'static str,
@@ -59,33 +59,34 @@ pub struct ResetNotice {
 }
 
 impl ResetNotice {
-    /// For `topics`, asking the client to wait before it refetches.
+    /// A notice for `topics`. The client waits for `refetch_after` before it fetches.
     #[must_use]
     pub fn new(reason: ResetReason, topics: Vec<Topic>, refetch_after: Duration) -> Self {
         Self { reason: reason.as_str(), topics, refetch_after_ms: refetch_after.as_millis() as u64 }
     }
 }
 
-/// The one object that the gateway sends. Everything but the cursors is optional.
+/// The one kind of object that the gateway sends on a stream. All but the cursors and the events is
+/// optional.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
     /// The cursor of the batch before.
     pub after: Cursor,
     /// Every event up to here has been sent.
     pub cursor: Cursor,
-    /// Who this is.
+    /// About the session.
     pub hello: Option<&'a Hello<'a>>,
     /// The session has caught up.
     pub live: bool,
-    /// Ask again at once.
+    /// More is there already, so the client should ask again at once.
     pub more: bool,
     /// What was asked for and is not delivered, in an answer without `hello`.
     pub refused: &'a [Refused],
-    /// What may be missing.
+    /// The topics of which events may be missing.
     pub reset: Option<&'a ResetNotice>,
     /// The stream ends.
     pub bye: Option<Bye>,
-    /// When the token ends, RFC 3339.
+    /// When the token ends, in RFC 3339 format.
     pub expiring: Option<&'a str>,
     /// The events with a seq in (`after`, `cursor`], then ephemeral ones.
     pub events: &'a [Event],
@@ -109,7 +110,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Everything before the first event.
+    /// Writes everything before the first event.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"after":""#);
         self.after.write(out);
@@ -145,7 +146,7 @@ impl<'a> Batch<'a> {
         out.extend_from_slice(br#","events":["#);
     }
 
-    /// The events, and the end of the object.
+    /// Writes the events and the end of the object.
     pub(crate) fn write_events(&self, out: &mut Vec<u8>) {
         for (at, event) in self.events.iter().enumerate() {
             if at > 0 {
@@ -156,13 +157,13 @@ impl<'a> Batch<'a> {
         out.extend_from_slice(b"]}");
     }
 
-    /// The bytes of [`Batch::write_events`].
+    /// The number of bytes that [`Batch::write_events`] writes.
     pub(crate) fn events_len(&self) -> usize {
         let events: usize = self.events.iter().map(|event| event.json().len()).sum();
         events + self.events.len().saturating_sub(1) + b"]}".len()
     }
 
-    /// The batch as JSON, on one line.
+    /// Writes the batch as JSON, on one line.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         self.write_head(out);
         self.write_events(out);

@@ -1,4 +1,4 @@
-//! Why a connection ends, in the words of each transport.
+//! Why a connection ends, as each transport tells it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum ByeReason {
     /// This process is going away.
     Drain,
-    /// The token's time is over.
+    /// The token has expired.
     ExpiredToken,
     /// A newer connection continues the session.
     Replaced,
@@ -15,7 +15,7 @@ pub enum ByeReason {
     Disconnected,
     /// The client did not read for too long.
     Slow,
-    /// The stream is as old as streams get.
+    /// The stream has reached its maximum age.
     MaxAge,
 }
 
@@ -45,12 +45,12 @@ impl ByeReason {
     }
 }
 
-/// The last words to a client: why, and how long it should wait before it comes back.
+/// The last thing that a client is told: why, and how long to wait before it reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bye {
     /// Why.
     pub reason: ByeReason,
-    /// This client's own slot.
+    /// When this client should reconnect, counted from now.
     pub reconnect_after: Duration,
 }
 
@@ -91,12 +91,12 @@ impl CloseCode {
     }
 }
 
-/// How a session came to its end, for those who count.
+/// How a session ended, for logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// The gateway said `bye`.
     Bye(ByeReason),
-    /// The client closed, or answered a poll went its way.
+    /// The client closed.
     Client,
     /// A poll was answered.
     Answered,

@@ -1,4 +1,4 @@
-//! How the application reaches into a running session, and how a session asks the application.
+//! How the application controls a running session, and what a session asks of the application.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,49 +14,49 @@ use crate::batch::Refused;
 use crate::close::{Bye, ByeReason, CloseCode};
 use crate::unsent::UnsentBytes;
 
-/// Who a session belongs to, as `hello` says it.
+/// The identity of a session, as `hello` tells it.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// Names the session.
+    /// The id of the session.
     pub session: &'a str,
-    /// Whose it is.
+    /// The user of the session.
     pub user: &'a str,
-    /// This gateway release or process group.
+    /// The name of this release or group of processes.
     pub deployment: &'a str,
 }
 
-/// Something about a session that changes while it runs.
+/// A change to a running session.
 #[derive(Debug)]
 pub enum Change {
-    /// These topics too, from the session's cursor on.
+    /// Adds topics, from the session's cursor on.
     Subscribe(Vec<Topic>),
-    /// These topics no more.
+    /// Removes topics.
     Unsubscribe(Vec<Topic>),
-    /// Events look different from now on.
+    /// Shows later events through this lens, or as they are.
     Lens(Option<Arc<dyn Lens>>),
-    /// The token was refreshed, and the new one ends then.
+    /// The token was renewed. The new one ends at this time, or never.
     Expiry(Option<Instant>),
-    /// End with a `bye`.
+    /// Ends the session with a `bye`.
     Bye(Bye),
-    /// End a WebSocket with this code alone; other streams just end.
+    /// Ends a WebSocket with this close code, and any other stream without a word.
     Close(CloseCode, &'static str),
 }
 
-/// What a command led to.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Outcome {
     /// The reply, as JSON.
     pub reply: Vec<u8>,
-    /// What it changes in the session, made before the reply is sent.
+    /// Changes to the session, which are made before the reply is sent.
     pub changes: Vec<Change>,
 }
 
-/// What was put on the wire in one go.
+/// A batch that was handed to the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Events in the batch.
+    /// Number of events.
     pub events: usize,
-    /// Bytes, framing included.
+    /// Number of bytes, framing included.
     pub bytes: usize,
     /// The cursor that the client has with it.
     pub cursor: Cursor,
@@ -67,9 +67,10 @@ pub struct Sent {
     pub lag: u64,
 }
 
-/// What a session needs from the application around it. Called per batch, never per event.
+/// What a session needs from the application. Its methods are called for each batch, never for each
+/// event.
 pub trait Host: Send + Sync + 'static {
-    /// Who it is.
+    /// The identity of the session.
     fn identity(&self) -> Identity<'_>;
 
     /// The topics that the client asked for and that the session does not have. Given once: the
@@ -110,7 +111,7 @@ pub trait Host: Send + Sync + 'static {
     fn subscribed(&self, topics: &[Topic], at: Cursor);
 }
 
-/// The end of a session that the application holds.
+/// The application's handle on a session.
 #[derive(Clone, Debug, Default)]
 pub struct Handle(Arc<Control>);
 
@@ -119,13 +120,13 @@ struct Control {
     /// Rare, so that a session without pays one pointer.
     #[expect(clippy::box_collection, reason = "a third of a Vec in every session")]
     changes: Mutex<Option<Box<Vec<Change>>>>,
-    /// Whether there are changes, so that a session looks without the lock.
+    /// Whether there are changes, so that a session can look without the lock.
     pending: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl Handle {
-    /// Has the session make a change as soon as it runs.
+    /// Has the session make a change the next time that it runs.
     pub fn change(&self, change: Change) {
         self.0.changes.lock().get_or_insert_default().push(change);
         self.0.pending.store(true, Ordering::Release);
@@ -137,7 +138,7 @@ impl Handle {
         self.change(Change::Bye(bye));
     }
 
-    /// Takes what is to be changed.
+    /// Takes the changes that have not been made.
     pub(crate) fn take(&self) -> Vec<Change> {
         if self.0.pending.load(Ordering::Acquire) && self.0.pending.swap(false, Ordering::AcqRel) {
             self.0.changes.lock().take().map_or_else(Vec::new, |changes| *changes)
@@ -146,12 +147,12 @@ impl Handle {
         }
     }
 
-    /// Lets go of the task that would be woken, whose session has ended: handles outlive sessions.
+    /// Drops the waker of a session that has ended, because handles outlive sessions.
     pub(crate) fn let_go(&self) {
         drop(self.0.waker.take());
     }
 
-    /// Ready when there is something to take; otherwise the task is woken once there is.
+    /// Ready when there are changes to take. Otherwise the task is woken once there are.
     pub(crate) fn poll_pending(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.waker.register(cx.waker());
         if self.0.pending.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }

@@ -49,10 +49,12 @@ pub enum Served<S, D> {
 }
 
 /// Serves HTTP/1.1 on `socket`, on which `received` has been read already, until it closes or a
-/// request detaches it. When `shutdown` is ready, the request under way is answered and the
-/// connection closes. What is no request at all never reaches the `service`: `refuse` makes the
-/// whole response from hyper's status for it, and the connection closes. Who asks for HTTP/2, or is
-/// late with the head, is answered with nothing but that.
+/// request detaches it. Once `shutdown` is ready, the request that is being served is answered and
+/// the connection closes.
+///
+/// Bytes that are not a request never reach the `service`. For them `refuse` makes the whole
+/// response from hyper's status, and the connection closes. A client that asks for HTTP/2 or sends
+/// its head too late gets no response.
 ///
 /// The service's responses come in one piece: one that pauses could be taken for hyper's own.
 pub async fn serve<S, B, D, F, A>(

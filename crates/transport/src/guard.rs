@@ -11,9 +11,9 @@ pub enum Framing {
     /// By `Content-Length`, or there is none.
     #[default]
     Plain,
-    /// In chunks. What may follow is not looked at, so the connection ends with the answer.
+    /// In chunks. Later requests on the connection are not checked, so it ends with the answer.
     Chunked,
-    /// Two readers could disagree.
+    /// Two readers could disagree on where it ends.
     Ambiguous(&'static str),
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Guard {
     heads: u32,
 }
 
-/// What a client is waited for to send.
+/// What the client has to send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
     /// The first request, or the rest of a head. With the number of heads before it.
@@ -64,7 +64,7 @@ enum State {
     Head,
     /// So many bytes of a body to come.
     Body(u64),
-    /// Behind a chunked request nothing is looked at.
+    /// Behind a chunked request nothing is checked.
     Opaque,
 }
 
@@ -163,7 +163,7 @@ impl Guard {
         self.answer = Progress::Due;
     }
 
-    /// What the client is waited for to send; `None` while a request is being answered.
+    /// What the client has to send next; `None` while a request is being answered.
     pub(crate) fn awaited(&self) -> Option<Awaited> {
         if self.is_answering() {
             return None;

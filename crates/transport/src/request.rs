@@ -1,11 +1,11 @@
-//! What a client asks of a stream: query parameters, checked once.
+//! The query parameters of a request for a stream, checked once.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use events::{Cursor, Topic, TypeFilter};
 
-/// One of the three ways in which batches travel.
+/// A transport of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// WebSocket (RFC 6455).
@@ -31,18 +31,18 @@ impl Transport {
     }
 }
 
-/// Where a client wants to begin.
+/// Where a client wants its stream to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// With what comes from now on.
+    /// At the tail: with events that are published from now on.
     Latest,
-    /// With everything retained.
+    /// With everything that is retained.
     Earliest,
-    /// After what it has seen.
+    /// After the last event that the client has seen.
     Cursor(Cursor),
 }
 
-/// A client's wishes, within the bounds of the protocol.
+/// What a client asks for, within the bounds of the protocol.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Where to begin.
@@ -50,11 +50,11 @@ pub struct Request {
     /// The topics that are wanted beside the client's own and `all`; each once. Their number is
     /// bounded by the size of the request alone.
     pub topics: Vec<Topic>,
-    /// Only these types.
+    /// The types to deliver; `None`: all.
     pub types: Option<TypeFilter>,
-    /// At least one batch in this time.
+    /// The longest time between two batches.
     pub heartbeat: Duration,
-    /// At most one batch in this time; zero: as they come.
+    /// The shortest time between two batches; zero: no minimum.
     pub interval: Duration,
     /// The session that this connection continues.
     pub session: Option<String>,
@@ -66,7 +66,7 @@ pub struct Request {
     pub pad: usize,
 }
 
-/// A parameter that makes no sense.
+/// Why a parameter cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Neither a cursor nor a word.
@@ -78,7 +78,7 @@ pub enum RequestError {
     /// The filter is wrong.
     #[error(transparent)]
     Types(#[from] events::FilterError),
-    /// A number is none.
+    /// The value is not a number.
     #[error("{0}: a whole number")]
     Number(&'static str),
     /// The session id is wrong.
@@ -97,7 +97,7 @@ impl Request {
     /// and of a repeated one the last counts.
     ///
     /// # Errors
-    /// Names the first parameter that makes no sense.
+    /// The first parameter that cannot be understood.
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, RequestError> {
         let mut request = Self::default();
         for (name, value) in parameters {

@@ -28,8 +28,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// How long before its end the client of a token is told, if the token has `left` when the client
-    /// is first served: 60 seconds, or half of what is left of a shorter one.
+    /// How long before its end the client of a token is told, if the token has `left` when the
+    /// client is first served: 60 seconds, or half of what is left of a shorter one.
     #[must_use]
     pub fn expiring_before(left: Duration) -> Duration {
         (left / 2).min(Duration::from_secs(60))
