@@ -44,6 +44,7 @@ export interface Client<M extends EventMap = EventMap> {
 }
 
 /** Makes a client. It connects on first use, unless `autoConnect` is false. */
+// Its inner functions share the state of one client: a class would only spell each of them `this.`.
 export function createClient<M extends EventMap = EventMap>(options: ClientOptions = {}): Client<M> {
   const env = runtimeEnv(options.env)
   const events = createListeners<ThroughlineEvent>()

@@ -38,6 +38,7 @@ export interface ConnectionEvents {
 }
 
 /** Does what the ladder decides: opens and closes links, keeps time, feeds the session, hands out its deliveries. */
+// Its inner functions share the state of one connection: a class would only spell each of them `this.`.
 export function createConnection(options: ClientOptions, env: Env, wishes: Wishes, events: ConnectionEvents) {
   const { url = '', getToken, after, transports = NAMES, user, types, interval, credentials } = options
   const timing = { ...TIMING, ...options.timing }

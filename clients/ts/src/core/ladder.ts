@@ -26,6 +26,7 @@ import {
  * Chooses, falls and climbs: a state machine without clock, sockets or promises. Every input goes through `step`,
  * which sets the time, changes the state, and has done what follows from it. `wakeAt` says when to step next.
  */
+// Its inner functions share the state of one ladder: a class would only spell each of them `this.`.
 export function createLadder({ transports, timing, random, canRefresh, memory, effects }: LadderOptions) {
   const blame = createBlame(memory)
   const { standing } = blame
