@@ -246,6 +246,8 @@ pub(crate) fn moment(ms: u64) -> String {
 #[cfg(test)]
 mod review_tests;
 #[cfg(test)]
+mod roster_tests;
+#[cfg(test)]
 mod storm_tests;
 #[cfg(test)]
 mod world;
