@@ -125,8 +125,8 @@ const LONG: Duration = Duration::from_secs(20);
 /// By then each node judges who is gone.
 const SETTLED: Duration = Duration::from_secs(7);
 
-/// A node whose listener hangs is there all the same, for the others and for who asks it. What it did not hear
-/// meanwhile it hears at last.
+/// A node whose listener hangs is there all the same, for the others and for who asks it. What it
+/// did not hear meanwhile it hears at last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_slow_to_listen_is_not_gone() {
     let server = Server::start(&[]).await;
@@ -196,7 +196,8 @@ async fn who_died_while_this_node_was_cut_off_is_gone() {
     assert_eq!(told.all(), HashMap::from([("stays", "1")]));
 }
 
-/// More is said at once than this node can take in, and what it needs to know is among what it misses.
+/// More is said at once than this node can take in, and what it needs to know is among what it
+/// misses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_misses_messages_looks_at_all_again() {
     const SCRIPT: &str = "

@@ -1,4 +1,5 @@
-//! Masters that die, hang and are succeeded at random, while publishers publish and clients hop between nodes.
+//! Masters that die, hang and are succeeded at random, while publishers publish and clients hop
+//! between nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

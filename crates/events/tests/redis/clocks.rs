@@ -80,7 +80,8 @@ async fn gateways_whose_clocks_differ_by_a_quarter_of_an_hour_lose_nothing() {
     }
 }
 
-/// A server that took an event in before its clock was set forward, or another whose clock is ahead.
+/// A server that took an event in before its clock was set forward, or another whose clock is
+/// ahead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_of_a_server_whose_clock_was_set_is_no_older_than_the_last_look() {
     const AGAIN: &str = r#"

@@ -46,7 +46,8 @@ impl Cluster {
         Self { masters, owner, replica }
     }
 
-    /// Has the replica take over in order; what does not come to an end within 5 s the servers give up.
+    /// Has the replica take over in order; what does not come to an end within 5 s the servers give
+    /// up.
     async fn take_over(&self) {
         for _ in 0..5 {
             until("asked to take over", || self.replica.cli(&["CLUSTER", "FAILOVER"]) == "OK").await;

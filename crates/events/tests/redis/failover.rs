@@ -83,7 +83,8 @@ async fn a_lost_tail_is_taken_back_and_told_of() {
         }
         let reset = read_after(node, "b", phantoms[3]).unwrap_err();
         assert_eq!((reset.reason, reset.at), (ResetReason::Epoch, first));
-        // Acknowledged and lost: whoever reads the topic is told, even one that has seen none of it.
+        // Acknowledged and lost: whoever reads the topic is told, even one that has seen none of
+        // it.
         assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
         assert!(read_after(node, "quiet", first).unwrap().is_empty(), "nothing of it was lost");
     }
@@ -359,7 +360,8 @@ fn connections(server: &Server, command: &str) -> Vec<String> {
     clients.map(|client| client.split([' ', '=']).nth(1).unwrap().to_owned()).collect()
 }
 
-/// Nobody followed the log when these were acknowledged: the one that publishes alone knows that they were.
+/// Nobody followed the log when these were acknowledged: the one that publishes alone knows that
+/// they were.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_while_nobody_could_follow_is_told_of() {
     for is_new_generation in [false, true] {
@@ -416,7 +418,8 @@ async fn what_a_dead_node_published_is_told_of_by_who_has_read_it() {
     }
 }
 
-/// How far a source has been taken over is known to the server that has the events, and to no other.
+/// How far a source has been taken over is known to the server that has the events, and to no
+/// other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_is_lost_with_the_events_that_it_came_with() {
     let mut pair = Pair::start().await;

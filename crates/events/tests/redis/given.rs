@@ -8,9 +8,10 @@ pub(crate) enum Given {
     Trouble,
 }
 
-/// What is wrong with what a client was given of a topic whose events were numbered from 1 to `published`, each
-/// published after the one before was acknowledged. A gap is excused by a reset that comes after what lies before the
-/// gap, at the latest before the second trouble after it; a step back by one right before.
+/// What is wrong with what a client was given of a topic whose events were numbered from 1 to
+/// `published`, each published after the one before was acknowledged. A gap is excused by a reset
+/// that comes after what lies before the gap, at the latest before the second trouble after it; a
+/// step back by one right before.
 pub(crate) fn check(given: &[Given], published: u64) -> Result<usize, String> {
     let (mut last, mut resets, mut troubles) = (0, 0, 0);
     let mut is_after_reset = false;

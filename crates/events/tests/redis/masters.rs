@@ -9,8 +9,8 @@ use super::server::Server;
 use super::suite::{data, draft, once};
 use super::{node, publish_at_last, reach, read_after, redis_options, settle, told_of_loss, until};
 
-/// Publishes for a while at some nodes, one draft after another, each to a topic of the node's own, and on until
-/// something is acknowledged if something has to be. What was.
+/// Publishes for a while at some nodes, one draft after another, each to a topic of the node's own,
+/// and on until something is acknowledged if something has to be. What was.
 async fn publish_for(nodes: &[&super::Subject], time: Duration, from: u64, has_to: bool) -> Vec<Vec<u64>> {
     let until = std::time::Instant::now() + time;
     let deadline = until + Duration::from_secs(20);
@@ -80,8 +80,8 @@ async fn publish_elsewhere(node: &super::Subject, name: &str, epoch: events::Epo
 /// For how long two servers take themselves for the master.
 const SPLIT: Duration = Duration::from_secs(5);
 
-/// Two nodes, each of which has another of two servers first in its list, and five seconds in which both servers are
-/// masters.
+/// Two nodes, each of which has another of two servers first in its list, and five seconds in which
+/// both servers are masters.
 async fn split(wait_replicas: u32, min_replicas: &str) {
     let pair = Pair::start().await;
     let urls = [pair.master.url(), pair.replica.url()];
@@ -135,7 +135,8 @@ async fn two_masters_at_once_lose_nothing_that_was_waited_for() {
     split(1, "0").await;
 }
 
-/// A master dies, is succeeded, and comes back as a master, first in the list of all nodes: for five seconds.
+/// A master dies, is succeeded, and comes back as a master, first in the list of all nodes: for
+/// five seconds.
 async fn old_master_is_back(kept: &[&str]) {
     let master = Server::start(kept).await;
     let replica = Server::replica_of(&master, &[]).await;

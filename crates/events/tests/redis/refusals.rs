@@ -118,7 +118,8 @@ async fn a_server_killed_during_a_script_has_all_of_it_or_nothing() {
     assert_eq!(of(read_after(&node, "a", start).unwrap()), (1..=12 * BATCH).collect::<Vec<_>>());
     match read_after(&late, "a", start) {
         Ok(read) => assert_eq!(of(read), (1..=12 * BATCH).collect::<Vec<_>>()),
-        // When Redis reads half a script back it trims as many of the oldest entries: told, and nothing else is missing.
+        // When Redis reads half a script back it trims as many of the oldest entries: told, and
+        // nothing else is missing.
         Err(reset) => {
             assert_eq!(reset.reason, ResetReason::Expired);
             let first = format!("{}-{}", start.epoch.number(), start.seq);
@@ -134,8 +135,8 @@ async fn a_server_killed_during_a_script_has_all_of_it_or_nothing() {
     }
 }
 
-/// A server that was killed in a script leaves half of it in its file, hidden until it starts for the second time: then
-/// it stands before the marker of the generation that did not count it.
+/// A server that was killed in a script leaves half of it in its file, hidden until it starts for
+/// the second time: then it stands before the marker of the generation that did not count it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_of_half_a_script_is_no_part_of_the_log() {
     const HALF: &str = r#"
@@ -174,7 +175,8 @@ async fn what_is_left_of_half_a_script_is_no_part_of_the_log() {
                 let read = read_after(node, "a", first).unwrap();
                 assert_eq!(read.iter().map(data).collect::<Vec<_>>(), [2]);
             } else {
-                // What was taken for a part of it is taken back, and whoever reads its topic is told.
+                // What was taken for a part of it is taken back, and whoever reads its topic is
+                // told.
                 assert_eq!(told_of_loss(node, "a", first).await.reason, ResetReason::Expired);
             }
             settle(node).await;
@@ -250,7 +252,8 @@ async fn an_ephemeral_event_that_is_refused_is_not_delivered() {
         let answers = here.append(vec![once("x", ephemeral(1)), ephemeral(2)]).await;
         assert!(answers.iter().all(Result::is_err), "{name}: {answers:?}");
         all(cure);
-        // The token of what was refused is free, and what comes next shows that nothing came before it.
+        // The token of what was refused is free, and what comes next shows that nothing came before
+        // it.
         assert!(!publish_at_last(&here, once("x", ephemeral(3))).await.duplicate, "{name}");
         // The other may have to connect anew first.
         let mut heard = Vec::new();

@@ -8,7 +8,8 @@ use super::server::Server;
 use super::suite::{data, draft, topic};
 use super::{node, node_keeping, publish_at_last, reach, read_after, redis_options, settle};
 
-/// A counter that starts over while nodes are ahead of it: they waited for ever for numbers that never came.
+/// A counter that starts over while nodes are ahead of it: they waited for ever for numbers that
+/// never came.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_counter_that_starts_over_is_not_waited_for() {
     let server = Server::start(&[]).await;
@@ -77,8 +78,8 @@ async fn a_place_far_into_a_long_log_is_found() {
     assert_eq!(read.iter().map(data).collect::<Vec<_>>(), (19_000..20_000).collect::<Vec<_>>());
 }
 
-/// Reading that began again at `$`, and so behind what came while the connection was gone. And a control message
-/// whose id was past the cursor.
+/// Reading that began again at `$`, and so behind what came while the connection was gone. And a
+/// control message whose id was past the cursor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_while_a_connection_is_gone_is_read() {
     let server = Server::start(&[]).await;

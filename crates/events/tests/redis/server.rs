@@ -129,7 +129,8 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody has now, and that no outgoing connection gets by chance while a server is down.
+/// A port that nobody has now, and that no outgoing connection gets by chance while a server is
+/// down.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {

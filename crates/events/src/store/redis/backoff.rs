@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::Chance;
 
-/// How long to wait before the next attempt: doubles with each failure up to one second, with jitter
-/// so that the nodes do not all return at the same moment.
+/// How long to wait before the next attempt: doubles with each failure up to one second, with
+/// jitter so that the nodes do not all return at the same moment.
 pub(super) fn backoff(failures: u32) -> Duration {
     let most_ms = (20 << failures.min(6)).min(1000);
     Duration::from_millis(most_ms / 2 + u64::from(random()) * most_ms / 2048)

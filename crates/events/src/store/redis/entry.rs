@@ -1,4 +1,4 @@
-//! What stands in the stream.
+//! The entries of the stream.
 
 use redis::Value;
 
@@ -10,13 +10,13 @@ use crate::store::codec::Fields;
 
 pub(super) enum StreamEntry {
     Event(Sequenced),
-    /// A generation began; the one before ended there.
+    /// A new generation began; the previous one ended there.
     Generation {
         previous: EntryId,
     },
-    /// Acknowledged events are lost.
+    /// Acknowledged events were lost.
     Lost(Notice),
-    /// Nothing that this version knows.
+    /// An entry that this version does not know.
     Other,
 }
 

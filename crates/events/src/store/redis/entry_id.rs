@@ -1,11 +1,12 @@
-//! Where in the stream: the id of an entry.
+//! The id of an entry of the stream.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Cursor, Epoch, Seq};
 
-/// `GEN-N`: the N-th number of a generation. As a cursor, the generation is the epoch and N the seq.
+/// `GEN-N`: the N-th number of a generation. As a cursor, the generation is the epoch and N the
+/// seq.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EntryId {
     pub(super) generation: u64,

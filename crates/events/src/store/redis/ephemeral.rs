@@ -1,4 +1,5 @@
-//! Events without a seq, between nodes by pub/sub: for whoever is there now, so nothing is made up for.
+//! Ephemeral events from node to node, by pub/sub. A node that is not connected misses them, and
+//! nothing replays them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ pub(super) struct Ephemeral {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Ephemeral {
-    /// Listens for ever. Whether the server still is the master is what following the log finds out.
+    /// Listens until the store is closed. The tailer notices when the server is no longer the
+    /// master.
     pub(super) async fn run(self) {
         let mut failures = 0;
         loop {
@@ -31,7 +33,8 @@ impl Ephemeral {
         }
     }
 
-    /// Listens until the connection ends or the log is lost. An error: there was nothing to listen to.
+    /// Listens until the connection ends or the log is lost. An error: there was nothing to listen
+    /// to.
     async fn listen(&self) -> Result<(), Failure> {
         let connection = Connection::to_master(&self.shared.servers, PATIENCE).await?;
         let messages = connection.listen(&self.shared.keys.ephemeral, PATIENCE).await?;
@@ -43,7 +46,7 @@ impl Ephemeral {
                 message = messages.next() => {
                     let message = match message {
                         Some(Received::Message(message)) => message,
-                        // So many that this node does not keep up: the newest are worth the most.
+                        // This node does not keep up; the newest events matter most.
                         Some(Received::Missed(_)) => continue,
                         None => return Ok(()),
                     };

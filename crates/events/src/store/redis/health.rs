@@ -1,4 +1,4 @@
-//! How things stand, as those find them who follow, publish and tell.
+//! The health of the store, as the tailer, the publisher and the loss announcer report it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,30 +13,30 @@ use crate::{StoreStatus, Unavailable};
 pub(super) struct RedisHealth {
     /// Whether the log is being followed.
     state: watch::Sender<Result<(), Unavailable>>,
-    /// Whether it has once been followed to its end.
+    /// Whether the node has reached the end of the log at least once.
     loaded: AtomicBool,
-    /// When this node was last seen to be where the log ends.
+    /// When this node was last at the end of the log.
     at_end: Mutex<Instant>,
     error: Mutex<Option<String>>,
-    /// When a write was refused, since when none was taken.
+    /// When a write was last refused; `None`: a later write was accepted.
     refused_at: Mutex<Option<Instant>>,
-    /// Whether who publishes has found another master than who follows.
+    /// Whether the publisher has found another master than the tailer.
     doubt: AtomicBool,
-    /// Whether who follows has found another master than who publishes.
+    /// Whether the tailer has found another master than the publisher.
     astray: AtomicBool,
-    /// Whether the server throws keys away when its memory is full.
+    /// Whether the server evicts keys when its memory is full.
     evicts: AtomicBool,
     failures: AtomicU64,
     epochs: AtomicU64,
 }
 
-/// What is thrown away may be the log, or how a repeat is recognised.
+/// An evicted key may be the log, or a token that recognises a repeat.
 const EVICTS: &str = "Redis evicts keys when its memory is full: set maxmemory-policy to noeviction";
 
-/// For how long a refused write speaks against the next: who looks whether this node is ready must let it try again.
+/// How long a refused write makes the node not ready. Then a load balancer lets it try again.
 const REFUSED: Duration = Duration::from_secs(3);
 
-/// How often a node that has nothing to read finds itself at the end.
+/// A node without new entries reports that it is at the end at least this often.
 const IDLE: Duration = Duration::from_secs(1);
 
 impl RedisHealth {
@@ -85,7 +85,7 @@ impl RedisHealth {
         }
     }
 
-    /// This node has read up to the end of the log.
+    /// The node has read up to the end of the log.
     pub(super) fn set_at_end(&self) {
         *self.at_end.lock() = Instant::now();
         self.loaded.store(true, Ordering::Release);
@@ -100,7 +100,7 @@ impl RedisHealth {
         let _before = self.state.send_replace(Err(Unavailable("Redis cannot be reached")));
     }
 
-    /// A connection or a command failed; whether the log can be followed is for others to say.
+    /// A connection or a command failed. That alone does not make the node not ready.
     pub(super) fn set_failed(&self, error: &Failure) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         *self.error.lock() = Some(error.to_string());
@@ -112,7 +112,7 @@ impl RedisHealth {
         *self.refused_at.lock() = Some(Instant::now());
     }
 
-    /// Writes were tried in vain for as long as anyone waits.
+    /// Writes failed for as long as publishers wait.
     pub(super) fn set_stuck(&self) {
         *self.refused_at.lock() = Some(Instant::now());
     }

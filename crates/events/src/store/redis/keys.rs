@@ -39,7 +39,8 @@ impl Keys {
         format!("{}:i:{token}", self.tag)
     }
 
-    /// The hash of the nodes and when each was last alive; also the channel on which nodes talk to each other.
+    /// The hash of the nodes and when each was last alive; also the channel on which nodes talk to
+    /// each other.
     pub(super) fn nodes(&self) -> String {
         format!("{}:n", self.tag)
     }

@@ -1,6 +1,6 @@
 -- What this server is and how far its log goes. KEYS: the stream, the fence.
--- Answers role, identity, last id given ('' no stream), first and newest id that is kept ('' none), and the fence's
--- fields and values.
+-- Answers role, identity, last id given ('' no stream), first and newest id that is kept ('' none),
+-- and the fence's fields and values.
 local info = redis.call('INFO', 'replication')
 local role, identity = string.match(info, 'role:(%a+)'), string.match(info, 'master_replid:(%x+)')
 local last, first, newest = '', '', ''

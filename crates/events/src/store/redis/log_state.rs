@@ -12,7 +12,8 @@ use crate::Seq;
 #[derive(Debug)]
 pub(super) struct LogState {
     pub(super) is_master: bool,
-    /// Whether the server opened the log in its present life: no restart, promotion or replaced stream since.
+    /// Whether the server opened the log in its present life: no restart, promotion or replaced
+    /// stream since.
     pub(super) is_open: bool,
     /// The last id that was given; `None`: there is no stream.
     pub(super) last: Option<EntryId>,
@@ -59,7 +60,8 @@ impl LogState {
         Some(state)
     }
 
-    /// Whether a generation is, or was longer ago than the server remembers, part of the surviving log.
+    /// Whether a generation is, or was longer ago than the server remembers, part of the surviving
+    /// log.
     pub(super) fn knows(&self, generation: u64) -> bool {
         let is_forgotten =
             |(oldest, _): (&u64, &Seq)| self.ends.len() >= Self::ENDS_MAX && generation < *oldest;

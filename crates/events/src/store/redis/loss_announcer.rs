@@ -1,5 +1,5 @@
-//! The task that puts the notices of loss that this node owes into the stream, on a connection of its own so that no
-//! publisher waits for it.
+//! The task that puts the notices of loss that this node owes into the stream, on a connection of
+//! its own so that no publisher waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,10 @@
-//! Notices of loss: acknowledged events died with an old master, and every node has to reset who reads their topics.
+//! Notices of loss. Acknowledged events died with an old master, and every node has to reset the
+//! readers of their topics.
 //!
-//! Who never saw them would miss them without a word: nothing in the log that survived tells of them. So a node that
-//! knows of some puts a notice into the log. It is owed until it stands there, and told by a task with a connection of
-//! its own, so that no publisher waits for it.
+//! Nothing in the surviving log mentions those events, so a client that never saw them would miss
+//! them unknowingly. A node that knows of some puts a notice into the log. It is owed until it
+//! stands there, and told by a task with a connection of its own, so that no publisher waits for
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,28 +1,34 @@
 //! The store in Redis: one log for many gateways.
 //!
-//! One stream is the log. Its ids are `GEN-N`: GEN is the epoch, N the seq. The script `publish.lua` appends to it. The
-//! script compares the server's `master_replid`, which changes with every restart and promotion, with the one of the last
-//! append. When they differ it opens a new generation: a marker in the stream says where the old generation ended. A node
-//! that follows the stream (`tailer`) learns at each marker how much of what it has is history, and what died with an old
-//! master.
+//! One stream is the log. Its ids are `GEN-N`: GEN is the epoch, N the seq. The script
+//! `publish.lua` appends to it. The script compares the server's `master_replid`, which changes
+//! with every restart and promotion, with the one of the last append. When they differ it opens a
+//! new generation: a marker in the stream says where the old generation ended. A node that follows
+//! the stream (`tailer`) learns at each marker how much of what it has is history, and what died
+//! with an old master.
 //!
 //! From the bottom up:
 //!
 //! * `options`, `keys`, `entry_id`, `backoff`, `reply`: vocabulary;
-//! * `servers`: finds the master; `pubsub`: a channel of it; `log_state`: how far its log goes; `connection`: a connection to it;
-//! * `loss_notice`: topics that lost acknowledged events; `recent_appends`: what this node would have to name as lost;
-//! * `entry`: the entries of the stream; `publish_script`: the call of `publish.lua`; `retention`: how much of the log is kept; `health`: what operators see;
+//! * `servers`: finds the master; `pubsub`: a channel of it; `log_state`: how far its log goes;
+//!   `connection`: a connection to it;
+//! * `loss_notice`: topics that lost acknowledged events; `recent_appends`: what this node would
+//!   have to name as lost;
+//! * `entry`: the entries of the stream; `publish_script`: the call of `publish.lua`; `retention`:
+//!   how much of the log is kept; `health`: what operators see;
 //! * `standalone`: the log of a node that goes on without Redis, if it is configured to;
-//! * `shared`: what the tasks share. The tasks are `publisher` (drafts into the stream), `tailer` (the stream into the
-//!   log), `loss_announcer` (notices into the stream), `ephemeral` (events without a seq) and `board::task`;
+//! * `shared`: what the tasks share. The tasks are `publisher` (drafts into the stream), `tailer`
+//!   (the stream into the log), `loss_announcer` (notices into the stream), `ephemeral` (events
+//!   without a seq) and `board::task`;
 //! * `board`: what nodes show and ask one another beside the log.
 //!
-//! One kind of loss goes unreported: an event that was acknowledged, died with its master before a replica had it, and was
-//! known to no surviving node. Only the node that published it, or one that had read it, could name its topics. If all of
-//! those died together with the master, a client that never saw the event misses it without a reset. A client that did
-//! see it is reset wherever it connects, because its cursor lies behind the end of its generation. With `wait_replicas` 0
-//! this takes a failover that loses writes and the death of those nodes at the same moment. With as many as a promoted
-//! replica needs, nothing acknowledged can be lost.
+//! One kind of loss goes unreported: an event that was acknowledged, died with its master before a
+//! replica had it, and was known to no surviving node. Only the node that published it, or one that
+//! had read it, could name its topics. If all of those died together with the master, a client that
+//! never saw the event misses it without a reset. A client that did see it is reset wherever it
+//! connects, because its cursor lies behind the end of its generation. With `wait_replicas` 0 this
+//! takes a failover that loses writes and the death of those nodes at the same moment. With as many
+//! as a promoted replica needs, nothing acknowledged can be lost.
 //!
 //! `cargo bench -p gateway --bench gateways` measures it.
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct RedisOptions {
     /// One of:
     ///
-    /// * `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, several separated by commas: the one that is the master is used;
+    /// * `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, several separated by commas: the one that is
+    ///   the master is used;
     /// * `redis-sentinel://HOST:PORT[,HOST:PORT]/NAME`;
     /// * `redis-cluster://HOST:PORT[,HOST:PORT]`.
     ///
@@ -17,16 +18,18 @@ pub struct RedisOptions {
     pub authorities: Option<Vec<u8>>,
     /// The log's name, part of each of its keys.
     pub log_name: String,
-    /// How many replicas must have an event before its publisher gets the answer. A failover loses no acknowledged
-    /// event if the promoted replica has it. With a majority of the replicas that may be promoted, every other
-    /// majority has one that does, and Sentinel promotes the most advanced one. With fewer the event may be lost.
+    /// How many replicas must have an event before its publisher gets the answer. A failover loses
+    /// no acknowledged event if the promoted replica has it. With a majority of the replicas that
+    /// may be promoted, every other majority has one that does, and Sentinel promotes the most
+    /// advanced one. With fewer the event may be lost.
     pub wait_replicas: u32,
-    /// About how many bytes of events the stream keeps. What a gateway that starts can load; the same for all.
+    /// About how many bytes of events the stream keeps. What a gateway that starts can load; the
+    /// same for all.
     pub bytes_max: u64,
     /// For how long the stream keeps an event, by the server's clock; the same for all.
     pub age_max: Duration,
-    /// Whether this node goes on alone while Redis cannot be reached. What was published to it meanwhile is taken
-    /// back once Redis returns.
+    /// Whether this node goes on alone while Redis cannot be reached. What was published to it
+    /// meanwhile is taken back once Redis returns.
     pub alone_when_down: bool,
 }
 

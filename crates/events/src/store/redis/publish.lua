@@ -1,19 +1,21 @@
--- Appends a run of drafts, in order, and trims the log. With no drafts it makes sure that the log is open, and trims it.
+-- Appends a run of drafts, in order, and trims the log. With no drafts it makes sure that the log
+-- is open, and trims it.
 --
--- KEYS: the stream; the fence; the retention; the marks; the checkpoints; then for each draft its token's key and the
--- keys of its topics.
--- ARGV: 1, 2 two random numbers below 1024; 3 the most bytes of the stream; 4 for how many ms an entry is kept; 5 for how
--- many ms a topic's last id is kept; 6 how many replicas must be connected; 7 the channel of ephemeral events; 8 the
--- number of drafts. Then for each draft: for how many ms its token is kept, its number of topics, the seq that it expects
--- ('' any), its kind (e event, a latest-only event, x ephemeral, l notice of loss, k checkpoint), its bytes, and a name of this attempt
--- that no other draft has.
+-- KEYS: the stream; the fence; the retention; the marks; the checkpoints; then for each draft its
+-- token's key and the keys of its topics.
+-- ARGV: 1, 2 two random numbers below 1024; 3 the most bytes of the stream; 4 for how many ms an
+-- entry is kept; 5 for how many ms a topic's last id is kept; 6 how many replicas must be
+-- connected; 7 the channel of ephemeral events; 8 the number of drafts. Then for each draft: for
+-- how many ms its token is kept, its number of topics, the seq that it expects ('' any), its kind
+-- (e event, a latest-only event, x ephemeral, l notice of loss, k checkpoint), its bytes, and a
+-- name of this attempt that no other draft has.
 --
--- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and where the log ends; k ID
--- checkpoint stored, likewise; c SEQ conflict; d, the first answer and the name that came with it: a repeat; e MESSAGE
--- refused, with all that follow.
+-- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and
+-- where the log ends; k ID checkpoint stored, likewise; c SEQ conflict; d, the first answer and the
+-- name that came with it: a repeat; e MESSAGE refused, with all that follow.
 --
--- Whatever can be refused comes before whatever cannot be undone, so that a draft whose answer is e has had no effect.
--- The time of everything is the server's: the clocks of two gateways differ.
+-- Whatever can be refused comes before whatever cannot be undone, so that a draft whose answer is e
+-- has had no effect. The time of everything is the server's: the clocks of two gateways differ.
 local stream, fence, retention, marks, checkpoints = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local random, leap, last_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[5]
 local bytes_max, age_max = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -26,7 +28,8 @@ end
 local identity = string.match(info, 'master_replid:(%x+)')
 if not identity then return redis.error_reply('NOIDENTITY no master_replid in INFO') end
 
--- How many replicas answered within the last three seconds: with fewer than needed, waiting for them would be in vain.
+-- How many replicas answered within the last three seconds: with fewer than needed, waiting for
+-- them would be in vain.
 local function replicas_connected()
   local connected = 0
   for state, lag in string.gmatch(info, 'slave%d+:[^\r\n]-state=(%a+)[^\r\n]-lag=(%-?%d+)') do
@@ -83,15 +86,16 @@ local function open()
   redis.call('XADD', stream, generation .. '-' .. last_seq, 'k', 'gen', 'prev', old .. '-' .. ended)
 end
 
--- What an entry costs beside its bytes. Less than the rings of a gateway charge for it, so that the stream never holds
--- less than they may.
+-- What an entry costs beside its bytes. Less than the rings of a gateway charge for it, so that the
+-- stream never holds less than they may.
 local COST = 128
 local charged = 0
 
 -- The stream may be another server's: its numbers would be given twice.
 if held[1] ~= identity or not generation or last_generation ~= generation then open() end
 
--- Whether an id is part of this log. What was deleted or replaced is not, and neither are the answers that name it.
+-- Whether an id is part of this log. What was deleted or replaced is not, and neither are the
+-- answers that name it.
 local function is_history(of, seq)
   if of == generation then return true end
   local ended = of and redis.call('HGET', fence, of)
@@ -101,8 +105,8 @@ end
 -- The message of a refusal, if that is what a command answered.
 local function refusal_of(result) return type(result) == 'table' and result.err or nil end
 
--- The answer to a draft with this token before, or to one whose expectation does not hold. Else nil, or nil and why the
--- server refuses.
+-- The answer to a draft with this token before, or to one whose expectation does not hold. Else
+-- nil, or nil and why the server refuses.
 local function known_answer(token, token_ms, expect, topic)
   local known = redis.pcall('GET', token)
   if refusal_of(known) then return nil, refusal_of(known) end
@@ -129,8 +133,9 @@ local function checkpoint(source, position)
   return 'k' .. generation .. '-' .. last_seq
 end
 
--- Writes the token first. A server that refuses writes refuses this one, and nothing has happened. What follows can only
--- be refused for want of a permission; then the token is taken back. Returns the answer, or nil and why it was refused.
+-- Writes the token first. A server that refuses writes refuses this one, and nothing has happened.
+-- What follows can only be refused for want of a permission; then the token is taken back. Returns
+-- the answer, or nil and why it was refused.
 local function append(token, token_ms, kind, bytes, name, first_topic, last_topic)
   local seq = last_seq
   if kind ~= 'x' then seq = number(tonumber(last_seq) + 1) end
@@ -180,9 +185,9 @@ for draft = 1, drafts do
   answers[#answers + 1] = answer or 'e' .. refusal
 end
 
--- A mark ID BYTES TIME says: up to ID so many bytes were ever appended, the last of them at TIME. There is one for each
--- 64th of what is kept, in bytes and in time, or one for each call that appends more. Returns how many bytes were ever
--- appended.
+-- A mark ID BYTES TIME says: up to ID so many bytes were ever appended, the last of them at TIME.
+-- There is one for each 64th of what is kept, in bytes and in time, or one for each call that
+-- appends more. Returns how many bytes were ever appended.
 local function mark()
   local held = redis.call('HMGET', retention, 'bytes', 'last', 'marked', 'at')
   local total, last = tonumber(held[1] or 0) + charged, tonumber(held[2] or now)
@@ -200,7 +205,8 @@ local function mark()
   return total
 end
 
--- Trims what lies before a mark that is over, some thousand entries at a time: the rest is for the next calls.
+-- Trims what lies before a mark that is over, some thousand entries at a time: the rest is for the
+-- next calls.
 local function trim(total)
   for _ = 1, 4 do
     local oldest = redis.call('LINDEX', marks, 0)
@@ -215,7 +221,8 @@ local function trim(total)
   end
 end
 
--- What was appended is appended, whatever becomes of this. Only a call for nothing else tells of its refusal.
+-- What was appended is appended, whatever becomes of this. Only a call for nothing else tells of
+-- its refusal.
 local ok, refused = pcall(function() if bytes_max > 0 then trim(mark()) end end)
 if not ok and drafts == 0 then return redis.error_reply(type(refused) == 'table' and refused.err or refused) end
 return answers

@@ -140,7 +140,8 @@ pub(super) struct Run {
     pub(super) refusal: Option<Failure>,
 }
 
-/// Runs the publishing script on some submissions, of which at least `replicas` replicas are to be told.
+/// Runs the publishing script on some submissions, of which at least `replicas` replicas are to be
+/// told.
 pub(super) async fn run(
     connection: &mut Connection,
     keys: &Keys,
@@ -184,8 +185,8 @@ fn read_answers(answer: &Value, run: &[&Submission]) -> Option<Run> {
     Some(Run { answers, refusal: None })
 }
 
-/// `o` appended, `x` sent, `k` checkpoint stored, `c` conflict, `d` repeated and then what it was at first and under which name: under the same
-/// it was this draft itself.
+/// `o` appended, `x` sent, `k` checkpoint stored, `c` conflict, `d` repeated and then what it was
+/// at first and under which name: under the same it was this draft itself.
 fn read_answer(answer: &str, name: &str) -> Option<Result<Appended, Rejection>> {
     let (duplicate, first) = match answer.strip_prefix('d') {
         Some(repeat) => {

@@ -1,4 +1,5 @@
-//! The one path by which this node's drafts reach the stream: in order, each once, whatever happens to the connection.
+//! The only path from this node's drafts to the stream: in order and each once, whatever happens to
+//! the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(super) struct StreamPublisher {
     wait_replicas: u32,
     connection: Option<Connection>,
     failures: u32,
-    /// Not before this moment is connecting tried again.
+    /// The next attempt to connect is not made before this moment.
     closed_until: Instant,
 }
 
@@ -46,13 +47,15 @@ pub(super) struct StreamPublisher {
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long the server may take for one script.
 const RESPONSE: Duration = Duration::from_secs(2);
-/// After so many failures publishers are refused at once until connecting is due again.
+/// After this many failures publishers are refused at once until the next attempt to connect is
+/// due.
 const OPEN_AFTER: u32 = 3;
-/// How often a draft is tried that is acknowledged where this node takes its generation to be over, and how long after
-/// one another: by then who follows has looked again, and one of both is right.
+/// How often a draft is retried whose server acknowledged it in a generation that this node takes
+/// to be over, and the pause between two attempts. In the meantime the tailer looks for the master
+/// again.
 const DOUBTS_MAX: u32 = 10;
 const DOUBT: Duration = Duration::from_millis(150);
-/// How long replicas may take.
+/// How long replicas may take to acknowledge.
 const WAIT_MS: u64 = 1000;
 const SCRIPT_DRAFTS: usize = 128;
 const SCRIPT_BYTES: usize = 256 << 10;
@@ -83,8 +86,8 @@ impl StreamPublisher {
             .clamp(Duration::from_secs(1), Duration::from_secs(10))
     }
 
-    /// Trims the stream while nothing is published. That it cannot be done is worth a word, and no more: the next append
-    /// finds out for itself whether it can be done.
+    /// Trims the stream while nothing is published. That it cannot be done is worth a word, and no
+    /// more: the next append finds out for itself whether it can be done.
     async fn trim(&mut self) {
         if !self.shared.health.is_followed() {
             return;
@@ -131,7 +134,7 @@ impl StreamPublisher {
             let _ = answer.send(results.by_ref().take(number).collect());
         }
         if !tails.is_empty() {
-            // What was queued before is appended before, and one look will do for all.
+            // The drafts queued before are appended by now, and one look answers all.
             let tail = self.tail().await;
             for answer in tails {
                 let _ = answer.send(tail);
@@ -142,7 +145,8 @@ impl StreamPublisher {
         }
     }
 
-    /// Tries until every item has an answer or patience is over; then goes on alone, if that is wanted.
+    /// Retries until every item has an answer or [`PATIENCE`] is over; then operates alone, if that
+    /// is configured.
     async fn append(&mut self, items: &mut [Submission]) {
         if !self.shared.alone.has_begun() {
             self.append_together(items).await;
@@ -170,7 +174,7 @@ impl StreamPublisher {
                     if items.iter().all(|item| item.answer.is_some()) {
                         break;
                     }
-                    // Who follows looks for the master again, and so does this.
+                    // Both the tailer and the publisher look for the master again.
                     self.shared.health.set_doubt();
                     self.connection = None;
                     doubts += 1;
@@ -198,8 +202,8 @@ impl StreamPublisher {
         }
     }
 
-    /// Appends what has no answer yet. Leaves without one what the server refused, and what this node knows or believes to
-    /// be lost.
+    /// Appends what has no answer yet. Leaves without one what the server refused, and what this
+    /// node knows or believes to be lost.
     async fn try_append(&mut self, items: &mut [Submission]) -> Result<(), Failure> {
         self.connect().await?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
@@ -236,7 +240,8 @@ impl StreamPublisher {
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = EntryId { generation: cursor.epoch.number(), seq: *seq };
                 if !self.shared.recent.add(id, Recorded::Event(draft.topics.clone())) {
-                    // Its master is gone and took it along. If it is not gone, the one that is followed is in doubt.
+                    // Its master is gone and took it along. If it is not gone, the one that is
+                    // followed is in doubt.
                     doubted = item.group;
                     continue;
                 }
@@ -246,7 +251,7 @@ impl StreamPublisher {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// It was tried a moment ago, and again and again before: nobody needs to wait for that.
+    /// Whether an attempt would only repeat what failed several times a moment ago.
     fn is_hopeless(&self) -> bool {
         self.connection.is_none() && self.failures >= OPEN_AFTER && Instant::now() < self.closed_until
     }
@@ -263,8 +268,8 @@ impl StreamPublisher {
         Ok(())
     }
 
-    /// The connection is of no more use, or there was none. One that can be had again at once may fail again at once,
-    /// so that only what was appended or read ends the count.
+    /// Drops a connection that failed, or notes that none could be had. Only a successful append or
+    /// read resets the count of failures: a server may accept connections and fail every command.
     fn break_off(&mut self, error: &Failure) {
         self.shared.health.set_failed(error);
         self.connection = None;
@@ -331,7 +336,8 @@ fn next_run<'a>(rest: &'a [&mut Submission]) -> Vec<&'a Submission> {
     run.map(|item| &**item).collect()
 }
 
-/// Waits until as many replicas have what was appended on this connection; `false`: they do not within [`WAIT_MS`].
+/// Waits until as many replicas have what was appended on this connection; `false`: they do not
+/// within [`WAIT_MS`].
 async fn has_replicas(connection: &mut Connection, replicas: u32) -> Result<bool, Failure> {
     if replicas == 0 {
         return Ok(true);

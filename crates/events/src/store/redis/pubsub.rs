@@ -1,5 +1,6 @@
-//! What is heard on a channel of the server and waits to be taken. Never more than so many bytes of it, however slow
-//! the one who takes it: then what is oldest is dropped, and that it was is told.
+//! A subscription to a channel of the server, with a buffer of the messages that its reader has not
+//! taken yet. The buffer is bounded in bytes: beyond the bound the oldest messages are dropped, and
+//! the reader is told how many.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,14 +19,14 @@ use super::servers::CONNECT;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     Message(Vec<u8>),
-    /// So many messages were dropped before the next one.
+    /// This many messages were dropped before the next one.
     Missed(u64),
 }
 
-/// A channel that is listened to.
+/// A subscribed channel.
 pub(super) struct Subscription {
     waiting: Arc<Waiting>,
-    /// Has the connection, and ends with this.
+    /// The task that owns the connection; it ends with the subscription.
     _watch: JoinSet<()>,
 }
 
@@ -38,25 +39,25 @@ struct Waiting {
 #[derive(Default)]
 struct Buffered {
     messages: VecDeque<Vec<u8>>,
-    /// What the messages take, with what each costs beside its bytes.
+    /// Bytes of the messages, [`COST`] for each included.
     bytes: usize,
     missed: u64,
-    /// How many messages have come.
+    /// How many messages arrived so far.
     came: u64,
     /// The connection has ended.
     is_over: bool,
 }
 
-/// How often is looked whether the connection, on which nothing may have come for long, is still there.
+/// How often the connection is probed. A quiet channel may have no messages for long.
 const WATCH: Duration = Duration::from_secs(1);
-/// How many bytes wait at most.
+/// The bound of the buffer, in bytes.
 const BYTES_MAX: usize = 8 << 20;
-/// What a message costs beside its bytes.
+/// What a message costs beside its own bytes.
 const COST: usize = 64;
 
 impl Subscription {
-    /// Listens on a connection of its own, in RESP3: only there does the connection hand each message over at once,
-    /// where otherwise it would collect them without a bound.
+    /// Subscribes on a connection of its own, in RESP3. With RESP3 the client library hands over
+    /// each message at once; with RESP2 it would collect them without a bound.
     pub(super) async fn open(client: &Client, channel: &str, patience: Duration) -> Result<Self, Failure> {
         let waiting = Arc::new(Waiting::default());
         let heard = Arc::clone(&waiting);
@@ -81,7 +82,8 @@ impl Subscription {
         tokio::time::timeout(patience, listen).await.map_err(late)?
     }
 
-    /// What comes next; `None`: the connection has ended. For one who listens, who may stop waiting at any time.
+    /// The next message; `None`: the connection has ended. For one reader; cancelling the future
+    /// loses nothing.
     pub(super) async fn next(&self) -> Option<Received> {
         loop {
             if let Some(next) = self.waiting.next() {
@@ -105,13 +107,13 @@ impl Waiting {
         }
     }
 
-    /// Ends it once nothing comes on the connection any more: it may have died without a word.
+    /// Ends the subscription once the connection is dead. It may have died without a FIN.
     async fn watch(self: Arc<Self>, mut connection: MultiplexedConnection) {
         loop {
             tokio::time::sleep(WATCH).await;
             let came = self.inner.lock().came;
             let answer = cmd("PING").query_async::<Value>(&mut connection).await.map_err(Failure::from);
-            // Behind many messages an answer may be late.
+            // The answer may be late because many messages are before it.
             if matches!(answer, Err(Failure::Broken(_))) && self.inner.lock().came == came {
                 return self.end();
             }
@@ -137,7 +139,7 @@ impl Waiting {
         self.more.notify_one();
     }
 
-    /// `None`: nothing yet; within: nothing any more.
+    /// `None`: no message yet; `Some(None)`: no message any more.
     fn next(&self) -> Option<Option<Received>> {
         let mut inner = self.inner.lock();
         if inner.missed > 0 {
@@ -196,7 +198,8 @@ mod tests {
         for n in 1..=10 {
             assert_eq!(number(&channel).await, n);
         }
-        // Nobody takes any of these, until all have come. The server would give up on who is so slow to read.
+        // Nobody takes any of these, until all have come. The server would give up on who is so
+        // slow to read.
         server.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
         const LAST: u64 = 50_000;
         publish(&server, 11, LAST);

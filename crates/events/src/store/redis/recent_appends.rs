@@ -1,4 +1,5 @@
-//! What this node has lately acknowledged or applied: what to name when it turns out lost.
+//! What this node recently acknowledged or applied, so that it can name the topics of what turns
+//! out to be lost.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,7 +18,7 @@ pub(super) struct RecentAppends {
 #[derive(Default)]
 struct Record {
     entries: VecDeque<(EntryId, Recorded)>,
-    /// The newest that was forgotten for want of room.
+    /// The newest entry that was forgotten for lack of space.
     forgotten: EntryId,
     /// Generations that are over, and where they ended.
     ends: BTreeMap<u64, Seq>,
@@ -27,14 +28,14 @@ struct Record {
     since: BTreeMap<u64, u64>,
 }
 
-/// What an entry was about.
+/// What is remembered of an entry.
 pub(super) enum Recorded {
     Event(Topics),
-    /// A notice of loss: lost itself, it is owed again.
+    /// A notice of loss. If it is lost itself, it is owed again.
     Notice(Lost),
 }
 
-/// What does not survive.
+/// What did not survive.
 #[derive(Default)]
 pub(super) struct Losses {
     pub(super) what: Lost,
@@ -46,7 +47,8 @@ impl RecentAppends {
     /// How many entries are remembered.
     const ENTRIES_MAX: usize = 65_536;
 
-    /// How many ends are remembered: more than a server does, so that there is room for those of others.
+    /// How many ends are remembered: more than a server does, so that there is room for those of
+    /// others.
     const ENDS_MAX: usize = 512;
 
     /// Remembers an entry. `false`: its generation ended before it.
@@ -67,7 +69,7 @@ impl RecentAppends {
         true
     }
 
-    /// A moment, before which some entries were added.
+    /// The number of entries added so far; names this moment.
     pub(super) fn now(&self) -> u64 {
         self.inner.lock().added
     }
@@ -77,8 +79,8 @@ impl RecentAppends {
         self.inner.lock().since.iter().any(|(generation, since)| *since < before && !look.knows(*generation))
     }
 
-    /// Keeps what is part of the log that a look found, whatever was thought of its generations before. What was lost
-    /// with the rest, followed or not; told once.
+    /// Keeps what is part of the log that a look found, whatever was thought of its generations
+    /// before. What was lost with the rest, followed or not; told once.
     pub(super) fn survive(&self, look: &LogState, before: u64) -> Losses {
         let mut inner = self.inner.lock();
         let current = look.last.map_or(0, |last| last.generation);

@@ -39,7 +39,8 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Reads the answers to `LRANGE`, `HMGET` of `bytes` and `last`, and `TIME`; `None`: they are something else.
+    /// Reads the answers to `LRANGE`, `HMGET` of `bytes` and `last`, and `TIME`; `None`: they are
+    /// something else.
     pub(super) fn parse(marks: &Value, retention: &Value, time: &Value) -> Option<Self> {
         let (Value::Array(marks), Value::Array(fields)) = (marks, retention) else { return None };
         let field = |at: usize| fields.get(at).and_then(text).and_then(|number| number.parse().ok());
@@ -57,8 +58,8 @@ impl Marks {
         })
     }
 
-    /// Up to where the log is of no use any more: what lies there is older than `retention` keeps, or has more than that
-    /// behind it. `None`: everything may be of use.
+    /// Up to where the log is of no use any more: what lies there is older than `retention` keeps,
+    /// or has more than that behind it. `None`: everything may be of use.
     pub(super) fn useless_up_to(&self, retention: Retention, state: &LogState) -> Option<EntryId> {
         let is_too_old = |at_ms: u64| self.now_ms.saturating_sub(at_ms) > retention.age_ms;
         if self.last_ms.is_some_and(is_too_old) {

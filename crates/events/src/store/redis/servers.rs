@@ -1,5 +1,5 @@
-//! Which server is the master now: the one that answers so of those in the URL, or the one that Sentinel or the Cluster
-//! names. Asked anew for each connection, because it changes.
+//! Finds the master: the server of the URL that says so itself, or the one that Sentinel or the
+//! Cluster names. Each connection asks again, because the master changes.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use super::reply::{Failure, text};
 /// The servers of a URL.
 pub(super) struct Servers {
     topology: Topology,
-    /// Those in the URL: servers, Sentinels or members of the Cluster.
+    /// The hosts of the URL: servers, Sentinels or members of the Cluster.
     seeds: Vec<Client>,
-    /// How to talk to a server that Sentinel or the Cluster names.
+    /// Credentials and database for a server that Sentinel or the Cluster names.
     settings: RedisConnectionInfo,
     is_tls: bool,
-    /// Certificates that are believed, in PEM; `None`: those of the system.
+    /// Trusted root certificates, in PEM; `None`: those of the system.
     authorities: Option<Vec<u8>>,
 }
 
 enum Topology {
     Plain,
-    /// Sentinels, which know a master by this name.
+    /// Sentinels that know a master by this name.
     Sentinel(String),
-    /// A Cluster, in which the master of this key's slot is meant.
+    /// A Cluster; the master is the one of this key's slot.
     Cluster(String),
 }
 
@@ -39,7 +39,8 @@ pub(super) const CONNECT: Duration = Duration::from_secs(1);
 impl Servers {
     /// Reads a URL:
     ///
-    /// * `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, several separated by commas: the first that is a master;
+    /// * `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, several separated by commas: the first that is
+    ///   a master;
     /// * `redis-sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]/NAME[?db=N&sentinel_user=U&sentinel_password=P]`;
     /// * `redis-cluster://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]`;
     ///
@@ -49,7 +50,7 @@ impl Servers {
         let scheme = scheme.replace('+', "-").replace("valkeys", "rediss").replace("valkey", "redis");
         let (scheme, sort) = scheme.split_once('-').unwrap_or((&scheme, ""));
         if scheme == "rediss" {
-            // The same for the whole process; who was first has chosen.
+            // One choice for the whole process: the first caller's.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let mut servers = Self {
@@ -121,12 +122,13 @@ impl Servers {
         }
     }
 
-    /// Those in the URL, in its order.
+    /// The hosts of the URL, in its order.
     pub(super) fn seeds(&self) -> &[Client] {
         &self.seeds
     }
 
-    /// What a seed takes for the master: in a plain list itself. Whether it is one is for who connects to find out.
+    /// The server that a seed names as the master; in a plain list, itself. The caller checks that
+    /// it is one.
     pub(super) async fn named_by(&self, seed: &Client, patience: Duration) -> Result<Client, Failure> {
         if let Topology::Plain = self.topology {
             return Ok(seed.clone());
@@ -140,7 +142,7 @@ impl Servers {
         Ok(self.client_of(info)?)
     }
 
-    /// The address of the master, by one that should know.
+    /// The address of the master, from a seed.
     async fn ask(&self, seed: &Client, patience: Duration) -> Result<(String, u16), Failure> {
         let mut connection = connect(seed, patience).await?;
         let unknown = || Failure::Broken("nobody knows the master".to_owned());
@@ -156,7 +158,7 @@ impl Servers {
                 let slot = cmd("CLUSTER").arg("KEYSLOT").arg(key).query_async(&mut connection).await?;
                 let slots: Value = cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
                 let (host, port) = owner(&slots, slot).ok_or_else(unknown)?;
-                // Empty: the one that was asked.
+                // An empty host means the server that was asked.
                 let host = match (host.is_empty(), seed.get_connection_info().addr()) {
                     (true, ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => {
                         host.clone()
@@ -212,7 +214,7 @@ fn owner(slots: &Value, slot: i64) -> Option<(String, u16)> {
     })
 }
 
-/// A connection on which each answer may take `patience`.
+/// A connection on which each reply may take `patience`.
 pub(super) async fn connect(client: &Client, patience: Duration) -> Result<MultiplexedConnection, Failure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))

@@ -1,7 +1,8 @@
-//! Going on alone while Redis cannot be reached, for who prefers a log that is split to none.
+//! Operation without Redis, for operators who prefer a split log to no log.
 //!
-//! In an epoch of its own, and only until the log can be followed again: then what was published meanwhile never
-//! happened, and who has seen some of it is reset. Following and going on alone exclude one another.
+//! The node continues in an epoch of its own until it can follow the log again. Then what was
+//! published meanwhile is withdrawn, and clients that saw some of it are reset. A node either
+//! follows the log or operates alone, never both.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub(super) struct Standalone {
 }
 
 enum Mode {
-    /// Not wanted, or the log is being followed.
+    /// Not configured, or the node follows the log.
     Closed,
     /// It may begin.
     Open,
@@ -36,7 +37,8 @@ impl Standalone {
         }
     }
 
-    /// The log is followed from now on. Whether this node was alone: then what its log has since must go.
+    /// The node follows the log from now on. Whether it was alone: then its log has to drop what
+    /// came since.
     pub(super) fn end(&self) -> bool {
         matches!(std::mem::replace(&mut *self.mode.lock(), Mode::Closed), Mode::Begun(_))
     }
@@ -45,18 +47,18 @@ impl Standalone {
         matches!(*self.mode.lock(), Mode::Begun(_))
     }
 
-    /// Where this node's own log ends; `None`: it is not alone.
+    /// The end of this node's own log; `None`: it is not alone.
     pub(super) fn tail(&self) -> Option<Cursor> {
         self.has_begun().then(|| self.log.tail_cursor())
     }
 
-    /// Goes on alone, if it may: now, not with the first draft, because who asks whether this node is ready may send
-    /// none until it is.
+    /// Begins to operate alone, if that is allowed. It does not wait for a draft, because a load
+    /// balancer sends none to a node that is not ready.
     pub(super) fn begin(&self) {
         self.own(&mut self.mode.lock());
     }
 
-    /// Appends to this node's own log; `None`: there is none now.
+    /// Appends to this node's own log; `None`: the node is not alone.
     pub(super) fn append(&self, drafts: Vec<Draft>) -> Option<AppendAnswers> {
         let mut mode = self.mode.lock();
         Some(self.own(&mut mode)?.append_now(drafts))

@@ -1,4 +1,4 @@
-//! The one path by which events reach this node's log: reads the stream from where the log is, for ever.
+//! The only path from the stream to this node's log: reads the stream from the log's position on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,11 +20,12 @@ use super::shared::Shared;
 use crate::log::Fact;
 use crate::{Epoch, Seq, Sequenced};
 
-/// How long one read waits for something new: so often is looked whether the server still is what it was.
+/// How long one read waits for a new entry. After each read the node checks that the server is
+/// still the master.
 const BLOCK: Duration = Duration::from_millis(500);
 
-/// After how long without the log a node that may goes on alone, though nobody publishes to it: as long as drafts are
-/// tried.
+/// How long a node that may operate alone waits for Redis before it does: as long as drafts are
+/// retried.
 const ALONE_AFTER: Duration = Duration::from_secs(4);
 
 /// How many entries are read at once.
@@ -35,15 +36,17 @@ const GENERATIONS_MAX: usize = 256;
 
 pub(super) struct Tailer {
     shared: Arc<Shared>,
-    /// How far this node has followed each generation, oldest first. The last is where it is; empty: nowhere yet.
+    /// How far this node has followed each generation, oldest first. The last one is its position;
+    /// empty: none yet.
     followed: Vec<EntryId>,
     /// Where each generation ended, by the last state.
     ends: BTreeMap<u64, Seq>,
-    /// Which generation was the last one then.
+    /// The current generation then.
     current: u64,
-    /// Whether the place where this node is was just found to be part of the surviving log.
+    /// Whether the server just confirmed that this node's position is part of the surviving log.
     certain: bool,
-    /// When a read began that found the end of the log: what is read later was appended later. `None`: not yet.
+    /// When a read began that found the end of the log: what is read later was appended later.
+    /// `None`: not yet.
     was_at_end: Option<Instant>,
 }
 
@@ -59,7 +62,7 @@ struct Read {
 /// Why reading stopped.
 enum ReadStop {
     Connection(Failure),
-    /// What was read does not follow from where this node is.
+    /// What was read does not follow this node's position.
     Astray,
 }
 
@@ -110,12 +113,12 @@ impl Tailer {
     }
 
     async fn follow(&mut self, connection: &mut Connection) -> Failure {
-        // One that does not say so is none to warn of.
+        // A server that does not tell is not warned of.
         self.shared.health.set_evicts(connection.evicts().await.unwrap_or(false));
         loop {
             match self.follow_until_astray(connection).await {
                 Err(ReadStop::Connection(error)) => return error,
-                // Looks again: it knows then where it is, or starts over.
+                // Asks the server again, and then knows its position or starts over.
                 Ok(()) | Err(ReadStop::Astray) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
@@ -125,7 +128,7 @@ impl Tailer {
         let before = self.shared.recent.now();
         let state = connection.open_log(&self.shared.keys).await?;
         if state.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
-            // A generation never goes back: somebody put another stream in its place.
+            // A generation never goes back, so this is another stream.
             connection.unseal(&self.shared.keys).await?;
             return Err(ReadStop::Astray);
         }
@@ -141,7 +144,7 @@ impl Tailer {
                 return Err(Failure::Broken("another server is a master too".to_owned()).into());
             }
             if entries.is_empty() || looked.elapsed() > BLOCK {
-                // The only way to notice that the stream was deleted, or is another one with lower ids.
+                // XREAD alone does not notice a deleted stream, or another one with lower ids.
                 let before = self.shared.recent.now();
                 let state = connection.log_state(&self.shared.keys).await?;
                 looked = Instant::now();
@@ -150,7 +153,8 @@ impl Tailer {
                     return Ok(());
                 }
                 if self.shared.recent.has_unknown(&state, before) {
-                    // Where it is known, it may be the log that survives: both look for the master again.
+                    // The other server's log may be the surviving one: both tasks look for the
+                    // master again.
                     self.shared.health.set_astray();
                     return Err(Failure::Broken("this node publishes on another server".to_owned()).into());
                 }
@@ -194,8 +198,9 @@ impl Tailer {
         Ok(Read { entries, began, server_ms })
     }
 
-    /// How old an event is that came with a read: by the server's clock, which took it in too. If that clock was set, or
-    /// another server's is in its place, the event is still no older than the last time that this node had read all.
+    /// How old an event is that came with a read: by the server's clock, which took it in too. If
+    /// that clock was set, or another server's is in its place, the event is still no older than
+    /// the last time that this node had read all.
     fn age_ms(&self, time_ms: u64, server_ms: u64) -> u64 {
         let age_ms = server_ms.saturating_sub(time_ms);
         let behind = self.was_at_end.map(|at| self.shared.log.clock().now().saturating_duration_since(at));
@@ -208,12 +213,13 @@ impl Tailer {
         self.shared.health.set_at_end();
     }
 
-    /// Where this node is.
+    /// This node's position.
     fn at(&self) -> EntryId {
         self.followed.last().copied().unwrap_or_default()
     }
 
-    /// Finds the newest point that this node and the surviving log share, and forgets what it has above.
+    /// Goes back to the newest point that this node shares with the surviving log, and drops what
+    /// it has above.
     fn resync(&mut self, state: &LogState, before: u64, was_alone: bool, useless_up_to: EntryId) {
         let at = self.at();
         let current = state.last.map_or(0, |last| last.generation);
@@ -230,14 +236,16 @@ impl Tailer {
         if self.followed.is_empty() {
             let first = state.first.or(state.last).unwrap_or_default().max(useless_up_to);
             self.recall(first.generation);
-            // In a log that is newer than all that was lost there is nobody left to tell: no cursor is known there.
+            // A log newer than everything that was lost knows no cursor, so there is nobody to
+            // tell.
             let is_new = state.ends.is_empty() && lost.newest < current;
             if let Some(last) = state.last.filter(|_| !is_new) {
                 self.shared.owed.add(Notice { of: last, lost: lost.what });
             }
         } else {
             if now != at || was_alone {
-                // The generation goes on from there: perhaps with entries that a master in between never had.
+                // The generation continues from there, perhaps with entries that a master in
+                // between never had.
                 let epoch = Epoch::new(now.generation);
                 self.shared.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
             }
@@ -245,7 +253,8 @@ impl Tailer {
         }
     }
 
-    /// Where everything that is kept was trimmed or deleted that comes after where this node is, goes to the end.
+    /// Goes to the end of the log if every entry behind this node's position was trimmed or
+    /// deleted.
     fn skip_trimmed(&mut self, state: &LogState, useless_up_to: EntryId) {
         let (at, newest) = (self.at(), state.newest.unwrap_or_default());
         if let Some(last) = state.last
@@ -261,7 +270,8 @@ impl Tailer {
         }
     }
 
-    /// Passes through the generations between where this node is and another, of which no entry is kept.
+    /// Passes through the generations between this node's position and another one; none of their
+    /// entries is left.
     fn recall(&mut self, generation: u64) {
         let at = self.at();
         if let Some(end) = self.ends.get(&at.generation).copied().filter(|end| *end > at.seq) {
@@ -281,7 +291,7 @@ impl Tailer {
         }
     }
 
-    /// A generation begins after `start`, and the one where this node is has ended there.
+    /// A generation begins after `start`; this node's generation ends at its position.
     fn enter(&mut self, start: EntryId) {
         let end = self.followed.last().map(|at| at.seq);
         self.shared.log.apply(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
@@ -298,7 +308,7 @@ impl Tailer {
         }
     }
 
-    /// Takes in entries that follow where this node is.
+    /// Applies entries that follow this node's position.
     fn take_in(&mut self, entries: Vec<(EntryId, StreamEntry)>, server_ms: u64) -> Result<(), ReadStop> {
         let mut events = Vec::with_capacity(entries.len());
         for (id, entry) in entries {
@@ -333,9 +343,10 @@ impl Tailer {
         Ok(())
     }
 
-    /// Whether an entry stands behind the end of its generation, or in one that never was. When a server is killed in the
-    /// middle of a script and its file ends within a command, what the script had done until then stays in the file:
-    /// not seen after that start, from which the next generation counts, but after the next one.
+    /// Whether an entry stands behind the end of its generation, or in one that never was. When a
+    /// server is killed in the middle of a script and its file ends within a command, what the
+    /// script had done until then stays in the file: not seen after that start, from which the next
+    /// generation counts, but after the next one.
     fn is_void(&self, id: EntryId) -> bool {
         match self.ends.get(&id.generation) {
             Some(end) => id.seq > *end,
@@ -350,7 +361,8 @@ impl Tailer {
         self.followed.iter().any(|id| id.generation == point.generation && id.seq >= point.seq)
     }
 
-    /// Goes back to a point that this node has come through, where the generation before ended by what the stream says.
+    /// Goes back to a point that this node has passed, where the previous generation ended
+    /// according to the stream.
     fn go_back(&mut self, to: EntryId) {
         let mut lost = Lost::default();
         let after =
@@ -365,7 +377,7 @@ impl Tailer {
         self.shared.owed.add(Notice { of: to, lost });
     }
 
-    /// From where this node is to an entry that is not the next of its generation.
+    /// From this node's position to an entry that is not the next of its generation.
     fn leap(&mut self, id: EntryId, entry: &StreamEntry) -> Result<(), ReadStop> {
         let at = self.at();
         if self.followed.is_empty() {
@@ -385,12 +397,12 @@ impl Tailer {
                     self.enter(start_of(id, entry));
                     self.shared.owed.add(Notice { of: *previous, lost });
                 }
-                // What is void, and was not known to be.
+                // The entries since then are void, which was not known.
                 StreamEntry::Generation { previous } if self.has_come_through(*previous) => {
                     self.go_back(*previous);
                     self.enter(start_of(id, entry));
                 }
-                // What lay between was trimmed, the marker perhaps with it.
+                // The entries in between were trimmed, perhaps with the marker.
                 _ if self.certain && self.ends.contains_key(&at.generation) => {
                     self.recall(id.generation);
                     let follows =
@@ -407,7 +419,7 @@ impl Tailer {
         Ok(())
     }
 
-    /// Acknowledged events were lost: resets who reads their topics.
+    /// Acknowledged events were lost: resets the readers of their topics.
     fn lose(&self, notice: &Notice, id: EntryId) {
         self.shared.recent.add(id, Recorded::Notice(notice.lost.clone()));
         self.shared.owed.told(notice);

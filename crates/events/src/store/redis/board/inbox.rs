@@ -1,5 +1,5 @@
-//! What this node has heard of the others and its own listener has yet to be told. Who hears never waits for who
-//! listens: what finds no room is looked at again once there is some.
+//! Inbox of events from other nodes that the listener has not consumed yet. Bounded; the sender
+//! never waits. If an event does not fit, the sender reads that node's values again later.
 
 use std::collections::VecDeque;
 
@@ -18,22 +18,22 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct Waiting {
     news: VecDeque<BoardEvent>,
-    /// What the news take, about.
+    /// About how many bytes the events take.
     bytes: usize,
-    /// Questions, told first: who asks does not wait for long.
+    /// Questions come first, because their senders do not wait long.
     questions: VecDeque<BoardEvent>,
     is_over: bool,
 }
 
-/// How many pieces of news wait at most.
+/// The most events in the inbox, questions not counted.
 const NEWS_MAX: usize = 256;
-/// After so many bytes of news there is no room for more.
+/// With this many bytes of events the inbox is full.
 const BYTES_MAX: usize = 1 << 20;
-/// How many questions wait at most.
+/// The most questions in the inbox.
 const QUESTIONS_MAX: usize = 256;
 
 impl Inbox {
-    /// Adds what is to be told. `false`: there is no room for it.
+    /// Adds an event. `false`: it does not fit.
     pub(super) fn add(&self, news: BoardEvent) -> bool {
         let mut inner = self.inner.lock();
         let has_room = match news {
@@ -53,7 +53,8 @@ impl Inbox {
         true
     }
 
-    /// What is told next; `None`: nothing any more. For one who listens, who may stop waiting at any time.
+    /// The next event; `None`: the inbox is closed. For one listener; cancelling the future loses
+    /// nothing.
     pub(super) async fn next(&self) -> Option<BoardEvent> {
         loop {
             {
@@ -74,14 +75,14 @@ impl Inbox {
         }
     }
 
-    /// Waits until there is room for news.
+    /// Waits until an event fits.
     pub(super) async fn room(&self) {
         while !self.inner.lock().has_room() {
             self.taken.notified().await;
         }
     }
 
-    /// Nothing more will be told.
+    /// Closes the inbox.
     pub(super) fn close(&self) {
         self.inner.lock().is_over = true;
         self.more.notify_one();

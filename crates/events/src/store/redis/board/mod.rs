@@ -1,11 +1,11 @@
 //! What the nodes of one log show and ask one another beside it.
 //!
-//! A node shows values under names. They are in a hash of the node, for nodes that start later, and each change is also
-//! a message, for the nodes that are running. A node that stops is noticed by its silence, and its values go with it.
-//! Questions go to the nodes that are running now.
+//! A node shows values under names. They are in a hash of the node, for nodes that start later, and
+//! each change is also a message, for the nodes that are running. A node that stops is noticed by
+//! its silence, and its values go with it. Questions go to the nodes that are running now.
 //!
-//! `values`: the vocabulary; `own_values`: what this node shows; `inbox`: what the listener has not consumed yet;
-//! `task`: the task that keeps this node among the others.
+//! `values`: the vocabulary; `own_values`: what this node shows; `inbox`: what the listener has not
+//! consumed yet; `task`: the task that keeps this node among the others.
 
 mod inbox;
 mod own_values;
@@ -40,20 +40,20 @@ impl Board {
         (Arc::new(Self { mine, orders, inbox }), keeper.run())
     }
 
-    /// Shows values, or takes them away. Without a server it is done once there is one again, and of several values
-    /// under one name only the newest.
+    /// Shows values, or removes them. While no server can be reached, this is done later, with the
+    /// newest value of each name.
     pub fn show(&self, shown: Vec<BoardValue>) {
         self.mine.show(shown);
     }
 
-    /// Asks every other node. The answers of those that gave one within a second or so.
+    /// Asks every other node. Returns the answers that came within about a second.
     pub async fn ask(&self, text: String) -> Vec<String> {
         let (answers, answered) = oneshot::channel();
         let asking = self.orders.send_timeout(Order::Ask { text, answers }, ANSWERS).await;
         if asking.is_err() {
             return Vec::new();
         }
-        // While there is no connection nobody answers.
+        // Without a connection nobody answers.
         tokio::time::timeout(ANSWERS * 2, answered).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
@@ -62,8 +62,9 @@ impl Board {
         let _ = self.orders.send(Order::Answer { question, text }).await;
     }
 
-    /// What comes next from the others; `None`: the store is closed. For one who listens, who may be slow: what
-    /// changes meanwhile comes together then, and of many questions only the first are heard.
+    /// The next event from the other nodes; `None`: the store is closed. For one listener, which
+    /// may be slow: changes are merged meanwhile, and of many questions only the first are
+    /// delivered.
     pub async fn next(&self) -> Option<BoardEvent> {
         self.inbox.next().await
     }

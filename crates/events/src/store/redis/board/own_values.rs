@@ -1,4 +1,4 @@
-//! What this node shows, whether there is a server or not.
+//! The values that this node shows, whether or not a server can be reached.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use super::values::BoardValue;
 
-/// What this node shows, and what of it the others have yet to be told. Never more than the newest of each name, so
-/// that nobody has to wait while there is no server.
+/// The values that this node shows, and the changes that it has not sent yet. Only the newest
+/// change of each name is kept, so that no caller has to wait while no server can be reached.
 #[derive(Default)]
 pub(super) struct OwnValues {
     inner: Mutex<Values>,
@@ -21,11 +21,11 @@ struct Values {
     inbox: Changes,
 }
 
-/// What the others have yet to be told of.
+/// The changes that have not been sent.
 enum Changes {
     /// The notes of these names.
     Notes(BTreeMap<String, String>),
-    /// So much that it is better said at once.
+    /// So many that sending all values costs less.
     All,
 }
 
@@ -36,7 +36,7 @@ impl Default for Changes {
 }
 
 impl OwnValues {
-    /// How many changes are told one by one.
+    /// The most changes that are sent one by one.
     const NOTES_MAX: usize = 1024;
 
     pub(super) fn show(&self, shown: Vec<BoardValue>) {
@@ -56,7 +56,7 @@ impl OwnValues {
         self.changed.notify_one();
     }
 
-    /// What has changed since the last time; `None`: too much to say one by one.
+    /// The changes since the last call; `None`: too many to send one by one.
     pub(super) fn changes(&self) -> Option<Vec<BoardValue>> {
         let mut inner = self.inner.lock();
         let Changes::Notes(notes) = std::mem::take(&mut inner.inbox) else { return None };
@@ -64,7 +64,7 @@ impl OwnValues {
         Some(notes.into_iter().map(|(name, note)| BoardValue { value: value(&name), name, note }).collect())
     }
 
-    /// All of it, of which nothing has to be told any more then.
+    /// All values; no change is pending then.
     pub(super) fn all(&self) -> HashMap<String, String> {
         let mut inner = self.inner.lock();
         inner.inbox = Changes::default();

@@ -1,4 +1,5 @@
-//! The task behind the board: says that this node is there and what it shows, and hears the others.
+//! The task behind the board: reports that this node is alive and what it shows, and listens to the
+//! other nodes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -29,25 +30,27 @@ enum PeerMessage {
     Answers(String, String, u64, String),
 }
 
-/// How often a node says that it is there.
+/// How often a node reports that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
-/// After so long without, by the server's clock, its word counts no more.
+/// A node that was silent for this long, by the server's clock, may be gone.
 const SILENCE: Duration = Duration::from_secs(4);
-/// At how many beats of this node in succession another may be missing. More than one, so that the other has had the time
-/// to beat: a clock that is set makes everyone's word old at once, and who comes back says so before its first beat.
+/// At how many beats of this node in succession another may be missing. More than one, so that the
+/// other has had the time to beat: a clock that is set makes everyone's word old at once, and who
+/// comes back says so before its first beat.
 const MISSES_MAX: u32 = 2;
-/// For how long nobody is taken to be gone once all may have to come back.
+/// For how long no node is taken to be gone after all of them may have lost their connection.
 const RETURN: Duration = Duration::from_secs(6);
 /// How long the server may take.
 const RESPONSE: Duration = Duration::from_secs(2);
 
-/// For how long a node that is gone leaves what it showed on the server.
+/// How long the values of a node that is gone stay on the server.
 const KEPT_MS: u64 = 30_000;
 
-/// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a node may be silent,
-/// for how long what it shows is kept.
-/// Answers whether what this node shows is there, who is there, and whether this node was not. Who was last there long
-/// after now is gone as who was long before: the clock was set back, or is another server's.
+/// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a
+/// node may be silent, for how long what it shows is kept.
+/// Answers whether what this node shows is there, who is there, and whether this node was not. Who
+/// was last there long after now is gone as who was long before: the clock was set back, or is
+/// another server's.
 const BEAT_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -65,13 +68,16 @@ pub(super) struct BoardTask {
     shared: Arc<Shared>,
     node: Arc<str>,
     mine: Arc<OwnValues>,
-    /// The others that the listener knows of, or is to know of soon, and at how many beats in succession each is missing.
+    /// The others that the listener knows of, or is to know of soon, and at how many beats in
+    /// succession each is missing.
     peers: HashMap<Arc<str>, u32>,
     /// Who was there lately, on this connection: what it shows is on this server too.
     there: HashSet<Arc<str>>,
-    /// Of whom the listener has yet to be told how they stand, which makes up for all that it was not told of them.
+    /// Of whom the listener has yet to be told how they stand, which makes up for all that it was
+    /// not told of them.
     due: BTreeMap<Arc<str>, Due>,
-    /// Before this moment nobody is taken to be gone who is not there: others may have to come back first.
+    /// Before this moment nobody is taken to be gone who is not there: others may have to come back
+    /// first.
     judges_from: Instant,
     asked: HashMap<u64, PendingQuestion>,
     number: u64,
@@ -242,8 +248,8 @@ impl BoardTask {
         self.due.extend(self.peers.keys().map(|node| (Arc::clone(node), Due::LogState)));
     }
 
-    /// Of whom the listener can be told now. Who has not come back yet may have nothing on this server, though it shows
-    /// something.
+    /// Of whom the listener can be told now. Who has not come back yet may have nothing on this
+    /// server, though it shows something.
     fn next_due(&self) -> Option<Arc<str>> {
         let can_be_told =
             |(node, due): &(&Arc<str>, &Due)| matches!(due, Due::Gone) || self.there.contains(*node);
@@ -353,7 +359,8 @@ impl BoardTask {
     }
 }
 
-/// Has a hash hold these values, and from the first of them on never without an end: this node may die at any moment.
+/// Has a hash hold these values, and from the first of them on never without an end: this node may
+/// die at any moment.
 fn set<'a>(pipeline: &mut Pipeline, key: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {
     for (at, (name, value)) in values.enumerate() {
         pipeline.cmd("HSET").arg(key).arg(name).arg(value).ignore();
