@@ -112,7 +112,7 @@ async fn node_keeping(options: &RedisOptions, log: &Options, keep: Box<dyn Any +
 
 async fn node_on(options: &RedisOptions, log: Arc<Log>, keep: Box<dyn Any + Send + Sync>) -> Subject {
     let store = Redis::open(Arc::clone(&log), options).unwrap();
-    let followed = tokio::time::timeout(Duration::from_secs(10), store.followed()).await;
+    let followed = tokio::time::timeout(Duration::from_secs(60), store.followed()).await;
     assert!(followed.is_ok(), "not followed: {:?}", store.last_error());
     Subject { log, store: store as Arc<dyn Store>, _keep: keep }
 }
@@ -171,7 +171,7 @@ async fn told_of_loss(node: &Subject, name: &str, cursor: Cursor) -> Reset {
 async fn hears_ephemeral(from: &Subject, to: &Subject) {
     let mut reader = Reader::new(&to.log, &[topic("a")], None, Start::Latest);
     let mut out = Vec::new();
-    for _ in 0..250 {
+    for _ in 0..3_000 {
         from.publish(events::Draft { ephemeral: true, ..suite::draft(&["a"], 1) }).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         reader.read(Limit { events: 10, bytes: 1 << 20 }, &mut out).unwrap();
@@ -184,7 +184,7 @@ async fn hears_ephemeral(from: &Subject, to: &Subject) {
 
 /// Waits until something holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if holds() {
             return;
         }
@@ -195,7 +195,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Publishes until it is taken.
 async fn publish_at_last(node: &Subject, draft: events::Draft) -> events::Appended {
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(120);
     loop {
         match node.append_one(draft.clone()).await {
             Ok(appended) => return appended,

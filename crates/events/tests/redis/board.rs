@@ -11,7 +11,7 @@ use super::{redis_options, until};
 
 async fn store(url: &str) -> Arc<Redis> {
     let store = Redis::open(Log::new(&Options::default()), &redis_options(url)).unwrap();
-    tokio::time::timeout(Duration::from_secs(10), store.followed()).await.expect("followed");
+    tokio::time::timeout(Duration::from_secs(60), store.followed()).await.expect("followed");
     store
 }
 

@@ -235,7 +235,7 @@ async fn a_repeat_after_a_visit_to_an_empty_server() {
     pair.master.kill();
     settle(&node).await;
     let repeat = node.append_one(once("x", draft(&["a"], 1)));
-    let again = tokio::time::timeout(Duration::from_secs(2), repeat).await.expect("at once").unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(20), repeat).await.expect("at once").unwrap();
     assert_eq!((again.duplicate, again.seq), (true, first.seq));
     assert!(node.store.ready().is_ok());
 }

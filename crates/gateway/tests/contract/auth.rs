@@ -339,7 +339,7 @@ async fn a_token_never_outlives_its_end_by_being_remembered() {
     assert_eq!(status().await, 200);
     crate::support::eventually("it is refused", async || status().await == 401).await;
     let mut ws = Ws::open(gateway.address, &format!("token={short}")).await;
-    match tokio::time::timeout(Duration::from_secs(5), ws.next()).await.unwrap() {
+    match tokio::time::timeout(crate::support::PATIENCE, ws.next()).await.unwrap() {
         Frame::Close(code, _) => assert_eq!(code, 4401),
         other => panic!("{other:?}"),
     }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long anything that must come may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long one stream may go on: a test that waits for what never comes fails in spite of the heartbeats.
 const STREAM: Duration = Duration::from_secs(40);
