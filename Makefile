@@ -54,15 +54,20 @@ test-collab: ## Three editors on one text, with CodeMirror's operational transfo
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
 
-test-browser: ## The client in Chromium through every obstacle and proxy, with a table of the results
+# Debian has Firefox ESR as a package. Where it cannot be installed, its tests are left out.
+IF_FIREFOX = @.ci/need firefox-esr || { echo "without Firefox: its paths are left out" >&2; exit 0; };
+
+test-browser: ## The client in Chromium and Firefox through every obstacle and proxy, with tables of the results
 	@.ci/need cargo cc node npm chromium nginx openssl apache2 haproxy squid tinyproxy
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:browser
+	$(IF_FIREFOX) npm run --silent --prefix clients/ts test:browser:firefox
 
 # Runs after test-client, which builds the client.
-test-browser-short: ## The most important of these paths, in about a minute
+test-browser-short: ## The most important of these paths, in about a minute for each browser
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm run --silent test:browser:short
+	$(IF_FIREFOX) npm run --silent --prefix clients/ts test:browser:firefox:short
 
 check: ## Format, lints, house rules, documentation, licences
 	$(CARGO) fmt --all --check

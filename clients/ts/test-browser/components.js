@@ -5,7 +5,8 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import { launch } from './page.js'
+import { chromium } from './browsers.js'
+import { needBuild } from './page.js'
 
 const require = createRequire(import.meta.url)
 const file = (path) => fileURLToPath(new URL(path, import.meta.url))
@@ -112,7 +113,8 @@ async function announced(tab) {
 }
 
 const startedAt = Date.now()
-const browser = await launch()
+needBuild()
+const browser = await chromium()
 const html = await page()
 const pictures = process.env.SCREENSHOTS
 let states = 0

@@ -39,7 +39,10 @@ export async function measureCrowd(_browser, gateway, path) {
     const back = (await until(onWebSocket, BACK_MS)) ? Date.now() - cut : null
     await publish(3)
     await until(() => crowd.every(({ seen }) => seen.events.at(-1)?.n === accepted.size), SETTLE_MS)
-    const each = crowd.map(({ seen }) => ({ ...count(seen, accepted), ...times(seen, accepted, [cut]) }))
+    const each = crowd.map(({ seen }) => ({
+      ...count(seen, accepted),
+      ...times(seen, { accepted, slowest: 0 }, [cut]),
+    }))
     const worst = (name) => Math.max(...each.map((figures) => figures[name]))
     const names = ['published', 'lost', 'told', 'twice', 'reordered', 'resets', 'first', 'longest', 'afterCut']
     return {

@@ -66,6 +66,8 @@ export class Gateway {
 export class Publisher {
   /** Number to when it was accepted, milliseconds since 1970. */
   accepted = new Map()
+  /** The longest that the gateway took to accept one, milliseconds: what the machine did for others meanwhile. */
+  slowest = 0
   #running = true
   #paused = false
 
@@ -80,7 +82,10 @@ export class Publisher {
       const at = Date.now()
       // A gateway that is down refuses the connection: the event waits for the next one.
       await gateway.publish(topic, { n, at }).then(
-        () => this.accepted.set(n, at),
+        () => {
+          this.accepted.set(n, at)
+          this.slowest = Math.max(this.slowest, Date.now() - at)
+        },
         () => sleep(RETRY_MS),
       )
       await sleep(Math.max(0, at + this.everyMs - Date.now()))

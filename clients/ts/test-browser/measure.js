@@ -67,7 +67,7 @@ export async function measure(browser, gateway, path) {
     await sleep(OVERLAP_MS + 500)
     const settledOn = await transport()
     const seen = await read()
-    const figures = { ...count(seen, publisher.accepted), ...times(seen, publisher.accepted, path.cuts ?? []) }
+    const figures = { ...count(seen, publisher.accepted), ...times(seen, publisher, path.cuts ?? []) }
     return { settledOn, ...figures, back: await back(page, path, transport), complaints }
   } finally {
     await close()
@@ -101,7 +101,7 @@ export function heldUp(links) {
 }
 
 /** Milliseconds, and the number of links once things had settled. */
-export function times({ events, reports, links, startedAt }, accepted, cuts) {
+export function times({ events, reports, links, startedAt }, { accepted, slowest }, cuts) {
   const gaps = cuts.map((cut) => {
     const after = events.filter(({ n, at }) => at >= cut && (accepted.get(n) ?? 0) >= cut)
     return after.length ? Math.min(...after.map(({ at }) => at)) - cut : null
@@ -111,18 +111,21 @@ export function times({ events, reports, links, startedAt }, accepted, cuts) {
     longest: events.length ? Math.max(...events.map(({ ms }) => ms)) : null,
     // A cut after the last event was published shows nothing.
     afterCut: gaps.some((gap) => gap !== null) ? Math.max(...gaps.filter((gap) => gap !== null)) : null,
-    links: beside(links, reports),
-    heldUp: heldUp(links),
+    links: beside(links, reports, slowest),
+    heldUp: heldUp(links) + slowest,
   }
 }
 
-/** The most links that were open for more than two seconds together once there was a first choice. */
-export function beside(links, reports) {
+/**
+ * The most links that were open for more than two seconds together once there was a first choice. A client gives the
+ * second link five times what the first took to answer: longer where the gateway is slow.
+ */
+export function beside(links, reports, slowest) {
   const settledAt = reports.find(({ type }) => type === 'transport')?.at ?? Infinity
   const samples = links.filter(([at]) => at >= settledAt)
   let most = 0
   samples.forEach(([at], first) => {
-    const end = samples.findIndex(([later]) => later > at + OVERLAP_MS)
+    const end = samples.findIndex(([later]) => later > at + OVERLAP_MS + 5 * slowest)
     if (end > first) most = Math.max(most, Math.min(...samples.slice(first, end + 1).map(([, open]) => open)))
   })
   return most

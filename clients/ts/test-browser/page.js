@@ -1,70 +1,51 @@
-// A page in real Chromium that runs the built client, and writes down what its application sees.
+// A page in a real browser that runs the built client, and writes down what its application sees.
 
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { chromium } from 'playwright-core'
 
-const EXECUTABLE = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
-const ARGUMENTS = [
-  '--no-sandbox',
-  '--headless',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
 const DIST = fileURLToPath(new URL('../dist', import.meta.url))
 const SOURCES = fileURLToPath(new URL('../src', import.meta.url))
 
-export function launch() {
-  if (!existsSync(EXECUTABLE)) throw new Error(`no Chromium at ${EXECUTABLE}: install it or set CHROMIUM_BIN`)
-  if (!built()) throw new Error('no built client, or an old one: `npm run build` first')
-  return chromium.launch({ executablePath: EXECUTABLE, args: ARGUMENTS })
-}
-
-function built() {
+/** @throws Error where the build is older than the sources. */
+export function needBuild() {
   const builtAt = existsSync(`${DIST}/index.js`) && statSync(`${DIST}/index.js`).mtimeMs
   const sources = readdirSync(SOURCES, { recursive: true }).filter((name) => name.endsWith('.ts'))
-  return sources.every((name) => statSync(`${SOURCES}/${name}`).mtimeMs < builtAt)
+  const isBuilt = sources.every((name) => statSync(`${SOURCES}/${name}`).mtimeMs < builtAt)
+  if (!isBuilt) throw new Error('no built client, or an old one: `npm run build` first')
 }
 
 /**
- * Opens a page whose origin is the path. The document and the client come from the disk, so that the first request
- * that meets the obstacle is the client's own.
+ * Opens a page whose origin is the path, in a profile of its own. The document and the client come from the disk, so
+ * that the first request that meets the obstacle is the client's own.
  * @param forward the address of a forward proxy, which then carries everything, loopback included.
  */
 export async function open(browser, origin, forward) {
-  const proxy = forward && { server: forward, bypass: '<-loopback>' }
-  // A document that did not come over loopback needs leave to open sockets there.
-  const permissions = ['local-network-access']
-  // A proxy with TLS has a certificate of its own making.
-  const context = await browser.newContext({ proxy, permissions, ignoreHTTPSErrors: true })
-  return { ...(await openIn(context, origin)), close: () => context.close() }
+  const context = await browser.context(forward)
+  return { ...(await openIn(browser, context, origin)), context, close: () => context.close() }
 }
 
-/** One more page in the same browser profile. */
-export async function openIn(context, origin) {
-  const page = await context.newPage()
+/** One more page in the same profile. */
+export async function openIn(browser, context, origin) {
+  const page = await context.open()
   const complaints = []
-  page.on('pageerror', (error) => complaints.push(String(error)))
+  page.on('pageerror', (error) => browser.isComplaint(String(error)) && complaints.push(String(error)))
   const chunks = readdirSync(DIST).filter((name) => name.endsWith('.js'))
-  await page.route(`${origin}/matrix{,/*}`, (route) => serve(route))
+  const stopServing = await browser.serve(page, (url) => answer(new URL(url), origin))
   await page.goto(`${origin}/matrix`)
   await page.evaluate(
     prepare,
-    chunks.filter((name) => /^(index|tabs|requests)/.test(name)),
+    chunks.filter((name) => /^(index|tabs|requests|upkeep)/.test(name)),
   )
-  await page.unrouteAll()
+  await stopServing()
   return { page, complaints }
 }
 
-function serve(route) {
-  const name = new URL(route.request().url()).pathname.slice('/matrix/'.length)
+function answer(url, origin) {
+  const [, name] = /^\/matrix\/?(.*)$/.exec(url.pathname) ?? []
+  if (url.origin !== origin || name === undefined) return null
   return name
-    ? route.fulfill({ contentType: 'text/javascript', body: readFileSync(`${DIST}/${name}`, 'utf8') })
-    : route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>matrix</title>' })
+    ? { contentType: 'text/javascript', body: readFileSync(`${DIST}/${name}`, 'utf8') }
+    : { contentType: 'text/html', body: '<!doctype html><title>matrix</title>' }
 }
 
 /** In the page: counts the links that the client holds, from outside of it, and loads the client in all its parts. */
@@ -88,8 +69,10 @@ async function prepare(chunks) {
     try {
       const response = await fetchPlain(url, init)
       const { body } = response
-      const text = response.text.bind(response)
-      response.text = () => text().finally(ended)
+      for (const whole of ['text', 'json']) {
+        const read = response[whole].bind(response)
+        response[whole] = () => read().finally(ended)
+      }
       const readerOf = body?.getReader.bind(body)
       if (body) {
         body.getReader = (...options) => {

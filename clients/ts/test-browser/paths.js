@@ -121,7 +121,7 @@ const scripted = [
     open: alone,
   },
   tabs('three tabs, the leader closed', closed, { short: true }),
-  tabs('three tabs, the leader crashed', crashed),
+  tabs('three tabs, the leader crashed', crashed, { only: 'chromium' }),
   obstacle('slow: 300 ms each way', { delay: 300 }, ['ws']),
 ]
 

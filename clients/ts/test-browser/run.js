@@ -1,15 +1,21 @@
 // The matrix: every path, one table, and what has to hold on each.
-// `node test-browser/run.js [--short] [words of a path's name]`
+// `node test-browser/run.js [--short] [--firefox] [words of a path's name]`
 
+import { launch } from './browsers.js'
 import { Gateway } from './gateway.js'
 import { measure } from './measure.js'
-import { launch } from './page.js'
+import { needBuild } from './page.js'
 import { paths } from './paths.js'
 import { table } from './table.js'
 import { wrong } from './verdict.js'
 
-const [mode, ...words] = process.argv[2] === '--short' ? process.argv.slice(2) : ['', ...process.argv.slice(2)]
-const chosen = paths.filter(({ name, short }) => (!mode || short) && words.every((word) => name.includes(word)))
+const given = process.argv.slice(2)
+const isShort = given.includes('--short')
+const browserName = given.includes('--firefox') ? 'firefox' : 'chromium'
+const words = given.filter((word) => !word.startsWith('--'))
+const isChosen = ({ name, short, only = browserName }) =>
+  (short || !isShort) && only === browserName && words.every((word) => name.includes(word))
+const chosen = paths.filter(isChosen)
 /** So many at a time: the machine is part of what is measured. */
 const ABREAST = Number(process.env.MATRIX_ABREAST ?? 4)
 
@@ -27,9 +33,10 @@ async function through(browser, shared, path, index) {
   }
 }
 
+needBuild()
 const startedAt = Date.now()
 const gateway = await Gateway.start()
-const browser = await launch()
+const browser = await launch(browserName)
 const results = []
 const all = [...chosen.entries()]
 const waiting = all.filter(([, { alone }]) => !alone)
@@ -46,7 +53,9 @@ await browser.close()
 await gateway.stop()
 
 console.log(table(results))
-console.log(`\n${results.length} paths in ${Math.round((Date.now() - startedAt) / 1000)} s, ${ABREAST} at a time`)
+console.log(
+  `\n${results.length} paths in ${browserName} in ${Math.round((Date.now() - startedAt) / 1000)} s, ${ABREAST} at a time`,
+)
 const failures = results.flatMap(({ path, wrong }) => wrong.map((what) => `${path.name}: ${what}`))
 for (const failure of failures) console.error(failure)
 process.exitCode = failures.length ? 1 : 0

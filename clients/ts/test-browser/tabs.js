@@ -35,7 +35,7 @@ export async function measureTabs(browser, gateway, path) {
     // It leads: the lock is its.
     await until(() => transport(first), SETTLE_MS)
     for (let index = 1; index < TABS; index += 1) {
-      tabs.push(await openIn(first.page.context(), path.origin))
+      tabs.push(await openIn(browser, first.context, path.origin))
       await start(tabs[index])
     }
     await until(async () => (await Promise.all(tabs.map(transport))).every(Boolean), SETTLE_MS)
@@ -54,7 +54,7 @@ export async function measureTabs(browser, gateway, path) {
     await until(caughtUp, CATCH_UP_MS)
     await sleep(OVERLAP_MS + 500)
     const all = await Promise.all(rest.map(read))
-    const each = all.map((seen) => ({ ...count(seen, publisher.accepted), ...times(seen, publisher.accepted, [cut]) }))
+    const each = all.map((seen) => ({ ...count(seen, publisher.accepted), ...times(seen, publisher, [cut]) }))
     const worst = (name) => Math.max(...each.map((figures) => figures[name]))
     const names = [
       'published',
@@ -71,7 +71,7 @@ export async function measureTabs(browser, gateway, path) {
     return {
       settledOn: (await Promise.all(rest.map(transport))).every((each) => each === 'ws') ? 'ws' : 'nothing',
       ...Object.fromEntries(names.map((name) => [name, worst(name)])),
-      links: together(all, cut + OVERLAP_MS),
+      links: together(all, cut + OVERLAP_MS, publisher.slowest),
       complaints: tabs.flatMap(({ complaints }) => complaints),
     }
   } finally {
@@ -81,11 +81,11 @@ export async function measureTabs(browser, gateway, path) {
 }
 
 /** The links of several tabs, as those of one: how many were open for more than two seconds together. */
-function together(all, from) {
+function together(all, from, slowest) {
   const [own, ...others] = all.map(({ links }) => links.filter(([at]) => at >= from))
   const sum = own.map(([at, open]) => {
     const near = others.map((links) => links.findLast(([then]) => then <= at)?.[1] ?? 0)
     return [at, near.reduce((total, each) => total + each, open)]
   })
-  return beside(sum, [{ type: 'transport', at: from }])
+  return beside(sum, [{ type: 'transport', at: from }], slowest)
 }

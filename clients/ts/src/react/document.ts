@@ -44,6 +44,7 @@ interface Update {
  * @param rendered the operations that the application has had.
  * @param snapshot the cursor of the text that the application begins with; `earliest`: the text before any operation.
  */
+// Its inner functions share the state of one document.
 export function openDocument(
   client: Client,
   topic: string,

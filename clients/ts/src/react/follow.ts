@@ -34,6 +34,7 @@ export interface Followed {
  * 1, 5 and 25 s.
  * @param after a cursor, or `earliest`: nothing was published before.
  */
+// Its inner functions share the state of one reader: a class would only spell each of them `this.`.
 export function followTopic(client: Client, name: string, after: string, { take, lost }: Followed) {
   const topic = client.topic(name)
   let isOpen = false
