@@ -1,0 +1,223 @@
+//! A client that changes transports, is cut off, stalls, and comes back with its cursor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::{BoxFuture, Chance, Cursor, Limit, Located, Log, Reader, Reset, ResetReason, Start, Topic};
+use parking_lot::Mutex;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+use transport::ws::Decoder;
+use transport::{
+    ByeReason, Change, Handle, Host, Identity, Line, Outcome, PollLine, Sent, Session, SseLine, Terms,
+    UnsentBytes, WsLine,
+};
+
+use super::network::{Socket, connect};
+use super::truth::{Batch, Truth, View};
+
+/// Topics that a client may have.
+pub(crate) const TOPICS: [&str; 5] = ["all", "room:1", "room:2", "room:3", "user:alice"];
+
+pub(crate) struct Client {
+    pub(crate) log: Arc<Log>,
+    pub(crate) chance: Chance,
+    pub(crate) truth: Arc<Mutex<Truth>>,
+    pub(crate) view: Arc<Mutex<View>>,
+    pub(crate) unsent: Arc<UnsentBytes>,
+}
+
+/// What the application around a session does: it says which topics were added.
+struct Application {
+    view: Arc<Mutex<View>>,
+    unsent: Arc<UnsentBytes>,
+}
+
+impl Host for Application {
+    fn identity(&self) -> Identity<'_> {
+        Identity { session: "session", user: "alice", deployment: "simulation" }
+    }
+
+    fn unsent(&self) -> &Arc<UnsentBytes> {
+        &self.unsent
+    }
+
+    fn expiring(&self) -> String {
+        String::new()
+    }
+
+    fn expires_at(&self) -> String {
+        String::new()
+    }
+
+    fn command(self: Arc<Self>, _: String) -> BoxFuture<'static, Outcome> {
+        Box::pin(std::future::ready(Outcome { reply: Vec::new(), changes: Vec::new() }))
+    }
+
+    fn not_a_command(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn refetch_after(&self, _: ResetReason) -> Duration {
+        Duration::ZERO
+    }
+
+    fn reconnect_after(&self, _: ByeReason) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sent(&self, _: Sent) {}
+
+    fn reset(&self, _: &Reset) {}
+
+    fn subscribed(&self, topics: &[Topic], at: Cursor) {
+        topics.iter().for_each(|topic| self.view.lock().subscribed(topic.as_str(), at));
+    }
+}
+
+impl Client {
+    fn ms(&self, most: u64) -> Duration {
+        Duration::from_millis(self.chance.below(most))
+    }
+
+    /// Lives until `until`, connection after connection, then catches up on one that nobody cuts.
+    pub(crate) async fn live(self, until: tokio::time::Instant) {
+        while tokio::time::Instant::now() < until {
+            let stay = self.ms(6_000);
+            self.connect(Some(stay)).await;
+            // Now and then for so long that rings forget.
+            let away = if self.chance.below(4) == 0 { 30_000 } else { 800 };
+            tokio::time::sleep(self.ms(away)).await;
+        }
+        while self.view.lock().cursor() != Some(self.log.tail_cursor()) {
+            self.connect(None).await;
+        }
+    }
+
+    /// One connection. `cut_after`: nothing more comes of it then.
+    async fn connect(&self, cut_after: Option<Duration>) {
+        let (near, far) = connect(&self.chance);
+        let (cursor, topics) = {
+            let mut view = self.view.lock();
+            view.resume();
+            (view.cursor(), view.topics().map(|topic| topic.parse().unwrap()).collect::<Vec<Topic>>())
+        };
+        let start = match cursor.map(|cursor| self.log.locate(cursor)) {
+            None => Start::Latest,
+            Some(Located::Here(cursor)) => Start::After(cursor),
+            Some(other) => panic!("{cursor:?} is {other:?}"),
+        };
+        let reader = Reader::new(&self.log, &topics, None, start);
+        let host: Arc<dyn Host> =
+            Arc::new(Application { view: Arc::clone(&self.view), unsent: Arc::clone(&self.unsent) });
+        let handle = Handle::default();
+        let line = self.line(cursor.is_none());
+        let is_poll = matches!(line, Line::Poll(_));
+        let session = Session::new(near, line, reader, host, handle.clone(), self.terms(cursor.is_some()));
+        let running = tokio::spawn(session);
+        let scissors = far.scissors();
+        let receiving = self.receive(far, is_poll, &handle, cut_after.is_none());
+        match cut_after {
+            Some(stay) => {
+                let _ = timeout(stay, receiving).await;
+                scissors.cut();
+            }
+            None => receiving.await,
+        }
+        scissors.cut();
+        running.await.unwrap();
+    }
+
+    fn terms(&self, resumed: bool) -> Terms {
+        Terms {
+            heartbeat: Duration::from_millis(2_000 + self.chance.below(2_000)),
+            interval: [Duration::ZERO, Duration::from_millis(300)][self.chance.below(2) as usize],
+            limit: Limit { events: 1 + self.chance.below(30) as usize, bytes: 2 << 10 },
+            resumed,
+            expiry: None,
+            expiring_before: Duration::ZERO,
+            age_max: None,
+            write_timeout: Duration::from_secs(5),
+        }
+    }
+
+    fn line(&self, hello: bool) -> Line {
+        match self.chance.below(3) {
+            0 => Line::Ws(WsLine::new(Decoder::new(1000))),
+            1 => Line::Sse(SseLine { chunked: false, pad: 0, headers: "".into() }),
+            _ => Line::Poll(PollLine {
+                wait_ms: self.chance.below(2_000) as u32,
+                hello,
+                keep_alive: true,
+                headers: "".into(),
+                pipelined: Vec::new(),
+            }),
+        }
+    }
+
+    /// Takes in every batch that comes whole, until the connection ends or, with `catch_up`, the client has everything.
+    async fn receive(&self, mut socket: Socket, is_poll: bool, handle: &Handle, catch_up: bool) {
+        let mut received = Vec::new();
+        let mut is_open = true;
+        while is_open {
+            if self.chance.below(20) == 0 {
+                // It does not read for a while: the connection fills up.
+                tokio::time::sleep(self.ms(1_500)).await;
+            }
+            if !is_poll && self.chance.below(30) == 0 {
+                let topic = TOPICS[self.chance.below(TOPICS.len() as u64) as usize];
+                handle.change(Change::Subscribe(vec![topic.parse().unwrap()]));
+            }
+            is_open = socket.read_buf(&mut received).await.unwrap_or(0) > 0;
+            while let Some(batch) = take_batch(&mut received) {
+                self.view.lock().take(&batch, &self.truth.lock());
+                let is_done = self.view.lock().cursor() == Some(self.log.tail_cursor());
+                if (is_poll && !batch.more) || (catch_up && is_done) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Takes what comes before the next batch, and the batch, if all of it is there: of a WebSocket, an event stream or the
+/// answer to a poll.
+fn take_batch(received: &mut Vec<u8>) -> Option<Batch> {
+    loop {
+        let (skip, length) = match received.first()? {
+            // A WebSocket text message, and other frames.
+            0x81 | 0x88 | 0x8a => {
+                let length = match *received.get(1)? {
+                    126 => (4, usize::from(u16::from_be_bytes(received.get(2..4)?.try_into().unwrap()))),
+                    127 => (10, u64::from_be_bytes(received.get(2..10)?.try_into().unwrap()) as usize),
+                    short => (2, usize::from(short)),
+                };
+                if received[0] == 0x81 { length } else { (length.0 + length.1, 0) }
+            }
+            b'H' => {
+                let head = find(received, b"\r\n\r\n")? + 4;
+                let text = String::from_utf8_lossy(&received[..head]);
+                let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+                (head, length.map_or(0, |length| length.parse().unwrap()))
+            }
+            b'd' => {
+                let end = find(received, b"\n")?;
+                ("data: ".len(), end - "data: ".len())
+            }
+            // Another line of an event stream.
+            _ => (find(received, b"\n")? + 1, 0),
+        };
+        if received.len() < skip + length {
+            return None;
+        }
+        let text: Vec<u8> = received.drain(..skip + length).skip(skip).collect();
+        if text.first() == Some(&b'{') {
+            return Some(serde_json::from_slice(&text).unwrap());
+        }
+        assert!(text.is_empty(), "{:?}", String::from_utf8_lossy(&text));
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
