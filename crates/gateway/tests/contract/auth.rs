@@ -1,7 +1,5 @@
 //! Who is asking: where a token is found, what is wrong with it, and how it ends.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::{Frame, Gateway, SECRET, Sse, Ws, get, get_with, jwt, now, seqs, token};
