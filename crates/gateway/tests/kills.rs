@@ -17,7 +17,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use client::{Client, Way, ask};
 use given::Given;
 use parking_lot::Mutex;
 use serde_json::Value;
-use support::{Directory, Program, serving};
+use support::{Directory, Program, bound, serving};
 
 /// One publisher each, so that the order of each is known.
 const TOPICS: [&str; 4] = ["room:a", "room:b", "room:c", "room:d"];
@@ -51,7 +51,7 @@ fn start(dir: &Path) -> Program {
 
 /// Kills a gateway that has hardly begun: while it reads its files, or a moment before it listens.
 async fn kill_at_the_start(dir: &Path, chance: &mut Chance) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let mut command = bound(env!("CARGO_BIN_EXE_gateway"));
     let mut gateway =
         command.args(arguments(dir)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     chance.pause(120).await;

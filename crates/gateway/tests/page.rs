@@ -17,8 +17,8 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .args(["dev", "--listen", "127.0.0.1:0"])
+        let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/bound"))
+            .args([env!("CARGO_BIN_EXE_gateway"), "dev", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -144,7 +144,9 @@ pub(crate) fn free_port() -> u16 {
 }
 
 fn spawn(port: u16, dir: &std::path::Path, options: &[String]) -> Child {
-    let mut command = Command::new("redis-server");
+    // Killed with its test, however that one ends.
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/bound"));
+    command.arg("redis-server");
     // A configuration file comes first.
     let (file, rest) =
         options.split_at(usize::from(options.first().is_some_and(|first| first.starts_with('/'))));

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::support::bound;
+
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -23,11 +25,11 @@ impl Process {
         let program = env!("CARGO_BIN_EXE_gateway");
         let mut command = match within {
             Some(namespace) => {
-                let mut command = Command::new("ip");
+                let mut command = bound("ip");
                 command.args(["netns", "exec", &namespace.name, program]);
                 command
             }
-            None => Command::new(program),
+            None => bound(program),
         };
         let listen = within.map_or("127.0.0.1:0".to_owned(), |namespace| format!("{}:0", namespace.inside()));
         command.args(["serve", "--listen", &listen, "--jwt-secret", super::support::SECRET]);

@@ -16,8 +16,8 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// `gateway dev` on a free port, with more options.
     pub(crate) fn dev(options: &[String]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .args(["dev", "--listen", "127.0.0.1:0"])
+        let mut process = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/bound"))
+            .args([env!("CARGO_BIN_EXE_gateway"), "dev", "--listen", "127.0.0.1:0"])
             .args(options)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

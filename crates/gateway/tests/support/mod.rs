@@ -283,6 +283,13 @@ pub struct Program {
     stdout: Option<std::io::BufReader<std::process::ChildStdout>>,
 }
 
+/// A program that is killed with the thread that starts it, also where that thread cannot end it itself.
+pub fn bound(program: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/bound"));
+    command.arg(program);
+    command
+}
+
 impl Program {
     /// Starts it with the arguments of [`serving`].
     pub fn serve(options: &[&str]) -> Self {
@@ -292,7 +299,7 @@ impl Program {
     /// Starts the program and waits until it says where it listens.
     pub fn start(arguments: &[&str]) -> Self {
         use std::io::BufRead as _;
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let mut child = bound(env!("CARGO_BIN_EXE_gateway"))
             .args(arguments)
             .env_clear()
             .stdout(std::process::Stdio::piped())
