@@ -19,7 +19,7 @@ use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::presence::Presence;
 use crate::publish::Publishing;
 use crate::redact::Redaction;
-use crate::registry::{Caps, OpenConnections, Registry};
+use crate::registry::{Caps, OpenConnections, Registry, Strangers};
 use crate::store;
 
 /// A running gateway, apart from its sockets.
@@ -54,6 +54,8 @@ pub(crate) struct App {
     pub unsent: Arc<UnsentBytes>,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
+    /// The connections without a session, by address.
+    pub strangers: Arc<Strangers>,
     /// Every open connection.
     pub open: OpenConnections,
     draining: watch::Sender<bool>,
@@ -115,6 +117,7 @@ impl App {
             replays: Replays::new(limits.replay_bytes),
             unsent: Arc::new(UnsentBytes::new(unsent_ample(log_bytes_max))),
             deployment: config.deployment.as_str().into(),
+            strangers: Arc::new(Strangers::new(limits.connections_per_ip_max)),
             open: OpenConnections::default(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),

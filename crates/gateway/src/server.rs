@@ -22,6 +22,7 @@ use crate::dispatch;
 use crate::http::door::Door;
 use crate::metrics::labels::RateLimit;
 use crate::problem::{Code, Problem};
+use crate::registry::Stranger;
 use crate::session::admission::Plan;
 use crate::session::running::{self, RunningSession};
 
@@ -70,8 +71,8 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     loop {
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of files, mostly. Those who wait stay in the kernel's queue until there are some again.
                 tracing::warn!(%error, "cannot accept a connection; trying again");
@@ -87,11 +88,20 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(vanished_after));
         if door != Door::Backends && app.open.count() >= app.config.limits.connections_max {
             app.metrics.rate_limited(RateLimit::ConnectionsTotal);
-            tokio::spawn(turn_away(socket, Arc::clone(&turned_away).try_acquire_owned().ok()));
+            let problem = Problem::new(Code::Unavailable, "this gateway has too many connections");
+            tokio::spawn(turn_away(socket, problem, Arc::clone(&turned_away).try_acquire_owned().ok()));
             continue;
         }
+        let is_counted_elsewhere = door == Door::Backends || app.config.trusted_proxies.contains(peer.ip());
+        let Ok(stranger) = app.strangers.admit(peer.ip(), is_counted_elsewhere) else {
+            app.metrics.rate_limited(RateLimit::ConnectionsAddress);
+            let problem =
+                Problem::new(Code::RateLimited, "this address has too many connections without a session");
+            tokio::spawn(turn_away(socket, problem, Arc::clone(&turned_away).try_acquire_owned().ok()));
+            continue;
+        };
         let patience = app.http_limits().head_timeout;
-        tokio::spawn(await_request(Guest::enter(&app), door, socket, patience));
+        tokio::spawn(await_request(Guest::enter(&app), stranger, door, socket, patience));
     }
 }
 
@@ -115,7 +125,7 @@ impl Drop for Guest {
 
 /// Waits for the first byte of a request, at most for `patience`. Until it comes there is nothing for HTTP to do, and so
 /// none of its buffers and no task of its own: thousands of clients may be between two polls.
-async fn await_request(guest: Guest, door: Door, socket: TcpStream, patience: Duration) {
+async fn await_request(guest: Guest, stranger: Stranger, door: Door, socket: TcpStream, patience: Duration) {
     let app = &guest.0;
     let drained = async {
         if app.is_draining() {
@@ -132,7 +142,7 @@ async fn await_request(guest: Guest, door: Door, socket: TcpStream, patience: Du
         () = drained => false,
     };
     if has_come {
-        tokio::spawn(serve(guest, door, socket, Bytes::new()));
+        tokio::spawn(serve(guest, stranger, door, socket, Bytes::new()));
     }
 }
 
@@ -140,6 +150,7 @@ async fn await_request(guest: Guest, door: Door, socket: TcpStream, patience: Du
 /// its own, so that it does not carry HTTP's memory along.
 fn serve(
     guest: Guest,
+    stranger: Stranger,
     door: Door,
     socket: TcpStream,
     received: Bytes,
@@ -160,13 +171,22 @@ fn serve(
         let answer = |request, framing| dispatch::answer(Arc::clone(app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, refuse, answer).await;
         if let Served::Detached { socket, received, plan } = served {
-            tokio::spawn(stream(guest, door, socket, received, plan));
+            tokio::spawn(stream(guest, stranger, door, socket, received, plan));
         }
     })
 }
 
-async fn stream(guest: Guest, door: Door, socket: TcpStream, received: Bytes, plan: Plan) {
+async fn stream(
+    guest: Guest,
+    stranger: Stranger,
+    door: Door,
+    socket: TcpStream,
+    received: Bytes,
+    plan: Plan,
+) {
     if let Some(running) = running::begin(&guest.0, socket, received, plan).await {
+        // From here on the caps of sessions hold.
+        drop(stranger);
         tokio::spawn(Stream { running, door, guest: Some(guest) });
     }
 }
@@ -188,12 +208,17 @@ impl Future for Stream {
             Some(Guest(app)) => ready!(running.poll_end(app, cx)),
             None => None,
         };
-        if let (Some((socket, received)), Some(guest)) = (reuse, guest.take()) {
+        if let (Some((socket, received)), Some(guest)) = (reuse, guest.take())
+            && let Ok(peer) = socket.peer_addr()
+        {
+            let app = &guest.0;
+            let is_proxy = app.config.trusted_proxies.contains(peer.ip());
+            let stranger = app.strangers.readmit(peer.ip(), is_proxy);
             if received.is_empty() {
-                let patience = guest.0.http_limits().keep_alive;
-                tokio::spawn(await_request(guest, *door, socket, patience));
+                let patience = app.http_limits().keep_alive;
+                tokio::spawn(await_request(guest, stranger, *door, socket, patience));
             } else {
-                tokio::spawn(serve(guest, *door, socket, received));
+                tokio::spawn(serve(guest, stranger, *door, socket, received));
             }
         }
         Poll::Ready(())
@@ -202,8 +227,7 @@ impl Future for Stream {
 
 /// Answers a connection above the cap without looking at its request. With a `seat`, the answer arrives although the
 /// client is still sending.
-async fn turn_away(mut socket: TcpStream, seat: Option<OwnedSemaphorePermit>) {
-    let problem = Problem::new(Code::Unavailable, "this gateway has too many connections");
+async fn turn_away(mut socket: TcpStream, problem: Problem, seat: Option<OwnedSemaphorePermit>) {
     let response = problem.last_response();
     let written = timeout(TURNED_AWAY_TIME, socket.write_all(&response)).await;
     if seat.is_some() && matches!(written, Ok(Ok(()))) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// Names a session: the same id of another user is another session.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionKey {
     /// Whose session it is.
     pub user: Arc<str>,

@@ -74,6 +74,44 @@ async fn a_body_that_trickles_in_is_cut_off() {
 }
 
 #[tokio::test]
+async fn silent_connections_of_one_address_take_no_place_from_others() {
+    let options =
+        ["--max-connections", "50", "--max-connections-per-ip", "5", "--head-timeout-seconds", "60"];
+    let gateway = Gateway::serve(&options).await;
+    let mut silent = Vec::new();
+    for _ in 0..60 {
+        silent.push(Http::open(gateway.address).await);
+    }
+    eventually("the address has used its allowance", async || {
+        let from = TcpSocket::new_v4().unwrap();
+        from.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        let mut other =
+            Http { socket: tokio::io::BufReader::new(from.connect(gateway.address).await.unwrap()) };
+        // The first that are turned away are told why; this one comes from elsewhere and is let in.
+        let metrics = other.get("/metrics").await;
+        assert_eq!(metrics.status, 200, "another address");
+        metrics.body.lines().any(|line| {
+            line.starts_with("throughline_rate_limited_total{kind=\"connections_address\"}")
+                && !line.ends_with(" 0")
+        })
+    })
+    .await;
+    let refused = get(gateway.address, "/health").await;
+    assert_eq!((refused.status, refused.header("retry-after").is_some()), (429, true), "{}", refused.body);
+    drop(silent);
+    eventually("it may come again", async || get(gateway.address, "/health").await.status == 200).await;
+    // Sessions are not strangers: as many as the cap are let in beside the allowance.
+    let mut sessions = Vec::new();
+    for n in 0..5 {
+        let query = format!("token={}", token(&format!("u{n}"), &[]));
+        let mut ws = Ws::open(gateway.address, &query).await;
+        ws.batch().await;
+        sessions.push(ws);
+    }
+    assert_eq!(get(gateway.address, "/health").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_head_without_end_is_refused() {
     let gateway = Gateway::serve(&[]).await;
     let start = b"GET /health HTTP/1.1\r\nHost: localhost\r\n";

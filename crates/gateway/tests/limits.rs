@@ -56,6 +56,44 @@ async fn each_kind_of_command_has_a_rate_of_its_own() {
     assert_eq!(count(&codes(&mut other, 4, &publish).await, "ok"), 4, "another user's is another's");
 }
 
+/// How many events the log has had.
+async fn events(gateway: &Gateway) -> u64 {
+    let stats = gateway.stats().await;
+    stats["log"]["cursor"].as_str().unwrap().split('.').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn each_membership_that_changes_is_charged() {
+    let gateway = Gateway::serve(&["--commands-per-minute", "60"]).await;
+    let topics: Vec<String> = (0..62).map(|n| format!("room:{n}")).collect();
+    let mut ws = Ws::open(gateway.address, &format!("token={}", token("alice", &ROOM))).await;
+    ws.batch().await;
+    let join =
+        |status: &str| json!({"id": 1, "op": "subscribe", "topics": topics, "presence": {"status": status}});
+    assert_eq!(
+        command(&mut ws, &json!({"id": 1, "op": "subscribe", "topics": topics})).await.get("error"),
+        None
+    );
+    let mut granted = 0;
+    for n in 0..40 {
+        let reply = command(&mut ws, &join(if n % 2 == 0 { "online" } else { "away" })).await;
+        match reply["error"]["code"].as_str() {
+            None => granted += 1,
+            Some(code) => assert_eq!(code, "rate_limited", "{reply}"),
+        }
+    }
+    assert_eq!(granted, 0, "62 of them cost more than is left");
+    let few = json!({"id": 1, "op": "subscribe", "topics": topics[..5], "presence": {"status": "online"}});
+    let mut other = Ws::open(gateway.address, &format!("token={}", token("bob", &ROOM))).await;
+    other.batch().await;
+    for expected in [None, None] {
+        assert_eq!(command(&mut other, &few).await.get("error"), expected);
+    }
+    support::eventually("bob is announced", async || events(&gateway).await >= 5).await;
+    let seq = gateway.publish(json!({"topic": "room:1", "type": "t", "data": 1})).await;
+    assert_eq!(seq, 6, "what is refused changes nothing, and the same again is no change");
+}
+
 #[tokio::test]
 async fn whoever_goes_on_regardless_is_cut_off() {
     let gateway = Gateway::serve(&["--commands-per-minute", "5"]).await;

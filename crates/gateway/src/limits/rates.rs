@@ -87,12 +87,26 @@ impl Limiters {
     /// # Errors
     /// When it is one too many: [`Code::RateLimited`], with the time after which the next may come.
     pub(crate) fn take(&self, what: Use, user: &Arc<str>, address: IpAddr) -> Result<(), Problem> {
+        self.take_many(what, user, address, 1)
+    }
+
+    /// Takes so many, or none. What costs more than the user may ever have at once costs all of that.
+    ///
+    /// # Errors
+    /// When it is too many, as [`Limiters::take`].
+    pub(crate) fn take_many(
+        &self,
+        what: Use,
+        user: &Arc<str>,
+        address: IpAddr,
+        cost: u32,
+    ) -> Result<(), Problem> {
         let rate = match what {
             Use::Command => &self.commands,
             Use::Publish => &self.publishes,
             Use::Ephemeral => &self.ephemerals,
         };
-        rate.take(user).map_err(|over| {
+        rate.take(user, cost).map_err(|over| {
             self.metrics.rate_limited(what.label());
             if over.is_first {
                 audit::record(Deed::LimitReached, user, address, what.too_many());
@@ -131,12 +145,14 @@ impl Rate {
         }
     }
 
-    fn take(&self, user: &Arc<str>) -> Result<(), Over> {
+    fn take(&self, user: &Arc<str>, cost: u32) -> Result<(), Over> {
         let Some(quota) = self.quota else { return Ok(()) };
+        let Some(cost) = NonZeroU32::new(cost.min(quota.burst_size().get())) else { return Ok(()) };
         let fresh =
             || Arc::new(Bucket { limiter: RateLimiter::direct(quota), is_over: AtomicBool::new(false) });
         let bucket = self.buckets.get_with_by_ref(user, fresh);
-        let taken = bucket.limiter.check();
+        // No cost is above the burst.
+        let taken = bucket.limiter.check_n(cost).unwrap_or(Ok(()));
         let was_over = bucket.is_over.swap(taken.is_err(), Ordering::Relaxed);
         taken.map_err(|not_until| Over {
             wait: not_until.wait_time_from(self.clock.now()),
@@ -153,11 +169,23 @@ mod tests {
     fn a_bucket_is_a_users_own() {
         let rate = Rate::new(NonZeroU32::new(3).map(Quota::per_minute));
         let (alice, bob): (Arc<str>, Arc<str>) = ("alice".into(), "bob".into());
-        assert!((0..3).all(|_| rate.take(&alice).is_ok()));
-        let Over { wait, is_first } = rate.take(&alice).unwrap_err();
+        assert!((0..3).all(|_| rate.take(&alice, 1).is_ok()));
+        let Over { wait, is_first } = rate.take(&alice, 1).unwrap_err();
         assert!(wait > Duration::from_secs(15) && wait <= Duration::from_secs(20), "{wait:?}");
-        assert!(is_first && !rate.take(&alice).unwrap_err().is_first);
-        assert!(rate.take(&bob).is_ok());
-        assert!((0..1000).all(|_| Rate::new(None).take(&alice).is_ok()));
+        assert!(is_first && !rate.take(&alice, 1).unwrap_err().is_first);
+        assert!(rate.take(&bob, 1).is_ok());
+        assert!((0..1000).all(|_| Rate::new(None).take(&alice, 1).is_ok()));
+    }
+
+    #[test]
+    fn a_cost_is_taken_whole_or_not_at_all() {
+        let rate = Rate::new(NonZeroU32::new(10).map(Quota::per_minute));
+        let alice: Arc<str> = "alice".into();
+        assert!(rate.take(&alice, 0).is_ok() && rate.take(&alice, 7).is_ok());
+        assert!(rate.take(&alice, 4).is_err(), "three are left");
+        assert!(rate.take(&alice, 3).is_ok() && rate.take(&alice, 1).is_err());
+        let bob: Arc<str> = "bob".into();
+        assert!(rate.take(&bob, 1000).is_ok(), "more than there ever is costs all there is");
+        assert!(rate.take(&bob, 1).is_err());
     }
 }

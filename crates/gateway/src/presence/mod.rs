@@ -100,6 +100,19 @@ impl Presence {
         true
     }
 
+    /// How many of these topics would get news if the session showed this in them: the price of it.
+    #[must_use]
+    pub(crate) fn changes(&self, key: &SessionKey, topics: &[Topic], status: Status, info: &Data) -> usize {
+        let rosters = self.rosters.lock();
+        topics.iter().filter(|topic| rosters.would_change(key, topic, status, info)).count()
+    }
+
+    /// How many topics more than `topics_max` the session would be in if it joined these.
+    #[must_use]
+    pub(crate) fn excess(&self, key: &SessionKey, topics: &[Topic], topics_max: usize) -> usize {
+        self.rosters.lock().joined(key, topics).saturating_sub(topics_max)
+    }
+
     /// A session stays only where `keep` allows it.
     pub(crate) fn retain(&self, key: &SessionKey, keep: impl FnMut(&Topic) -> bool) {
         let mut rosters = self.rosters.lock();

@@ -175,6 +175,14 @@ impl Roster {
         self.members.is_empty()
     }
 
+    /// Whether a session of this gateway shows exactly this.
+    #[must_use]
+    pub(crate) fn shows(&self, user: &Arc<str>, session: &str, status: Status, info: &Data) -> bool {
+        let member = self.members.get(user).filter(|member| member.info == *info);
+        let mut sessions = member.into_iter().flat_map(|member| &member.sessions);
+        sessions.any(|known| known.is_here(session) && known.status == status)
+    }
+
     /// A session makes its user a member, or shows something else.
     pub(crate) fn join(
         &mut self,

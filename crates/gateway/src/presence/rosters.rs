@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use events::Topic;
+use events::{Data, Topic};
 
 use super::keep::{Kept, KeptMember};
 use super::roster::{ChangeKind, Effect, Forgetting, Listed, Roster, SessionPresence, Told};
+use super::status::Status;
 use crate::session_key::SessionKey;
 
 /// What is listed of a topic.
@@ -97,6 +98,27 @@ impl Rosters {
         let effect = roster.join(&key.user, &key.id, shown, now_ms);
         self.note(topic, &key.user, effect);
         true
+    }
+
+    /// Whether it would be news to a topic if a session showed this in it.
+    #[must_use]
+    pub(crate) fn would_change(&self, key: &SessionKey, topic: &Topic, status: Status, info: &Data) -> bool {
+        let is_in = self.sessions.get(key).is_some_and(|topics| topics.contains(topic));
+        match (is_in, status) {
+            (true, Status::Offline) => true,
+            (false, status) => status != Status::Offline,
+            (true, status) => {
+                let roster = self.topics.get(topic);
+                !roster.is_some_and(|roster| roster.shows(&key.user, &key.id, status, info))
+            }
+        }
+    }
+
+    /// In how many topics a session would be if it joined these.
+    #[must_use]
+    pub(crate) fn joined(&self, key: &SessionKey, topics: &[Topic]) -> usize {
+        let has: &[Topic] = self.sessions.get(key).map_or(&[], |topics| topics);
+        has.len() + topics.iter().filter(|topic| !has.contains(topic)).count()
     }
 
     /// A session leaves the topics that `keep` does not keep.

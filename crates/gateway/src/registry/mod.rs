@@ -8,10 +8,15 @@ mod connection;
 mod open;
 mod registration;
 mod sessions;
+mod strangers;
 mod table;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use connection::Connection;
 pub(crate) use open::OpenConnections;
 pub(crate) use registration::{JoinedSession, Registration, WantedSession};
 pub(crate) use sessions::{NoMember, Registry, SessionHandle, SessionSnapshot};
+pub(crate) use strangers::{Stranger, Strangers};
 pub(crate) use table::{Caps, NoPlace};

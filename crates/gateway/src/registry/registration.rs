@@ -1,6 +1,7 @@
 //! A connection's place in the table: how it is taken in, and how it goes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use events::Chance;
@@ -9,7 +10,7 @@ use transport::{Bye, ByeReason, Handle, Transport};
 
 use super::connection::Connection;
 use super::sessions::Registry;
-use super::table::{Caps, NoPlace};
+use super::table::{Caps, Ending, NoPlace};
 use crate::limits::pacing;
 use crate::session_key::SessionKey;
 
@@ -72,7 +73,6 @@ impl Registry {
         if table.is_draining {
             return Err(NoPlace::Draining);
         }
-        let now = Instant::now();
         let id = match wanted {
             WantedSession::New => fresh_id(),
             WantedSession::Named(id) => id.into(),
@@ -88,6 +88,7 @@ impl Registry {
             table.check(&key.user, address, caps)?;
             *table.addresses.entry(address).or_default() += 1;
         }
+        table.resume(&key);
         let entry = table.enter(&key, address, transport);
         if beside.is_none() {
             entry.is_unnamed = wanted == WantedSession::Unnamed;
@@ -101,20 +102,36 @@ impl Registry {
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
         let is_new = beside.is_none() || std::mem::take(&mut entry.is_restored);
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
-        entry.lapsed_at = None;
+        match entry.ending {
+            Ending::No => {}
+            Ending::Untold => {
+                let reconnect_after = pacing::soon();
+                connection.handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after });
+            }
+            Ending::Told => entry.ending = Ending::No,
+        }
         let before = entry.newest().map(Arc::clone);
         entry.connections.push(Arc::clone(&connection));
+        self.connections.fetch_add(1, Ordering::Relaxed);
         self.presence.connect(&key, Some(transport == Transport::Poll));
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
         let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
         entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
-        if let Some(forgotten) = table.forget_lapsed(&key.user, now) {
+        if let Some(forgotten) = table.forget_lapsed(&key.user) {
             self.presence.retain(&forgotten, |_| false);
         }
         drop(table);
         let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
         let registration = Registration { registry: Arc::clone(self), connection };
         Ok((registration, JoinedSession { key, is_new, switched_from, older, before }))
+    }
+
+    /// Whether the connection is still there.
+    fn has(&self, connection: &Arc<Connection>) -> bool {
+        let Some(key) = connection.session() else { return false };
+        let table = self.table.lock();
+        let entry = table.get(&key);
+        entry.is_some_and(|entry| entry.connections.iter().any(|other| Arc::ptr_eq(other, connection)))
     }
 
     fn leave(&self, connection: &Arc<Connection>) {
@@ -127,10 +144,11 @@ impl Registry {
             entry.last_connection = Some(Arc::clone(connection));
         }
         entry.connections.remove(at);
+        self.connections.fetch_sub(1, Ordering::Relaxed);
         if entry.connections.is_empty() {
-            entry.lapsed_at = Some(Instant::now());
-            self.presence.connect(key, None);
             let address = entry.address;
+            table.lapse(key, Instant::now());
+            self.presence.connect(key, None);
             if let Some(count) = table.addresses.get_mut(&address) {
                 *count -= 1;
                 if *count == 0 {
@@ -154,12 +172,20 @@ impl Registration {
             && let Some(entry) = self.registry.table.lock().get_mut(key)
         {
             entry.last_connection = None;
+            if entry.ending == Ending::Untold {
+                entry.ending = Ending::Told;
+            }
         }
         if !older.is_empty() {
-            let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+            let registry = Arc::clone(&self.registry);
+            let connection = Arc::clone(&self.connection);
             tokio::spawn(async move {
                 tokio::time::sleep(REPLACED_AFTER).await;
-                older.iter().for_each(|handle| handle.end(replaced));
+                // A newer connection that has gone replaces nothing: the older one is the session's again.
+                if registry.has(&connection) {
+                    let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+                    older.iter().for_each(|handle| handle.end(replaced));
+                }
             });
         }
     }

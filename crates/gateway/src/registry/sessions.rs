@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use events::{Data, Lens, Topic};
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ use crate::session_key::SessionKey;
 /// member nowhere, and one that is not there any more cannot become one.
 pub(crate) struct Registry {
     pub(super) table: Mutex<Table>,
+    /// Connections in the table, counted beside it: `GET /health` asks often, and must not wait for its lock.
+    pub(super) connections: AtomicUsize,
     pub(super) presence: Arc<Presence>,
 }
 
@@ -70,7 +73,7 @@ impl Registry {
     /// Nobody is connected yet.
     #[must_use]
     pub(crate) fn new(presence: Arc<Presence>) -> Self {
-        Self { table: Mutex::default(), presence }
+        Self { table: Mutex::default(), connections: AtomicUsize::new(0), presence }
     }
 
     /// Remembers sessions of before this process as if they had just lost their connections. `true`: one that polls.
@@ -80,7 +83,7 @@ impl Registry {
             let last_transport = if polls { Transport::Poll } else { Transport::Ws };
             let entry = table.enter(&key, IpAddr::V4(Ipv4Addr::UNSPECIFIED), last_transport);
             entry.is_restored = true;
-            entry.lapsed_at = Some(Instant::now());
+            table.lapse(&key, Instant::now());
         }
     }
 
@@ -102,14 +105,19 @@ impl Registry {
         if self.presence.set(key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
     }
 
-    /// Ends every session of a user. Returns how many.
+    /// Ends every session of a user; one that has no connection now ends with its next. Returns how many clients there
+    /// were.
     pub(crate) fn end_user(&self, user: &str, bye: Bye) -> usize {
-        self.table.lock().of_user(user).iter().filter(|entry| entry.end(bye)).count()
+        let mut table = self.table.lock();
+        let entries = table.users.get_mut(user).into_iter().flatten();
+        entries.map(|entry| usize::from(entry.end(bye))).sum()
     }
 
-    /// Ends a session, whoever's it is. Returns how many there were.
+    /// Ends a session, whichever user has it. Returns how many clients there were.
     pub(crate) fn end_session(&self, id: &str, bye: Bye) -> usize {
-        self.table.lock().all().filter(|entry| &*entry.id == id && entry.end(bye)).count()
+        let mut table = self.table.lock();
+        let entries = table.users.values_mut().flatten().filter(|entry| &*entry.id == id);
+        entries.map(|entry| usize::from(entry.end(bye))).sum()
     }
 
     /// Ends every connection, each in its own slot: so many may come back in a second. Returns how many there were.
@@ -127,7 +135,7 @@ impl Registry {
     /// How many connections there are.
     #[must_use]
     pub(crate) fn connections(&self) -> usize {
-        self.table.lock().all().map(|entry| entry.connections.len()).sum()
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// How to reach a user's session. `None`: the user has no such session.
@@ -172,22 +180,22 @@ impl Registry {
     /// RegistryCounts, naming up to `users_max` users.
     #[must_use]
     pub(crate) fn counts(&self, users_max: usize) -> RegistryCounts {
-        let table = self.table.lock();
         let mut counts = RegistryCounts::default();
+        let table = self.table.lock();
         for (user, entries) in &table.users {
             for connection in entries.iter().flat_map(|entry| &entry.connections) {
                 if let Some(transport) = connection.transport {
                     counts.by_transport[transport as usize] += 1;
                 }
             }
-            let is_client =
-                |entry: &&Entry| !entry.connections.is_empty() || entry.last_transport == Transport::Poll;
-            let clients = entries.iter().filter(is_client).count();
+            let clients = entries.iter().filter(|entry| entry.is_client()).count();
             if clients > 0 {
                 counts.clients += clients;
                 counts.by_user.push((Arc::clone(user), clients));
             }
         }
+        // Sorting takes longer than counting, and needs no lock.
+        drop(table);
         counts.users = counts.by_user.len();
         counts.by_user.sort_unstable();
         counts.by_user.truncate(users_max);
@@ -197,15 +205,16 @@ impl Registry {
     /// How many connections each topic has, the busiest first, up to `topics_max`. Every session's own two are left out.
     #[must_use]
     pub(crate) fn by_topic(&self, topics_max: usize) -> Vec<(Topic, usize)> {
-        let table = self.table.lock();
+        // A session may have thousands of topics: they are counted without the table's lock.
+        let connections: Vec<Arc<Connection>> =
+            self.table.lock().all().flat_map(|entry| entry.connections.iter().cloned()).collect();
         let mut by_topic: HashMap<Topic, usize> = HashMap::new();
-        for connection in table.all().flat_map(|entry| &entry.connections) {
+        for connection in connections {
             // The first two are the user's own and `all`.
             for topic in connection.held.lock().topics.iter().skip(2) {
                 *by_topic.entry(topic.clone()).or_default() += 1;
             }
         }
-        drop(table);
         let mut by_topic: Vec<(Topic, usize)> = by_topic.into_iter().collect();
         by_topic.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.as_str().cmp(b.as_str())));
         by_topic.truncate(topics_max);
@@ -216,15 +225,8 @@ impl Registry {
     pub(crate) fn sweep(&self) -> u64 {
         let now = Instant::now();
         let mut table = self.table.lock();
-        let over = |(user, entries): (&Arc<str>, &Vec<Entry>)| {
-            let over = entries.iter().filter(|entry| entry.is_over(now));
-            over.map(|entry| SessionKey { user: Arc::clone(user), id: Arc::clone(&entry.id) })
-                .collect::<Vec<_>>()
-        };
-        let over: Vec<SessionKey> = table.users.iter().flat_map(over).collect();
-        for key in &over {
-            table.forget(key);
-            self.presence.retain(key, |_| false);
+        while let Some(key) = table.forget_next(now) {
+            self.presence.retain(&key, |_| false);
         }
         std::mem::take(&mut table.pollers_gone)
     }

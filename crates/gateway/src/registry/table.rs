@@ -1,6 +1,6 @@
 //! The table of sessions: who has which, with which connections, and for how long it is remembered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,10 +53,24 @@ pub(super) struct Entry {
     pub is_unnamed: bool,
     /// It is from before this process, and has had no connection in it yet.
     pub is_restored: bool,
-    /// When its last connection went. The session is forgotten when the grace period after that is over.
-    pub lapsed_at: Option<Instant>,
+    /// Whether an operator ended it, and whether its client has been told.
+    pub ending: Ending,
+    /// When the grace period after its last connection is over, and the session is forgotten; `None`: it has a
+    /// connection.
+    pub lapses_at: Option<Instant>,
     /// A connection that has gone, if none of those that are there began later.
     pub last_connection: Option<Arc<Connection>>,
+}
+
+/// Whether an operator ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// No.
+    No,
+    /// Yes, while it had no connection: the next one is told.
+    Untold,
+    /// Yes, and its client was told. A connection that comes after that begins anew.
+    Told,
 }
 
 /// All sessions. Not locked: [`Registry`](super::sessions::Registry) holds the one lock.
@@ -70,6 +84,8 @@ pub(super) struct Table {
     pub pollers_gone: u64,
     /// Every connection has been told to leave, and none is taken in any more.
     pub is_draining: bool,
+    /// The sessions without a connection, by when they are forgotten. A sweep looks at nothing else.
+    lapsing: BTreeSet<(Instant, SessionKey)>,
 }
 
 impl Entry {
@@ -79,16 +95,21 @@ impl Entry {
         self.last_connection.iter().chain(connections).find(|connection| connection.has_begun())
     }
 
-    /// Ends all its connections. `false`: it has none.
-    pub(super) fn end(&self, bye: Bye) -> bool {
+    /// Ends all its connections. Without one, the next is told. Whether its client counted as one (O2).
+    pub(super) fn end(&mut self, bye: Bye) -> bool {
+        let is_client = self.is_client();
         self.connections.iter().for_each(|connection| connection.handle.end(bye));
-        !self.connections.is_empty()
+        self.ending = match (self.connections.is_empty(), self.ending) {
+            (false, _) | (true, Ending::Told) => Ending::Told,
+            (true, Ending::No | Ending::Untold) => Ending::Untold,
+        };
+        is_client
     }
 
-    /// Whether its grace period is over.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        let grace = if self.last_transport == Transport::Poll { GRACE_POLL } else { GRACE };
-        self.lapsed_at.is_some_and(|at| now.duration_since(at) >= grace)
+    /// Whether a client is there: it has a connection, or is a poller between two polls.
+    pub(super) fn is_client(&self) -> bool {
+        let is_poller = self.last_transport == Transport::Poll && self.ending == Ending::No;
+        !self.connections.is_empty() || is_poller
     }
 }
 
@@ -130,7 +151,8 @@ impl Table {
                 last_transport,
                 is_unnamed: false,
                 is_restored: false,
-                lapsed_at: None,
+                ending: Ending::No,
+                lapses_at: None,
                 last_connection: None,
             });
             entries.len() - 1
@@ -138,9 +160,39 @@ impl Table {
         &mut entries[at]
     }
 
+    /// The session has no connection any more: its grace period begins.
+    pub(super) fn lapse(&mut self, key: &SessionKey, now: Instant) {
+        let Some(entry) = self.get_mut(key) else { return };
+        let grace = if entry.last_transport == Transport::Poll { GRACE_POLL } else { GRACE };
+        let at = now + grace;
+        entry.lapses_at = Some(at);
+        self.lapsing.insert((at, key.clone()));
+    }
+
+    /// The session has a connection again.
+    pub(super) fn resume(&mut self, key: &SessionKey) {
+        if let Some(at) = self.get_mut(key).and_then(|entry| entry.lapses_at.take()) {
+            self.lapsing.remove(&(at, key.clone()));
+        }
+    }
+
+    /// Removes a session whose grace period is over, and gives its name. Costs nothing for those with a connection.
+    pub(super) fn forget_next(&mut self, now: Instant) -> Option<SessionKey> {
+        self.lapsing.first().filter(|(at, _)| *at <= now)?;
+        let (_, key) = self.lapsing.pop_first()?;
+        self.forget(&key);
+        Some(key)
+    }
+
+    /// How many sessions a sweep may have to look at.
+    #[cfg(test)]
+    pub(super) fn lapsing(&self) -> usize {
+        self.lapsing.len()
+    }
+
     /// Whether another session of this user and address fits.
     pub(super) fn check(&self, user: &Arc<str>, address: IpAddr, caps: Caps) -> Result<(), NoPlace> {
-        let connected = |entry: &&Entry| entry.lapsed_at.is_none();
+        let connected = |entry: &&Entry| entry.lapses_at.is_none();
         if let Some(max) = caps.per_user
             && self.of_user(user).iter().filter(connected).count() >= max
         {
@@ -156,7 +208,7 @@ impl Table {
 
     /// A session of this user that no client can name and that has no connection now.
     pub(super) fn idle_unnamed(&self, user: &Arc<str>) -> Option<Arc<str>> {
-        let idle = self.of_user(user).iter().find(|entry| entry.is_unnamed && entry.lapsed_at.is_some());
+        let idle = self.of_user(user).iter().find(|entry| entry.is_unnamed && entry.lapses_at.is_some());
         idle.map(|entry| Arc::clone(&entry.id))
     }
 
@@ -168,21 +220,23 @@ impl Table {
         if entries.is_empty() {
             self.users.remove(&key.user);
         }
+        if let Some(at) = gone.lapses_at {
+            self.lapsing.remove(&(at, key.clone()));
+        }
         self.pollers_gone += u64::from(gone.last_transport == Transport::Poll && !gone.is_restored);
     }
 
-    /// Removes the session of this user that lapsed first, if the user has too many. A user who connects anew again and
-    /// again does not fill the table.
-    pub(super) fn forget_lapsed(&mut self, user: &Arc<str>, now: Instant) -> Option<SessionKey> {
+    /// Removes the session of this user that would be forgotten first, if the user has too many. A user who connects anew
+    /// again and again does not fill the table.
+    pub(super) fn forget_lapsed(&mut self, user: &Arc<str>) -> Option<SessionKey> {
         let entries = self.of_user(user);
         if entries.len() <= LAPSED_MAX {
             return None;
         }
-        let lapsed =
-            entries.iter().filter_map(|entry| Some((now.duration_since(entry.lapsed_at?), &entry.id)));
-        let (_, id) = lapsed.max_by_key(|(age, _)| *age)?;
-        let oldest = SessionKey { user: Arc::clone(user), id: Arc::clone(id) };
-        self.forget(&oldest);
-        Some(oldest)
+        let lapsing = entries.iter().filter_map(|entry| Some((entry.lapses_at?, &entry.id)));
+        let (_, id) = lapsing.min_by_key(|(at, _)| *at)?;
+        let first = SessionKey { user: Arc::clone(user), id: Arc::clone(id) };
+        self.forget(&first);
+        Some(first)
     }
 }

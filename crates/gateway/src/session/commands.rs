@@ -20,6 +20,7 @@ use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{Author, DraftBody, DraftResult};
 use crate::registry::Connection;
 use crate::registry::NoMember;
+use crate::session_key::SessionKey;
 use crate::time;
 
 /// How many refused commands in a row are abuse.
@@ -210,6 +211,12 @@ impl Sender<'_> {
             let detail = format!("a session has at most {topics_max} topics");
             return Err(Problem::bad_request(detail));
         }
+        if let (Some((status, info)), Some(session)) = (&joining, self.connection.session()) {
+            if self.app.presence.excess(&session, &wanted, topics_max) > 0 {
+                return Err(too_many_memberships(topics_max));
+            }
+            self.charge(&session, &wanted, *status, info)?;
+        }
         held.topics.extend(new.iter().cloned());
         changes.push(Change::Subscribe(new));
         let all = held.topics.clone();
@@ -230,6 +237,9 @@ impl Sender<'_> {
         if let Some(topic) = unwanted.iter().find(is_own) {
             return Err(Problem::bad_request(format!("{topic} belongs to every session of this user")));
         }
+        if let Some(session) = &self.connection.session() {
+            self.charge(session, &unwanted, Status::Offline, &Data::null())?;
+        }
         held.topics.retain(|topic| !unwanted.contains(topic));
         changes.push(Change::Unsubscribe(unwanted.clone()));
         if let Some(session) = &self.connection.session() {
@@ -248,15 +258,27 @@ impl Sender<'_> {
         Ok(Done::Present {})
     }
 
+    /// Charges the user for each membership that the command changes: each is an event that everyone in its topic gets.
+    /// The command itself has paid for the first.
+    fn charge(
+        &self,
+        session: &SessionKey,
+        topics: &[Topic],
+        status: Status,
+        info: &Data,
+    ) -> Result<(), Problem> {
+        let changes = self.app.presence.changes(session, topics, status, info);
+        let more = u32::try_from(changes).unwrap_or(u32::MAX).saturating_sub(1);
+        self.app.limiters.take_many(Use::Command, &self.connection.user, self.connection.address, more)
+    }
+
     fn join(&self, topic: &Topic, status: Status, info: Data) -> Result<(), Problem> {
         let session = self.connection.session().ok_or_else(|| Problem::bad_request("session: is needed"))?;
         let topics_max = self.app.config.limits.topics_per_session_max;
         let set = self.app.registry.set_presence(&session, topic, status, info, topics_max);
         set.map_err(|why| match why {
             NoMember::Gone => Problem::new(Code::NotFound, "session: this user has no such session here"),
-            NoMember::Full => {
-                Problem::bad_request(format!("a session is a member of at most {topics_max} topics"))
-            }
+            NoMember::Full => too_many_memberships(topics_max),
         })?;
         // A grant that was renewed since it was looked at dropped what there was then.
         if !self.connection.held.lock().grant.may_subscribe(topic) {
@@ -306,6 +328,10 @@ impl JoiningBody {
 /// The members of a command's op. Others are ignored (C1).
 fn members<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|error| Problem::bad_request(format!("not a valid command: {error}")))
+}
+
+fn too_many_memberships(topics_max: usize) -> Problem {
+    Problem::bad_request(format!("a session is a member of at most {topics_max} topics"))
 }
 
 /// The topics of a command, each once.

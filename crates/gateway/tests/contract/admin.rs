@@ -51,6 +51,33 @@ async fn disconnect_ends_the_sessions_of_a_user_or_one_session() {
 }
 
 #[tokio::test]
+async fn a_poller_between_two_polls_is_ended_at_its_next() {
+    let gateway = Gateway::serve(&[]).await;
+    let alice = format!("token={}", token("alice", &[]));
+    for target in [json!({"user": "alice"}), json!({"session": "s1"})] {
+        let hello = get(gateway.address, &format!("/v1/poll?{alice}&session=s1")).await.json();
+        assert_eq!(gateway.stats().await["totalClients"], 1);
+        assert_eq!(disconnect(&gateway, target.clone()).await, 1);
+        assert_eq!(gateway.stats().await["totalClients"], 0);
+        let after = hello["cursor"].as_str().unwrap();
+        let poll = format!("/v1/poll?{alice}&session=s1&after={after}");
+        assert_eq!(get(gateway.address, &poll).await.json()["bye"]["reason"], "disconnected", "{target}");
+        let next = get(gateway.address, &format!("{poll}&wait=0")).await.json();
+        assert_eq!(next.get("bye"), None, "a client that comes after that begins anew: {next}");
+        disconnect(&gateway, target).await;
+        get(gateway.address, &poll).await;
+    }
+    // Nor does a stream escape by being away for a moment.
+    let mut sse = Sse::open(gateway.address, &format!("{alice}&session=s2")).await;
+    sse.batch().await;
+    drop(sse);
+    eventually("it is gone", async || gateway.stats().await["byTransport"]["sse"] == 0).await;
+    disconnect(&gateway, json!({"user": "alice"})).await;
+    let mut back = Sse::open(gateway.address, &format!("{alice}&session=s2")).await;
+    assert_eq!(bye_of(&mut back).await, "disconnected");
+}
+
+#[tokio::test]
 async fn all_but_publishing_needs_a_key_or_a_grant_for_everything() {
     let gateway = Gateway::serve(&[]).await;
     let with = async |bearer: &str| {

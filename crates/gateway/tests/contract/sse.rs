@@ -291,6 +291,23 @@ async fn a_connection_that_continues_a_session_ends_the_older_one_after_5_second
 }
 
 #[tokio::test]
+async fn a_link_that_was_to_be_replaced_stays_when_the_newer_one_has_died() {
+    let gateway = Gateway::serve(&[]).await;
+    let mut older = Sse::open(gateway.address, &alice()).await;
+    let session = older.batch().await.unwrap()["hello"]["session"].as_str().unwrap().to_owned();
+    let mut newer = Sse::open(gateway.address, &format!("{}&session={session}", alice())).await;
+    newer.batch().await;
+    drop(newer);
+    crate::support::eventually("the newer is gone", async || {
+        gateway.stats().await["byTransport"]["sse"] == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(5500)).await;
+    let seq = publish(&gateway, 1).await;
+    assert_eq!(seqs(&older.events().await), [seq], "the session goes on over the older link");
+}
+
+#[tokio::test]
 async fn what_a_client_says_behind_its_request_is_nothing_and_its_leaving_is_seen() {
     let gateway = Gateway::serve(&[]).await;
     let mut socket = TcpStream::connect(gateway.address).await.unwrap();

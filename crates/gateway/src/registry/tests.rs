@@ -1,0 +1,137 @@
+//! The table of sessions under paused time: caps, grace periods, and what a look at it costs.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::{Log, Memory, Options};
+use transport::{Bye, ByeReason, Transport};
+
+use super::*;
+use crate::auth::Grant;
+use crate::presence::{Presence, TellOnly};
+
+const BYE: Bye = Bye { reason: ByeReason::Disconnected, reconnect_after: Duration::ZERO };
+const NO_CAPS: Caps = Caps { per_user: None, per_address: None };
+
+fn registry() -> Arc<Registry> {
+    let store = Memory::open(Log::new(&Options::default()));
+    Arc::new(Registry::new(Arc::new(Presence::new(Duration::from_secs(1800), Arc::new(TellOnly(store))))))
+}
+
+fn address(last: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, last).into()
+}
+
+/// A connection of this user from the address with this last number.
+fn connect(
+    registry: &Arc<Registry>,
+    user: &str,
+    wanted: WantedSession<'_>,
+    transport: Transport,
+    from: u8,
+    caps: Caps,
+) -> Result<(Registration, JoinedSession), NoPlace> {
+    let grant = Arc::new(Grant::of_developer(user).unwrap());
+    registry.register(Connection::new(grant, Vec::new(), None, address(from)), wanted, transport, caps)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_resumed_from_another_address_gives_the_first_one_back() {
+    let registry = registry();
+    let caps = Caps { per_user: None, per_address: Some(1) };
+    let open = |user: &str, wanted: WantedSession<'_>, from| {
+        connect(&registry, user, wanted, Transport::Ws, from, caps)
+    };
+    let (first, joined) = open("alice", WantedSession::New, 1).unwrap();
+    assert_eq!(open("bob", WantedSession::New, 1).err(), Some(NoPlace::Address));
+    drop(first);
+    let (second, _) = open("alice", WantedSession::Named(&joined.key.id), 2).unwrap();
+    assert_eq!(open("carol", WantedSession::New, 2).err(), Some(NoPlace::Address));
+    let (bobs, _) = open("bob", WantedSession::New, 1).unwrap();
+    drop(second);
+    assert!(open("carol", WantedSession::New, 2).is_ok(), "nothing of alice is left there");
+    drop(bobs);
+    assert!(open("carol", WantedSession::New, 1).is_ok(), "nor there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_with_a_connection_cost_neither_a_count_nor_a_sweep_anything() {
+    let registry = registry();
+    let open = |n: usize, transport| {
+        connect(&registry, &format!("u{n}"), WantedSession::New, transport, 1, NO_CAPS).unwrap().0
+    };
+    let sessions: Vec<Registration> = (0..3000).map(|n| open(n, Transport::ALL[n % 3])).collect();
+    {
+        let table = registry.table.lock();
+        assert_eq!(registry.connections(), 3000, "without the table's lock");
+        assert_eq!(table.lapsing(), 0, "a sweep has nothing to look at");
+    }
+    registry.sweep();
+    drop(sessions);
+    assert_eq!((registry.connections(), registry.table.lock().lapsing()), (0, 3000));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(registry.sweep(), 0);
+    assert_eq!(registry.table.lock().lapsing(), 1000, "pollers are waited for longer");
+    tokio::time::advance(Duration::from_secs(50)).await;
+    assert_eq!((registry.sweep(), registry.table.lock().lapsing()), (1000, 0));
+    assert!(registry.table.lock().users.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_period_begins_with_the_last_connection_whatever_came_before() {
+    let registry = registry();
+    let open = |wanted: WantedSession<'_>, transport| {
+        connect(&registry, "alice", wanted, transport, 1, NO_CAPS).unwrap()
+    };
+    let (poll, joined) = open(WantedSession::New, Transport::Poll);
+    let id = joined.key.id;
+    let is_there = || registry.link("alice", &id).is_some();
+    drop(poll);
+    // It becomes a stream, whose grace period is shorter.
+    drop(open(WantedSession::Named(&id), Transport::Ws));
+    tokio::time::advance(Duration::from_secs(9)).await;
+    registry.sweep();
+    assert!(is_there());
+    let again = open(WantedSession::Named(&id), Transport::Ws);
+    tokio::time::advance(Duration::from_secs(100)).await;
+    registry.sweep();
+    assert!(is_there(), "it has a connection");
+    drop(again);
+    for (seconds, expected) in [(9, true), (1, false)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        registry.sweep();
+        assert_eq!(is_there(), expected);
+    }
+    // A poller that keeps coming has one place, not one for each poll.
+    let mut poller = open(WantedSession::Unnamed, Transport::Poll).0;
+    for _ in 0..1000 {
+        drop(poller);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        registry.sweep();
+        poller = open(WantedSession::Unnamed, Transport::Poll).0;
+    }
+    assert!(registry.table.lock().lapsing() <= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_ends_a_poller_between_two_polls() {
+    let registry = registry();
+    let poll =
+        |wanted: WantedSession<'_>| connect(&registry, "alice", wanted, Transport::Poll, 1, NO_CAPS).unwrap();
+    let (first, joined) = poll(WantedSession::New);
+    drop(first);
+    assert_eq!(registry.counts(9).clients, 1);
+    assert_eq!(registry.end_user("alice", BYE), 1, "it counts as a client, so it is ended as one");
+    assert_eq!((registry.counts(9).clients, registry.end_session(&joined.key.id, BYE)), (0, 0), "once");
+    drop(poll(WantedSession::Named(&joined.key.id)));
+    assert_eq!(registry.counts(9).clients, 0, "a poll that did not begin told nobody");
+    let (next, joined) = poll(WantedSession::Named(&joined.key.id));
+    next.begins(joined.older);
+    drop(next);
+    assert_eq!(registry.counts(9).clients, 0, "its next poll said bye");
+    let (again, _) = poll(WantedSession::Named(&joined.key.id));
+    assert_eq!(registry.end_user("alice", BYE), 1, "whoever comes after that begins anew");
+    drop(again);
+    assert_eq!(registry.end_user("nobody", BYE), 0);
+}
