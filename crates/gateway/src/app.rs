@@ -12,6 +12,7 @@ use crate::auth::{Authenticator, Grant};
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
 use crate::http::origin::OriginPolicy;
+use crate::limits::brake::RefusalBrake;
 use crate::limits::rates::Limiters;
 use crate::limits::replays::Replays;
 use crate::metrics::Metrics;
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub presence: Arc<Presence>,
     /// All gateways of the log.
     pub cluster: Cluster,
+    /// Who was refused a moment ago.
+    pub brake: RefusalBrake,
     /// How fast each user may send commands and publish.
     pub limiters: Arc<Limiters>,
     /// The way of drafts into the store.
@@ -112,6 +115,7 @@ impl App {
             registry,
             presence,
             redaction: Redaction::new(&config.redact),
+            brake: RefusalBrake::new(),
             publishing,
             limiters,
             replays: Replays::new(limits.replay_bytes),

@@ -1,6 +1,10 @@
 //! The WebSocket handshake (RFC 6455 section 4.2), and who is refused how.
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use std::sync::Arc;
+
+use http::header::{
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use transport::{Answer, Transport, write_ws_accept, ws};
 
@@ -9,13 +13,14 @@ use super::stream;
 use crate::auth::Credential;
 use crate::http::headers::has_token;
 use crate::problem::{Code, Problem};
-use crate::session::admission::{self, Plan, Waiting};
+use crate::session::admission::{self, Plan, RefusedClient, Waiting};
 
 /// The subprotocol of the gateway.
 const PROTOCOL: &str = "throughline.v1";
 
-/// Accepts a WebSocket. Browsers cannot read the status of a refused one, so whoever is not let in is accepted too, and
-/// then closed with a code that says why; only what is no handshake and a foreign origin get a plain answer.
+/// Accepts a WebSocket. Browsers, which send an `Origin`, cannot read the status of a refused handshake: theirs is
+/// accepted, and then closed with a code that says why. Other clients can, and many know nothing else. A request that
+/// is no handshake, and one of a foreign origin, get a plain answer too.
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
     let headers = &call.head.headers;
     let key = match handshake_key(headers, call.head.version) {
@@ -32,25 +37,34 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
         }
     };
     call.check_origin(&call.query)?;
+    let then = match admit(call).await {
+        Err(Waiting::Refused(refused)) if !headers.contains_key(ORIGIN) => {
+            call.app.brake.refused(refused.address, refused.user.as_ref()).await;
+            return Err(refused.problem);
+        }
+        then => then,
+    };
     let protocol = has_token(headers, SEC_WEBSOCKET_PROTOCOL, PROTOCOL).then_some(PROTOCOL);
     let mut accept = Vec::new();
     write_ws_accept(&ws::accept_key(key), protocol, "", &mut accept);
-    let then = admit(call).await;
     Ok(Answer::Detach(Plan::WebSocket { accept: accept.into(), then: Box::new(then) }))
 }
 
 async fn admit(call: &Call<'_>) -> Result<admission::Admitted, Waiting> {
-    let asked = stream::asked(call, Transport::Ws, &call.query).map_err(Waiting::Refused)?;
+    let refused =
+        |problem: Problem, user| Waiting::Refused(RefusedClient { problem, address: call.address(), user });
+    let asked = stream::asked(call, Transport::Ws, &call.query).map_err(|problem| refused(problem, None))?;
     let has_user = call.app.config.dev && call.query.iter().any(|(name, _)| name == "user");
     if Credential::find(&call.head.headers, &call.query).is_none() && !has_user {
         return Err(Waiting::ForAuth(asked));
     }
-    let refused = |problem: Problem| {
+    let grant = call.grant(&call.query).await.map_err(|problem| {
         call.app.metrics.connection_refused(admission::refusal_label(call.app, &problem));
-        Waiting::Refused(problem)
-    };
-    let grant = call.grant(&call.query).await.map_err(refused)?;
-    admission::admit(call.app, asked, grant).await.map_err(Waiting::Refused)
+        refused(problem, None)
+    })?;
+    let user = Arc::clone(&grant.user);
+    let admitted = admission::admit(call.app, asked, grant).await;
+    admitted.map_err(|problem| refused(problem, Some(user)))
 }
 
 /// The client's key, if this is a handshake.

@@ -104,14 +104,9 @@ impl Rosters {
     #[must_use]
     pub(crate) fn would_change(&self, key: &SessionKey, topic: &Topic, status: Status, info: &Data) -> bool {
         let is_in = self.sessions.get(key).is_some_and(|topics| topics.contains(topic));
-        match (is_in, status) {
-            (true, Status::Offline) => true,
-            (false, status) => status != Status::Offline,
-            (true, status) => {
-                let roster = self.topics.get(topic);
-                !roster.is_some_and(|roster| roster.shows(&key.user, &key.id, status, info))
-            }
-        }
+        let roster = self.topics.get(topic);
+        let shows = roster.is_some_and(|roster| roster.shows(&key.user, &key.id, status, info));
+        if status == Status::Offline { is_in } else { !is_in || !shows }
     }
 
     /// In how many topics a session would be if it joined these.

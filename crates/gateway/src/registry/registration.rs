@@ -102,14 +102,7 @@ impl Registry {
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
         let is_new = beside.is_none() || std::mem::take(&mut entry.is_restored);
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
-        match entry.ending {
-            Ending::No => {}
-            Ending::Untold => {
-                let reconnect_after = pacing::soon();
-                connection.handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after });
-            }
-            Ending::Told => entry.ending = Ending::No,
-        }
+        entry.greet(&connection);
         let before = entry.newest().map(Arc::clone);
         entry.connections.push(Arc::clone(&connection));
         self.connections.fetch_add(1, Ordering::Relaxed);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use transport::{Bye, Transport};
+use transport::{Bye, ByeReason, Transport};
 
 use super::connection::Connection;
+use crate::limits::pacing;
 use crate::session_key::SessionKey;
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
@@ -104,6 +105,18 @@ impl Entry {
             (true, Ending::No | Ending::Untold) => Ending::Untold,
         };
         is_client
+    }
+
+    /// Tells a new connection that an operator has ended the session, unless its client was told before.
+    pub(super) fn greet(&mut self, connection: &Connection) {
+        match self.ending {
+            Ending::No => {}
+            Ending::Untold => {
+                let reconnect_after = pacing::soon();
+                connection.handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after });
+            }
+            Ending::Told => self.ending = Ending::No,
+        }
     }
 
     /// Whether a client is there: it has a connection, or is a poller between two polls.

@@ -81,7 +81,17 @@ pub(crate) enum Waiting {
     /// It may still send its token.
     ForAuth(StreamRequest),
     /// It is told why not.
-    Refused(Problem),
+    Refused(RefusedClient),
+}
+
+/// A client that is not let in.
+pub(crate) struct RefusedClient {
+    /// Why.
+    pub problem: Problem,
+    /// Its address, proxies seen through.
+    pub address: IpAddr,
+    /// The user, where a good token has told it.
+    pub user: Option<Arc<str>>,
 }
 
 /// Finds the grant behind a request.

@@ -12,7 +12,7 @@ use transport::{
     After, CloseCode, Ended, Handle, Line, PollLine, Session, SseLine, Terms, Transport, WsLine,
 };
 
-use super::admission::{Admitted, BATCH_BYTES, Plan, StreamRequest, Waiting, admit};
+use super::admission::{Admitted, BATCH_BYTES, Plan, RefusedClient, StreamRequest, Waiting, admit};
 use super::commands;
 use super::host::SessionHost;
 use super::unadmitted::{NoText, Unadmitted};
@@ -42,7 +42,8 @@ pub(crate) async fn begin(
             );
             match *then {
                 Ok(admitted) => return begin_websocket(app, early, admitted).await,
-                Err(Waiting::Refused(problem)) => {
+                Err(Waiting::Refused(RefusedClient { problem, address, user })) => {
+                    app.brake.refused(address, user.as_ref()).await;
                     early.refuse(problem.close_code(), &problem.detail).await;
                     return None;
                 }
@@ -113,9 +114,11 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
             }
         }
     };
+    let (address, user) = (asked.address, Arc::clone(&grant.user));
     match admit(app, asked, grant).await {
         Ok(admitted) => Some(admitted),
         Err(problem) => {
+            app.brake.refused(address, Some(&user)).await;
             early.refuse(problem.close_code(), &problem.detail).await;
             None
         }

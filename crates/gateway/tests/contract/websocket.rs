@@ -67,6 +67,58 @@ async fn who_is_refused_is_accepted_first_and_then_closed_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_no_browser_is_refused_by_a_status() {
+    let gateway = Gateway::serve(&["--max-connections-per-user", "1"]).await;
+    let handshake = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let mut first = Ws::open(gateway.address, &alice()).await;
+    first.batch().await;
+    for (query, status, code, retries) in [
+        ("token=nonsense".to_owned(), 401, "unauthenticated", false),
+        (format!("{}&after=nonsense", alice()), 400, "bad_request", false),
+        (alice(), 429, "rate_limited", true),
+    ] {
+        let answer = get_with(gateway.address, &format!("/v1/ws?{query}"), &handshake).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{query}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.header("retry-after").is_some(), retries, "{query}");
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{query}");
+    }
+    // From the third refusal of an address on, the next is held back.
+    let began = std::time::Instant::now();
+    let refused = get_with(gateway.address, "/v1/ws?token=nonsense", &handshake).await;
+    assert_eq!(refused.status, 401);
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    let began = std::time::Instant::now();
+    assert_eq!(Ws::open(gateway.address, "token=nonsense").await.close_code().await, 4401);
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1), "a browser's too");
+    let mut later = get_without_token(gateway.address, &handshake).await;
+    later.command(json!({"id": 1, "op": "auth", "token": token("bob", &[])})).await;
+    assert_eq!(later.reply().await["ok"]["user"], "bob", "without a token it may still send one");
+}
+
+/// A WebSocket without an origin and without a token.
+async fn get_without_token(address: std::net::SocketAddr, handshake: &[(&str, &str)]) -> Ws {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut ws = Ws::open(address, "").await;
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request =
+        crate::support::request("GET", "/v1/ws", handshake, "").replace("Connection: close\r\n", "");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    ws.socket = socket;
+    ws
+}
+
+#[tokio::test]
 async fn a_session_is_ended_by_an_operator() {
     let gateway = Gateway::serve(&[]).await;
     let mut ws = Ws::open(gateway.address, &alice()).await;

@@ -369,7 +369,10 @@ fn a_gateway_that_drains_says_so() {
     }
     let mut late = Connection::open(gateway.address());
     late.ask_for_websocket("/v1/ws?user=alice", &[]);
-    assert_eq!(late.head(soon()).status, 101);
+    problem(&schemas, &late.answer(soon()), 503, "unavailable");
+    let mut late = Connection::open(gateway.address());
+    late.ask_for_websocket("/v1/ws?user=alice", &[("origin", "http://localhost")]);
+    assert_eq!(late.head(soon()).status, 101, "a browser cannot read a status");
     assert_eq!(late.next_frame(soon()), Some(Sent::Close(4503)));
     drop(late);
     ok(&schemas, "health", &gateway.get("/health", &[]));

@@ -455,8 +455,12 @@ impl Ws {
         Self::open_with(address, query, &[]).await
     }
 
+    /// As a browser opens it: with the gateway's own origin, unless `headers` have another.
     pub async fn open_with(address: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Self {
         let mut socket = TcpStream::connect(address).await.unwrap();
+        let own = [("Origin", "http://localhost")];
+        let has_origin = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("origin"));
+        let headers = own.iter().filter(|_| !has_origin).chain(headers);
         let mut text = format!(
             "GET /v1/ws?{query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
