@@ -65,6 +65,8 @@ export async function measure(browser, gateway, path) {
     await until(async () => (await read()).events.some(({ n }) => n === last), CATCH_UP_MS)
     // So that the last change, too, is followed by a look.
     await sleep(OVERLAP_MS + 500)
+    // On a path that cuts, this moment may lie between two links.
+    await until(transport, SETTLE_MS)
     const settledOn = await transport()
     const seen = await read()
     const figures = { ...count(seen, publisher.accepted), ...times(seen, publisher, path.cuts ?? []) }
