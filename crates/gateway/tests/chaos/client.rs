@@ -122,6 +122,10 @@ impl Client {
                 while !head.ends_with(b"\r\n\r\n") {
                     head.push(timeout(ANSWER * 4, reader.read_u8()).await??);
                 }
+                let head = String::from_utf8_lossy(&head);
+                if !head.starts_with("HTTP/1.1 101 ") {
+                    return Err(io::Error::other(head.into_owned()));
+                }
                 loop {
                     let Ok(frame) = timeout_at(until, frame(&mut reader)).await else { return Ok(()) };
                     match frame? {
