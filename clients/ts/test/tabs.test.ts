@@ -173,6 +173,27 @@ describe('tabs of different users', () => {
     expect(live()).toBe(1)
   })
 
+  it('are not handed what the connection of the former user still brings', async () => {
+    let who = 'alice'
+    const leader = await tab({ getToken: () => tokenOf(who) })
+    const bob = await tab(as('bob'))
+    await bob.client.close()
+    who = 'bob'
+    // The gateway asks for a newer token; that of another user does not change whose the session is.
+    server.say({ events: [], expiring: { expires_at: '2026-11-20T04:30:12.000Z' } })
+    await loaded(server)
+    await server.clock.advance(3 * SECOND)
+    bob.client.connect()
+    await loaded(server)
+    await server.clock.advance(3 * SECOND)
+    server.publish('user:alice', 'secret', 'of alice')
+    server.publish('user:bob', 'secret', 'of bob')
+    await server.clock.advance(2 * SECOND)
+    expect(bob.events.map(({ data }) => data)).toEqual(['of bob'])
+    expect(leader.events.map(({ data }) => data)).not.toContain('of alice')
+    expect(leader.client.hello?.user).toBe('bob')
+  })
+
   it('are told apart where a cookie says who they are', async () => {
     let visitor = 'alice'
     server.userOf = (token) => holderOf(token, visitor)

@@ -213,7 +213,8 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
       },
       async presence(status, info) {
         if (status === 'offline') present.delete(name)
-        else present.set(name, { status, info })
+        // As JSON shows it, which is how the gateway and the other tabs get it: what it cannot show is refused here.
+        else present.set(name, JSON.parse(JSON.stringify({ status, info })))
         await ready()
         return source.settled(name)
       },

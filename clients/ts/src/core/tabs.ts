@@ -349,6 +349,8 @@ export function joinTabs(host: TabHost): Source {
     const now = claimsOf(tokens.current) ?? ladder.writer?.carrier?.hello?.user ?? identity
     if (now === identity) return true
     leave()
+    // What is connected may still be the former user's, whose events are nobody's in the other group.
+    connection.stop()
     enter(now as string)
     return false
   }
@@ -418,7 +420,7 @@ export function joinTabs(host: TabHost): Source {
   const { hello, changed } = told
   told.drained = (before, deliveries, cursor) => {
     // Passed on first: a listener of the application's may do anything.
-    if (leading) post({ before, deliveries, cursor, served: roster.served() })
+    if (leading && verified()) post({ before, deliveries, cursor, served: roster.served() })
     lastSeq = lastOf(deliveries, lastSeq, () => true)
     hand(deliveries)
     if (!leading) queueMicrotask(rejoin)
