@@ -151,8 +151,11 @@ impl StreamPublisher {
         if !self.shared.alone.has_begun() {
             self.append_together(items).await;
         }
-        let mut rest: Vec<&mut Submission> =
-            items.iter_mut().filter(|item| item.answer.is_none() && item.draft.is_some()).collect();
+        // Events with a checkpoint are not among them: a checkpoint is Redis', and its caller hands them in again.
+        let mut rest: Vec<&mut Submission> = items
+            .iter_mut()
+            .filter(|item| item.answer.is_none() && item.draft.is_some() && item.group.is_none())
+            .collect();
         let drafts: Vec<Draft> = rest.iter().filter_map(|item| item.draft.clone()).collect();
         if !drafts.is_empty()
             && let Some(answers) = self.shared.alone.append(drafts)
@@ -207,6 +210,7 @@ impl StreamPublisher {
     async fn try_append(&mut self, items: &mut [Submission]) -> Result<(), Failure> {
         self.connect().await?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
+        // Events with a checkpoint are not among them: a checkpoint is Redis', and its caller hands them in again.
         let mut rest: Vec<&mut Submission> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
         let mut results = Vec::with_capacity(rest.len());
         let mut refusal = None;
