@@ -92,6 +92,9 @@ async fn each_membership_that_changes_is_charged() {
     support::eventually("bob is announced", async || events(&gateway).await >= 5).await;
     let seq = gateway.publish(json!({"topic": "room:1", "type": "t", "data": 1})).await;
     assert_eq!(seq, 6, "what is refused changes nothing, and the same again is no change");
+    let mut full = Ws::open(gateway.address, &format!("token={}", token("carol", &ROOM))).await;
+    full.batch().await;
+    assert_eq!(command(&mut full, &join("online")).await.get("error"), None, "a whole burst is enough");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use events::{Data, Draft, Located, Options, ResetReason, Start, Store as _, Topi
 use regex::Regex;
 use rig::{Client, Rig, ms, topic};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -29,18 +30,46 @@ struct Transcript {
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum Step {
-    Publish { publish: String, result: String },
-    Connects { connects: Connects },
-    Head { head: Head },
-    Sends { sends: String },
-    Answers { answers: Answer },
-    Receives { receives: String },
-    Advance { advance_ms: u64 },
-    Cuts { cuts: bool },
-    Disconnects { disconnects: String, result: String },
-    Drains { drains: bool },
-    Closes { closes: u16 },
-    Ends { ends: bool },
+    Publish {
+        publish: String,
+        result: String,
+    },
+    Connects {
+        connects: Connects,
+    },
+    Head {
+        head: Head,
+    },
+    Sends {
+        sends: String,
+    },
+    Answers {
+        answers: Answer,
+    },
+    Receives {
+        receives: String,
+    },
+    Advance {
+        advance_ms: u64,
+    },
+    Cuts {
+        cuts: bool,
+    },
+    /// The result counts the sessions of the user, which only the gateway knows.
+    Disconnects {
+        disconnects: String,
+        #[serde(rename = "result")]
+        _result: IgnoredAny,
+    },
+    Drains {
+        drains: bool,
+    },
+    Closes {
+        closes: u16,
+    },
+    Ends {
+        ends: bool,
+    },
 }
 
 #[derive(Deserialize)]
@@ -187,8 +216,8 @@ impl Player {
                 assert!(cuts);
                 self.client = None;
             }
-            Step::Disconnects { disconnects, result } => {
-                assert_eq!((&**disconnects, &**result), (r#"{"user":"alice"}"#, r#"{"sessions":1}"#));
+            Step::Disconnects { disconnects, .. } => {
+                assert_eq!(disconnects, r#"{"user":"alice"}"#);
                 self.client().handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after: ms(1) });
             }
             Step::Drains { drains } => {

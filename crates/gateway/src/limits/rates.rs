@@ -87,32 +87,41 @@ impl Limiters {
     /// # Errors
     /// When it is one too many: [`Code::RateLimited`], with the time after which the next may come.
     pub(crate) fn take(&self, what: Use, user: &Arc<str>, address: IpAddr) -> Result<(), Problem> {
-        self.take_many(what, user, address, 1)
+        let taken = self.rate(what).take(user, 1);
+        taken.map_err(|over| self.refuse(what, user, address, over))
     }
 
-    /// Takes so many, or none. What costs more than the user may ever have at once costs all of that.
+    /// Takes so many beside the one that was taken already, or none. What costs more than the user may ever have at once
+    /// costs all of that.
     ///
     /// # Errors
     /// When it is too many, as [`Limiters::take`].
-    pub(crate) fn take_many(
+    pub(crate) fn take_more(
         &self,
         what: Use,
         user: &Arc<str>,
         address: IpAddr,
-        cost: u32,
+        more: u32,
     ) -> Result<(), Problem> {
-        let rate = match what {
+        let rate = self.rate(what);
+        let taken = rate.take(user, more.min(rate.burst().saturating_sub(1)));
+        taken.map_err(|over| self.refuse(what, user, address, over))
+    }
+
+    fn rate(&self, what: Use) -> &Rate {
+        match what {
             Use::Command => &self.commands,
             Use::Publish => &self.publishes,
             Use::Ephemeral => &self.ephemerals,
-        };
-        rate.take(user, cost).map_err(|over| {
-            self.metrics.rate_limited(what.label());
-            if over.is_first {
-                audit::record(Deed::LimitReached, user, address, what.too_many());
-            }
-            Problem::new(Code::RateLimited, what.too_many()).retry_after(over.wait)
-        })
+        }
+    }
+
+    fn refuse(&self, what: Use, user: &Arc<str>, address: IpAddr, over: Over) -> Problem {
+        self.metrics.rate_limited(what.label());
+        if over.is_first {
+            audit::record(Deed::LimitReached, user, address, what.too_many());
+        }
+        Problem::new(Code::RateLimited, what.too_many()).retry_after(over.wait)
     }
 }
 
@@ -143,6 +152,11 @@ impl Rate {
                 .build(),
             clock: DefaultClock::default(),
         }
+    }
+
+    /// The most that a user may have at once.
+    fn burst(&self) -> u32 {
+        self.quota.map_or(u32::MAX, |quota| quota.burst_size().get())
     }
 
     fn take(&self, user: &Arc<str>, cost: u32) -> Result<(), Over> {

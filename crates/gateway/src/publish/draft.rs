@@ -60,6 +60,10 @@ impl<'a> DraftBody<'a> {
     /// # Errors
     /// When a member is missing, wrong or unknown.
     pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Problem> {
+        // serde also takes an array for a struct, its elements for the members in order.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::bad_request("an event is an object"));
+        }
         // A parser of text need not check each string by itself; one of bytes says where the text is none.
         let parsed = str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
         parsed.map_err(|error| malformed(&error))

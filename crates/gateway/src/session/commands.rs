@@ -118,7 +118,7 @@ enum Done {
 impl Sender<'_> {
     /// Runs one command.
     pub(crate) async fn run(&self, text: &str) -> Outcome {
-        let body: Result<CommandBody, _> = serde_json::from_str(text);
+        let body: Result<CommandBody, _> = object(text);
         let id = id_of(text);
         let what = body.as_ref().map_or(Use::Command, CommandBody::cost);
         if let Err(outcome) = self.limit(what, id.as_deref()) {
@@ -212,7 +212,8 @@ impl Sender<'_> {
             return Err(Problem::bad_request(detail));
         }
         if let (Some((status, info)), Some(session)) = (&joining, self.connection.session()) {
-            if self.app.presence.excess(&session, &wanted, topics_max) > 0 {
+            let joins = *status != Status::Offline;
+            if joins && self.app.presence.excess(&session, &wanted, topics_max) > 0 {
                 return Err(too_many_memberships(topics_max));
             }
             self.charge(&session, &wanted, *status, info)?;
@@ -269,7 +270,7 @@ impl Sender<'_> {
     ) -> Result<(), Problem> {
         let changes = self.app.presence.changes(session, topics, status, info);
         let more = u32::try_from(changes).unwrap_or(u32::MAX).saturating_sub(1);
-        self.app.limiters.take_many(Use::Command, &self.connection.user, self.connection.address, more)
+        self.app.limiters.take_more(Use::Command, &self.connection.user, self.connection.address, more)
     }
 
     fn join(&self, topic: &Topic, status: Status, info: Data) -> Result<(), Problem> {
@@ -327,7 +328,7 @@ impl JoiningBody {
 
 /// The members of a command's op. Others are ignored (C1).
 fn members<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
-    serde_json::from_str(text).map_err(|error| Problem::bad_request(format!("not a valid command: {error}")))
+    object(text).map_err(|error| Problem::bad_request(format!("not a valid command: {error}")))
 }
 
 fn too_many_memberships(topics_max: usize) -> Problem {
@@ -372,12 +373,21 @@ pub(crate) fn refusal(text: &str, problem: Problem) -> Vec<u8> {
 }
 
 fn id_of(text: &str) -> Option<Box<RawValue>> {
-    serde_json::from_str::<Identified>(text).ok()?.id
+    object::<Identified>(text).ok()?.id
+}
+
+/// Reads what is an object. serde also takes an array for a struct, its elements for the members in order.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
+    if text.trim_start().starts_with('{') {
+        serde_json::from_str(text)
+    } else {
+        Err(serde::de::Error::custom("expected an object"))
+    }
 }
 
 /// The token of an `auth` command; `None` if it is another, or none at all.
 #[must_use]
 pub(crate) fn token_of(text: &str) -> Option<String> {
-    let body: CommandBody = serde_json::from_str(text).ok()?;
+    let body: CommandBody = object(text).ok()?;
     if body.op == "auth" { serde_json::from_str(text).ok().map(|AuthBody { token }| token) } else { None }
 }

@@ -215,6 +215,9 @@ async fn malformed_commands_are_answered_with_their_id_and_the_session_goes_on()
         "{",
         "7",
         "[]",
+        // The members of a command in order, without their names.
+        r#"["ping"]"#,
+        r#"["ping",null]"#,
         "null",
         r#"{"id":1}"#,
         r#"{"id":1,"op":7}"#,
@@ -227,6 +230,7 @@ async fn malformed_commands_are_answered_with_their_id_and_the_session_goes_on()
         let reply = ws.reply().await;
         assert_eq!(reply["error"]["code"], "bad_request", "{text}: {reply}");
         assert!(reply["error"]["message"].is_string());
+        assert!(reply["reply"].is_null() || reply["reply"] == 1, "{text}: {reply}");
     }
     ws.send(&Ws::frame(0x82, b"binary")).await;
     assert_eq!(ws.reply().await["error"]["code"], "bad_request");
