@@ -212,6 +212,10 @@ impl Future for Stream {
             && let Ok(peer) = socket.peer_addr()
         {
             let app = &guest.0;
+            if received.is_empty() && app.is_draining() {
+                // Nobody is waited for: the next request goes to another gateway.
+                return Poll::Ready(());
+            }
             let is_proxy = app.config.trusted_proxies.contains(peer.ip());
             let stranger = app.strangers.readmit(peer.ip(), is_proxy);
             if received.is_empty() {

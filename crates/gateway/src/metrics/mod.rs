@@ -163,17 +163,17 @@ impl Metrics {
             )?,
             sessions: families.gauges(
                 "throughline_sessions",
-                "Registry that are alive; a poller's lives on between two of its polls.",
+                "Sessions that are alive; a poller's lives on between two of its polls.",
                 "transport",
             )?,
             opened: families.counters(
                 "throughline_sessions_opened_total",
-                "Registry opened.",
+                "Sessions opened.",
                 "transport",
             )?,
             closed: families.counters_by_pair(
                 "throughline_sessions_closed_total",
-                "Registry that ended, by what ended them.",
+                "Sessions that ended, by what ended them.",
                 ["transport", "reason"],
             )?,
             refused: families.counters(
@@ -183,12 +183,12 @@ impl Metrics {
             )?,
             switches: families.counters_by_change(
                 "throughline_transport_switches_total",
-                "Registry that went on over another transport.",
+                "Sessions that went on over another transport.",
                 ["from", "to"],
             )?,
             slow_readers: families.counters(
                 "throughline_slow_readers_total",
-                "Registry ended because writing to them was blocked for the whole write timeout.",
+                "Sessions ended because writing to them was blocked for the whole write timeout.",
                 "transport",
             )?,
             published: families.counters(
@@ -270,7 +270,7 @@ impl Metrics {
             draining: families.gauge("throughline_draining", "1 while the gateway drains, else 0.")?,
             drain_sessions: families.gauge(
                 "throughline_drain_sessions",
-                "Registry that the drain has still to end; 0 when not draining.",
+                "Sessions that the drain has still to end; 0 when not draining.",
             )?,
             requests: families.counters_by_pair(
                 "throughline_http_requests_total",

@@ -177,7 +177,7 @@ impl Registry {
         self.presence.retain(key, |topic| grant.may_subscribe(topic));
     }
 
-    /// RegistryCounts, naming up to `users_max` users.
+    /// How many sessions there are, naming up to `users_max` users.
     #[must_use]
     pub(crate) fn counts(&self, users_max: usize) -> RegistryCounts {
         let mut counts = RegistryCounts::default();

@@ -100,9 +100,11 @@ impl Entry {
     pub(super) fn end(&mut self, bye: Bye) -> bool {
         let is_client = self.is_client();
         self.connections.iter().for_each(|connection| connection.handle.end(bye));
-        self.ending = match (self.connections.is_empty(), self.ending) {
-            (false, _) | (true, Ending::Told) => Ending::Told,
-            (true, Ending::No | Ending::Untold) => Ending::Untold,
+        // A connection that has not begun may still be refused, and its client hears nothing then.
+        let is_heard = self.connections.iter().any(|connection| connection.has_begun());
+        self.ending = match (is_heard, self.ending) {
+            (true, _) | (false, Ending::Told) => Ending::Told,
+            (false, Ending::No | Ending::Untold) => Ending::Untold,
         };
         is_client
     }
