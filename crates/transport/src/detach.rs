@@ -91,7 +91,7 @@ where
                 Answer::Response(mut response) => {
                     let mut guard = guard.lock();
                     guard.answer_is_due();
-                    if guard.has_body_to_come() {
+                    if guard.is_answered_early() {
                         // hyper does not read what nobody asked for, so this connection ends.
                         let close = HeaderValue::from_static("close");
                         response.headers_mut().insert(CONNECTION, close);

@@ -35,6 +35,8 @@ pub(crate) struct Guard {
     answer: Progress,
     /// Heads that were complete; wraps.
     heads: u32,
+    /// Requests that were handed on; wraps.
+    handed: u32,
 }
 
 /// What the client has to send next.
@@ -154,6 +156,7 @@ impl Guard {
 
     /// What was found in the heads since the last call.
     pub(crate) fn take(&mut self) -> Framing {
+        self.handed = self.handed.wrapping_add(1);
         std::mem::take(&mut self.found)
     }
 
@@ -176,6 +179,12 @@ impl Guard {
     /// not known, and so it is taken for incomplete.
     pub(crate) fn has_body_to_come(&self) -> bool {
         !matches!(self.state, State::Head)
+    }
+
+    /// Whether the request under way is answered before its body has come. A body that has begun
+    /// behind it, of the next request, does not count.
+    pub(crate) fn is_answered_early(&self) -> bool {
+        self.has_body_to_come() && self.heads == self.handed
     }
 
     /// Whether what hyper writes next answers a request that was handed on.
@@ -257,6 +266,19 @@ mod tests {
         ] {
             assert!(matches!(scan(bytes), Framing::Ambiguous(_)), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn the_body_of_a_pipelined_request_is_not_that_of_the_one_before() {
+        let mut guard = Guard::default();
+        let request = b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n";
+        guard.scan(&[&request[..], b"{}", &request[..], b"{"].concat());
+        guard.take();
+        assert!(!guard.is_answered_early(), "the first has come whole");
+        guard.take();
+        assert!(guard.is_answered_early());
+        guard.scan(b"}");
+        assert!(!guard.is_answered_early());
     }
 
     #[test]
