@@ -38,7 +38,9 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
     };
     call.check_origin(&call.query)?;
     let then = match admit(call).await {
-        Err(Waiting::Refused(refused)) if !headers.contains_key(ORIGIN) => {
+        Err(Waiting::Refused(refused))
+            if !headers.contains_key(ORIGIN) && is_told_by_status(refused.problem.code) =>
+        {
             call.app.brake.refused(refused.address, refused.user.as_ref()).await;
             return Err(refused.problem);
         }
@@ -48,6 +50,12 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
     let mut accept = Vec::new();
     write_ws_accept(&ws::accept_key(key), protocol, "", &mut accept);
     Ok(Answer::Detach(Plan::WebSocket { accept: accept.into(), then: Box::new(then) }))
+}
+
+/// Refusals that another try may pass, or another token. What is wrong in the request itself is told by a close
+/// code, which the client of Node.js can read too.
+const fn is_told_by_status(code: Code) -> bool {
+    matches!(code, Code::Unauthenticated | Code::Forbidden | Code::RateLimited | Code::Unavailable)
 }
 
 async fn admit(call: &Call<'_>) -> Result<admission::Admitted, Waiting> {
