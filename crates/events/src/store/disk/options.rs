@@ -12,7 +12,7 @@ pub enum Fsync {
     /// Before its publisher is answered. Publishers who come at the same time share one fsync.
     #[default]
     Always,
-    /// Within [`SYNC_EVERY`].
+    /// Within `SYNC_EVERY`.
     Interval,
     /// When the operating system likes.
     Never,

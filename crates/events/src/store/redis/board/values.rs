@@ -31,7 +31,7 @@ pub enum BoardEvent {
     },
     /// A node is gone, and all that it showed.
     Gone(Arc<str>),
-    /// A node asks; see [`Board::answer`].
+    /// A node asks; see `Board::answer`.
     Asks {
         /// What to answer to.
         question: Question,
