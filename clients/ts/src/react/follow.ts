@@ -2,8 +2,10 @@ import { type Client, CommandError, type ThroughlineEvent } from '@throughline/c
 
 const RETRY_MS = 1000
 const RETRY_MAX_MS = 30_000
-/** How often a gateway that has not caught up with the stream is asked. */
-const LAGS_MAX = 3
+/** How often history is asked again while it is behind the stream: for about a minute. */
+const LAGS_MAX = 6
+/** Events of the stream that are kept until history has reached the first of them. */
+const EARLY_MAX = 1000
 /** When what is retained is read again while the stream has brought nothing: by then it has begun. */
 const LOOKS_MS = [1000, 5000, 25_000]
 /** Refusals that another attempt can change. Every other error code is final. */
@@ -12,9 +14,13 @@ const PASSING = ['unavailable', 'rate_limited', 'unauthenticated']
 /** Whether a request that failed may succeed when it is repeated. */
 export const isPassing = (error: unknown): boolean => !(error instanceof CommandError) || PASSING.includes(error.code)
 
+/** How far a cursor reaches (PROTOCOL.md, N5). */
+const seqOf = (cursor: string): number => Number(cursor.split('.')[1])
+
+const backoff = (tries: number): number => Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** tries)
+
 /** How long to wait before a request is repeated, in milliseconds. */
-export const retryDelay = (error: unknown, tries = 0): number =>
-  (error as CommandError).retryAfterMs ?? Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** tries)
+export const retryDelay = (error: unknown, tries = 0): number => (error as CommandError).retryAfterMs ?? backoff(tries)
 
 /** Waits. */
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
@@ -29,9 +35,9 @@ export interface Followed {
 
 /**
  * Every event of one topic after a cursor: first what the gateway retains, then what the client's stream brings.
- * The stream may begin later than the retained events end. So they are read once more after the first event of the
- * stream; from then on the two have met, and the stream alone is complete. On a quiet topic they are read again after
- * 1, 5 and 25 s.
+ * The stream may begin later than the retained events end. So the events of the stream are kept, and history is read
+ * again, until history has reached the first of them. From then on the two have met, and the stream alone is complete.
+ * If history stays behind for a minute, `lost` is called. On a quiet topic history is read again after 1, 5 and 25 s.
  * @param after a cursor, or `earliest`: nothing was published before.
  */
 // Its inner functions share the state of one reader: a class would only spell each of them `this.`.
@@ -44,8 +50,8 @@ export function followTopic(client: Client, name: string, after: string, { take,
   /** Everything retained up to this cursor was taken. */
   let place = after
   let isMarking = false
-  /** The latest event of the stream that is to be found among the retained ones. */
-  let sought = 0
+  /** What the stream has brought before the two met. */
+  const early: ThroughlineEvent[] = []
   /** The latest event that was taken. */
   let lastSeq = 0
   /** The topic's last event as the gateway counts it; see `expect`. */
@@ -67,7 +73,7 @@ export function followTopic(client: Client, name: string, after: string, { take,
   function close(): void {
     isOpen = false
     hasMet = false
-    sought = 0
+    early.length = 0
     looks.forEach(clearTimeout)
     off()
     arrived()
@@ -90,8 +96,17 @@ export function followTopic(client: Client, name: string, after: string, { take,
       accept(event)
       return mark()
     }
-    sought = seq
+    early.push(event)
+    if (early.length > EARLY_MAX) early.shift()
     void load()
+  }
+
+  /** Goes over to the stream if history has reached it. */
+  function meet(): void {
+    const first = early[0]?.seq
+    if (first === undefined || seqOf(place) < first) return
+    hasMet = true
+    early.splice(0).forEach(accept)
   }
 
   /** Once the batch that is being delivered has been taken as a whole, there is no need to go back behind it. */
@@ -113,6 +128,12 @@ export function followTopic(client: Client, name: string, after: string, { take,
     return flight
   }
 
+  /** Waits for a gateway that has not heard yet of what the others have. */
+  async function lag(times: number): Promise<void> {
+    if (times < LAGS_MAX) await pause(backoff(times))
+    else fail(new Error('events may be missing: history stays behind the stream'))
+  }
+
   async function run(): Promise<void> {
     let tries = 0
     let lags = 0
@@ -125,15 +146,14 @@ export function followTopic(client: Client, name: string, after: string, { take,
         place = cursor
         events.forEach(accept)
         tries = 0
+        meet()
         again ||= !!more
         if (again) continue
         isRead = true
-        // This answer may come from a gateway that has not heard yet of what the stream has brought.
-        if (lastSeq < sought && lags < LAGS_MAX) {
-          lags += 1
-          again = true
-          await pause(RETRY_MS)
-        } else if (sought) hasMet = true
+        if (!early.length) continue
+        again = true
+        await lag(lags)
+        lags += 1
       } catch (error) {
         if (!isPassing(error)) return fail(error)
         again = true
@@ -175,8 +195,10 @@ export function followTopic(client: Client, name: string, after: string, { take,
       const offs = [
         topic.onAny(heard),
         topic.onReset(({ reason }) => {
-          if (hasMet) fail(new Error(`events may be missing: ${reason}`))
-          else void load()
+          if (hasMet) return fail(new Error(`events may be missing: ${reason}`))
+          // The stream begins anew.
+          early.length = 0
+          void load()
         }),
       ]
       off = () => {
@@ -198,9 +220,14 @@ export function followTopic(client: Client, name: string, after: string, { take,
       // The stream most likely brings it; asking costs a request.
       if (!isTaken() && hasMet && told > expected) await arrival(told)
       if (!isTaken()) await load()
+      for (let lags = 0; isOpen && seqOf(place) < told; lags += 1) {
+        await lag(lags)
+        await load()
+      }
       if (isTaken()) known = Math.max(known, told)
       if (isTaken() || !isOpen) return
-      // What is neither on the stream nor retained lies before `after`, or is of a type that the client filters out.
+      // What is neither on the stream nor retained lies before `after`, has outlived its `ttl_ms`, or is of a type that
+      // the client filters out.
       // A smaller seq: the gateway has forgotten a topic that was quiet for an hour (PROTOCOL.md, P10).
       if (told > expected && !hasMet && after === 'earliest')
         fail(new Error('the first events are not retained any more'))

@@ -25,6 +25,27 @@ function expectOneText(library: Library, writers: Writer[]): void {
   expect(writers.map(({ text }) => text)).toEqual(Array(writers.length).fill(library.text))
 }
 
+/** Someone whose stream begins after an operation that history does not have yet, and brings more of them. */
+async function behindHistory(withText: boolean): Promise<{ library: Library; late: Writer }> {
+  const library = new Library()
+  const early = new Writer(library, 'a')
+  const late = new Writer(library, 'b')
+  late.enter(withText)
+  early.subscribe()
+  await settle()
+  library.fallBehind()
+  early.type(0, 'one')
+  await settle()
+  late.subscribe()
+  for (const word of ['two', 'three']) {
+    early.type(0, word)
+    await settle()
+    late.hear()
+    await vi.advanceTimersByTimeAsync(5000)
+  }
+  return { library, late }
+}
+
 describe('people who edit one text', () => {
   it('end with the same text when two begin an empty document at once', async () => {
     const library = new Library()
@@ -62,6 +83,27 @@ describe('people who edit one text', () => {
     expect(writer.view.error).toMatchObject({ code: 'too_large' })
   })
 
+  it.each([
+    ['the text of now', true],
+    ['the first operation', false],
+  ])('miss nothing when history is behind the stream for 20 s: from %s', async (_, withText) => {
+    const { library, late } = await behindHistory(withText)
+    await vi.advanceTimersByTimeAsync(20_000)
+    library.behind = null
+    await rest([late])
+    expectOneText(library, [late])
+    expect(late.view.error).toBeNull()
+  })
+
+  it('are told when history stays behind the stream', async () => {
+    const { library, late } = await behindHistory(true)
+    await vi.advanceTimersByTimeAsync(120_000)
+    expect(late.view.error?.message).toContain('missing')
+    library.behind = null
+    await rest([late])
+    expectOneText(library, [late])
+  })
+
   it('are told that the text has no beginning when its first operations are not retained any more', async () => {
     const library = new Library()
     const writers = ['a', 'b'].map((name) => new Writer(library, name))
@@ -76,7 +118,7 @@ describe('people who edit one text', () => {
     expectOneText(library, [...writers, late])
   })
 
-  it('all end with the same text: delays, cuts, resets, late comers, silence', async () => {
+  it('all end with the same text: delays, cuts, resets, late comers, silence, lags', async () => {
     const who = fc.nat(2)
     const at = fc.double({ min: 0, max: 0.999, noNaN: true })
     const size = fc.integer({ min: 1, max: 5 })
@@ -90,6 +132,7 @@ describe('people who edit one text', () => {
       rarely(
         fc.record({ act: fc.constantFrom('chat' as const, 'forget' as const, 'restart' as const, 'wait' as const) }),
       ),
+      rarely(fc.record({ act: fc.constantFrom('fall behind' as const, 'catch up' as const) })),
       rarely(fc.record({ act: fc.constant('trim' as const), keep: fc.nat(3) })),
       rarely(
         fc.record({ act: fc.constantFrom('enter' as const, 'enter with the text' as const, 'blink' as const), who }),
@@ -112,10 +155,13 @@ describe('people who edit one text', () => {
           else if (step.act === 'forget') library.forget()
           else if (step.act === 'trim') library.trim(step.keep)
           else if (step.act === 'restart') library.restart()
+          else if (step.act === 'fall behind') library.fallBehind()
+          else if (step.act === 'catch up') library.behind = null
           else if (step.act === 'wait') await vi.advanceTimersByTimeAsync(1000)
           else library.cut = step.act
           await settle()
         }
+        library.behind = null
         await rest(writers)
         expectOneText(library, writers)
       }),

@@ -22,6 +22,8 @@ export class Library {
   cut: 'cut before' | 'cut after' | null = null
   /** The code with which every publish is refused. */
   refusal: string | null = null
+  /** The seq at which history stands still, as at a gateway that is behind the others. */
+  behind: number | null = null
   events: ThroughlineEvent[] = []
   readonly writers = new Set<Writer>()
   private seq = 0
@@ -67,6 +69,16 @@ export class Library {
   }
 
   /** What `GET /v1/history` answers. */
+  history(after: string): Batch {
+    const { behind } = this
+    const batch = this.since(after)
+    if (behind === null) return batch
+    if (Number(after.split('.')[1]) > behind) throw new CommandError({ code: 'unavailable', message: 'behind' })
+    const events = batch.events.filter(({ seq = 0 }) => seq <= behind)
+    return { ...batch, events, cursor: `${this.epoch}.${behind}`, more: false }
+  }
+
+  /** Everything that is retained after a cursor, one page of it. */
   since(after: string): Batch {
     const [epoch, from] = after === 'earliest' ? [this.epoch, this.floor] : after.split('.').map(Number)
     const place = epoch === this.epoch ? Number(from) : this.floor
@@ -90,6 +102,11 @@ export class Library {
     this.events = this.events.filter(({ seq = 0 }) => seq > this.floor)
   }
 
+  /** From now on history stands still. */
+  fallBehind(): void {
+    this.behind ??= this.seq
+  }
+
   /** As after an hour of silence. */
   forget(): void {
     this.trim(0)
@@ -99,6 +116,7 @@ export class Library {
   /** Without a disk: history is lost, and numbers begin anew. */
   restart(): void {
     this.epoch += 1
+    this.behind = null
     this.first = this.text
     this.events = []
     this.published.clear()
@@ -125,7 +143,7 @@ export class Writer {
   ) {
     const topic = {
       publish: async (type: string, data: unknown, more: object) => library.publish(type, data, more),
-      since: async (after: string) => library.since(after),
+      since: async (after: string) => library.history(after),
       cast: async () => {},
       onAny: (take: (event: ThroughlineEvent) => void) => {
         this.take = take
