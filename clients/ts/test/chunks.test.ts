@@ -21,6 +21,7 @@ beforeEach(() => {
 })
 afterEach(() => {
   vi.doUnmock('../src/core/requests.js')
+  vi.doUnmock('../src/core/upkeep.js')
 })
 
 async function connected(transport: 'sse' | 'poll') {
@@ -70,5 +71,26 @@ describe.skipIf(process.env.BUILT).each(['sse', 'poll'] as const)('commands over
     const error = await outcome(client.room('a').publish('said', 'hi'))
     expect(error).toBeInstanceOf(CommandError)
     expect((error as CommandError).code).toBe('unavailable')
+  })
+})
+
+describe.skipIf(process.env.BUILT)('a client that is closed while a part of it is being loaded', () => {
+  it('settles what waits for that part', async () => {
+    let arrive = (): void => {}
+    const arrival = new Promise<void>((resolve) => {
+      arrive = resolve
+    })
+    vi.doMock('../src/core/upkeep.js', async (original) => {
+      await arrival
+      return await original()
+    })
+    const { createClient } = await import('@throughline/client')
+    const client = createClient({ env: server.env })
+    const present = client.room('a').presence('online')
+    await server.clock.advance(2 * SECOND)
+    expect(client.state.phase).toBe('live')
+    client.close()
+    arrive()
+    expect(await outcome(present)).toMatchObject({ name: 'CommandError', code: 'unavailable' })
   })
 })

@@ -99,11 +99,14 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     inbox.push(input)
     if (stepping) return
     stepping = true
-    while (inbox.length) {
-      ladder.step(env.now(), inbox.shift())
-      deliver()
+    try {
+      while (inbox.length) {
+        ladder.step(env.now(), inbox.shift())
+        deliver()
+      }
+    } finally {
+      stepping = false
     }
-    stepping = false
     schedule()
     if (!ladder.started) {
       unlisten?.()
@@ -199,7 +202,9 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
 
   /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
   async function settled(topic: string): Promise<unknown> {
-    return (await upkeeping()).settled(topic)
+    const { settled } = await upkeeping()
+    if (!ladder.started) throw new CommandError(unheard('closed'))
+    return settled(topic)
   }
 
   function open(state: LinkState, pad: boolean): void {
@@ -328,7 +333,11 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
       }
       const late = env.setTimeout(() => settle({ error: unheard('no reply') }), REPLY_MS)
       waiting.set(id, settle)
-      link.send?.(JSON.stringify({ id, ...command }))
+      try {
+        link.send?.(JSON.stringify({ id, ...command }))
+      } catch (error) {
+        settle({ error: unheard(`${error}`) })
+      }
     })
     return answer.then(result)
   }

@@ -144,14 +144,17 @@ export function createUpkeep(host: UpkeepHost) {
     async run(): Promise<void> {
       if (running) return
       running = true
-      for (;;) {
-        const carrier = host.inUse()
-        const step = carrier && next(carrier)
-        answer()
-        if (!step) break
-        await take(carrier, step)
+      try {
+        for (;;) {
+          const carrier = host.inUse()
+          const step = carrier && next(carrier)
+          answer()
+          if (!step) break
+          await take(carrier, step)
+        }
+      } finally {
+        running = false
       }
-      running = false
     },
 
     /** A new session knows nothing of where this user said to be, and may allow something else. */

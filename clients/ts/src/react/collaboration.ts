@@ -1,3 +1,4 @@
+import { CommandError } from '@throughline/client'
 import { useEffect, useMemo } from 'react'
 import { type Target, useLink } from './context.js'
 import type { DocumentView } from './document.js'
@@ -27,8 +28,11 @@ export function useCollaboration(
   const document = useMemo(
     () =>
       roomId
-        ? import('./document.js').then(({ openDocument }) =>
-            openDocument(client, `room:${roomId}`, update, () => rendered.current, snapshot),
+        ? import('./document.js').then(
+            ({ openDocument }) => openDocument(client, `room:${roomId}`, update, () => rendered.current, snapshot),
+            (error) => {
+              throw new CommandError({ code: 'unavailable', message: `${error}` })
+            },
           )
         : null,
     [client, roomId, snapshot, update, rendered],

@@ -37,7 +37,10 @@ interface Entry {
   token: string | null | undefined
 }
 
-/** By gateway, user and choice of transports. */
+/** Beyond it, the page forgets the client that it has not used for the longest time. */
+const ENTRIES_MAX = 32
+
+/** By gateway, user and choice of transports; the one used last is at the end. */
 const entries = new Map<string, Entry>()
 /** The entry that a component named last; components that name none use it. */
 let latest: Entry | undefined
@@ -53,24 +56,28 @@ function nameLatest(entry: Entry): void {
   for (const watcher of [...watchers]) watcher()
 }
 
-/** Whose token it is, where that can be read. Only the gateway can tell whether it is genuine. */
-function subject(token: string | null | undefined): unknown {
+/**
+ * Whose token it is: by its claims, or by the token itself if it cannot be read. Only the gateway can tell whether it
+ * is genuine.
+ */
+function holderOf(token: string | null | undefined): unknown {
   try {
     const [, claims = ''] = `${token}`.split('.')
-    return (JSON.parse(atob(claims.replace(/-/g, '+').replace(/_/g, '/'))) as { sub?: unknown }).sub
+    const { iss, sub } = JSON.parse(atob(claims.replace(/-/g, '+').replace(/_/g, '/'))) as Record<string, unknown>
+    return sub ? [iss, sub] : token
   } catch {
-    return undefined
+    return token
   }
 }
 
 const isNamed = ({ url, user, transports, token }: Target): boolean =>
   !!(url || user || transports || token !== undefined)
 
-/** The page's own client for a target. A renewed token of the same user takes the old one's place. */
+/** The page's own client for a target. A renewed token of the same user replaces the old one. */
 function entryOf({ token, ...options }: Target): Entry {
   const { url, user, transports } = options
   const isTokened = token !== undefined
-  const key = JSON.stringify([url, user, transports, isTokened, subject(token)])
+  const key = JSON.stringify([url, user, transports, isTokened, holderOf(token)])
   const create = (): Entry => {
     const getToken = isTokened ? () => entry.token ?? null : undefined
     return { client: createClient({ ...options, getToken }), token }
@@ -78,7 +85,13 @@ function entryOf({ token, ...options }: Target): Entry {
   const entry = entries.get(key) ?? create()
   if (token) entry.token = token
   // A server renders for many users: nothing may be shared between them.
-  if (globalThis.document) entries.set(key, entry)
+  if (!globalThis.document) return entry
+  entries.delete(key)
+  entries.set(key, entry)
+  for (const oldest of entries.keys()) {
+    if (entries.size <= ENTRIES_MAX) break
+    entries.delete(oldest)
+  }
   return entry
 }
 

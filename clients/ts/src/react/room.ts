@@ -14,13 +14,28 @@ export interface PresenceOptions extends Target {
 
 type Rooms = typeof import('./rooms.js')
 
-/** Does something with what is loaded with the first room. @returns undoes it. */
+const LOAD_AGAIN_MS = 1000
+const LOAD_AGAIN_MAX_MS = 30_000
+
+/** Does something with the part for rooms, which is loaded with the first of them. @returns undoes it. */
 function inRooms(run: (rooms: Rooms) => () => void): () => void {
   let wanted = true
-  const undo = import('./rooms.js').then((rooms) => (wanted ? run(rooms) : undefined))
+  let undo: (() => void) | undefined
+  let timer: ReturnType<typeof setTimeout>
+  const load = (waitMs: number): void =>
+    void import('./rooms.js').then(
+      (rooms) => {
+        if (wanted) undo = run(rooms)
+      },
+      () => {
+        if (wanted) timer = setTimeout(() => load(Math.min(LOAD_AGAIN_MAX_MS, 2 * waitMs)), waitMs)
+      },
+    )
+  load(LOAD_AGAIN_MS)
   return () => {
     wanted = false
-    void undo.then((undo) => undo?.())
+    clearTimeout(timer)
+    undo?.()
   }
 }
 

@@ -38,7 +38,8 @@ function openPage() {
   return { server, advance }
 }
 
-const jwt = (sub: string, more = ''): string => `h.${btoa(JSON.stringify({ sub, more })).replaceAll('=', '')}.s`
+const jwt = (sub: string, more = '', iss = 'login'): string =>
+  `h.${btoa(JSON.stringify({ sub, more, iss })).replaceAll('=', '')}.s`
 
 describe('when the user changes', () => {
   it('useHybridUpdates fetches for the second user once the connection is there, as for the first', async () => {
@@ -119,6 +120,44 @@ describe('when the user changes', () => {
     await advance(3000)
     expect(clients.size).toBe(2)
     expect(server.open.ws).toBe(1)
+  })
+
+  it.each([
+    ['tokens that say nothing', 'opaque-of-ivan', 'opaque-of-judy'],
+    ['subjects of two issuers', jwt('ivan', '', 'one'), jwt('ivan', '', 'two')],
+  ])('%s are other users: each has a client of its own', async (_, first, second) => {
+    const { server, advance } = openPage()
+    const clients = new Map<string, unknown>()
+    function Job({ token }: { token: string }) {
+      useJobProgress('7', token)
+      clients.set(token, useClient({ token, transports: ['ws', 'sse', 'poll'] }))
+      return null
+    }
+    const { rerender } = render(<Job token={first} />)
+    await advance(2000)
+    rerender(<Job token={second} />)
+    await advance(3000)
+    expect(new Set(clients.values()).size).toBe(2)
+    expect(server.offered).toEqual([first, second])
+    expect(server.open.ws).toBe(1)
+  })
+
+  it('a page keeps no more than 32 clients, however many tokens it has had', async () => {
+    const { advance } = openPage()
+    let client: unknown
+    function Job({ token }: { token: string }) {
+      client = useClient({ token }, false)
+      return null
+    }
+    const { rerender } = render(<Job token="opaque-0" />)
+    const clientOf = (index: number): unknown => {
+      rerender(<Job token={`opaque-${index}`} />)
+      return client
+    }
+    const clients = Array.from({ length: 33 }, (_, index) => clientOf(index))
+    expect(clientOf(1)).toBe(clients[1])
+    expect(clientOf(0)).not.toBe(clients[0])
+    await advance(100)
   })
 
   it('a provider whose user is another has another client', async () => {
