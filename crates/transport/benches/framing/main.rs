@@ -1,6 +1,6 @@
 //! What batches and messages cost: nanoseconds to frame a batch for each transport with 1 and with
-//! 16 events, to decode a small WebSocket message out of a full read, and to take one event through
-//! a running session. `cargo bench -p transport`.
+//! 16 events, to decode a small WebSocket message out of a full read, and to take one event, and
+//! a long replay, through a running session. `cargo bench -p transport`.
 
 #![allow(clippy::disallowed_methods, reason = "what it measures is real time")]
 #![allow(clippy::print_stdout, reason = "the figures are the output")]

@@ -4,6 +4,7 @@
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,52 @@ use transport::{
 const ROUNDS: u32 = 5;
 const EVENTS: u32 = 2_000;
 
+/// Events that a client has missed.
+const MISSED: usize = 20_000;
+
 /// Nanoseconds for each event, appended and sent one at a time over a WebSocket and over
-/// server-sent events. The append is part of the figure.
+/// server-sent events, of which the append is part, and for each event of a long replay.
 pub(crate) async fn measure() {
-    run("ws", Line::Ws(WsLine::new(Decoder::new(1000)))).await;
-    run("sse", Line::Sse(SseLine { chunked: true, pad: 0, headers: "".into() })).await;
+    for (name, line) in [("ws", ws as fn() -> Line), ("sse", sse)] {
+        run(name, line()).await;
+        replay(name, line).await;
+    }
+}
+
+fn ws() -> Line {
+    Line::Ws(WsLine::new(Decoder::new(1000)))
+}
+
+fn sse() -> Line {
+    Line::Sse(SseLine { chunked: true, pad: 0, headers: "".into() })
+}
+
+/// A session that comes back with [`MISSED`] events to get, and how many writes that takes.
+async fn replay(name: &str, line: fn() -> Line) {
+    let log = Log::new(&Options { ring_events_max: MISSED, ..Options::default() });
+    let store = Memory::open(Arc::clone(&log));
+    for _ in 0..MISSED / 1000 {
+        store.append(vec![draft(); 1000]).await;
+    }
+    let host = Arc::new(Nobody::default()) as Arc<dyn Host>;
+    let (mut fastest, mut writes) = (f64::INFINITY, 0);
+    for _ in 0..ROUNDS {
+        let reader = Reader::new(&log, &[Topic::all()], None, Start::Earliest);
+        let terms = Terms { resumed: true, ..terms() };
+        let sink = Sink::default();
+        let counted = Arc::clone(&sink.0);
+        let session = Session::new(sink, line(), reader, Arc::clone(&host), Handle::default(), terms);
+        let mut session = pin!(session);
+        let start = Instant::now();
+        poll_fn(|cx| {
+            assert!(session.as_mut().poll(cx).is_pending(), "the session goes on");
+            Poll::Ready(())
+        })
+        .await;
+        fastest = fastest.min(start.elapsed().as_nanos() as f64 / MISSED as f64);
+        writes = counted.load(Ordering::Relaxed);
+    }
+    println!("replay  {name:4} {fastest:8.1} ns an event, {writes} writes");
 }
 
 async fn run(name: &str, line: Line) {
@@ -32,12 +74,9 @@ async fn run(name: &str, line: Line) {
     let store = Memory::open(Arc::clone(&log));
     let reader = Reader::new(&log, &[Topic::all()], None, Start::Latest);
     let host = Arc::new(Nobody::default()) as Arc<dyn Host>;
-    let mut session = pin!(Session::new(Sink, line, reader, host, Handle::default(), terms()));
-    let draft = Draft::new(
-        Topics::one(Topic::all()),
-        "progress".parse().expect("a type"),
-        Data::from_value(&"x".repeat(200)).expect("data"),
-    );
+    let sink = Sink::default();
+    let mut session = pin!(Session::new(sink, line, reader, host, Handle::default(), terms()));
+    let draft = draft();
     let mut fastest = f64::INFINITY;
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -54,6 +93,15 @@ async fn run(name: &str, line: Line) {
     println!("session {name:4} {fastest:8.1} ns an event");
 }
 
+/// An event with 200 bytes of data.
+fn draft() -> Draft {
+    Draft::new(
+        Topics::one(Topic::all()),
+        "progress".parse().expect("a type"),
+        Data::from_value(&"x".repeat(200)).expect("data"),
+    )
+}
+
 fn terms() -> Terms {
     Terms {
         heartbeat: Duration::from_secs(60),
@@ -67,8 +115,9 @@ fn terms() -> Terms {
     }
 }
 
-/// Takes what is written and never says anything.
-struct Sink;
+/// Takes what is written, counts the writes and never says anything.
+#[derive(Default)]
+struct Sink(Arc<AtomicUsize>);
 
 impl AsyncRead for Sink {
     fn poll_read(
@@ -82,6 +131,7 @@ impl AsyncRead for Sink {
 
 impl AsyncWrite for Sink {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(Ok(bytes.len()))
     }
 
