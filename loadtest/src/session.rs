@@ -413,7 +413,8 @@ mod tests {
 
     #[test]
     fn event_streams_however_they_are_cut() {
-        let (hello, events) = (format!("id: e.4\ndata: {HELLO}\n\n"), format!("id: e.6\ndata: {EVENTS}\n\n"));
+        let (hello, events) =
+            (format!("retry: 1\ndata: {HELLO}\nid: e.4\n\n"), format!("data: {EVENTS}\nid: e.6\n\n"));
         // The second message comes in two chunks.
         let (first, second) = events.split_at(40);
         let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
+use crate::separators::escape_separators;
 use crate::{Seq, Topic};
 
 /// An event that the log has not numbered yet.
@@ -216,7 +217,8 @@ fn label(text: &str, bytes_max: usize) -> Option<Box<str>> {
     fits.then(|| text.into())
 }
 
-/// Any JSON value, on one line: no white space outside strings, so that a Server-Sent Events line holds it.
+/// Any JSON value on one line: without white space outside strings, and with the line separators of Unicode escaped, so
+/// that a line of a server-sent event holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Data(Bytes);
 
@@ -230,7 +232,7 @@ impl Data {
         Self(Bytes::from_static(b"null"))
     }
 
-    /// Takes over a JSON text that a parser has accepted, and folds its white space.
+    /// Takes over a JSON text that a parser has accepted, removes its white space, and escapes its line separators.
     ///
     /// # Errors
     /// [`DraftError::Depth`] when it is nested deeper than [`Data::DEPTH_MAX`].
@@ -262,7 +264,7 @@ impl Data {
             }
             rest = others;
         }
-        Ok(Self(folded.into()))
+        Ok(Self(escape_separators(&folded).unwrap_or(folded).into()))
     }
 
     /// The value of a serializable thing.
@@ -274,9 +276,10 @@ impl Data {
         Self::from_raw(&raw)
     }
 
-    /// Takes back what [`Data::as_bytes`] gave, from a store that knows its bytes to be whole.
+    /// Takes back what [`Data::as_bytes`] gave, from a store that knows its bytes to be whole. An earlier version may
+    /// have stored line separators as they are.
     pub(crate) fn from_store(json: Bytes) -> Self {
-        Self(json)
+        Self(escape_separators(&json).map_or(json, Bytes::from))
     }
 
     /// The JSON text.
@@ -346,6 +349,16 @@ mod tests {
         assert_eq!(data("{ \"a b\" :\r\n [1,\t2 ] }").unwrap(), r#"{"a b":[1,2]}"#);
         assert_eq!(data(r#""a \" b \\" "#).unwrap(), r#""a \" b \\""#);
         assert_eq!(data(r#"["\\", " x"]"#).unwrap(), r#"["\\"," x"]"#);
+    }
+
+    #[test]
+    fn data_has_no_line_separator_wherever_it_comes_from() {
+        let text = "[\"a\u{2028}\", {\"\u{2029}\": \"\u{85}\"}]";
+        let line = r#"["a\u2028",{"\u2029":"\u0085"}]"#;
+        assert_eq!(data(text).unwrap(), line);
+        assert_eq!(data(line).unwrap(), line, "what was escaped stays");
+        let stored = Data::from_store(Bytes::from_static("\"\u{2028}\"".as_bytes()));
+        assert_eq!(stored.as_bytes(), br#""\u2028""#);
     }
 
     #[test]

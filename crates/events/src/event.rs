@@ -1,10 +1,10 @@
 //! An event as the log holds it: numbered, and already the bytes that every transport sends.
 
-use std::io::Write as _;
 use std::ops::Range;
 
 use triomphe::ThinArc;
 
+use crate::separators::escape_separators;
 use crate::timestamp::Timestamp;
 use crate::{Data, Draft, Seq, Topic};
 
@@ -242,15 +242,16 @@ fn position(at: usize) -> u32 {
 }
 
 fn escape_into(json: &mut Vec<u8>, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
+    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0xe2);
     if plain {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());
         json.push(b'"');
-    } else if serde_json::to_writer(&mut *json, text).is_err() {
-        // Writing a string into memory cannot fail; an empty one keeps the JSON whole all the same.
-        let _ = json.write_all(b"\"\"");
+        return;
     }
+    // Writing a string into memory cannot fail; an empty one keeps the JSON whole all the same.
+    let quoted = serde_json::to_vec(text).unwrap_or_else(|_| b"\"\"".to_vec());
+    json.extend_from_slice(&escape_separators(&quoted).unwrap_or(quoted));
 }
 
 /// The inside of `text` as a JSON string, as [`Event::kind`] gives it.
@@ -323,6 +324,22 @@ mod tests {
         let key = draft.key.clone().unwrap().owned_by("bob");
         let owned = encode(&Draft { key: Some(key), ..draft });
         assert_eq!((owned.json(), identity(&owned)), (event.json(), (label, b"bob".to_vec())));
+    }
+
+    #[test]
+    fn no_label_ends_a_line_to_any_reader() {
+        let label = "a\u{2028}\u{2029}b";
+        let draft = Draft {
+            kind: label.parse().unwrap(),
+            key: Some(label.parse().unwrap()),
+            id: Some(label.parse().unwrap()),
+            ..draft()
+        };
+        let event = encode(&draft);
+        assert!(!str::from_utf8(event.json()).unwrap().contains(['\u{2028}', '\u{2029}']));
+        assert_eq!((event.kind(), event.key()), (&*escaped(label), &*escaped(label)));
+        let value: serde_json::Value = serde_json::from_slice(event.json()).unwrap();
+        assert_eq!((&value["type"], &value["id"]), (&label.into(), &label.into()));
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //!
 //! * `position`: [`Seq`], [`Epoch`], [`Cursor`] and its text.
 //! * `topic_name`: [`Topic`], checked once.
-//! * `draft`: [`Draft`], what a publisher hands in; `event`: [`Event`], numbered and encoded once.
+//! * `draft`: [`Draft`], what a publisher hands in; `event`: [`Event`], numbered and encoded once;
+//!   `separators`: the characters that are escaped for it.
 //! * `ring`: the replay buffer of one topic; `latest_by_key`: what it keeps beside its ring; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
 //! * `directory`: all topics; `budget`: who gives way when memory is used up.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
@@ -37,6 +38,7 @@ mod merge;
 mod position;
 mod reader;
 mod ring;
+mod separators;
 mod signal;
 mod store;
 mod timestamp;

@@ -48,6 +48,10 @@ pub struct Hello<'a> {
     /// When the token ends, in RFC 3339 format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<&'a str>,
+    /// How long a client waits before it reconnects by itself after its connection was lost. Not
+    /// part of the JSON: only server-sent events have a field for it.
+    #[serde(skip)]
+    pub retry_after: Duration,
 }
 
 /// Tells the client to fetch the state of some topics again, because events may be missing.

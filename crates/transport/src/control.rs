@@ -101,6 +101,9 @@ pub trait Host: Send + Sync + 'static {
     /// How long a client should wait before it reconnects after the session ended by itself.
     fn reconnect_after(&self, reason: ByeReason) -> Duration;
 
+    /// How long a client that reconnects by itself should wait after its connection was lost.
+    fn retry_after(&self) -> Duration;
+
     /// A batch was handed to the socket.
     fn sent(&self, sent: Sent);
 

@@ -95,17 +95,17 @@ struct Answer {
 
 #[tokio::test(start_paused = true)]
 async fn websocket_transcripts_hold() {
-    play_all("ws", 13).await;
+    play_all("ws", 14).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn sse_transcripts_hold() {
-    play_all("sse", 14).await;
+    play_all("sse", 15).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn poll_transcripts_hold() {
-    play_all("poll", 13).await;
+    play_all("poll", 14).await;
 }
 
 #[test]

@@ -34,6 +34,12 @@ pub(crate) fn soon() -> Duration {
     part_of(Duration::from_secs(1))
 }
 
+/// How long an `EventSource` waits after its connection was lost, which may have happened to all of them.
+#[must_use]
+pub(crate) fn retry() -> Duration {
+    Duration::from_secs(1) + part_of(Duration::from_secs(2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

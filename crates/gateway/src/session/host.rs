@@ -74,6 +74,10 @@ impl Host for SessionHost {
         pacing::soon()
     }
 
+    fn retry_after(&self) -> Duration {
+        pacing::retry()
+    }
+
     fn sent(&self, sent: Sent) {
         self.registration.connection.sent_up_to(sent.cursor.seq);
         let live = sent.latency_us.map(|us| Live { latency: Duration::from_micros(us), lag: sent.lag });

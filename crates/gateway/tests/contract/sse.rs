@@ -30,14 +30,14 @@ async fn read_until(address: std::net::SocketAddr, request: &str, end: &str) -> 
 }
 
 #[tokio::test]
-async fn the_stream_is_one_line_of_id_and_one_of_data() {
+async fn a_message_is_one_block_with_the_id_behind_the_data() {
     let gateway = Gateway::serve(&[]).await;
     let request = format!("GET /v1/sse?{} HTTP/1.1\r\nHost: localhost\r\n\r\n", alice());
     let text = read_until(gateway.address, &request, "\n\n").await;
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
     for line in [
-        "Content-Type: text/event-stream",
+        "Content-Type: text/event-stream; charset=utf-8\r\n",
         "Cache-Control: no-store, no-transform",
         "X-Accel-Buffering: no",
         "Transfer-Encoding: chunked",
@@ -47,9 +47,10 @@ async fn the_stream_is_one_line_of_id_and_one_of_data() {
     assert!(!head.to_lowercase().contains("content-encoding"));
     let (size, chunk) = body.split_once("\r\n").unwrap();
     assert!(usize::from_str_radix(size, 16).unwrap() >= chunk.trim_end().len(), "{body}");
-    let (id, data) = chunk.split_once('\n').unwrap();
-    let batch: serde_json::Value =
-        serde_json::from_str(data.lines().next().unwrap().strip_prefix("data: ").unwrap()).unwrap();
+    let [retry, data, id] = chunk.trim_end().split('\n').collect::<Vec<_>>()[..] else { panic!("{chunk:?}") };
+    let retry_ms: u64 = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
+    assert!((1_000..=3_000).contains(&retry_ms), "{retry}");
+    let batch: serde_json::Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(id.strip_prefix("id: "), batch["cursor"].as_str());
     assert_eq!((&batch["hello"]["transport"], &batch["after"]), (&json!("sse"), &batch["cursor"]));
 }
@@ -66,11 +67,13 @@ async fn http_1_0_gets_a_stream_that_the_end_of_the_connection_ends() {
         !head.to_lowercase().contains("transfer-encoding") && head.contains("Connection: close"),
         "{head}"
     );
-    assert!(body.starts_with("id: ") && body.ends_with("\n\n"), "{body}");
-    let last = body.trim_end().lines().last().unwrap().strip_prefix("data: ").unwrap();
-    let last: serde_json::Value = serde_json::from_str(last).unwrap();
-    assert_eq!(last["bye"]["reason"], "max_age");
-    assert!(last["bye"]["reconnect_after_ms"].is_u64());
+    assert!(body.starts_with("retry: ") && body.ends_with("\n\n"), "{body}");
+    let last = body.trim_end().rsplit("\n\n").next().unwrap();
+    let [retry, data, id] = last.lines().collect::<Vec<_>>()[..] else { panic!("{last:?}") };
+    let batch: serde_json::Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(batch["bye"]["reason"], "max_age");
+    assert_eq!(retry, format!("retry: {}", batch["bye"]["reconnect_after_ms"]));
+    assert_eq!(id, format!("id: {}", batch["cursor"].as_str().unwrap()));
     gateway.comes_to_rest().await;
 }
 
@@ -249,12 +252,8 @@ async fn pad_pushes_the_first_message_through_a_buffering_path() {
         let request = format!("GET /v1/sse?{}&pad={pad} HTTP/1.0\r\n\r\n", alice());
         let text = read_until(gateway.address, &request, "data: ").await;
         let body = text.split_once("\r\n\r\n").unwrap().1;
-        let comment = body.split_once("\n\n").unwrap().0;
-        assert!(
-            comment.starts_with(':') && (expected..expected + 2).contains(&comment.len()),
-            "{}",
-            comment.len()
-        );
+        assert_eq!(body.find("\nretry: "), Some(1 + expected), "the first line of the first block");
+        assert!(body.starts_with(':') && !body.trim_end().contains("\n\n"), "one block");
     }
 }
 

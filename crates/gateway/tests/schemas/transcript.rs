@@ -141,7 +141,7 @@ impl Transcript {
                 }
                 Step::Head { head: Head { status, headers } } => match transport {
                     "ws" => assert_eq!(*status, 101, "{name}"),
-                    _ => check_head(name, *status, headers, "text/event-stream"),
+                    _ => check_head(name, *status, headers, "text/event-stream; charset=utf-8"),
                 },
                 Step::Sends { sends } if transport == "sse" => client.event_stream(sends),
                 Step::Sends { sends } if sends.starts_with("{\"reply\"") => {
@@ -199,14 +199,17 @@ struct Client<'a> {
 
 impl Client<'_> {
     fn event_stream(&mut self, bytes: &str) {
-        if bytes.starts_with(':') {
-            assert!(bytes.ends_with("\n\n"), "{}: a comment and an empty line", self.name);
-            return;
-        }
-        let message = bytes.strip_prefix("id: ").and_then(|rest| rest.strip_suffix("\n\n"));
-        let (id, data) = message
-            .and_then(|message| message.split_once("\ndata: "))
+        let block = bytes.strip_suffix("\n\n").filter(|block| !block.contains("\n\n"));
+        let block = block.unwrap_or_else(|| panic!("{}: not one block: {bytes:?}", self.name));
+        // A comment may come first (T32), then `retry` (T30).
+        let (before, rest) = block.split_at(block.find("data: ").expect("a line of data"));
+        let may_precede = |line: &str| line.starts_with(':') || line.starts_with("retry: ");
+        assert!(before.lines().all(may_precede), "{}: before the data: {before:?}", self.name);
+        let (data, id) = rest["data: ".len()..]
+            .split_once("\nid: ")
             .unwrap_or_else(|| panic!("{}: not an SSE message: {bytes:?}", self.name));
+        let retries = data.contains("\"hello\":") || data.contains("\"bye\":");
+        assert_eq!(before.contains("retry: "), retries, "{}: retry comes with hello and bye", self.name);
         assert!(!data.contains(['\n', '\r']), "{}: more than one line of data", self.name);
         self.batch(data);
         assert_eq!(self.seen.cursor, Some(fill(id)), "{}: the id is the cursor", self.name);

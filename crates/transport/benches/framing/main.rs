@@ -28,7 +28,7 @@ fn main() {
         let batch = Batch::new(after, cursor, &events);
         let mut out = Vec::with_capacity(64 << 10);
         measure("ws", count, &mut out, |out| batch.write_ws(out));
-        measure("sse", count, &mut out, |out| batch.write_sse(true, out));
+        measure("sse", count, &mut out, |out| batch.write_sse(0, true, out));
         measure("poll", count, &mut out, |out| batch.write_json(out));
     }
     decode();

@@ -181,6 +181,10 @@ impl Host for Nobody {
         Duration::ZERO
     }
 
+    fn retry_after(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn sent(&self, _: Sent) {}
 
     fn reset(&self, _: &Reset) {}

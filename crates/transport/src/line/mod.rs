@@ -77,7 +77,7 @@ impl Protocol for Line {
         each!(self, line => line.write_head(out));
     }
 
-    fn write_batch(&self, batch: &Batch<'_>, out: &mut Vec<u8>) {
+    fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) {
         each!(self, line => line.write_batch(batch, out));
     }
 

@@ -42,7 +42,7 @@ impl Protocol for PollLine {
         Some(Duration::from_millis(self.wait_ms.into()))
     }
 
-    fn write_batch(&self, batch: &Batch<'_>, out: &mut Vec<u8>) {
+    fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         batch.write_head(out);
         let len = out.len() - start + batch.events_len();

@@ -56,7 +56,7 @@ pub(crate) trait Protocol {
     fn write_head(&self, _out: &mut Vec<u8>) {}
 
     /// Writes a batch.
-    fn write_batch(&self, batch: &Batch<'_>, out: &mut Vec<u8>);
+    fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>);
 
     /// Writes the reply to a command. A line without commands has none to write.
     fn write_reply(&self, _reply: &[u8], _out: &mut Vec<u8>) {}

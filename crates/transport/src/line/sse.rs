@@ -1,13 +1,14 @@
 //! A session as server-sent events: a batch is one message, whose id is the cursor.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use super::protocol::{ExtraHeaders, Protocol, write_response_head};
 use crate::batch::{Batch, put_before};
 use crate::close::CloseCode;
 use crate::request::Transport;
 
-/// A stream of server-sent events, of which nothing has been written.
+/// A stream of server-sent events.
 ///
 /// What the client sends behind its request is dropped: reading it only shows that the client is
 /// still there.
@@ -16,7 +17,8 @@ pub struct SseLine {
     /// The body is chunked, for a client that speaks HTTP/1.1. Otherwise the end of the connection
     /// is its end.
     pub chunked: bool,
-    /// Bytes of comment before the first message, so that a path that buffers lets it through.
+    /// Bytes of comment in the first message, so that a path that buffers lets it through; zero once
+    /// that is written.
     pub pad: usize,
     /// For the head of the response.
     pub headers: ExtraHeaders,
@@ -35,20 +37,17 @@ impl Protocol for SseLine {
     }
 
     fn write_head(&self, out: &mut Vec<u8>) {
-        let Self { chunked, pad, headers } = self;
+        let Self { chunked, headers, .. } = self;
         let framing = if *chunked { "Transfer-Encoding: chunked\r\n" } else { "Connection: close\r\n" };
         write_response_head(
-            "text/event-stream",
+            "text/event-stream; charset=utf-8",
             &format!("X-Accel-Buffering: no\r\n{framing}{headers}"),
             out,
         );
-        if *pad > 0 {
-            write_pad(*pad, *chunked, out);
-        }
     }
 
-    fn write_batch(&self, batch: &Batch<'_>, out: &mut Vec<u8>) {
-        batch.write_sse(self.chunked, out);
+    fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) {
+        batch.write_sse(std::mem::take(&mut self.pad), self.chunked, out);
     }
 
     fn write_end(&self, _code: CloseCode, _reason: &str, out: &mut Vec<u8>) {
@@ -58,37 +57,54 @@ impl Protocol for SseLine {
     }
 }
 
-/// A comment of `bytes` spaces, which a client ignores.
-fn write_pad(bytes: usize, chunked: bool, out: &mut Vec<u8>) {
-    let len = bytes + b":\n\n".len();
-    if chunked {
-        out.extend_from_slice(format!("{len:x}\r\n").as_bytes());
-    }
-    out.push(b':');
-    out.resize(out.len() + bytes, b' ');
-    out.extend_from_slice(b"\n\n");
-    if chunked {
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
 impl Batch<'_> {
-    /// The batch as one server-sent event whose id is the cursor; as one HTTP/1.1 chunk where
-    /// `chunked`.
-    pub fn write_sse(&self, chunked: bool, out: &mut Vec<u8>) {
+    /// The batch as one server-sent event whose id is the cursor, behind a comment of `pad` spaces
+    /// if that is not zero; as one HTTP/1.1 chunk where `chunked`.
+    ///
+    /// Everything is in one block: a block without `data` is an empty message to many libraries.
+    /// `id` comes last, because some libraries keep the id of an event that breaks off behind it.
+    pub fn write_sse(&self, pad: usize, chunked: bool, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(b"id: ");
-        self.cursor.write(out);
-        out.extend_from_slice(b"\ndata: ");
+        if pad > 0 {
+            out.push(b':');
+            out.resize(out.len() + pad, b' ');
+            out.push(b'\n');
+        }
+        if let Some(after) = self.retry_after() {
+            let _ = writeln!(out, "retry: {}", after.as_millis());
+        }
+        out.extend_from_slice(b"data: ");
         self.write_head(out);
         if chunked {
-            let len = out.len() - start + self.events_len() + b"\n\n".len();
+            let len = out.len() - start + self.events_len() + self.id_line_len(out);
             put_before(start, out, |out| drop(write!(out, "{len:x}\r\n")));
         }
         self.write_events(out);
-        out.extend_from_slice(b"\n\n");
+        self.write_id_line(out);
         if chunked {
             out.extend_from_slice(b"\r\n");
         }
+    }
+
+    /// When a client comes back that reconnects by itself: after this connection was lost, or after
+    /// its end.
+    fn retry_after(&self) -> Option<Duration> {
+        let at_the_end = self.bye.map(|bye| bye.reconnect_after);
+        at_the_end.or(self.hello.map(|hello| hello.retry_after))
+    }
+
+    fn write_id_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\nid: ");
+        self.cursor.write(out);
+        out.extend_from_slice(b"\n\n");
+    }
+
+    /// The number of bytes that [`Batch::write_id_line`] writes. `out` is left as it was.
+    fn id_line_len(&self, out: &mut Vec<u8>) -> usize {
+        let end = out.len();
+        self.write_id_line(out);
+        let len = out.len() - end;
+        out.truncate(end);
+        len
     }
 }

@@ -33,7 +33,7 @@ impl Protocol for WsLine {
         true
     }
 
-    fn write_batch(&self, batch: &Batch<'_>, out: &mut Vec<u8>) {
+    fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) {
         batch.write_ws(out);
     }
 

@@ -60,6 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             refused: &refused,
             deployment: identity.deployment,
             expires_at: expires_at.as_deref(),
+            retry_after: host.retry_after(),
         };
         self.live_due |= notice.is_some() && !self.line.is_answer();
         self.deadlines.hello_sent(now);
@@ -155,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Frames a batch behind what is waiting to be written. Returns its bytes on the wire.
     fn write(&mut self, batch: &Batch<'_>) -> usize {
         self.sent_up_to = batch.cursor;
-        let line = &self.line;
+        let line = &mut self.line;
         let bytes = self.unsent.write(|out| {
             let before = out.len();
             line.write_batch(batch, out);

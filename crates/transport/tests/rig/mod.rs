@@ -85,6 +85,10 @@ impl Host for Application {
         Duration::from_millis(7)
     }
 
+    fn retry_after(&self) -> Duration {
+        Duration::from_millis(1500)
+    }
+
     fn sent(&self, sent: Sent) {
         self.sent.lock().push(sent);
     }
@@ -315,7 +319,7 @@ impl Client {
         self.until(b"\r\n\r\n").await
     }
 
-    /// The next message or comment of a chunked event stream, without its empty line; `None`: the
+    /// The next block of a chunked event stream, without its empty line; `None`: the
     /// body is over.
     pub async fn message(&mut self) -> Option<String> {
         loop {
@@ -355,7 +359,8 @@ impl Client {
             "ws" => self.text().await,
             "sse" => {
                 let message = self.message().await.expect("a message");
-                message.split_once("\ndata: ").expect("id and data").1.to_owned()
+                let data = message.lines().find_map(|line| line.strip_prefix("data: "));
+                data.expect("data").to_owned()
             }
             _ => self.answer().await.1,
         }

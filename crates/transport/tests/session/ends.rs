@@ -72,9 +72,11 @@ async fn a_stream_ends_at_its_age() {
             assert_at(&client, 2000);
             let all = String::from_utf8(std::mem::take(&mut client.received)).unwrap();
             assert!(all.contains("\r\nConnection: close\r\n") && !all.contains("chunked"), "{all}");
-            assert!(
-                all.ends_with("\"bye\":{\"reason\":\"max_age\",\"reconnect_after_ms\":7},\"events\":[]}\n\n")
-            );
+            let last = rig.plain(all.trim_end().rsplit("\n\n").next().unwrap());
+            let bye = r#""bye":{"reason":"max_age","reconnect_after_ms":7}"#;
+            let data = format!(r#"{{"after":"E.0","cursor":"E.0",{bye},"events":[]}}"#);
+            assert_eq!(last, format!("retry: 7\ndata: {data}\nid: E.0"));
+            assert!(all.ends_with("\n\n"));
             continue;
         }
         if line == "sse" {

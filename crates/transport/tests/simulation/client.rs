@@ -66,6 +66,10 @@ impl Host for Application {
         Duration::ZERO
     }
 
+    fn retry_after(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     fn sent(&self, _: Sent) {}
 
     fn reset(&self, _: &Reset) {}
