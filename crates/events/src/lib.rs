@@ -59,6 +59,6 @@ pub use reader::{Lens, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
     AppendResults, Appended, Board, BoardEvent, BoardValue, BoxFuture, Checkpoint, CheckpointError, Disk,
     DiskError, DiskOptions, Fsync, KeptValue, Memory, Question, Recovered, Redis, RedisError, RedisOptions,
-    Rejection, SourceName, Store, StoreStatus, TOKEN_BYTES_MAX, Unavailable,
+    RedisServers, Rejection, SourceName, Store, StoreStatus, TOKEN_BYTES_MAX, Unavailable,
 };
 pub use topic_name::{Topic, TopicError};

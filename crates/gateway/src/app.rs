@@ -21,6 +21,7 @@ use crate::presence::Presence;
 use crate::publish::Publishing;
 use crate::redact::Redaction;
 use crate::registry::{Caps, OpenConnections, Registry, Strangers};
+use crate::sources::{SourceParts, SourceStates};
 use crate::store;
 
 /// A running gateway, apart from its sockets.
@@ -50,7 +51,9 @@ pub(crate) struct App {
     /// How fast each user may send commands and publish.
     pub limiters: Arc<Limiters>,
     /// The way of drafts into the store.
-    pub publishing: Publishing,
+    pub publishing: Arc<Publishing>,
+    /// How the sources of events outside the gateway stand.
+    pub sources: Arc<SourceStates>,
     /// How much history is on its way.
     pub replays: Arc<Replays>,
     /// The memory that clients that do not read hold.
@@ -96,13 +99,13 @@ impl App {
         let limiters = Arc::new(Limiters::new(limits, Arc::clone(&metrics)));
         let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
         let registry = Arc::new(Registry::new(Arc::clone(&presence)));
-        let publishing = Publishing::new(
+        let publishing = Arc::new(Publishing::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
             Arc::clone(&limiters),
             limits.data_bytes_max,
             log.clock().clone(),
-        );
+        ));
         Ok(Arc::new(Self {
             auth: Authenticator::new(&config.auth)?,
             origins: if config.dev {
@@ -110,13 +113,14 @@ impl App {
             } else {
                 OriginPolicy::new(config.allow_origins.clone(), config.trusted_proxies.clone())
             },
-            metrics,
             cluster: Cluster::new(board, Arc::clone(&registry), Arc::clone(&presence)),
             registry,
             presence,
             redaction: Redaction::new(&config.redact),
             brake: RefusalBrake::new(),
             publishing,
+            sources: Arc::new(SourceStates::new(Arc::clone(&metrics))),
+            metrics,
             limiters,
             replays: Replays::new(limits.replay_bytes),
             unsent: Arc::new(UnsentBytes::new(unsent_ample(log_bytes_max))),
@@ -148,6 +152,16 @@ impl App {
     pub(crate) fn caps(&self) -> Caps {
         let limits = &self.config.limits;
         Caps { per_user: limits.connections_per_user_max, per_address: limits.connections_per_ip_max }
+    }
+
+    /// What a source of events outside the gateway works with.
+    #[must_use]
+    pub(crate) fn source_parts(&self) -> SourceParts {
+        SourceParts {
+            publishing: Arc::clone(&self.publishing),
+            metrics: Arc::clone(&self.metrics),
+            states: Arc::clone(&self.sources),
+        }
     }
 
     /// How the bearer of a grant sees events; `None`: whole.

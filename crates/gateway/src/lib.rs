@@ -8,6 +8,7 @@
 //! * `session`: a client's session, from its admission to its end.
 //! * `cluster`: the other gateways of the same log, and what is asked of all of them.
 //! * `presence`: the members of each topic, and how their sessions learn of changes.
+//! * `sources`: events from outside, such as Redis and PostgreSQL.
 //! * `publish`: drafts on their way into the store; `store` opens the store that was configured.
 //! * `app`: what all requests and sessions share.
 //! * [`telemetry`]: log lines; [`config`]: the command line and the environment, checked once into
@@ -40,6 +41,7 @@ pub mod secret;
 mod server;
 mod session;
 mod session_key;
+pub mod sources;
 mod store;
 mod tasks;
 pub mod telemetry;
@@ -103,6 +105,9 @@ pub async fn run(
     tasks.spawn("listener", server::accept(Arc::clone(&app), client_listener, door));
     tasks.spawn("sweep", Arc::clone(&app).tidy());
     tasks.spawn("presence", Arc::clone(&app).tell_presence());
+    for (name, task) in sources::open(&app.config.sources, &app.source_parts())? {
+        tasks.spawn(name, task);
+    }
     tasks.spawn("cluster", Arc::clone(&app).listen_to_cluster());
     ready(bound);
     tokio::select! {

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use checkpoint::{Checkpoint, CheckpointError, SourceName};
 pub use disk::{Disk, DiskError, DiskOptions, Fsync, KeptValue, Recovered};
 pub use memory::Memory;
-pub use redis::{Board, BoardEvent, BoardValue, Question, Redis, RedisError, RedisOptions};
+pub use redis::{Board, BoardEvent, BoardValue, Question, Redis, RedisError, RedisOptions, RedisServers};
 
 use crate::{Cursor, Draft, Epoch, Log, Seq};
 

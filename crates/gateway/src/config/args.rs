@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::choices::{DiskFsync, LogFormat, RedisDown};
+use super::sources::SourceArgs;
 use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
@@ -75,6 +76,8 @@ pub(super) struct DevArgs {
     #[command(flatten)]
     pub(super) access: AccessArgs,
     #[command(flatten)]
+    pub(super) sources: SourceArgs,
+    #[command(flatten)]
     pub(super) limits: LimitArgs,
     #[command(flatten)]
     pub(super) streams: StreamArgs,
@@ -92,6 +95,8 @@ pub(super) struct ServeArgs {
     pub(super) keys: KeyArgs,
     #[command(flatten)]
     pub(super) access: AccessArgs,
+    #[command(flatten)]
+    pub(super) sources: SourceArgs,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
     #[command(flatten)]

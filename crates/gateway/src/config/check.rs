@@ -12,6 +12,8 @@ use tracing_subscriber::EnvFilter;
 use super::args::{
     AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, StoreArgs, StoreKind, StreamArgs, TokenArgs,
 };
+use super::given::{environment, given, is_redis_url};
+use super::sources::sources;
 use super::{Config, ConfigError, Limits, Logs, RedisConfig, StoreConfig, Streams};
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
 use crate::http::address::TrustedProxies;
@@ -40,6 +42,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
         allow_origins: typed.access.allow_origins,
         trusted_proxies: TrustedProxies::new(typed.access.trusted_proxies),
         redact: redact(typed.access.redact)?,
+        sources: sources(typed.sources, (None, None))?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,
@@ -62,6 +65,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
             "--database-url does nothing in this version: remove it, and GATEWAY_DATABASE_URL",
         ));
     }
+    let store_in_redis = (typed.store.redis_url.clone(), typed.store.redis_ca.clone());
     let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
     Ok(Config {
         dev: false,
@@ -72,6 +76,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
         allow_origins,
         trusted_proxies: TrustedProxies::new(trusted_proxies),
         redact: redact(rules)?,
+        sources: sources(typed.sources, store_in_redis)?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,
@@ -154,14 +159,6 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
             }))
         }
     }
-}
-
-fn is_redis_url(url: &str) -> bool {
-    url.split_once("://").is_some_and(|(scheme, rest)| {
-        !rest.is_empty()
-            && (scheme == "unix" || scheme.starts_with("redis") || scheme.starts_with("valkey"))
-            && scheme.bytes().all(|b| b.is_ascii_lowercase() || b"+-".contains(&b))
-    })
 }
 
 fn keys(typed: KeyArgs) -> Result<AuthConfig, ConfigError> {
@@ -291,13 +288,4 @@ fn address(option: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     let wrong =
         || ConfigError::new(format!("{option} {text:?}: expected ADDRESS:PORT, such as 127.0.0.1:8080"));
     text.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong)
-}
-
-/// Treats an empty option as absent, because compose files leave unset variables empty.
-fn given<T>(option: Option<T>, is_empty: fn(&T) -> bool) -> Option<T> {
-    option.filter(|value| !is_empty(value))
-}
-
-fn environment(name: &str) -> Option<Secret> {
-    std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new)
 }

@@ -33,3 +33,13 @@ pub enum LogFormat {
     /// One JSON object a line
     Json,
 }
+
+/// What readers are told when messages of a source may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SourceGap {
+    /// Readers of the source's topics get a reset and fetch their state again
+    #[default]
+    Reset,
+    /// Nothing: the gap is only counted
+    Ignore,
+}

@@ -7,6 +7,8 @@ mod args;
 mod check;
 mod choices;
 pub(crate) mod error;
+mod given;
+mod sources;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,8 +19,9 @@ use std::time::Duration;
 use args::{Typed, TypedCommand};
 use clap::error::ErrorKind;
 
-pub use choices::{DiskFsync, LogFormat, RedisDown};
+pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap};
 pub use error::ConfigError;
+pub use sources::{RedisSourceConfig, SourcesConfig};
 
 use crate::auth::{AuthConfig, TokenRequest};
 use crate::http::address::TrustedProxies;
@@ -63,6 +66,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Parts of events that only some clients may see.
     pub redact: Vec<Rule>,
+    /// Sources of events outside the gateway.
+    pub sources: SourcesConfig,
     /// Bounds for clients, topics and requests.
     pub limits: Limits,
     /// Timeouts and maximum ages of streams.

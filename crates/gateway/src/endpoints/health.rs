@@ -1,5 +1,7 @@
 //! `GET /health` and `GET /ready`: for load balancers and whatever starts processes.
 
+use std::collections::BTreeMap;
+
 use http::Response;
 use serde::Serialize;
 
@@ -25,6 +27,9 @@ pub(crate) fn answer_ready(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     #[derive(Serialize)]
     struct Ready {
         status: &'static str,
+        /// The sources that are not heard, and why. They are no reason to refuse clients.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        sources: BTreeMap<&'static str, &'static str>,
     }
     if call.app.is_draining() {
         return Err(Problem::new(Code::Unavailable, "draining"));
@@ -33,5 +38,5 @@ pub(crate) fn answer_ready(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     if !call.app.auth.has_keys() {
         return Err(Problem::new(Code::Unavailable, "the key set of --jwks was never read"));
     }
-    Ok(json(&Ready { status: "ready" }))
+    Ok(json(&Ready { status: "ready", sources: call.app.sources.reasons() }))
 }

@@ -178,6 +178,32 @@ labels! {
         Postgres = "postgres",
     }
 
+    /// A source of events outside the gateway.
+    SourceKind {
+        /// Redis pub/sub.
+        Redis = "redis",
+        /// A Redis stream with a consumer group.
+        RedisStream = "redis_stream",
+        /// PostgreSQL NOTIFY.
+        Notify = "notify",
+        /// The outbox table in PostgreSQL.
+        Outbox = "outbox",
+    }
+
+    /// Why a message of a source became no event.
+    RejectReason {
+        /// The payload is not JSON.
+        NotJson = "not_json",
+        /// The payload is not UTF-8.
+        NotUtf8 = "not_utf8",
+        /// Every topic of the rule has a missing part.
+        NoTopic = "no_topic",
+        /// What the rule made of it is no draft.
+        BadDraft = "bad_draft",
+        /// `data` is larger than `--max-data-bytes`, or the payload has too many drafts.
+        TooLarge = "too_large",
+    }
+
     /// How a resume from a client's cursor ended.
     ResumeOutcome {
         /// Everything after the cursor was there.
@@ -342,6 +368,17 @@ labels! {
         ClientError = "4xx",
         /// The gateway's failure.
         ServerError = "5xx",
+    }
+}
+
+impl SourceKind {
+    /// Under which origin its events are counted.
+    #[must_use]
+    pub const fn origin(self) -> Source {
+        match self {
+            Self::Redis | Self::RedisStream => Source::Redis,
+            Self::Notify | Self::Outbox => Source::Postgres,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod deliveries;
 mod families;
 pub mod labels;
 mod process;
+mod sources;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use labels::{
 };
 
 pub use labels::Transport;
+pub use sources::SourceMetrics;
 
 /// The `Content-Type` of [`Metrics::render`]: Prometheus text format 0.0.4.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -76,6 +78,9 @@ pub struct Metrics {
     store_failures: IntCounter,
     store_epochs: IntCounter,
     ids_evicted: IntCounter,
+
+    /// What sources of events outside the gateway count.
+    pub sources: SourceMetrics,
 
     draining: IntGauge,
     drain_sessions: IntGauge,
@@ -267,6 +272,7 @@ impl Metrics {
                 "throughline_publish_ids_evicted_total",
                 "Ids of publishes forgotten within their 5 minutes, because --ids-bytes was reached.",
             )?,
+            sources: SourceMetrics::register(&families)?,
             draining: families.gauge("throughline_draining", "1 while the gateway drains, else 0.")?,
             drain_sessions: families.gauge(
                 "throughline_drain_sessions",

@@ -24,13 +24,19 @@ pub(crate) struct DraftBody<'a> {
     r#type: Cow<'a, str>,
     #[serde(borrow)]
     data: &'a RawValue,
-    key: Option<String>,
-    ttl_ms: Option<u64>,
+    /// The key.
+    pub(crate) key: Option<String>,
+    /// Time to live, in milliseconds.
+    pub(crate) ttl_ms: Option<u64>,
+    /// Whether the event is ephemeral.
     #[serde(default)]
-    ephemeral: bool,
+    pub(crate) ephemeral: bool,
     expect: Option<u64>,
-    /// Its idempotency token.
+    /// Its idempotency token, and what clients see as its id.
     pub(crate) id: Option<String>,
+    /// An idempotency token that clients do not see. It comes before `id`.
+    #[serde(skip)]
+    pub(crate) once: Option<String>,
 }
 
 /// A draft inside a command, whose other members are the command's.
@@ -55,6 +61,23 @@ struct CommandDraft<'a> {
 }
 
 impl<'a> DraftBody<'a> {
+    /// A draft that a rule has made: these topics, this type and this data, nothing else.
+    #[must_use]
+    pub(crate) fn made(topics: Vec<Topic>, kind: Cow<'a, str>, data: &'a RawValue) -> Self {
+        Self {
+            topic: None,
+            topics: Some(topics),
+            r#type: kind,
+            data,
+            key: None,
+            ttl_ms: None,
+            ephemeral: false,
+            expect: None,
+            id: None,
+            once: None,
+        }
+    }
+
     /// A draft by itself, as in the body of a request.
     ///
     /// # Errors
@@ -85,6 +108,7 @@ impl<'a> DraftBody<'a> {
             ephemeral: command.ephemeral,
             expect: command.expect,
             id: command.event_id,
+            once: None,
         })
     }
 
@@ -108,6 +132,9 @@ impl<'a> DraftBody<'a> {
                 audit::record(Deed::TopicRefused, &grant.user, *address, &detail);
             }
             return Err(Problem::new(Code::Forbidden, detail));
+        }
+        if self.expect.is_some() && matches!(publisher, Author::Source(_)) {
+            return Err(Problem::bad_request("expect: a source cannot be told of a conflict"));
         }
         let expect = self.expect.map(|expect| {
             let seq = Seq::new(expect).ok_or_else(|| Problem::bad_request("expect: not a seq"))?;
@@ -135,7 +162,10 @@ impl<'a> DraftBody<'a> {
                 (Some(key), Author::Grant(grant, _)) if self.ephemeral => Some(key.owned_by(&grant.user)),
                 (key, _) => key,
             },
-            once: id.as_ref().map(|id| publisher.once(id.as_str())),
+            once: match (self.once, &id) {
+                (Some(once), _) => Some(publisher.once(&once)),
+                (None, id) => id.as_ref().map(|id| publisher.once(id.as_str())),
+            },
             id,
             ttl_ms: self.ttl_ms,
             ephemeral: self.ephemeral,

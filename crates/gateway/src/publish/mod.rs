@@ -3,6 +3,7 @@
 //! An origin parses a [`DraftBody`], has it checked for its [`Author`], takes it from the author's rate, and appends.
 
 mod author;
+mod cloud_event;
 mod draft;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use events::{Appended, Clock, Cursor, Draft, Rejection, Seq, Store, Unavailable}
 use serde::Serialize;
 
 pub(crate) use author::Author;
+pub(crate) use cloud_event::CloudEvent;
 pub(crate) use draft::{DraftBody, malformed};
 
 use crate::limits::rates::{Limiters, Use};

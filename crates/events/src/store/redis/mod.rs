@@ -12,6 +12,7 @@
 //! * `options`, `keys`, `entry_id`, `backoff`, `reply`: vocabulary;
 //! * `servers`: finds the master; `pubsub`: a channel of it; `log_state`: how far its log goes;
 //!   `connection`: a connection to it;
+//! * `outside`: finds servers for what reads Redis beside the log;
 //! * `loss_notice`: topics that lost acknowledged events; `recent_appends`: what this node would
 //!   have to name as lost;
 //! * `entry`: the entries of the stream; `publish_script`: the call of `publish.lua`; `retention`:
@@ -44,6 +45,7 @@ mod log_state;
 mod loss_announcer;
 mod loss_notice;
 mod options;
+mod outside;
 mod publish_script;
 mod publisher;
 mod pubsub;
@@ -65,6 +67,7 @@ use keys::Keys;
 use loss_announcer::LossAnnouncer;
 use loss_notice::OwedNotices;
 pub use options::{RedisError, RedisOptions};
+pub use outside::RedisServers;
 use publisher::{PublishJob, StreamPublisher};
 use recent_appends::RecentAppends;
 use retention::{Retention, duration_ms};

@@ -1,6 +1,7 @@
 //! Finds the master: the server of the URL that says so itself, or the one that Sentinel or the
 //! Cluster names. Each connection asks again, because the master changes.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -134,6 +135,32 @@ impl Servers {
             return Ok(seed.clone());
         }
         let (host, port) = self.ask(seed, patience).await?;
+        self.client_at(host, port)
+    }
+
+    /// The servers that a seed names for what needs no certain key: the masters of a Cluster, else
+    /// what [`Servers::named_by`] gives.
+    pub(super) async fn all_named_by(
+        &self,
+        seed: &Client,
+        patience: Duration,
+    ) -> Result<Vec<Client>, Failure> {
+        let Topology::Cluster(_) = self.topology else {
+            return Ok(vec![self.named_by(seed, patience).await?]);
+        };
+        let mut connection = connect(seed, patience).await?;
+        let slots: Value = cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+        let mut servers: Vec<(String, u16)> = Vec::new();
+        for (_, server) in ranges(&slots) {
+            let server = (named_or_asked(server.0, seed), server.1);
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+        servers.into_iter().map(|(host, port)| self.client_at(host, port)).collect()
+    }
+
+    fn client_at(&self, host: String, port: u16) -> Result<Client, Failure> {
         let addr = match self.is_tls {
             true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
             false => ConnectionAddr::Tcp(host, port),
@@ -158,14 +185,7 @@ impl Servers {
                 let slot = cmd("CLUSTER").arg("KEYSLOT").arg(key).query_async(&mut connection).await?;
                 let slots: Value = cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
                 let (host, port) = owner(&slots, slot).ok_or_else(unknown)?;
-                // An empty host means the server that was asked.
-                let host = match (host.is_empty(), seed.get_connection_info().addr()) {
-                    (true, ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => {
-                        host.clone()
-                    }
-                    _ => host,
-                };
-                Ok((host, port))
+                Ok((named_or_asked(host, seed), port))
             }
         }
     }
@@ -202,16 +222,29 @@ impl<'a> SentinelParameters<'a> {
     }
 }
 
-/// `[[first slot, last slot, [host, port, …], …], …]`.
+/// The master of a slot.
 fn owner(slots: &Value, slot: i64) -> Option<(String, u16)> {
-    let Value::Array(ranges) = slots else { return None };
-    ranges.iter().find_map(|range| {
+    ranges(slots).find(|(range, _)| range.contains(&slot)).map(|(_, master)| master)
+}
+
+/// Ranges of slots and their masters: `[[first slot, last slot, [host, port, …], …], …]`.
+fn ranges(slots: &Value) -> impl Iterator<Item = (RangeInclusive<i64>, (String, u16))> {
+    let ranges = if let Value::Array(ranges) = slots { ranges.as_slice() } else { &[] };
+    ranges.iter().filter_map(|range| {
         let Value::Array(parts) = range else { return None };
         let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &parts[..] else { return None };
         let [host, Value::Int(port), ..] = &master[..] else { return None };
-        let owned = (*first..=*last).contains(&slot);
-        owned.then(|| Some((text(host).unwrap_or_default().to_owned(), u16::try_from(*port).ok()?)))?
+        let master = (text(host).unwrap_or_default().to_owned(), u16::try_from(*port).ok()?);
+        Some((*first..=*last, master))
     })
+}
+
+/// An empty host means the server that was asked.
+fn named_or_asked(host: String, seed: &Client) -> String {
+    match (host.is_empty(), seed.get_connection_info().addr()) {
+        (true, ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => host.clone(),
+        _ => host,
+    }
 }
 
 /// A connection on which each reply may take `patience`.

@@ -1,0 +1,94 @@
+//! The options of sources of events outside the gateway, as clap reads them, and what they mean.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ConfigError;
+use super::choices::SourceGap;
+use super::given::{environment, given, is_redis_url};
+use crate::secret::Secret;
+use crate::sources::rule::{SourceRule, SourceRuleError};
+
+/// The options.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sources")]
+pub(super) struct SourceArgs {
+    /// Redis pub/sub channels and what becomes of their messages, such as
+    /// `job:* => topics=user:{/userId} type=progress`; repeatable, or separated by semicolons
+    #[arg(long, env = "GATEWAY_SOURCE_REDIS", value_name = "PATTERN => RULE", value_delimiter = ';', value_parser = rule)]
+    source_redis: Vec<SourceRule>,
+    /// URL of the Redis server, Sentinel or Cluster of the sources [default: --redis-url, REDIS_URL]
+    #[arg(long, env = "GATEWAY_SOURCE_REDIS_URL", value_name = "URL")]
+    source_redis_url: Option<Secret>,
+    /// PEM file with the CA certificates to trust for a rediss:// of --source-redis-url [default: --redis-ca]
+    #[arg(long, env = "GATEWAY_SOURCE_REDIS_CA", value_name = "FILE")]
+    source_redis_ca: Option<PathBuf>,
+    /// What readers are told when messages of Redis pub/sub or NOTIFY may be missing
+    #[arg(long, env = "GATEWAY_SOURCE_GAP", value_enum, default_value = "reset")]
+    source_gap: SourceGap,
+}
+
+/// The sources of events outside the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourcesConfig {
+    /// Redis; `None`: not configured.
+    pub redis: Option<RedisSourceConfig>,
+    /// What readers are told of gaps.
+    pub gap: SourceGap,
+}
+
+/// Redis as a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisSourceConfig {
+    /// URL of a server, Sentinel or Cluster.
+    pub url: Secret,
+    /// File with the CA certificates to trust for TLS; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Patterns of channels and their rules. The first that matches a channel is the one.
+    pub channels: Vec<SourceRule>,
+}
+
+/// Checks the options. `store`: the URL and the CA file of the store in Redis, which are the
+/// defaults.
+pub(super) fn sources(
+    typed: SourceArgs,
+    store: (Option<Secret>, Option<PathBuf>),
+) -> Result<SourcesConfig, ConfigError> {
+    let url = given(typed.source_redis_url, Secret::is_empty);
+    let ca = given(typed.source_redis_ca, |path| path.as_os_str().is_empty());
+    if typed.source_redis.is_empty() {
+        if url.is_some() || ca.is_some() {
+            return Err(ConfigError::new(
+                "--source-redis-url and --source-redis-ca need --source-redis: add it, or remove them",
+            ));
+        }
+        return Ok(SourcesConfig { redis: None, gap: typed.source_gap });
+    }
+    if typed.source_redis.len() > SourceRule::RULES_MAX {
+        return Err(ConfigError::new(format!(
+            "--source-redis is set too often: at most {} rules are possible",
+            SourceRule::RULES_MAX
+        )));
+    }
+    let (store_url, store_ca) = store;
+    let url = url.or(given(store_url, Secret::is_empty)).or_else(|| environment("REDIS_URL"));
+    let url = url.ok_or_else(|| {
+        ConfigError::new(
+            "--source-redis needs --source-redis-url URL, --redis-url, or the variable REDIS_URL",
+        )
+    })?;
+    if !is_redis_url(url.expose()) {
+        return Err(ConfigError::new(
+            "--source-redis-url is not a URL of Redis: expected redis://HOST:6379, rediss://HOST:6379, \
+             redis-sentinel://HOST:26379/NAME or redis-cluster://HOST:7000",
+        ));
+    }
+    let ca = ca.or(given(store_ca, |path| path.as_os_str().is_empty()));
+    let redis = RedisSourceConfig { url, ca, channels: typed.source_redis };
+    Ok(SourcesConfig { redis: Some(redis), gap: typed.source_gap })
+}
+
+fn rule(text: &str) -> Result<SourceRule, SourceRuleError> {
+    text.trim().parse()
+}

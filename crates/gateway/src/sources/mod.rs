@@ -1,0 +1,56 @@
+//! Sources of events outside the gateway: what they say becomes events of the log.
+//!
+//! A source is a task that owns its connection. It joins the gateway's supervised tasks, connects
+//! again for as long as the gateway runs, and never ends by itself: an outside that is away is no
+//! reason for the gateway to end, or to refuse clients. What a source has in common with the others
+//! is not a trait but a way that its messages go:
+//!
+//! ```text
+//! heard -> queue (8 MiB, oldest out, counted) -> rule -> batch of at most 128 drafts or 256 KiB -> store
+//! ```
+//!
+//! * `rule`: what the operator wrote; `apply`: a rule applied to a message;
+//! * `queue`: what was heard and waits; [`Ear`](queue::Ear) is its entrance. A source never stops reading its
+//!   socket, whatever the store does: a Redis subscriber that does not read is dropped by the
+//!   server, and a PostgreSQL listener that does not read makes other transactions fail;
+//! * [`Intake`]: the task that takes messages out of the queue, and publishes what the rule makes of
+//!   them as [`Author::Source`](crate::publish::Author): an id scope of its own, no rate, no grant;
+//! * [`SourceStates`]: how each source stands, for `/ready` and the metrics.
+
+mod apply;
+mod intake;
+mod parts;
+mod queue;
+mod redis;
+pub mod rule;
+mod states;
+
+use std::pin::Pin;
+
+pub(crate) use parts::SourceParts;
+pub(crate) use states::SourceStates;
+
+use intake::Intake;
+
+use crate::config::{ConfigError, SourcesConfig};
+use crate::metrics::labels::SourceKind;
+
+/// A task of a source, which never ends.
+pub(crate) type SourceTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The tasks of all sources that are configured, each with its name.
+///
+/// # Errors
+/// When a source cannot work as it was configured, as one line.
+pub(crate) fn open(
+    config: &SourcesConfig,
+    parts: &SourceParts,
+) -> Result<Vec<(&'static str, SourceTask)>, ConfigError> {
+    let mut tasks: Vec<(&'static str, SourceTask)> = Vec::new();
+    if let Some(config) = config.redis.as_ref().filter(|config| !config.channels.is_empty()) {
+        let (ear, intake) = Intake::open(parts.states.add(SourceKind::Redis), parts);
+        tasks.push(("redis source", Box::pin(redis::Listener::open(config, ear)?.run())));
+        tasks.push(("redis source intake", Box::pin(intake.run())));
+    }
+    Ok(tasks)
+}

@@ -1,0 +1,149 @@
+//! The patterns of PSUBSCRIBE, matched as Redis matches them: `*`, `?`, `[a-z]`, `[^x]` and `\`.
+//! Bytes, not characters. `tests/sources_redis` compares it with a real server.
+
+/// Whether a pattern matches a text.
+#[must_use]
+pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    walk(pattern, text).is_some()
+}
+
+/// What the first `*` of a pattern matches in a text, the shortest that there is; `None`: the
+/// pattern has no `*`, or does not match.
+#[must_use]
+pub(super) fn first_star<'t>(pattern: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
+    walk(pattern, text)?.map(|(from, to)| &text[from..to])
+}
+
+/// `None`: no match. Else what the first `*` matched, if there is one.
+///
+/// Only the last `*` is ever tried anew: a longer match of one before it helps nothing. So the time
+/// is at most the product of the lengths, whatever the pattern.
+fn walk(pattern: &[u8], text: &[u8]) -> Option<Option<(usize, usize)>> {
+    let (mut at, mut from) = (0, 0);
+    // The pattern behind the last star, and where in the text that star's match ends.
+    let mut star: Option<(usize, usize)> = None;
+    let mut first: Option<(usize, usize)> = None;
+    let mut is_first = true;
+    loop {
+        if pattern.get(at) == Some(&b'*') {
+            while pattern.get(at) == Some(&b'*') {
+                at += 1;
+            }
+            is_first = first.is_none();
+            if is_first {
+                first = Some((from, from));
+            }
+            star = Some((at, from));
+            continue;
+        }
+        if from == text.len() && at >= pattern.len() {
+            return Some(first);
+        }
+        if from < text.len()
+            && let Some(next) = token(pattern, at, text[from])
+        {
+            (at, from) = (next, from + 1);
+            continue;
+        }
+        let (behind, end) = star?;
+        if end == text.len() {
+            return None;
+        }
+        star = Some((behind, end + 1));
+        (at, from) = (behind, end + 1);
+        if is_first && let Some((_, to)) = &mut first {
+            *to = end + 1;
+        }
+    }
+}
+
+/// Matches one byte with the token of the pattern at `at`. Gives where the next token begins.
+fn token(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
+    match *pattern.get(at)? {
+        b'?' => Some(at + 1),
+        b'[' => {
+            let (is_in, next) = class(pattern, at + 1, byte);
+            is_in.then_some(next)
+        }
+        // At the end of the pattern a backslash stands for itself.
+        b'\\' if at + 1 < pattern.len() => (pattern[at + 1] == byte).then_some(at + 2),
+        literal => (literal == byte).then_some(at + 1),
+    }
+}
+
+/// A class from behind its `[`: whether it has the byte, and where the pattern goes on. A class
+/// without its `]` ends with the pattern.
+fn class(pattern: &[u8], mut at: usize, byte: u8) -> (bool, usize) {
+    let is_not = pattern.get(at) == Some(&b'^');
+    at += usize::from(is_not);
+    let mut is_in = false;
+    loop {
+        match pattern.get(at..) {
+            None | Some([]) => return (is_in != is_not, pattern.len()),
+            Some([b'\\', escaped, ..]) => {
+                is_in |= *escaped == byte;
+                at += 2;
+            }
+            Some([b']', ..]) => return (is_in != is_not, at + 1),
+            Some([low, b'-', high, ..]) => {
+                let (low, high) = (low.min(high), low.max(high));
+                is_in |= (low..=high).contains(&&byte);
+                at += 3;
+            }
+            Some([literal, ..]) => {
+                is_in |= *literal == byte;
+                at += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(pattern: &str, text: &str) -> Option<String> {
+        first_star(pattern.as_bytes(), text.as_bytes()).map(|part| String::from_utf8(part.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn patterns_match_whole_channels() {
+        for (pattern, text, expected) in [
+            ("job:*", "job:7", true),
+            ("job:*", "job:", true),
+            ("job:*", "jobs", false),
+            ("job", "job:7", false),
+            ("j?b", "jab", true),
+            ("j?b", "jb", false),
+            ("[a-c]x", "bx", true),
+            ("[c-a]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("[^a-c]x", "dx", true),
+            (r"a\*", "a*", true),
+            (r"a\*", "ab", false),
+            (r"[\]]", "]", true),
+            ("**a**b", "xaxb", true),
+            ("*a*b", "ab ab ", false),
+            ("", "", true),
+            ("*", "", true),
+            ("?", "", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn the_first_star_says_what_it_matched() {
+        assert_eq!(first("job:*", "job:7").unwrap(), "7");
+        assert_eq!(first("a*:*", "abc:d:e").unwrap(), "bc", "the shortest");
+        assert_eq!(first("*", "").unwrap(), "");
+        assert_eq!(first("job:7", "job:7"), None);
+        assert_eq!(first("job:*", "user:7"), None);
+    }
+
+    #[test]
+    fn no_pattern_takes_long() {
+        let pattern = "*a".repeat(200) + "b";
+        assert!(!matches(pattern.as_bytes(), "a".repeat(2000).as_bytes()));
+    }
+}

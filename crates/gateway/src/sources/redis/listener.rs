@@ -1,0 +1,191 @@
+//! The connection that listens: subscribes, pings, connects again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use events::{Chance, RedisServers};
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, Value, cmd};
+use tokio::sync::Notify;
+
+use super::{glob, servers};
+use crate::config::{ConfigError, RedisSourceConfig};
+use crate::secret::Secret;
+use crate::sources::apply::SourceMessage;
+use crate::sources::queue::Ear;
+use crate::sources::rule::SourceRule;
+
+/// How often the connection is probed: a quiet one may have died without a word.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long the server may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before connecting again: doubles from the first to the last, with full jitter.
+const BACKOFF_FIRST_MS: u64 = 100;
+const BACKOFF_LAST_MS: u64 = 5_000;
+/// How long to wait after a refusal that only an operator can mend.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// Listens to the channels of some rules.
+pub(in crate::sources) struct Listener {
+    servers: RedisServers,
+    url: Secret,
+    rules: Arc<[Arc<SourceRule>]>,
+    ear: Ear,
+}
+
+/// Why listening ended.
+struct Ended {
+    reason: &'static str,
+    detail: String,
+    /// Whether an operator has to do something first.
+    is_refusal: bool,
+}
+
+impl Listener {
+    /// A listener that has not connected yet.
+    ///
+    /// # Errors
+    /// When the URL or the file with certificates cannot be used.
+    pub(in crate::sources) fn open(config: &RedisSourceConfig, ear: Ear) -> Result<Self, ConfigError> {
+        let servers = servers::find(config, "")?;
+        let rules = config.channels.iter().cloned().map(Arc::new).collect();
+        Ok(Self { servers, url: config.url.clone(), rules, ear })
+    }
+
+    /// Listens, for ever.
+    pub(in crate::sources) async fn run(self) {
+        let mut failures = 0_u32;
+        for turn in 0.. {
+            let (was_up, ended) = self.listen(turn).await;
+            failures = if was_up { 0 } else { failures.saturating_add(1) };
+            self.ear.down(ended.reason, &self.url.scrub(&ended.detail));
+            tokio::time::sleep(if ended.is_refusal { REFUSED } else { backoff(failures) }).await;
+        }
+    }
+
+    /// Connects, and listens until that ends. Says whether it was heard in between.
+    async fn listen(&self, turn: usize) -> (bool, Ended) {
+        let (mut connection, gone) = match self.subscribe(turn).await {
+            Ok(subscribed) => subscribed,
+            Err(ended) => return (false, ended),
+        };
+        loop {
+            let silent = tokio::time::timeout(PING_EVERY, gone.notified()).await.is_err();
+            if !silent {
+                return (true, Ended::broken("the server has closed the connection"));
+            }
+            if let Err(error) = cmd("PING").query_async::<Value>(&mut connection).await {
+                return (true, error.into());
+            }
+        }
+    }
+
+    async fn subscribe(&self, turn: usize) -> Result<(MultiplexedConnection, Arc<Notify>), Ended> {
+        let server = self.servers.any_master(PATIENCE, turn).await.map_err(Ended::broken)?;
+        let gone = Arc::new(Notify::new());
+        let config = {
+            let (rules, ear, gone) = (Arc::clone(&self.rules), self.ear.clone(), Arc::clone(&gone));
+            AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(PATIENCE))
+                .set_response_timeout(Some(PATIENCE))
+                .set_push_sender(move |push: PushInfo| -> Result<(), SendError> {
+                    match message(&rules, push) {
+                        Pushed::Message(message) => ear.hear(message),
+                        Pushed::Gone => gone.notify_one(),
+                        Pushed::Other => {}
+                    }
+                    Ok(())
+                })
+        };
+        // With RESP3 the library hands over each message at once. With RESP2 it would collect them
+        // without a bound.
+        let info = server.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings))?;
+        let subscribing = async {
+            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            // Only a name for CLIENT LIST: a server that refuses it can be listened to.
+            let _ = cmd("CLIENT")
+                .arg("SETNAME")
+                .arg("throughline-source")
+                .query_async::<Value>(&mut connection)
+                .await;
+            for rule in &*self.rules {
+                connection.psubscribe(&*rule.pattern).await?;
+            }
+            // What is heard before this stands in the queue before the gap, if there is one, and is
+            // taken all the same.
+            self.ear.up();
+            Ok(connection)
+        };
+        let late = |_| Ended::broken("connecting took too long");
+        let connection = tokio::time::timeout(PATIENCE * 2, subscribing).await.map_err(late)?;
+        connection.map(|connection| (connection, gone))
+    }
+}
+
+impl Ended {
+    fn broken(detail: impl Into<String>) -> Self {
+        Self { reason: "Redis cannot be reached", detail: detail.into(), is_refusal: false }
+    }
+}
+
+impl From<redis::RedisError> for Ended {
+    fn from(error: redis::RedisError) -> Self {
+        let detail = error.to_string();
+        let reason = match (error.code(), error.kind()) {
+            (Some("NOPERM"), _) => "Redis does not let its user subscribe (NOPERM)",
+            (Some("NOAUTH" | "WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
+                "Redis refuses the password"
+            }
+            _ => return Self::broken(detail),
+        };
+        Self { reason, detail, is_refusal: true }
+    }
+}
+
+/// What the library hands over.
+enum Pushed {
+    Message(SourceMessage),
+    Gone,
+    Other,
+}
+
+/// Redis sends a copy for each pattern that matches. The copy of the first rule that matches the
+/// channel counts.
+fn message(rules: &[Arc<SourceRule>], PushInfo { kind, data }: PushInfo) -> Pushed {
+    match kind {
+        PushKind::Disconnection => return Pushed::Gone,
+        PushKind::PMessage => {}
+        _ => return Pushed::Other,
+    }
+    let mut data = data.into_iter().map(|value| match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        _ => None,
+    });
+    let (Some(Some(pattern)), Some(Some(channel)), Some(Some(payload))) =
+        (data.next(), data.next(), data.next())
+    else {
+        return Pushed::Other;
+    };
+    let is_first = |rule: &&Arc<SourceRule>| glob::matches(rule.pattern.as_bytes(), &channel);
+    let Some(rule) = rules.iter().find(is_first).filter(|rule| rule.pattern.as_bytes() == pattern) else {
+        return Pushed::Other;
+    };
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
+    Pushed::Message(SourceMessage {
+        rule: Arc::clone(rule),
+        first: glob::first_star(rule.pattern.as_bytes(), &channel).map(lossy),
+        channel: lossy(&channel),
+        payload: Bytes::from(payload),
+        id: None,
+    })
+}
+
+/// How long to wait after so many failures: a random time up to a bound that doubles.
+pub(super) fn backoff(failures: u32) -> Duration {
+    let most_ms = (BACKOFF_FIRST_MS << failures.min(16)).min(BACKOFF_LAST_MS);
+    Duration::from_millis(Chance::system().below(most_ms))
+}
