@@ -70,6 +70,8 @@ pub struct Span {
     pub cursor: Cursor,
     /// More is there already.
     pub more: bool,
+    /// The number of the last ephemeral event passed before.
+    ephemeral_after: u64,
 }
 
 /// A cursor over a set of topics. It queues nothing: it looks into the rings when asked.
@@ -254,6 +256,7 @@ impl Reader {
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
         let ephemeral_tail = self.log.ephemeral_tail();
         let tail = self.check_history()?;
+        let ephemeral_after = self.ephemeral;
         let is_cut = match self.collect(tail, limit, out) {
             Ok(is_cut) => is_cut,
             Err(reset) => {
@@ -277,7 +280,15 @@ impl Reader {
             out[start..].iter_mut().for_each(|event| *event = lens.see(event));
         }
         self.cursor = self.lineage.cursor(end);
-        Ok(Span { after, cursor: self.cursor, more: end < tail })
+        Ok(Span { after, cursor: self.cursor, more: end < tail, ephemeral_after })
+    }
+
+    /// Takes back the last read, whose events were not used: the next one gives them again, as far
+    /// as the reader still has their topics.
+    pub fn unread(&mut self, span: Span) {
+        self.cursor = span.after;
+        self.ephemeral = span.ephemeral_after;
+        self.signal.raise();
     }
 
     /// The tail, unless the history behind the cursor has changed and a reset is due.

@@ -1,7 +1,7 @@
 //! How the application controls a running session, and what a session asks of the application.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,30 +25,44 @@ pub struct Identity<'a> {
     pub deployment: &'a str,
 }
 
-/// A change to a running session.
-#[derive(Debug)]
-pub enum Change {
-    /// Adds topics, from the session's cursor on.
-    Subscribe(Vec<Topic>),
-    /// Removes topics.
-    Unsubscribe(Vec<Topic>),
-    /// Shows later events through this lens, or as they are.
-    Lens(Option<Arc<dyn Lens>>),
-    /// The token was renewed. The new one ends at this time, or never.
-    Expiry(Option<Instant>),
-    /// Ends the session with a `bye`.
+/// What a session may see, and until when. The application owns it; the session brings its reader
+/// in line with it whenever it changes.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// All topics of the session, in the order in which an event of several is attributed.
+    pub topics: Vec<Topic>,
+    /// How many of them, at the end, were added since [`Host::subscribed`] was last called.
+    pub added: usize,
+    /// How the session sees events; `None`: whole.
+    pub lens: Option<Arc<dyn Lens>>,
+    /// When its token ends; `None`: never.
+    pub expiry: Option<Instant>,
+    /// How long before that the client is told; zero: it has been told.
+    pub expiring_before: Duration,
+}
+
+/// How the application ends a session.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// With a `bye`.
     Bye(Bye),
-    /// Ends a WebSocket with this close code, and any other stream without a word.
+    /// A WebSocket with this close code, and any other stream without a word.
     Close(CloseCode, &'static str),
+}
+
+impl From<Bye> for End {
+    fn from(bye: Bye) -> Self {
+        Self::Bye(bye)
+    }
 }
 
 /// The result of a command.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The reply, as JSON.
+    /// The reply, as JSON. The session follows its access first.
     pub reply: Vec<u8>,
-    /// Changes to the session, which are made before the reply is sent.
-    pub changes: Vec<Change>,
+    /// Ends the session behind the reply.
+    pub end: Option<End>,
 }
 
 /// A batch that was handed to the socket.
@@ -72,6 +86,10 @@ pub struct Sent {
 pub trait Host: Send + Sync + 'static {
     /// The identity of the session.
     fn identity(&self) -> Identity<'_>;
+
+    /// What the session may see now. Asked for after [`Handle::revise`], and never before every
+    /// event.
+    fn access(&self) -> Access;
 
     /// The topics that the client asked for and that the session does not have. Given once: the
     /// first `hello`, or the answer to a poll, tells them.
@@ -110,7 +128,8 @@ pub trait Host: Send + Sync + 'static {
     /// The session was told to refetch.
     fn reset(&self, reset: &Reset);
 
-    /// The session has these topics too, and gets their events after `at`.
+    /// The session has taken up these topics of [`Access::added`], and gets their events after
+    /// `at`.
     fn subscribed(&self, topics: &[Topic], at: Cursor);
 }
 
@@ -121,32 +140,40 @@ pub struct Handle(Arc<Control>);
 #[derive(Debug, Default)]
 struct Control {
     /// Rare, so that a session without pays one pointer.
-    #[expect(clippy::box_collection, reason = "a third of a Vec in every session")]
-    changes: Mutex<Option<Box<Vec<Change>>>>,
-    /// Whether there are changes, so that a session can look without the lock.
-    pending: AtomicBool,
+    end: Mutex<Option<Box<End>>>,
+    /// Whether there is an end, so that a session can look without the lock.
+    is_ended: AtomicBool,
+    /// Counts the changes of the session's access.
+    revision: AtomicU32,
     waker: AtomicWaker,
 }
 
 impl Handle {
-    /// Has the session make a change the next time that it runs.
-    pub fn change(&self, change: Change) {
-        self.0.changes.lock().get_or_insert_default().push(change);
-        self.0.pending.store(true, Ordering::Release);
+    /// The session's access has changed. Once this has returned, the session sends no event that
+    /// the new access does not allow, except those that were framed before.
+    pub fn revise(&self) {
+        self.0.revision.fetch_add(1, Ordering::AcqRel);
         self.0.waker.wake();
     }
 
-    /// Ends the session with a `bye`.
-    pub fn end(&self, bye: Bye) {
-        self.change(Change::Bye(bye));
+    /// Ends the session the next time that it runs. The first end counts.
+    pub fn end(&self, end: impl Into<End>) {
+        self.0.end.lock().get_or_insert_with(|| Box::new(end.into()));
+        self.0.is_ended.store(true, Ordering::Release);
+        self.0.waker.wake();
     }
 
-    /// Takes the changes that have not been made.
-    pub(crate) fn take(&self) -> Vec<Change> {
-        if self.0.pending.load(Ordering::Acquire) && self.0.pending.swap(false, Ordering::AcqRel) {
-            self.0.changes.lock().take().map_or_else(Vec::new, |changes| *changes)
+    /// How often the session's access has changed.
+    pub(crate) fn revision(&self) -> u32 {
+        self.0.revision.load(Ordering::Acquire)
+    }
+
+    /// How the session is to end, if it is.
+    pub(crate) fn take_end(&self) -> Option<End> {
+        if self.0.is_ended.load(Ordering::Acquire) && self.0.is_ended.swap(false, Ordering::AcqRel) {
+            self.0.end.lock().take().map(|end| *end)
         } else {
-            Vec::new()
+            None
         }
     }
 
@@ -155,9 +182,11 @@ impl Handle {
         drop(self.0.waker.take());
     }
 
-    /// Ready when there are changes to take. Otherwise the task is woken once there are.
-    pub(crate) fn poll_pending(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when there is an end to take, or a revision other than `revision`. Otherwise the task
+    /// is woken once there is.
+    pub(crate) fn poll_pending(&self, revision: u32, cx: &mut Context<'_>) -> Poll<()> {
         self.0.waker.register(cx.waker());
-        if self.0.pending.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        let is_pending = self.0.is_ended.load(Ordering::Acquire) || self.revision() != revision;
+        if is_pending { Poll::Ready(()) } else { Poll::Pending }
     }
 }

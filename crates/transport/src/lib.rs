@@ -38,7 +38,7 @@ pub mod ws;
 
 pub use batch::{Batch, Hello, Refused, RefusedCode, ResetNotice};
 pub use close::{Bye, ByeReason, CloseCode, Ended};
-pub use control::{Change, Handle, Host, Identity, Outcome, Sent};
+pub use control::{Access, End, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, Served, serve};
 pub use guard::Framing;
 pub use limits::HttpLimits;

@@ -109,7 +109,7 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, session: &SessionSnaps
     let connection = &session.connection;
     let (grant, topics) = {
         let held = connection.held.lock();
-        (Arc::clone(&held.grant), held.topics.clone())
+        (Arc::clone(&held.grant), held.subscriptions.topics().to_vec())
     };
     // As the session sees it: by the first of its topics.
     let Some(seen) = topics.iter().find_map(|topic| found.iter().find(|found| found.topic == *topic)) else {
@@ -124,8 +124,7 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, session: &SessionSnaps
         return (Verdict::NotConnected, format!("the session began later, at {}", began.number()));
     }
     let mine = found.iter().filter(|found| topics.contains(&found.topic));
-    let since =
-        mine.map(|found| connection.late(&found.topic).unwrap_or(Seq::ZERO)).min().unwrap_or(Seq::ZERO);
+    let since = mine.map(|found| connection.has_since(&found.topic)).min().unwrap_or(Seq::ZERO);
     if seq <= since {
         let detail = format!("the session subscribed to {} later, at {}", seen.topic, since.number());
         return (Verdict::NotSubscribed, detail);

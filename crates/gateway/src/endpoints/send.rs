@@ -43,8 +43,10 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
         if command.len() > bytes_max { Err(too_large()) } else { Ok(()) }
     };
     let run = async |command: &str| {
-        let Outcome { reply, changes } = sender.run(command).await;
-        changes.into_iter().for_each(|change| connection.handle.change(change));
+        let Outcome { reply, end } = sender.run(command).await;
+        if let Some(end) = end {
+            connection.handle.end(end);
+        }
         reply
     };
     let text = str::from_utf8(&body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;

@@ -26,7 +26,7 @@ impl World {
     /// A navigation: what is shown is told at once.
     async fn on(&self, guest: &TestMember, status: Status, feature: &str) {
         let info = Data::from_value(&json!({"role": "architect", "feature": feature})).unwrap();
-        self.registry.set_presence(&guest.key, &guest.topic, status, info, 64).unwrap();
+        self.show(guest, status, info);
         self.settle().await;
     }
 

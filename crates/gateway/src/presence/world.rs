@@ -17,7 +17,6 @@ use super::keep::{Answers, Keep, Kept, KeptMember, Loaded};
 use super::{Presence, Status, TellOnly};
 use crate::auth::Grant;
 use crate::registry::{Caps, Connection, Registration, Registry, WantedSession};
-use crate::session_key::SessionKey;
 
 const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
 const CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -32,7 +31,6 @@ pub(super) struct World {
 /// A session and what its client knows.
 pub(super) struct TestMember {
     pub(super) registration: Option<Registration>,
-    pub(super) key: SessionKey,
     pub(super) topic: Topic,
     pub(super) reader: Reader,
     /// Who is there, by what was told.
@@ -94,12 +92,11 @@ impl World {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let grant = Arc::new(Grant::of_developer(&format!("u{user:04}")).unwrap());
         let connection = Connection::new(grant, Vec::new(), None, address);
-        let (registration, joined) =
+        let (registration, _) =
             self.registry.register(connection, WantedSession::New, Transport::Ws, CAPS).unwrap();
         let topic: Topic = room.parse().unwrap();
         TestMember {
             registration: Some(registration),
-            key: joined.key,
             reader: Reader::new(&self.log, std::slice::from_ref(&topic), None, Start::Latest),
             topic,
             known: BTreeMap::new(),
@@ -110,7 +107,12 @@ impl World {
     }
 
     pub(super) fn set(&self, guest: &TestMember, status: Status) {
-        self.registry.set_presence(&guest.key, &guest.topic, status, Data::null(), 64).unwrap();
+        self.show(guest, status, Data::null());
+    }
+
+    pub(super) fn show(&self, guest: &TestMember, status: Status, info: Data) {
+        let connection = &guest.registration.as_ref().expect("connected").connection;
+        self.registry.set_presence(connection, &guest.topic, status, info, 64).unwrap();
     }
 
     pub(super) async fn say(&self, room: &str) {

@@ -9,6 +9,7 @@ use events::{Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
 use transport::{Handle, Refused, Terms, Transport};
 
+use super::subscriptions::{Since, Subscriptions};
 use crate::auth::Grant;
 use crate::session_key::SessionKey;
 use crate::time;
@@ -41,24 +42,13 @@ pub(crate) struct Connection {
     expiring_before_ms: AtomicU32,
 }
 
-/// What a connection may see and sees.
+/// What a connection may see and sees. Its topics are always topics that the grant allows.
 #[derive(Debug)]
 pub(crate) struct Held {
     /// What the client's commands may do.
     pub grant: Arc<Grant>,
     /// What it is subscribed to.
-    pub topics: Vec<Topic>,
-    /// What few connections have, so that the others pay one pointer.
-    rare: Option<Box<Rare>>,
-}
-
-/// What few connections have.
-#[derive(Debug, Default)]
-struct Rare {
-    /// The topics that came later than the session, and above which seq it has them.
-    late: Vec<(Topic, Seq)>,
-    /// The topics that were asked for and are not delivered, until the client has been told.
-    refused: Vec<Refused>,
+    pub subscriptions: Subscriptions,
 }
 
 /// Beyond every seq.
@@ -79,7 +69,7 @@ impl Connection {
             transport: None,
             address,
             handle: Handle::default(),
-            held: Mutex::new(Held { grant, topics, rare: None }),
+            held: Mutex::new(Held { grant, subscriptions: Subscriptions::new(topics) }),
             types,
             began: AtomicU64::new(NOT_YET),
             resumed: AtomicBool::new(false),
@@ -91,19 +81,8 @@ impl Connection {
     /// The client asked for these topics too, and is to be told why it does not get them.
     #[must_use]
     pub(crate) fn refusing(self, refused: Vec<Refused>) -> Self {
-        if !refused.is_empty() {
-            self.held.lock().rare = Some(Box::new(Rare { late: Vec::new(), refused }));
-        }
+        self.held.lock().subscriptions.refuse(refused);
         self
-    }
-
-    /// What the client asked for and does not get; from now on it counts as told.
-    #[must_use]
-    pub(crate) fn take_refused(&self) -> Vec<Refused> {
-        let mut held = self.held.lock();
-        let refused = held.rare.as_mut().map(|rare| std::mem::take(&mut rare.refused)).unwrap_or_default();
-        held.rare.take_if(|rare| rare.late.is_empty());
-        refused
     }
 
     /// Its session.
@@ -118,14 +97,25 @@ impl Connection {
         self.held.lock().grant.expires_at.map(time::rfc3339).unwrap_or_default()
     }
 
-    /// Has another grant from now on. Returns the topics that it does not allow, and which are dropped.
-    pub(crate) fn renew(&self, grant: &Arc<Grant>) -> Vec<Topic> {
+    /// Has another grant from now on, and no topic that it does not allow.
+    pub(crate) fn renew(&self, grant: &Arc<Grant>) {
         self.expire(grant.left());
         let mut held = self.held.lock();
         held.grant = Arc::clone(grant);
-        let (kept, dropped) = held.topics.drain(..).partition(|topic| grant.may_subscribe(topic));
-        held.topics = kept;
-        dropped
+        held.subscriptions.retain(|topic| grant.may_subscribe(topic));
+        self.handle.revise();
+    }
+
+    /// Adds topics that the grant allows, and has the session take them up.
+    pub(crate) fn subscribe(&self, held: &mut Held, topics: &[Topic]) {
+        held.subscriptions.add(topics);
+        self.handle.revise();
+    }
+
+    /// Gives up topics.
+    pub(crate) fn unsubscribe(&self, held: &mut Held, topics: &[Topic]) {
+        held.subscriptions.retain(|topic| !topics.contains(topic));
+        self.handle.revise();
     }
 
     /// How long before the grant's end its client is to be told; zero: it has been told.
@@ -170,26 +160,13 @@ impl Connection {
         self.began.store(before.began().number(), Ordering::Relaxed);
         self.resumed.store(before.has_resumed(), Ordering::Relaxed);
         let mut held = self.held.lock();
-        let had = before.held.lock();
-        let still = |(topic, _): &&(Topic, Seq)| held.topics.contains(topic) && had.topics.contains(topic);
-        let new = held.topics.iter().filter(|topic| !had.topics.contains(topic));
-        let late =
-            had.late().iter().filter(still).cloned().chain(new.map(|topic| (topic.clone(), at))).collect();
-        held.be_late(late);
+        held.subscriptions.go_on_from(&before.held.lock().subscriptions, at);
     }
 
-    /// Topics that were added get their events above `at`.
-    pub(crate) fn subscribed(&self, new: &[Topic], at: Seq) {
-        let mut held = self.held.lock();
-        let still = |(topic, _): &&(Topic, Seq)| held.topics.contains(topic) && !new.contains(topic);
-        let new = new.iter().map(|topic| (topic.clone(), at));
-        let late = held.late().iter().filter(still).cloned().chain(new).collect();
-        held.be_late(late);
-    }
-
-    /// History broke: the session goes on from `at`.
+    /// History broke: the session begins again at `at`.
     pub(crate) fn restarted(&self, at: Seq) {
         self.begin(at, false, None);
+        self.held.lock().subscriptions.restart();
     }
 
     /// The client was sent everything up to `at`.
@@ -221,22 +198,13 @@ impl Connection {
         seq(&self.sent)
     }
 
-    /// Above which seq the session has this topic, if that came later than the session.
+    /// Above which seq the session has one of its topics.
     #[must_use]
-    pub(crate) fn late(&self, topic: &Topic) -> Option<Seq> {
-        self.held.lock().late().iter().find(|(late, _)| late == topic).map(|(_, at)| *at)
-    }
-}
-
-impl Held {
-    fn late(&self) -> &[(Topic, Seq)] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.late)
-    }
-
-    fn be_late(&mut self, late: Vec<(Topic, Seq)>) {
-        let refused = self.rare.take().map(|rare| rare.refused).unwrap_or_default();
-        if !late.is_empty() || !refused.is_empty() {
-            self.rare = Some(Box::new(Rare { late, refused }));
+    pub(crate) fn has_since(&self, topic: &Topic) -> Seq {
+        match self.held.lock().subscriptions.since(topic) {
+            Since::Beginning => Seq::ZERO,
+            Since::After(at) => at,
+            Since::Next => self.sent(),
         }
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! `sessions`: the table behind its one lock, and what is asked of it; `registration`: a connection's place in it;
 //! `table`: the entries and their grace periods, without a lock; `connection`: what is known of one connection, shared
-//! by the table, the session's task and its commands; `open`: how many sockets there are.
+//! by the table, the session's task and its commands; `subscriptions`: its topics; `open`: how many sockets there are.
 
 mod connection;
 mod open;
 mod registration;
 mod sessions;
 mod strangers;
+mod subscriptions;
 mod table;
 
 #[cfg(test)]

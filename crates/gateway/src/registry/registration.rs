@@ -41,8 +41,6 @@ pub(crate) struct Registration {
 
 /// The session that a connection has joined, and what the session had before.
 pub(crate) struct JoinedSession {
-    /// Its name.
-    pub key: SessionKey,
     /// Whether the session begins with this connection.
     pub is_new: bool,
     /// The transport of the session's last connection, if this one continues the session over another.
@@ -106,17 +104,18 @@ impl Registry {
         let before = entry.newest().map(Arc::clone);
         entry.connections.push(Arc::clone(&connection));
         self.connections.fetch_add(1, Ordering::Relaxed);
+        // A session that is continued may come with a smaller grant.
+        let grant = Arc::clone(&connection.held.lock().grant);
+        self.presence.retain(&key, |topic| grant.may_subscribe(topic));
         self.presence.connect(&key, Some(transport == Transport::Poll));
-        let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
-        let too_many = entry.connections.len().saturating_sub(CONNECTIONS_MAX);
-        entry.connections[..too_many].iter().for_each(|oldest| oldest.handle.end(replaced));
+        entry.end_oldest(CONNECTIONS_MAX);
         if let Some(forgotten) = table.forget_lapsed(&key.user) {
             self.presence.retain(&forgotten, |_| false);
         }
         drop(table);
         let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
         let registration = Registration { registry: Arc::clone(self), connection };
-        Ok((registration, JoinedSession { key, is_new, switched_from, older, before }))
+        Ok((registration, JoinedSession { is_new, switched_from, older, before }))
     }
 
     /// Whether the connection is still there.

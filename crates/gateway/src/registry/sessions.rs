@@ -6,10 +6,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use events::{Data, Lens, Topic};
+use events::{Data, Topic};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use transport::{Bye, ByeReason, Change, Handle, Transport};
+use transport::{Bye, ByeReason, Handle, Transport};
 
 use super::connection::Connection;
 use super::table::{Entry, Table};
@@ -32,6 +32,8 @@ pub(crate) struct Registry {
 pub(crate) enum NoMember {
     /// There is no such session any more.
     Gone,
+    /// The grant does not allow the topic.
+    Forbidden,
     /// It is in as many topics as it may be.
     Full,
 }
@@ -87,22 +89,28 @@ impl Registry {
         }
     }
 
-    /// Makes the session's user a member of a topic, as long as the session is remembered; `offline` leaves.
+    /// Makes the user of a connection's session a member of a topic, as long as the session is remembered; `offline`
+    /// leaves. Looks at the grant under the table's lock, as [`Self::renew`] does: no membership outlives the grant that
+    /// allowed it.
     ///
     /// # Errors
     /// When the session cannot be one.
     pub(crate) fn set_presence(
         &self,
-        key: &SessionKey,
+        connection: &Connection,
         topic: &Topic,
         status: Status,
         info: Data,
         topics_max: usize,
     ) -> Result<(), NoMember> {
         let table = self.table.lock();
-        let entry = table.get(key).ok_or(NoMember::Gone)?;
+        let key = connection.session().ok_or(NoMember::Gone)?;
+        let entry = table.get(&key).ok_or(NoMember::Gone)?;
+        if !connection.held.lock().grant.may_subscribe(topic) {
+            return Err(NoMember::Forbidden);
+        }
         let shown = SessionPresence { status, info, polls: entry.last_transport == Transport::Poll };
-        if self.presence.set(key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
+        if self.presence.set(&key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
     }
 
     /// Ends every session of a user; one that has no connection now ends with its next. Returns how many clients there
@@ -163,16 +171,12 @@ impl Registry {
         table.of_user(user).iter().filter_map(standing).take(max).collect()
     }
 
-    /// Gives every connection of a session another grant. What it does not allow is dropped from all of them at once,
-    /// those that a newer one replaces included.
-    pub(crate) fn renew(&self, key: &SessionKey, grant: &Arc<Grant>, lens: Option<&Arc<dyn Lens>>) {
+    /// Gives every connection of a session another grant, those that a newer one replaces included. What it does not
+    /// allow is dropped from all of them and from the members at once.
+    pub(crate) fn renew(&self, key: &SessionKey, grant: &Arc<Grant>) {
         let table = self.table.lock();
         for connection in table.get(key).into_iter().flat_map(|entry| &entry.connections) {
-            let dropped = connection.renew(grant);
-            // The connection's own commands are no exception: of two grants at once, the same is the last everywhere.
-            connection.handle.change(Change::Unsubscribe(dropped));
-            connection.handle.change(Change::Lens(lens.cloned()));
-            connection.handle.change(Change::Expiry(grant.ends_at_instant()));
+            connection.renew(grant);
         }
         self.presence.retain(key, |topic| grant.may_subscribe(topic));
     }
@@ -211,7 +215,7 @@ impl Registry {
         let mut by_topic: HashMap<Topic, usize> = HashMap::new();
         for connection in connections {
             // The first two are the user's own and `all`.
-            for topic in connection.held.lock().topics.iter().skip(2) {
+            for topic in connection.held.lock().subscriptions.topics().iter().skip(2) {
                 *by_topic.entry(topic.clone()).or_default() += 1;
             }
         }

@@ -109,6 +109,13 @@ impl Entry {
         is_client
     }
 
+    /// Ends its oldest connections where there are more than `connections_max`.
+    pub(super) fn end_oldest(&self, connections_max: usize) {
+        let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+        let excess = self.connections.len().saturating_sub(connections_max);
+        self.connections[..excess].iter().for_each(|oldest| oldest.handle.end(replaced));
+    }
+
     /// Tells a new connection that an operator has ended the session, unless its client was told before.
     pub(super) fn greet(&mut self, connection: &Connection) {
         match self.ending {

@@ -36,6 +36,10 @@ fn connect(
     registry.register(Connection::new(grant, Vec::new(), None, address(from)), wanted, transport, caps)
 }
 
+fn id_of(registration: &Registration) -> Arc<str> {
+    registration.connection.id.clone().expect("registered")
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_resumed_from_another_address_gives_the_first_one_back() {
     let registry = registry();
@@ -43,10 +47,11 @@ async fn a_session_resumed_from_another_address_gives_the_first_one_back() {
     let open = |user: &str, wanted: WantedSession<'_>, from| {
         connect(&registry, user, wanted, Transport::Ws, from, caps)
     };
-    let (first, joined) = open("alice", WantedSession::New, 1).unwrap();
+    let (first, _) = open("alice", WantedSession::New, 1).unwrap();
+    let id = id_of(&first);
     assert_eq!(open("bob", WantedSession::New, 1).err(), Some(NoPlace::Address));
     drop(first);
-    let (second, _) = open("alice", WantedSession::Named(&joined.key.id), 2).unwrap();
+    let (second, _) = open("alice", WantedSession::Named(&id), 2).unwrap();
     assert_eq!(open("carol", WantedSession::New, 2).err(), Some(NoPlace::Address));
     let (bobs, _) = open("bob", WantedSession::New, 1).unwrap();
     drop(second);
@@ -84,8 +89,8 @@ async fn a_grace_period_begins_with_the_last_connection_whatever_came_before() {
     let open = |wanted: WantedSession<'_>, transport| {
         connect(&registry, "alice", wanted, transport, 1, NO_CAPS).unwrap()
     };
-    let (poll, joined) = open(WantedSession::New, Transport::Poll);
-    let id = joined.key.id;
+    let (poll, _) = open(WantedSession::New, Transport::Poll);
+    let id = id_of(&poll);
     let is_there = || registry.link("alice", &id).is_some();
     drop(poll);
     // It becomes a stream, whose grace period is shorter.
@@ -119,18 +124,19 @@ async fn an_operator_ends_a_poller_between_two_polls() {
     let registry = registry();
     let poll =
         |wanted: WantedSession<'_>| connect(&registry, "alice", wanted, Transport::Poll, 1, NO_CAPS).unwrap();
-    let (first, joined) = poll(WantedSession::New);
+    let (first, _) = poll(WantedSession::New);
+    let id = id_of(&first);
     drop(first);
     assert_eq!(registry.counts(9).clients, 1);
     assert_eq!(registry.end_user("alice", BYE), 1, "it counts as a client, so it is ended as one");
-    assert_eq!((registry.counts(9).clients, registry.end_session(&joined.key.id, BYE)), (0, 0), "once");
-    drop(poll(WantedSession::Named(&joined.key.id)));
+    assert_eq!((registry.counts(9).clients, registry.end_session(&id, BYE)), (0, 0), "once");
+    drop(poll(WantedSession::Named(&id)));
     assert_eq!(registry.counts(9).clients, 0, "a poll that did not begin told nobody");
-    let (next, joined) = poll(WantedSession::Named(&joined.key.id));
+    let (next, joined) = poll(WantedSession::Named(&id));
     next.begins(joined.older);
     drop(next);
     assert_eq!(registry.counts(9).clients, 0, "its next poll said bye");
-    let (again, _) = poll(WantedSession::Named(&joined.key.id));
+    let (again, _) = poll(WantedSession::Named(&id));
     assert_eq!(registry.end_user("alice", BYE), 1, "whoever comes after that begins anew");
     drop(again);
     assert_eq!(registry.end_user("nobody", BYE), 0);

@@ -144,8 +144,6 @@ async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> R
     let connection = Connection::new(Arc::clone(&grant), topics.clone(), types, asked.address);
     let connection = connection.refusing(refused);
     let (registration, joined) = register(app, &asked, connection)?;
-    // A session that is continued may come with a smaller grant.
-    app.presence.retain(&joined.key, |topic| grant.may_subscribe(topic));
     let start = start_at(app, asked.request.after).await?;
     let after = match start {
         Start::Latest => Seq::MAX,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use transport::{Change, CloseCode, Outcome, Transport};
+use transport::{CloseCode, End, Outcome, Transport};
 
 use crate::app::App;
 use crate::audit::{self, Deed};
@@ -124,12 +124,11 @@ impl Sender<'_> {
         if let Err(outcome) = self.limit(what, id.as_deref()) {
             return outcome;
         }
-        let mut changes = Vec::new();
         let done = match body {
-            Ok(body) => self.execute(body, text, &mut changes).await,
+            Ok(body) => self.execute(body, text).await,
             Err(error) => Err(Problem::bad_request(format!("not a command: {error}"))),
         };
-        Outcome { reply: reply(id.as_deref(), done), changes }
+        Outcome { reply: reply(id.as_deref(), done), end: None }
     }
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
@@ -141,25 +140,20 @@ impl Sender<'_> {
         };
         let mut refusals = self.refusals.lock();
         *refusals += 1;
-        let mut changes = Vec::new();
+        let mut end = None;
         if *refusals == REFUSALS_MAX + 1 {
             audit::record(Deed::Abuse, &self.connection.user, self.connection.address, what.too_many());
-            changes.push(Change::Close(CloseCode::RATE_LIMITED, what.too_many()));
+            end = Some(End::Close(CloseCode::RATE_LIMITED, what.too_many()));
         }
-        Err(Outcome { reply: reply(id, Err(problem)), changes })
+        Err(Outcome { reply: reply(id, Err(problem)), end })
     }
 
-    async fn execute(
-        &self,
-        body: CommandBody,
-        text: &str,
-        changes: &mut Vec<Change>,
-    ) -> Result<Done, Problem> {
+    async fn execute(&self, body: CommandBody, text: &str) -> Result<Done, Problem> {
         match body.op.as_str() {
             "ping" => Ok(Done::Ping { time: time::rfc3339(self.app.log.clock().system_time()) }),
             "auth" => self.refresh(&members::<AuthBody>(text)?.token).await,
-            "subscribe" => self.subscribe(members(text)?, changes),
-            "unsubscribe" => self.unsubscribe(members(text)?, changes),
+            "subscribe" => self.subscribe(members(text)?),
+            "unsubscribe" => self.unsubscribe(members(text)?),
             "publish" => self.publish(text).await,
             "presence" => self.presence(members(text)?),
             _ => Err(Problem::bad_request("op: auth, subscribe, unsubscribe, publish, presence or ping")),
@@ -183,15 +177,15 @@ impl Sender<'_> {
             refused("subject");
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
-        self.connection.held.lock().grant = Arc::clone(&grant);
+        self.connection.renew(&grant);
         if let Some(session) = &self.connection.session() {
-            self.app.registry.renew(session, &grant, self.app.lens(&grant).as_ref());
+            self.app.registry.renew(session, &grant);
         }
         let expires_at = grant.expires_at.map(time::rfc3339);
         Ok(Done::Auth { user: self.connection.user.to_string(), expires_at })
     }
 
-    fn subscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
+    fn subscribe(&self, body: TopicsBody) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let wanted = wanted(body.topics)?;
         // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
@@ -200,14 +194,10 @@ impl Sender<'_> {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
         let joining = body.presence.map(|joining| joining.check(&held.grant)).transpose()?;
-        let mut new: Vec<Topic> = Vec::new();
-        for topic in &wanted {
-            if !held.topics.contains(topic) && !new.contains(topic) {
-                new.push(topic.clone());
-            }
-        }
+        let has = held.subscriptions.topics();
+        let new: Vec<Topic> = wanted.iter().filter(|topic| !has.contains(topic)).cloned().collect();
         let topics_max = self.app.config.limits.topics_per_session_max;
-        if held.topics.len() + new.len() > topics_max {
+        if has.len() + new.len() > topics_max {
             let detail = format!("a session has at most {topics_max} topics");
             return Err(Problem::bad_request(detail));
         }
@@ -218,9 +208,8 @@ impl Sender<'_> {
             }
             self.charge(&session, &wanted, *status, info)?;
         }
-        held.topics.extend(new.iter().cloned());
-        changes.push(Change::Subscribe(new));
-        let all = held.topics.clone();
+        self.connection.subscribe(&mut held, &new);
+        let all = held.subscriptions.topics().to_vec();
         drop(held);
         if let Some((status, info)) = joining {
             for topic in &wanted {
@@ -230,7 +219,7 @@ impl Sender<'_> {
         Ok(Done::Topics { topics: all })
     }
 
-    fn unsubscribe(&self, body: TopicsBody, changes: &mut Vec<Change>) -> Result<Done, Problem> {
+    fn unsubscribe(&self, body: TopicsBody) -> Result<Done, Problem> {
         self.needs_websocket()?;
         let unwanted = wanted(body.topics)?;
         let mut held = self.connection.held.lock();
@@ -241,12 +230,11 @@ impl Sender<'_> {
         if let Some(session) = &self.connection.session() {
             self.charge(session, &unwanted, Status::Offline, &Data::null())?;
         }
-        held.topics.retain(|topic| !unwanted.contains(topic));
-        changes.push(Change::Unsubscribe(unwanted.clone()));
+        self.connection.unsubscribe(&mut held, &unwanted);
         if let Some(session) = &self.connection.session() {
             self.app.presence.retain(session, |topic| !unwanted.contains(topic));
         }
-        Ok(Done::Topics { topics: held.topics.clone() })
+        Ok(Done::Topics { topics: held.subscriptions.topics().to_vec() })
     }
 
     fn presence(&self, body: PresenceBody) -> Result<Done, Problem> {
@@ -274,19 +262,16 @@ impl Sender<'_> {
     }
 
     fn join(&self, topic: &Topic, status: Status, info: Data) -> Result<(), Problem> {
-        let session = self.connection.session().ok_or_else(|| Problem::bad_request("session: is needed"))?;
+        if self.connection.id.is_none() {
+            return Err(Problem::bad_request("session: is needed"));
+        }
         let topics_max = self.app.config.limits.topics_per_session_max;
-        let set = self.app.registry.set_presence(&session, topic, status, info, topics_max);
+        let set = self.app.registry.set_presence(self.connection, topic, status, info, topics_max);
         set.map_err(|why| match why {
             NoMember::Gone => Problem::new(Code::NotFound, "session: this user has no such session here"),
+            NoMember::Forbidden => self.forbidden(&format!("subscribing to {topic} is not allowed")),
             NoMember::Full => too_many_memberships(topics_max),
-        })?;
-        // A grant that was renewed since it was looked at dropped what there was then.
-        if !self.connection.held.lock().grant.may_subscribe(topic) {
-            self.app.presence.retain(&session, |other| other != topic);
-            return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
-        }
-        Ok(())
+        })
     }
 
     fn forbidden(&self, detail: &str) -> Problem {

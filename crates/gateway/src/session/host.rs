@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
 use parking_lot::Mutex;
-use transport::{ByeReason, Host, Identity, Outcome, Refused, Sent, Transport, UnsentBytes};
+use transport::{Access, ByeReason, Host, Identity, Outcome, Refused, Sent, Transport, UnsentBytes};
 
 use crate::app::App;
 use crate::limits::pacing;
@@ -38,8 +38,20 @@ impl Host for SessionHost {
         Identity { session: id.as_deref().unwrap_or_default(), user, deployment: &self.app.deployment }
     }
 
+    fn access(&self) -> Access {
+        let connection = &self.registration.connection;
+        let held = connection.held.lock();
+        Access {
+            topics: held.subscriptions.topics().to_vec(),
+            added: held.subscriptions.added(),
+            lens: self.app.lens(&held.grant),
+            expiry: held.grant.ends_at_instant(),
+            expiring_before: connection.expiring_before(),
+        }
+    }
+
     fn take_refused(&self) -> Vec<Refused> {
-        self.registration.connection.take_refused()
+        self.registration.connection.held.lock().subscriptions.take_refused()
     }
 
     fn expires_at(&self) -> String {
@@ -92,6 +104,6 @@ impl Host for SessionHost {
     }
 
     fn subscribed(&self, topics: &[Topic], at: Cursor) {
-        self.registration.connection.subscribed(topics, at.seq);
+        self.registration.connection.held.lock().subscriptions.take_up(topics, at.seq);
     }
 }

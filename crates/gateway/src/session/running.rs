@@ -135,7 +135,7 @@ pub(crate) struct RunningSession {
 impl RunningSession {
     fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
         let Admitted { asked, grant, registration, joined, start, replay } = admitted;
-        let JoinedSession { is_new, switched_from, older, before, .. } = joined;
+        let JoinedSession { is_new, switched_from, older, before } = joined;
         let connection = Arc::clone(&registration.connection);
         let transport = asked.transport;
         let request = asked.request;
@@ -156,9 +156,8 @@ impl RunningSession {
             write_timeout: streams.write_timeout,
         };
         let mut held = connection.held.lock();
-        let mut reader = Reader::new(&app.log, &held.topics, request.types, start);
-        // The log's own names, so that a name is there once.
-        held.topics = reader.topics().cloned().collect();
+        let mut reader = Reader::new(&app.log, held.subscriptions.topics(), request.types, start);
+        held.subscriptions.share_names(reader.topics().cloned());
         drop(held);
         reader.look_through(app.lens(&grant));
         connection.begin(reader.cursor().seq, terms.resumed, before.as_deref());

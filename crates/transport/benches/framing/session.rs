@@ -15,7 +15,8 @@ use events::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use transport::ws::Decoder;
 use transport::{
-    ByeReason, Handle, Host, Identity, Line, Outcome, Sent, Session, SseLine, Terms, UnsentBytes, WsLine,
+    Access, ByeReason, Handle, Host, Identity, Line, Outcome, Sent, Session, SseLine, Terms, UnsentBytes,
+    WsLine,
 };
 
 const ROUNDS: u32 = 5;
@@ -153,6 +154,10 @@ impl Host for Nobody {
         Identity { session: "0123456789abcdefghijkl", user: "alice", deployment: "bench" }
     }
 
+    fn access(&self) -> Access {
+        Access::default()
+    }
+
     fn expires_at(&self) -> String {
         String::new()
     }
@@ -166,7 +171,7 @@ impl Host for Nobody {
     }
 
     fn command(self: Arc<Self>, _: String) -> BoxFuture<'static, Outcome> {
-        Box::pin(async { Outcome { reply: Vec::new(), changes: Vec::new() } })
+        Box::pin(async { Outcome { reply: Vec::new(), end: None } })
     }
 
     fn not_a_command(&self) -> Vec<u8> {

@@ -1,45 +1,74 @@
-//! What the application changes in a running session.
+//! What the application changes in a running session: its access, and its end.
 
-use std::time::Duration;
+use std::collections::HashSet;
 
+use events::Topic;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::state::{Phase, Session};
-use super::terms::Terms;
 use crate::close::Ended;
-use crate::control::Change;
+use crate::control::End;
 use crate::line::Protocol as _;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Makes the changes that came by the handle, in their order.
+    /// Makes the changes that the application asked for.
     pub(super) fn make_changes(&mut self) {
-        for change in self.handle.take() {
-            self.make(change);
+        self.follow();
+        if let Some(end) = self.handle.take_end() {
+            self.end(end);
         }
     }
 
-    pub(super) fn make(&mut self, change: Change) {
+    /// Whether the reader is in line with the session's access, except for topics to be added.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.handle.revision() == self.revision
+    }
+
+    /// Brings the reader in line with the session's access. With [`Self::narrow`] the only place
+    /// where a session's topics change.
+    pub(super) fn follow(&mut self) {
+        if !self.is_in_line() {
+            self.narrow();
+        }
+        if !self.adds_topics || matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        // With the cursor at the tail, the new topics begin where they are and owe nothing.
+        if self.phase == Phase::Open && self.unsent.is_empty() && !self.line.is_answer() {
+            self.send_batch(self.now(), true);
+        }
+        self.adds_topics = false;
+        let mut access = self.host.access();
+        let added = access.topics.split_off(access.topics.len() - access.added);
+        self.reader.subscribe(&added);
+        self.host.subscribed(&added, self.reader.cursor());
+    }
+
+    /// Takes from the reader what the access does not allow any more. What it adds waits for
+    /// [`Self::follow`].
+    pub(super) fn narrow(&mut self) {
+        // Read first: a change after this is followed the next time.
+        self.revision = self.handle.revision();
         if matches!(self.phase, Phase::Closing(_)) {
             return;
         }
-        match change {
-            Change::Subscribe(topics) => {
-                // With the cursor at the tail, the new topics begin where they are and owe nothing.
-                if self.phase == Phase::Open && self.unsent.is_empty() && !self.line.is_answer() {
-                    self.send_batch(self.now(), true);
-                }
-                self.reader.subscribe(&topics);
-                self.host.subscribed(&topics, self.reader.cursor());
-            }
-            Change::Unsubscribe(topics) => self.reader.retain(|topic| !topics.contains(topic)),
-            Change::Lens(lens) => self.reader.look_through(lens),
-            Change::Expiry(expiry) => {
-                let left = expiry.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-                self.deadlines.expire(expiry, Terms::expiring_before(left));
-            }
-            Change::Bye(bye) => self.say_bye(bye),
-            Change::Close(code, reason) => {
+        let access = self.host.access();
+        let (kept, added) = access.topics.split_at(access.topics.len() - access.added);
+        let kept: HashSet<&Topic> = kept.iter().collect();
+        self.reader.retain(|topic| kept.contains(topic));
+        self.reader.look_through(access.lens);
+        self.deadlines.expire(access.expiry, access.expiring_before);
+        self.adds_topics = !added.is_empty();
+    }
+
+    /// Ends the session as the application asked for.
+    pub(super) fn end(&mut self, end: End) {
+        if matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        match end {
+            End::Bye(bye) => self.say_bye(bye),
+            End::Close(code, reason) => {
                 if self.phase == Phase::Opening && self.line.ends_behind_head() {
                     self.open(self.now());
                 }

@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     None => self.unsent.is_empty() && self.step(cx, now),
                 },
             };
-            if !progressed && self.handle.poll_pending(cx).is_pending() {
+            if !progressed && self.handle.poll_pending(self.revision, cx).is_pending() {
                 ready!(self.poll_timer(cx, now));
                 now = self.now();
             }

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::state::{Phase, Session};
 use crate::close::{CloseCode, Ended};
-use crate::control::{Change, Outcome};
+use crate::control::{End, Outcome};
 use crate::line::{Input, Protocol as _};
 
 /// The most pings, pongs and binary messages in [`CONTROLS_WINDOW_MS`].
-const CONTROLS_MAX: u32 = 200;
+const CONTROLS_MAX: u8 = 200;
 const CONTROLS_WINDOW_MS: u32 = 10_000;
 
 thread_local! {
@@ -54,14 +54,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         true
     }
 
-    /// Makes what a command changes, and replies. A change that ends the session comes after the
-    /// reply.
-    fn reply(&mut self, Outcome { reply, changes }: Outcome) {
-        let (ends, changes): (Vec<_>, Vec<_>) =
-            changes.into_iter().partition(|change| matches!(change, Change::Bye(_) | Change::Close(..)));
-        changes.into_iter().for_each(|change| self.make(change));
+    /// Follows what a command changed, and replies. An end comes behind the reply.
+    fn reply(&mut self, Outcome { reply, end }: Outcome) {
+        self.follow();
         self.write_reply(&reply);
-        ends.into_iter().for_each(|change| self.make(change));
+        if let Some(end) = end {
+            self.end(end);
+        }
     }
 
     fn count_control(&mut self) {
@@ -70,9 +69,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.controls_since_ms = now_ms;
             self.controls = 0;
         }
-        self.controls += 1;
+        self.controls = self.controls.saturating_add(1);
         if self.controls > CONTROLS_MAX {
-            self.make(Change::Close(CloseCode::RATE_LIMITED, "too many control frames"));
+            self.end(End::Close(CloseCode::RATE_LIMITED, "too many control frames"));
         }
     }
 

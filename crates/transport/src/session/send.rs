@@ -94,7 +94,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut lost = None;
         let span = loop {
             match self.reader.read(limit, events) {
-                Ok(span) => break span,
+                Ok(span) if self.is_in_line() => break span,
+                // The access changed while the rings were read: the events may be beyond it.
+                Ok(span) => {
+                    self.reader.unread(span);
+                    events.clear();
+                    self.narrow();
+                }
                 Err(reset) if !self.line.is_answer() => return Err(reset),
                 Err(reset) => {
                     self.sent_up_to = self.chain_start(Some(&reset));

@@ -26,6 +26,8 @@ pub struct Session<S> {
     pub(super) sent_up_to: Cursor,
     pub(super) host: Arc<dyn Host>,
     pub(super) handle: Handle,
+    /// The revision of the access that the reader is in line with.
+    pub(super) revision: u32,
     /// Events and bytes in one batch.
     pub(super) limit: [u32; 2],
     pub(super) deadlines: Deadlines,
@@ -36,6 +38,8 @@ pub struct Session<S> {
     pub(super) command: Option<BoxFuture<'static, Outcome>>,
     /// The next caught-up batch says `live`.
     pub(super) live_due: bool,
+    /// The access has topics that the reader does not have yet.
+    pub(super) adds_topics: bool,
     /// The last read left something behind.
     pub(super) more: bool,
     /// Dropped once the client has been sent what it missed. Rare, so that a session without pays
@@ -43,7 +47,7 @@ pub struct Session<S> {
     pub(super) held: Option<Box<Box<dyn Send + Sync>>>,
     /// Control frames, and messages that are no commands, since `controls_since_ms`, to notice a
     /// flood.
-    pub(super) controls: u32,
+    pub(super) controls: u8,
     /// Counted from the session's start; wraps after 49 days.
     pub(super) controls_since_ms: u32,
     pub(super) phase: Phase,
@@ -82,12 +86,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             reader,
             host,
             handle,
+            revision: 0,
             limit: [terms.limit.events, terms.limit.bytes]
                 .map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             deadlines,
             sleep: Box::pin(tokio::time::sleep_until(now)),
             unsent: WriteBuffer::default(),
             command: None,
+            adds_topics: false,
             more: false,
             held: None,
             controls: 0,

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use transport::ws::Decoder;
 use transport::{
-    ByeReason, Change, Ended, Handle, Host, Identity, Line, Outcome, PollLine, Refused, Sent, Session,
+    Access, ByeReason, End, Ended, Handle, Host, Identity, Line, Outcome, PollLine, Refused, Sent, Session,
     SseLine, Terms, UnsentBytes, WsLine,
 };
 
@@ -32,15 +32,41 @@ pub struct Application {
     /// Topics that the next session is refused.
     pub refused: Mutex<Vec<Refused>>,
     pub subscribed: Mutex<Vec<(Topic, Cursor)>>,
-    /// Changes that the next command makes.
-    pub changes: Mutex<Vec<Change>>,
+    /// What the session may see.
+    pub access: Mutex<Access>,
+    /// The handle of the session that began last.
+    pub handle: Mutex<Handle>,
+    /// A topic that the next command adds.
+    pub adds: Mutex<Option<Topic>>,
+    /// How the next command ends the session.
+    pub end: Mutex<Option<End>>,
     /// How long a command takes.
     pub takes: Mutex<Duration>,
     /// What a command is answered with; by default something with its text.
     pub reply: Mutex<Option<Reply>>,
 }
 
+impl Application {
+    /// Changes what the session that began last may see.
+    pub fn revise(&self, change: impl FnOnce(&mut Access)) {
+        change(&mut self.access.lock());
+        self.handle.lock().revise();
+    }
+
+    /// Adds a topic to the session that began last.
+    pub fn subscribe(&self, name: &str) {
+        self.revise(|access| {
+            access.topics.push(topic(name));
+            access.added += 1;
+        });
+    }
+}
+
 impl Host for Application {
+    fn access(&self) -> Access {
+        self.access.lock().clone()
+    }
+
     fn identity(&self) -> Identity<'_> {
         Identity { session: "0123456789abcdefghijkl", user: "alice", deployment: "test" }
     }
@@ -66,10 +92,13 @@ impl Host for Application {
         Box::pin(async move {
             let takes = *self.takes.lock();
             tokio::time::sleep(takes).await;
-            let changes = std::mem::take(&mut *self.changes.lock());
+            if let Some(topic) = self.adds.lock().take() {
+                self.subscribe(topic.as_str());
+            }
+            let end = self.end.lock().take();
             let reply = *self.reply.lock();
             let reply = reply.map_or_else(|| format!("reply to {text}"), |reply| reply(&text));
-            Outcome { reply: reply.into_bytes(), changes }
+            Outcome { reply: reply.into_bytes(), end }
         })
     }
 
@@ -98,6 +127,7 @@ impl Host for Application {
     }
 
     fn subscribed(&self, topics: &[Topic], at: Cursor) {
+        self.access.lock().added -= topics.len();
         self.subscribed.lock().extend(topics.iter().map(|topic| (topic.clone(), at)));
     }
 }
@@ -213,6 +243,14 @@ impl Rig {
     ) -> (Session<S>, Handle) {
         let reader = Reader::new(&self.log, &self.topics, self.types.clone(), self.start);
         let handle = Handle::default();
+        *self.application.handle.lock() = handle.clone();
+        *self.application.access.lock() = Access {
+            topics: self.topics.clone(),
+            added: 0,
+            lens: None,
+            expiry: self.terms.expiry,
+            expiring_before: self.terms.expiring_before,
+        };
         let host = Arc::clone(&self.application) as Arc<dyn Host>;
         let terms = self.terms.clone();
         let session = Session::new(socket, line, reader, host, handle.clone(), terms);

@@ -1,6 +1,6 @@
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
-use transport::{Bye, ByeReason, Change, CloseCode};
+use transport::{Bye, ByeReason, CloseCode, End};
 
 use super::rig::{Rig, client_frame, ms, topic, ws};
 use super::{assert_at, seqs};
@@ -60,7 +60,7 @@ async fn a_binary_message_is_answered_and_is_no_command() {
 #[tokio::test(start_paused = true)]
 async fn a_command_changes_the_session_before_its_reply() {
     let rig = Rig::new();
-    rig.application.changes.lock().push(Change::Subscribe(vec![topic("room:1")]));
+    *rig.application.adds.lock() = Some(topic("room:1"));
     let mut client = rig.start(ws());
     client.text().await;
     client.send_frame(0x81, b"subscribe").await;
@@ -73,12 +73,12 @@ async fn a_command_changes_the_session_before_its_reply() {
 #[tokio::test(start_paused = true)]
 async fn a_command_that_ends_the_session_is_answered_first() {
     let ends = [
-        (Change::Bye(Bye { reason: ByeReason::Disconnected, reconnect_after: ms(1) }), 4410),
-        (Change::Close(CloseCode::RATE_LIMITED, "too many commands"), 4429),
+        (End::Bye(Bye { reason: ByeReason::Disconnected, reconnect_after: ms(1) }), 4410),
+        (End::Close(CloseCode::RATE_LIMITED, "too many commands"), 4429),
     ];
     for (end, code) in ends {
         let rig = Rig::new();
-        rig.application.changes.lock().push(end);
+        *rig.application.end.lock() = Some(end);
         let mut client = rig.start(ws());
         client.text().await;
         client.send_frame(0x81, b"a").await;

@@ -1,8 +1,8 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
-use transport::{Bye, ByeReason, Change, CloseCode, Ended, Line, SseLine};
+use transport::{Bye, ByeReason, CloseCode, End, Ended, Line, SseLine};
 
-use super::rig::{Client, Rig, client_frame, ms, poll, sse, topic, ws};
+use super::rig::{Client, Rig, client_frame, ms, poll, sse, ws};
 use super::{assert_at, seqs};
 
 async fn assert_bye(rig: &Rig, client: &mut Client, line: &str, reason: &str, after_ms: u64) {
@@ -185,7 +185,7 @@ async fn whoever_is_sent_away_is_told_its_slot_and_nothing_after_it() {
         assert_bye(&rig, &mut client, "ws", word, 1234).await;
         assert_eq!(client.close_code().await, code);
         rig.publish("all", "x").await;
-        client.handle.change(Change::Subscribe(vec![topic("room:1")]));
+        rig.application.subscribe("room:1");
         client.send_frame(0x89, b"ping").await;
         client.send_frame(0x81, b"command").await;
         client.quiet(ms(1000)).await;
@@ -308,7 +308,7 @@ async fn a_client_that_goes_is_noticed_at_once() {
 async fn a_close_that_comes_before_anything_was_written_is_still_an_answer() {
     let rig = Rig::new();
     let mut client = rig.start(sse());
-    client.handle.change(Change::Close(CloseCode::RATE_LIMITED, "too much"));
+    client.handle.end(End::Close(CloseCode::RATE_LIMITED, "too much"));
     assert!(client.head().await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(client.message().await.unwrap().contains("hello"));
     assert_eq!(client.message().await, None);

@@ -1,6 +1,7 @@
 //! Everything that a session does by the clock, on each transport, over a pipe in memory and with
 //! the clock in hand.
 
+mod access;
 mod commands;
 mod cuts;
 mod ends;

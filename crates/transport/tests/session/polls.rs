@@ -1,6 +1,6 @@
 use events::{Epoch, Fact, Options, Seq, Start};
 use tokio::time::{Instant, sleep};
-use transport::{Bye, ByeReason, Change, Ended, Line, PollLine};
+use transport::{Bye, ByeReason, Ended, Line, PollLine};
 
 use super::rig::{Rig, draft, ms, poll, topic};
 use super::{assert_at, seqs};
@@ -208,7 +208,7 @@ async fn a_waiting_poll_can_be_given_a_topic() {
     let rig = resumed();
     let mut client = rig.start(poll(25_000));
     client.quiet(ms(100)).await;
-    client.handle.change(Change::Subscribe(vec![topic("room:1")]));
+    rig.application.subscribe("room:1");
     client.quiet(ms(100)).await;
     rig.publish("room:1", "x").await;
     assert_eq!(seqs(&client.answer().await.1), [1]);

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use events::{Epoch, Fact, Options, ResetReason, Seq, Start, TypeFilter};
 use tokio::time::{Instant, sleep};
-use transport::{Change, Line, SseLine};
+use transport::{Line, SseLine};
 
 use super::rig::{Client, Rig, draft, ms, sse, topic, ws};
 use super::{assert_at, empty, seqs};
 
 /// Starts a stream and reads up to `hello`.
-async fn start(rig: &Rig, line: &str) -> (Client, String) {
+pub(crate) async fn start(rig: &Rig, line: &str) -> (Client, String) {
     let mut client = match line {
         "ws" => rig.start(ws()),
         _ => {
@@ -198,10 +198,12 @@ async fn a_token_that_ends_is_announced_and_can_be_refreshed() {
     assert_eq!(rig.plain(&client.text().await), expiring);
     assert_at(&client, 140_000);
     client.quiet(ms(10_000)).await;
-    client.handle.change(Change::Expiry(expiry(100_000)));
+    rig.application.revise(|access| {
+        (access.expiry, access.expiring_before) = (expiry(100_000), ms(50_000));
+    });
     assert_eq!(rig.plain(&client.text().await), expiring);
     assert_at(&client, 200_000);
-    client.handle.change(Change::Expiry(None));
+    rig.application.revise(|access| access.expiry = None);
     client.quiet(ms(1_000_000)).await;
 }
 
@@ -233,7 +235,7 @@ async fn topics_come_and_go_through_the_handle() {
         let (mut client, _) = start(&rig, line).await;
         client.batch(line).await;
         rig.publish("room:1", "still not mine").await;
-        client.handle.change(Change::Subscribe(vec![topic("room:1")]));
+        rig.application.subscribe("room:1");
         let batch = rig.plain(&client.batch(line).await);
         assert_eq!(
             batch, r#"{"after":"E.1","cursor":"E.2","events":[]}"#,
@@ -245,7 +247,7 @@ async fn topics_come_and_go_through_the_handle() {
             assert!(seqs(&batch).is_empty() || seqs(&batch) == [3], "{batch}");
             seqs(&batch).is_empty()
         } {}
-        client.handle.change(Change::Unsubscribe(vec![topic("room:1")]));
+        rig.application.revise(|access| access.topics.retain(|topic| topic.as_str() != "room:1"));
         tokio::task::yield_now().await;
         rig.publish("room:1", "no more").await;
         let batch = rig.plain(&client.batch(line).await);

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use transport::ws::Decoder;
 use transport::{
-    ByeReason, Change, Handle, Host, Identity, Line, Outcome, PollLine, Sent, Session, SseLine, Terms,
+    Access, ByeReason, Handle, Host, Identity, Line, Outcome, PollLine, Sent, Session, SseLine, Terms,
     UnsentBytes, WsLine,
 };
 
@@ -31,11 +31,26 @@ pub(crate) struct Client {
 struct Application {
     view: Arc<Mutex<View>>,
     unsent: Arc<UnsentBytes>,
+    access: Mutex<Access>,
+}
+
+impl Application {
+    fn subscribe(&self, topic: Topic) {
+        let mut access = self.access.lock();
+        if !access.topics.contains(&topic) {
+            access.topics.push(topic);
+            access.added += 1;
+        }
+    }
 }
 
 impl Host for Application {
     fn identity(&self) -> Identity<'_> {
         Identity { session: "session", user: "alice", deployment: "simulation" }
+    }
+
+    fn access(&self) -> Access {
+        self.access.lock().clone()
     }
 
     fn unsent(&self) -> &Arc<UnsentBytes> {
@@ -51,7 +66,7 @@ impl Host for Application {
     }
 
     fn command(self: Arc<Self>, _: String) -> BoxFuture<'static, Outcome> {
-        Box::pin(std::future::ready(Outcome { reply: Vec::new(), changes: Vec::new() }))
+        Box::pin(std::future::ready(Outcome { reply: Vec::new(), end: None }))
     }
 
     fn not_a_command(&self) -> Vec<u8> {
@@ -75,6 +90,7 @@ impl Host for Application {
     fn reset(&self, _: &Reset) {}
 
     fn subscribed(&self, topics: &[Topic], at: Cursor) {
+        self.access.lock().added -= topics.len();
         topics.iter().for_each(|topic| self.view.lock().subscribed(topic.as_str(), at));
     }
 }
@@ -112,15 +128,19 @@ impl Client {
             Some(other) => panic!("{cursor:?} is {other:?}"),
         };
         let reader = Reader::new(&self.log, &topics, None, start);
-        let host: Arc<dyn Host> =
-            Arc::new(Application { view: Arc::clone(&self.view), unsent: Arc::clone(&self.unsent) });
+        let application = Arc::new(Application {
+            view: Arc::clone(&self.view),
+            unsent: Arc::clone(&self.unsent),
+            access: Mutex::new(Access { topics, ..Access::default() }),
+        });
+        let host: Arc<dyn Host> = application.clone();
         let handle = Handle::default();
         let line = self.line(cursor.is_none());
         let is_poll = matches!(line, Line::Poll(_));
         let session = Session::new(near, line, reader, host, handle.clone(), self.terms(cursor.is_some()));
         let running = tokio::spawn(session);
         let scissors = far.scissors();
-        let receiving = self.receive(far, is_poll, &handle, cut_after.is_none());
+        let receiving = self.receive(far, is_poll, &application, &handle, cut_after.is_none());
         match cut_after {
             Some(stay) => {
                 let _ = timeout(stay, receiving).await;
@@ -160,7 +180,14 @@ impl Client {
     }
 
     /// Takes in every batch that comes whole, until the connection ends or, with `catch_up`, the client has everything.
-    async fn receive(&self, mut socket: Socket, is_poll: bool, handle: &Handle, catch_up: bool) {
+    async fn receive(
+        &self,
+        mut socket: Socket,
+        is_poll: bool,
+        application: &Application,
+        handle: &Handle,
+        catch_up: bool,
+    ) {
         let mut received = Vec::new();
         let mut is_open = true;
         while is_open {
@@ -170,7 +197,8 @@ impl Client {
             }
             if !is_poll && self.chance.below(30) == 0 {
                 let topic = TOPICS[self.chance.below(TOPICS.len() as u64) as usize];
-                handle.change(Change::Subscribe(vec![topic.parse().unwrap()]));
+                application.subscribe(topic.parse().unwrap());
+                handle.revise();
             }
             is_open = socket.read_buf(&mut received).await.unwrap_or(0) > 0;
             while let Some(batch) = take_batch(&mut received) {
