@@ -31,6 +31,24 @@ describe('tokens', () => {
     expect(client.state.transport).toBe(transport)
   })
 
+  it('are presented again by a command where a proxy keeps the subprotocol with them', async () => {
+    server.token = 'secret'
+    server.dropsBearer = true
+    const { client, seqs } = connectTo(server, { getToken: () => 'secret', transports: ['ws'] })
+    await server.clock.advance(3 * SECOND)
+    expect(client.state).toMatchObject({ phase: 'live', retryCount: 0 })
+    server.publish('user:test', 'tick')
+    await server.clock.advance(SECOND)
+    expect(seqs).toEqual([1])
+  })
+
+  it('are not presented twice to a gateway that answers', async () => {
+    const { client } = connectTo(server, { getToken: () => 'secret' })
+    await server.clock.advance(5 * SECOND)
+    expect(client.state.phase).toBe('live')
+    expect(server.commands.filter(({ op }) => op === 'auth')).toEqual([])
+  })
+
   it('end the session when the fresh one is refused too', async () => {
     server.token = 'never'
     const { client } = connectTo(server, { getToken: () => 'wrong' })
@@ -138,6 +156,52 @@ describe('tokens', () => {
     server.cut()
     await server.clock.advance(5 * SECOND)
     expect(client.state).toMatchObject({ phase: 'live', error: null })
+  })
+})
+
+describe('a WebSocket that is refused by a status, which no client can read', () => {
+  beforeEach(() => {
+    server.refusesByStatus = true
+  })
+
+  it.each([[['ws']], [['ws', 'sse', 'poll']]] as const)('gets a fresh token after 401: %s', async (transports) => {
+    server.token = 'fresh'
+    const getToken = vi.fn(({ reason }: { reason: string }) => (reason === 'refused' ? 'fresh' : 'stale'))
+    const { client } = connectTo(server, { getToken, transports })
+    await server.clock.advance(5 * SECOND)
+    expect(client.state.transport).toBe('ws')
+    expect(getToken.mock.calls.map(([request]) => request.reason)).toEqual(['connect', 'refused'])
+  })
+
+  it('is not tried for ever after 403', async () => {
+    server.path.ws = 'refused'
+    server.forbids = true
+    const { client } = connectTo(server, { transports: ['ws'] })
+    await server.clock.advance(5 * SECOND)
+    expect(client.state).toMatchObject({ phase: 'closed', error: { code: 403, fatal: true } })
+  })
+
+  it('waits for as long as the gateway asks for', async () => {
+    server.busy = true
+    const { client } = connectTo(server, { transports: ['ws'] })
+    await server.clock.advance(1500)
+    expect(server.requests.filter(({ transport }) => transport === 'ws')).toHaveLength(1)
+    server.busy = false
+    await server.clock.advance(3 * SECOND)
+    expect(client.state.transport).toBe('ws')
+  })
+
+  it('by something on the path is tried again, and leaves one session at most', async () => {
+    server.path.ws = 'refused'
+    const { client } = connectTo(server, { transports: ['ws'] })
+    await server.clock.advance(MINUTE)
+    expect(client.state.phase).toBe('connecting')
+    const asked = server.requests.filter(({ transport }) => transport === 'poll')
+    expect(asked.length).toBeGreaterThan(5)
+    expect(new Set(asked.map(({ url }) => url.searchParams.get('session'))).size).toBe(1)
+    server.path.ws = 'open'
+    await server.clock.advance(6 * SECOND)
+    expect(client.state.transport).toBe('ws')
   })
 })
 

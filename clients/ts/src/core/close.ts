@@ -18,6 +18,8 @@ export interface Close {
   readonly message: string
   /** A close code, an HTTP status, or nothing. */
   readonly code?: number
+  /** It ran out of time. */
+  readonly late?: boolean
   /** Milliseconds that the other side asked to wait. */
   readonly waitMs?: number
 }

@@ -4,7 +4,7 @@ import { type Command, CommandError, result, unheard } from './commands.js'
 import type { Env } from './env.js'
 import { createLadder } from './ladder.js'
 import type { LinkState } from './ladder-types.js'
-import type { OpenLink, Params } from './link.js'
+import { type OpenLink, type Params, refusal } from './link.js'
 import { guarded } from './listeners.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
@@ -24,6 +24,9 @@ import { openWs } from './ws.js'
 const OPEN: readonly OpenLink[] = [openPoll, openSse, openWs]
 const PING_EVERY_MS = 30_000
 const WAITING_MAX = 1000
+/** The close code for a message that somebody on the path found too large, and what is asked for then. */
+const TOO_LARGE = 1009
+const SMALL_BYTES = 8192
 const GAP: Close = { kind: 'gap', message: 'gap' }
 
 /** What the connection tells its owner. */
@@ -64,6 +67,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   let loading: Promise<Requests> | undefined
   let joining: Promise<Upkeep> | undefined
   let upkeep: Upkeep | undefined
+  let batch: number | undefined
   let unlisten: (() => void) | undefined
 
   const ladder = createLadder({
@@ -74,6 +78,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     memory,
     effects: { open, close: end, ping, report: guarded(options.telemetry) },
   })
+  rename()
   show()
 
   /** The link in use, once it is proven. */
@@ -85,13 +90,30 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   function start(fresh = false): void {
     if (ladder.started) return
     if (!fresh) tokens.want('connect')
-    unlisten = env.page.listen((signal) => dispatch(() => ladder.page(signal)))
+    unlisten = env.page.listen((signal) => {
+      if (signal === 'pagehide') leave()
+      dispatch(() => ladder.page(signal))
+    })
     dispatch(() => ladder.start(env.page.visible(), env.page.online()))
   }
 
   function stop(): void {
     tokens.cancel()
+    leave()
     dispatch(() => ladder.stop(null))
+  }
+
+  /** Tells the gateway that this session ends, as some proxies never do. A request that outlives the page. */
+  function leave(): void {
+    if (!ladder.links.length) return
+    const request = { ...init(), method: 'POST', keepalive: true }
+    env.fetch(address('v1/leave', { session: session.id }), request).catch(() => {}) // It will notice, sooner or later.
+    rename()
+  }
+
+  /** The next link begins another session. It has a name of this client's, because a poller may never be told one. */
+  function rename(): void {
+    session.id = [env.random(), env.random(), env.random()].map((part) => part.toString(36).slice(2)).join('')
   }
 
   /** Steps the ladder. Inputs that arrive while one is handled wait for their turn. */
@@ -141,7 +163,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   }
 
   /** Options of every request. */
-  function init(signal: AbortSignal): RequestInit {
+  function init(signal?: AbortSignal): RequestInit {
     const { current } = tokens
     const headers = current ? { authorization: `Bearer ${current}` } : undefined
     return { headers, cache: 'no-store', credentials, signal }
@@ -211,6 +233,13 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     const { rung } = state
     const current = (): boolean => ladder.links.includes(state)
     const closed = (close: Close): void => {
+      if (close.code === TOO_LARGE) batch = SMALL_BYTES
+      // The refusal of a handshake cannot be read, but that of another transport can: where there is none, one is asked.
+      if (rung < WS || state.openedAt || transports.length > 1) return ended(close)
+      const why = requests().then(({ explain }) => explain(connection))
+      why.catch(() => {}).then((told) => ended(told || close))
+    }
+    const ended = (close: Close): void => {
       if (close.kind === 'auth' && current()) tokens.want('refused')
       dispatch(() => ladder.closed(state, close))
     }
@@ -249,6 +278,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
       types: `${types ?? ''}`,
       interval,
       heartbeat: Math.ceil(state.heartbeatMs / 1000),
+      batch: state.rung !== POLL && batch,
       // A link that claims the session ends the others of it 5 s later: not beside one that works.
       session: (ladder.links.length < 2 || state === ladder.writer) && session.id,
     }
@@ -282,7 +312,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
       }
       if (bye?.reason === 'expired_token') tokens.want('refused')
       // The gateway ended this session: the next link starts another.
-      if (bye?.reason === 'replaced' && ladder.writer === state) session.id = undefined
+      if (bye?.reason === 'replaced' && ladder.writer === state) rename()
       // An empty batch follows a burst within 250 ms, unless batches are spaced further than that (PROTOCOL.md, T12).
       const owes = value.events.length > 0 && !interval
       if (rung === POLL && !hello && ladder.writer === state) heed(value.refused)
@@ -440,6 +470,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     address,
     init,
     result,
+    refusal,
     replyMs: REPLY_MS,
     sync,
     settled,

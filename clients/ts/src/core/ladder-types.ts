@@ -47,6 +47,8 @@ export interface LinkState {
   /** The second try of the same transport: with padding, or from the cursor that has moved on. */
   readonly second: boolean
   readonly startedAt: number
+  /** Time for a handshake or response head. */
+  readonly connectMs: number
   /** Asked of the gateway; replaced by what `hello` says. */
   heartbeatMs: number
   openedAt?: number

@@ -10,6 +10,8 @@ import {
   BLAME_MS,
   BUFFERED_MS,
   BUSY_MS,
+  CONNECT_MS,
+  CONNECT_SLOW_MS,
   DEAD_MS,
   LATE_MS,
   LINGER_MS,
@@ -19,6 +21,7 @@ import {
   RETRY_BASE_MS,
   RETRY_MAX_MS,
   RETRY_PROVEN_MS,
+  RETRY_SEEN_MS,
   STAGE_MS,
 } from './timing.js'
 
@@ -275,7 +278,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     const waiting = links.some(flying)
     if (!race?.rungs.length && !waiting) race = null
     if (race || waiting || retryAt || away || (writer && !writer.leaving)) return
-    const most = roundLived ? RETRY_PROVEN_MS : Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** retryCount)
+    const limit = visible ? RETRY_SEEN_MS : RETRY_MAX_MS
+    const most = roundLived ? RETRY_PROVEN_MS : Math.min(limit, RETRY_BASE_MS * 2 ** retryCount)
     // A browser that says it is offline is asked seldom rather than believed.
     retryAt = now + (online ? roundWaitMs : RETRY_MAX_MS) + random() * (roundWaitMs ? RETRY_PROVEN_MS : most)
     retryCount += 1
@@ -333,8 +337,10 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     if (kind === 'auth') return tokenTurnedDown(close)
     if (kind === 'fatal' && link.bye !== 'replaced') return stop(close)
     const buffered = reason === 'buffered'
+    // In some browsers a head is there with the first byte of the body only: both may be what the path holds back.
+    const pad = buffered || (rung === SSE && close.late)
     // Once more: with padding, or from where another link has since moved on to.
-    if (!provenAt && !link.second && (buffered || kind === 'gap')) return open(rung, climbing, link, buffered)
+    if (!provenAt && !link.second && (pad || kind === 'gap')) return open(rung, climbing, link, pad)
     if (provenAt) climb.ended(link, now)
     if (kind === 'busy') busyAt = now
     if (kind === 'lost' && !link.leaving && !link.lasting) {
@@ -406,6 +412,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
       climbing,
       second: !!before,
       startedAt: now,
+      // A path that is merely slow gets through in a later round.
+      connectMs: retryCount % 3 === 2 ? CONNECT_SLOW_MS : CONNECT_MS,
       heartbeatMs: climb.heartbeatMs,
       heardAt: now,
       graceFrom: Infinity,
@@ -416,7 +424,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
   }
 
   function fail(link: LinkState, reason: SwitchReason): void {
-    gone(link, { kind: 'lost', message: reason }, reason)
+    gone(link, { kind: 'lost', message: reason, late: true }, reason)
   }
 
   /** Without a report: it is not needed, or its end has been seen to. */

@@ -1,6 +1,6 @@
 import type { LinkState, SwitchReason } from './ladder-types.js'
 import { SSE } from './rung.js'
-import { BESIDE_MS, BESIDE_TIMES, CONNECT_MS, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS, OWED_MS, PROVE_MS } from './timing.js'
+import { BESIDE_MS, BESIDE_TIMES, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS, OWED_MS, PROVE_MS } from './timing.js'
 
 /**
  * By when an unproven link must have taken its next step, and what it means if it has not. Beside a writer that works
@@ -9,7 +9,7 @@ import { BESIDE_MS, BESIDE_TIMES, CONNECT_MS, FIRST_BYTE_MS, HEARTBEAT_SLACK_MS,
 export function deadline(link: LinkState, writer: LinkState | null): [at: number, reason: SwitchReason] {
   const { rung, startedAt, openedAt, firstAt, graceFrom } = link
   const [ms, reason]: [number, SwitchReason] = !openedAt
-    ? [CONNECT_MS, 'refused']
+    ? [link.connectMs, 'refused']
     : rung === SSE
       ? [firstAt ? OWED_MS : FIRST_BYTE_MS, 'buffered']
       : [PROVE_MS, 'silent']

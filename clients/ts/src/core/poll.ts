@@ -1,6 +1,6 @@
 import type { Close } from './close.js'
 import { type Link, type LinkEvents, type LinkRequest, refusal } from './link.js'
-import { POLL_HOLD_MS, POLL_SLACK_MS } from './timing.js'
+import { CONNECT_SLOW_MS, POLL_HOLD_MS, POLL_SLACK_MS } from './timing.js'
 
 const HOLD_MIN_MS = 3000
 /** A request cut sooner than this was not cut for being held. */
@@ -24,7 +24,7 @@ export function openPoll({ env, timing, address, init }: LinkRequest, { heard, m
     current = abort
     const cut = (): void => abort.abort()
     ended.signal.onabort = cut
-    timer = env.setTimeout(cut, waitMs + POLL_SLACK_MS)
+    timer = env.setTimeout(cut, waitMs ? waitMs + POLL_SLACK_MS : CONNECT_SLOW_MS)
     let close: Close
     try {
       const response = await env.fetch(address('v1/poll', { wait: `${Math.ceil(waitMs / 1000)}` }), init(abort.signal))

@@ -1,3 +1,4 @@
+import type { Close } from './close.js'
 import type { Command } from './commands.js'
 import type { Env } from './env.js'
 import type { Params } from './link.js'
@@ -8,13 +9,15 @@ import type { Member } from './topic.js'
 export interface RequestHost {
   readonly env: Env
   readonly tokens: { get(): Promise<void> }
-  readonly session: { id?: string | undefined }
+  readonly session: { readonly id: string }
   /** How long an answer may take, in milliseconds. */
   readonly replyMs: number
   address(path: string, params: Params): string
   init(signal: AbortSignal): RequestInit
   /** @throws CommandError for an error reply. */
   result(reply: Reply): unknown
+  /** What a response other than 200 means for a link. */
+  refusal(response: Response): Close
 }
 
 /**
@@ -47,11 +50,27 @@ export async function request(host: RequestHost, path: string, params: Params, b
 
 /** A command of a session whose transport cannot send in band. @throws CommandError */
 export async function post(host: RequestHost, command: Command): Promise<unknown> {
-  const { session } = host
-  // A poller that began from a cursor of its own has not met a hello yet.
-  session.id ??= ((await request(host, 'v1/poll', { wait: '0' })) as Batch).hello?.session
   const body = JSON.stringify({ id: '1', ...command })
-  return host.result((await request(host, 'v1/send', { session: session.id }, body)) as Reply)
+  return host.result((await request(host, 'v1/send', { session: host.session.id }, body)) as Reply)
+}
+
+/** Why the gateway refuses this client, where a transport cannot tell; nothing: it does not, or does not answer. */
+export async function explain(host: RequestHost): Promise<Close | undefined> {
+  const { env, session } = host
+  const abort = new AbortController()
+  const timer = env.setTimeout(() => abort.abort(), host.replyMs)
+  try {
+    const response = await env.fetch(
+      host.address('v1/poll', { wait: '0', session: session.id }),
+      host.init(abort.signal),
+    )
+    if (!response.ok) return host.refusal(response)
+  } catch {
+    // The path is at fault.
+  } finally {
+    env.clearTimeout(timer)
+  }
+  return undefined
 }
 
 /** The members of a topic. @throws CommandError */

@@ -33,8 +33,8 @@ export function createSession(cursor: string | null) {
     /** Everything up to here was delivered. Opaque: sent back as it came. */
     cursor,
 
-    /** The gateway's name for it, from its latest `hello`. */
-    id: undefined as string | undefined,
+    /** Its name, as the latest `hello` gave it. */
+    id: '',
 
     /** Goes on from a place that was reached by other means than a link of its own. No link may be open. */
     adopt(at: string): void {

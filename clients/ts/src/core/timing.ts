@@ -57,16 +57,17 @@ export const BUFFERED_MS = 10 * MINUTE
 /** Backoff: random(0, min(RETRY_MAX_MS, RETRY_BASE_MS * 2^n)). */
 export const RETRY_BASE_MS = 500
 export const RETRY_MAX_MS = 30 * SECOND
+/** The same for a page that is looked at. */
+export const RETRY_SEEN_MS = 5 * SECOND
 /** When a busy gateway does not say how long to wait. */
 export const BUSY_MS = SECOND
 /** A proven link that lived for this long is no reason to back off. */
 export const LIVED_MS = 3 * SECOND
 /** First retry after one that lived: random(0, this). */
 export const RETRY_PROVEN_MS = SECOND
-/** Hold of one long poll. */
-export const POLL_HOLD_MS = 25 * SECOND
-/** Added to the hold of a poll before one without an answer is cut. */
-export const POLL_SLACK_MS = 10 * SECOND
+/** Hold of one long poll, and what is added before one without an answer is cut: a silent cut shows within 15 s. */
+export const POLL_HOLD_MS = 9 * SECOND
+export const POLL_SLACK_MS = 5 * SECOND
 /** A timer this late means that the machine slept. */
 export const LATE_MS = SECOND
 /** Hidden for longer than this: probe upward on return. */
@@ -77,8 +78,11 @@ export const TOKEN_MS = 10 * SECOND
 export const REPLY_MS = 10 * SECOND
 /** After the last `acquire` is released, before closing. */
 export const RELEASE_MS = SECOND
-/** A handshake or response head not answered by then is given up. */
-export const CONNECT_MS = 10 * SECOND
+/** A handshake or response head not answered by then is given up: in most rounds, and in every third one. */
+export const CONNECT_MS = 5 * SECOND
+export const CONNECT_SLOW_MS = 10 * SECOND
+/** From an open WebSocket without a message until the token is sent as a command. */
+export const AUTH_MS = SECOND
 /** Slack after a heartbeat is due before the link is suspected and another starts beside it. */
 export const HEARTBEAT_SLACK_MS = 2 * SECOND
 /** Heartbeat plus this without a byte: dead. */

@@ -1,5 +1,6 @@
 import type { CloseKind } from './close.js'
 import type { Link, LinkEvents, LinkRequest } from './link.js'
+import { AUTH_MS } from './timing.js'
 
 const SUBPROTOCOL = 'throughline.v1'
 
@@ -15,23 +16,37 @@ const CODES: Record<number, CloseKind> = {
   4401: 'auth',
 }
 
-/** WebSocket. The token travels as a subprotocol: never in the address. @throws where there is none. */
+/**
+ * WebSocket. The token travels as a subprotocol, never in the address; some proxies let only the first subprotocol
+ * through, and so the token follows as a command if nothing comes. @throws where there is no WebSocket.
+ */
 export function openWs({ env, tokens, address }: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const WebSocket = env.WebSocket as NonNullable<typeof env.WebSocket>
   const bearer = tokens.current
   const url = address('v1/ws').replace(/^http/, 'ws')
   const socket = new WebSocket(url, bearer ? [SUBPROTOCOL, `bearer.${bearer}`] : [SUBPROTOCOL])
-  socket.onopen = () => heard()
+  let timer: unknown
+  socket.onopen = () => {
+    heard()
+    const auth = (): void => socket.send(JSON.stringify({ id: 'auth', op: 'auth', token: bearer }))
+    if (bearer) timer = env.setTimeout(auth, AUTH_MS)
+  }
   socket.onmessage = ({ data }: { data: string }) => {
+    env.clearTimeout(timer)
     heard()
     message(data)
   }
   // An error is always followed by a close, and only the close carries a code. Some runtimes throw what nobody hears.
   socket.onerror = () => {}
-  socket.onclose = ({ code, reason }: { code: number; reason?: string }) =>
+  socket.onclose = ({ code, reason }: { code: number; reason?: string }) => {
+    env.clearTimeout(timer)
     closed({ kind: CODES[code] ?? 'lost', code, message: reason || `closed ${code}` })
+  }
   return {
     send: (text) => socket.send(text),
-    close: () => socket.close(),
+    close() {
+      env.clearTimeout(timer)
+      socket.close()
+    },
   }
 }

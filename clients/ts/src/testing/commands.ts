@@ -12,6 +12,7 @@ export interface FakeCommand {
   readonly ephemeral?: boolean
   readonly expect?: number
   readonly event_id?: string
+  readonly token?: string
 }
 
 type Outcome = { readonly ok: object } | { readonly error: ReplyError }

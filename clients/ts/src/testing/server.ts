@@ -1,5 +1,5 @@
 import type { Env } from '../core/env.js'
-import type { Batch, Bye, Refusal, Reply, ThroughlineEvent, Transport } from '../core/protocol.js'
+import type { Batch, Bye, Hello, Refusal, Reply, ThroughlineEvent, Transport } from '../core/protocol.js'
 import { FakeClock, seededRandom } from './clock.js'
 import { type FakeCommand, FakeRules } from './commands.js'
 import { FakeLog } from './log.js'
@@ -19,11 +19,14 @@ export type Path =
   | 'one-behind'
   /** Bytes of an event stream are let go in blocks of 4 KiB. */
   | 'blocks'
+  /** Nothing of an event stream comes through, its head included, unless it begins with padding. */
+  | 'unpadded'
   /** Cut this many milliseconds after it opened. */
   | number
 
 interface Stream {
   readonly transport: Transport
+  readonly session: string
   readonly pipe: Pipe
   readonly topics: Set<string>
   readonly timers: unknown[]
@@ -56,12 +59,20 @@ export class FakeServer {
   deployment = 'd1'
   /** Turns everyone away with 429, `Retry-After: 2`. */
   busy = false
+  /** Turns everyone away with 403. */
+  forbids = false
   /** Refuses other tokens with 401, when set. */
   token: string | null = null
   /** Every request that arrived. */
   readonly requests: { transport: Transport | 'other'; url: URL; at: number }[] = []
   /** Commands that arrived. */
   readonly commands: Record<string, unknown>[] = []
+  /** Refuses a WebSocket handshake by its status, which the client cannot read, as for clients without `Origin`. */
+  refusesByStatus = false
+  /** A proxy keeps the second subprotocol, and with it the token, to itself. */
+  dropsBearer = false
+  /** Sessions that were said to be left, in that order. */
+  readonly left: string[] = []
   /** Who the holder of a token is, or of none. */
   userOf: (token: string | null) => string = () => 'test'
   /** Tokens that were offered, in the order of their coming; with requests that had none left out. */
@@ -163,18 +174,40 @@ export class FakeServer {
     this.requests.push({ transport: 'ws', url, at: this.clock.now() })
     this.sockets.push(socket)
     const path = this.busy ? 'refused' : this.path.ws
+    const bearer = socket.protocols.find((protocol) => protocol.startsWith('bearer.'))?.slice(7)
+    const offered = this.dropsBearer ? undefined : bearer
     this.clock.setTimeout(() => {
       if (path === 'unanswered' || socket.readyState !== 0) return
       if (path === 'refused') return socket.pipe.close()
-      const offered = socket.protocols.find((protocol) => protocol.startsWith('bearer.'))?.slice(7)
       if (offered) this.offered.push(offered)
+      const welcome = !this.token || offered === this.token
+      if (!welcome && this.refusesByStatus) return socket.pipe.close()
       socket.accept()
-      if (this.token && offered !== this.token) return socket.pipe.close(4401)
+      if (!welcome && offered) return socket.pipe.close(4401)
       if (path === 'silent') return
-      const stream = this.stream('ws', url, socket.pipe, offered)
-      socket.onsend = (text) => this.command(stream, text)
-      socket.onleave = () => this.drop(stream)
+      if (welcome) this.greet(socket, url, offered)
+      else this.challenge(socket, url)
     }, 2 * this.latencyMs)
+  }
+
+  private greet(socket: FakeSocket, url: URL, token: string | undefined): void {
+    const stream = this.stream('ws', url, socket.pipe, token)
+    socket.onsend = (text) => this.command(stream, text)
+    socket.onleave = () => this.drop(stream)
+  }
+
+  /** Waits for `auth`, as PROTOCOL.md A3 says. */
+  private challenge(socket: FakeSocket, url: URL): void {
+    const late = this.clock.setTimeout(() => socket.pipe.close(4401), 5000)
+    socket.onsend = (text) => {
+      const { id, op, token } = JSON.parse(text) as FakeCommand
+      const welcome = op === 'auth' && token === this.token
+      const error = { code: 'unauthenticated', message: 'no valid token' }
+      socket.pipe.send(JSON.stringify({ reply: id, ...(welcome ? { ok: {} } : { error }) }))
+      if (!welcome) return
+      this.clock.clearTimeout(late)
+      this.greet(socket, url, token)
+    }
   }
 
   private async fetch(address: string, init: RequestInit): Promise<Response> {
@@ -199,8 +232,11 @@ export class FakeServer {
     const path = transport === 'other' ? this.path.poll : this.path[transport]
     await this.wait(2 * this.latencyMs, init.signal)
     if (this.busy) return jsonResponse(429, { code: 'rate_limited' }, { 'retry-after': '2' })
+    if (this.forbids) return jsonResponse(403, { code: 'forbidden' })
     if (path === 'refused') throw new TypeError('fetch failed')
-    if (path === 'unanswered' || (path === 'silent' && transport === 'poll')) await this.wait(1e9, init.signal)
+    const unpadded = path === 'unpadded' && transport === 'sse' && !url.searchParams.has('pad')
+    if (path === 'unanswered' || unpadded || (path === 'silent' && transport === 'poll'))
+      await this.wait(1e9, init.signal)
     const token = new Headers(init.headers).get('authorization')?.slice(7)
     if (token) this.offered.push(token)
     if (this.token && token !== this.token) return jsonResponse(401, { code: 'unauthenticated' })
@@ -211,6 +247,7 @@ export class FakeServer {
         this.polls -= 1
       })
     }
+    if (url.pathname.endsWith('/leave') && init.method === 'POST') return this.leave(url)
     if (url.pathname.endsWith('/send')) {
       return jsonResponse(200, this.reply(JSON.parse(String(init.body)) as FakeCommand, new Set()))
     }
@@ -239,7 +276,7 @@ export class FakeServer {
       const { from, reset } = this.log.resume(after ?? arrived, [...topics])
       const events = this.log.between(from, this.log.seq, topics)
       if (events.length > 0 || reset || after === null || this.clock.now() >= until) {
-        const hello = after === null ? this.hello(user, 'poll', 0, topics, refused) : undefined
+        const hello = after === null ? this.hello(url, user, 'poll', 0, topics, refused) : undefined
         const kept = after?.includes('.') && (!reset || reset.reason === 'expired')
         const start = kept ? after : `${this.log.epoch}.${from}`
         const told = !hello && refused.length ? { refused } : undefined
@@ -260,8 +297,10 @@ export class FakeServer {
     const heartbeatMs = Number(url.searchParams.get('heartbeat') ?? 15) * 1000
     const expired = reset?.reason === 'expired' && after !== null
     const cursor = expired ? after : `${this.log.epoch}.${from}`
+    const hello = this.hello(url, user, transport, heartbeatMs, topics, refused)
     const stream: Stream = {
       transport,
+      session: hello.session,
       pipe,
       topics,
       timers: [],
@@ -272,7 +311,7 @@ export class FakeServer {
       held: '',
     }
     this.streams.add(stream)
-    this.write(stream, { events: [], hello: this.hello(user, transport, heartbeatMs, topics, refused), reset }, cursor)
+    this.write(stream, { events: [], hello, reset }, cursor)
     this.flush(stream)
     this.later(stream, SECOND_BATCH_MS, () => this.beat(stream))
     const life = this.path[transport]
@@ -283,6 +322,13 @@ export class FakeServer {
       })
     }
     return stream
+  }
+
+  private leave(url: URL): Response {
+    const session = url.searchParams.get('session') ?? ''
+    this.left.push(session)
+    for (const stream of [...this.streams]) if (stream.session === session) this.drop(stream)
+    return jsonResponse(204, null)
   }
 
   private beat(stream: Stream): void {
@@ -360,16 +406,17 @@ export class FakeServer {
   }
 
   private hello(
+    url: URL,
     user: string,
     transport: Transport,
     heartbeat_ms: number,
     topics: ReadonlySet<string>,
     refused: readonly Refusal[],
-  ): Batch['hello'] {
+  ): Hello {
     this.sessions += 1
     const { deployment } = this
     const hello = {
-      session: `s${this.sessions}`,
+      session: url.searchParams.get('session') ?? `s${this.sessions}`,
       user,
       transport,
       heartbeat_ms,

@@ -61,7 +61,8 @@ describe('components', () => {
     const { unmount } = page.show(<DebugPanel extra={{ updateSource: 'websocket' }} />)
     await page.advance(2000)
     const text = document.body.textContent
-    for (const word of ['phase', 'live', 'ws', 'user', 'test', 'session', 's1', 'updateSource', 'websocket'])
+    const { session = '?' } = page.client.hello ?? {}
+    for (const word of ['phase', 'live', 'ws', 'user', 'test', 'session', session, 'updateSource', 'websocket'])
       expect(text).toContain(word)
     unmount()
     page.show(<DebugPanel enabled={false} />)
