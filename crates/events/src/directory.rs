@@ -1,4 +1,4 @@
-//! Every topic of the log, what each costs, and the mark that a topic leaves when it is collected.
+//! Every topic of the log, what each costs, and the floor that a topic leaves when it is collected.
 
 use std::hash::BuildHasher as _;
 use std::hint::black_box;
@@ -10,6 +10,7 @@ use slab::Slab;
 use crate::budget::{Budget, Rank, SlotId};
 use crate::ring::{Bounds, Evicted, Ring};
 use crate::topic::TopicState;
+use crate::topic_floors::{FloorSeed, TopicFloors};
 use crate::{Event, Seq, Topic};
 
 /// How many events left their rings, and why; topics that were collected.
@@ -36,9 +37,9 @@ pub(crate) struct Directory {
     hasher: DefaultHashBuilder,
     slots: Slab<Slot>,
     budget: Budget,
-    /// The highest floor among the collected topics whose names hash to the same mark. A topic that is made again
-    /// starts with it and so never claims to know what was dropped.
-    marks: Box<[Seq]>,
+    /// The floors of topics that are not here. A topic that is made again starts with its floor, and so never claims to
+    /// know what was dropped.
+    floors: TopicFloors,
     events: usize,
     evictions: Evictions,
     /// Where the next sweep begins.
@@ -61,19 +62,16 @@ impl Directory {
     /// What a topic costs before its first event: its state, its slot, its name and its place in the maps.
     const TOPIC_BYTES: usize = size_of::<TopicState>() + size_of::<Slot>() + 96;
 
-    /// How many marks are kept: 128 KiB, and a topic shares its mark with few others.
-    const MARKS: usize = 16 * 1024;
-
     /// How many empty topics are looked at, in search of one that nobody reads, before an event has to go.
     const EMPTY_TRIES: usize = 4;
 
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, seed: FloorSeed) -> Self {
         Self {
             by_name: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             slots: Slab::new(),
             budget: Budget::new(bytes_max),
-            marks: vec![Seq::ZERO; Self::MARKS].into(),
+            floors: TopicFloors::new(seed),
             events: 0,
             evictions: Evictions::default(),
             sweep_from: 0,
@@ -116,7 +114,7 @@ impl Directory {
         }
         let entry = self.slots.vacant_entry();
         let id = entry.key() as SlotId;
-        let topic = Arc::new(TopicState::new(name.clone(), self.marks[mark_of(hash)]));
+        let topic = Arc::new(TopicState::new(name.clone(), self.floors.of(name)));
         let rank = self.budget.enter(id, Self::TOPIC_BYTES);
         entry.insert(Slot { topic, name: name.clone(), cost: 0, rank, active_us: now_us });
         let (slots, hasher) = (&self.slots, &self.hasher);
@@ -176,9 +174,7 @@ impl Directory {
     /// What lies above `end` never became history, nor can anything be missing there.
     pub(crate) fn truncate(&mut self, end: Seq) {
         self.change_all(|ring| ring.truncate(end));
-        for mark in &mut self.marks {
-            *mark = end.min(*mark);
-        }
+        self.floors.lower(end);
     }
 
     /// Changes every ring.
@@ -192,7 +188,26 @@ impl Directory {
     /// Forgets everything: history starts over after `start`.
     pub(crate) fn restart(&mut self, start: Seq) {
         self.change_all(|ring| ring.restart(start));
-        self.marks.fill(Seq::ZERO);
+        self.floors.lower(Seq::ZERO);
+    }
+
+    /// Takes over the floors that an earlier process left.
+    pub(crate) fn resume(&mut self, floors: TopicFloors) {
+        let ids: Vec<SlotId> = self.by_name.iter().copied().collect();
+        for id in ids {
+            let floor = floors.of(&self.slots[id as usize].name);
+            self.change(id, |ring| ring.raise_floor(floor));
+        }
+        self.floors = floors;
+    }
+
+    /// Whether a reader of the topic may be owed this event or has missed it. `false`: the event was replaced, or its
+    /// time to live is over, and nobody misses it.
+    pub(crate) fn owes(&self, name: &Topic, seq: Seq, now_us: u64) -> bool {
+        match self.find(name) {
+            Some(topic) => topic.read(|ring| ring.owes(seq, now_us)),
+            None => self.floors.of(name) >= seq,
+        }
     }
 
     /// Every topic.
@@ -250,7 +265,7 @@ impl Directory {
         self.enforce_budget(now_us);
     }
 
-    /// Drops a topic that nobody reads, leaving a mark for what it held. `false` if somebody does.
+    /// Drops a topic that nobody reads, leaving a floor for what it held. `false` if somebody does.
     fn collect(&mut self, id: SlotId, now_us: u64) -> bool {
         if self.topic(id).is_attached() {
             return false;
@@ -263,8 +278,7 @@ impl Directory {
         if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == id) {
             entry.remove();
         }
-        let mark = &mut self.marks[mark_of(hash)];
-        *mark = (*mark).max(topic.read(|ring| ring.floor().max(ring.latest_floor())));
+        self.floors.raise(&name, topic.read(|ring| ring.floor().max(ring.latest_floor())));
         self.evictions.topics += 1;
         true
     }
@@ -272,7 +286,3 @@ impl Directory {
 
 /// How long an ephemeral event waits for readers whose batches are spaced: by a minute at most.
 const EPHEMERAL_AGE_US: u64 = 65_000_000;
-
-fn mark_of(hash: u64) -> usize {
-    (hash % Directory::MARKS as u64) as usize
-}

@@ -16,7 +16,8 @@
 //! * `draft`: [`Draft`], what a publisher hands in; `event`: [`Event`], numbered and encoded once;
 //!   `separators`: the characters that are escaped for it.
 //! * `ring`: the replay buffer of one topic; `latest_by_key`: what it keeps beside its ring; `topic`: a ring and its waiters; `signal`: a waiter's doorbell.
-//! * `directory`: all topics; `budget`: who gives way when memory is used up.
+//! * `directory`: all topics; `budget`: who gives way when memory is used up; `topic_floors`: what a topic that is
+//!   made again must not claim to have.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
 //! * `clock`: [`Clock`], and `chance`: [`Chance`]: the only sources of time and of random bits.
 //! * `reader`: [`Reader`], one cursor over many topics; `merge`: what it takes of them, in order; `filter`: [`TypeFilter`].
@@ -43,6 +44,7 @@ mod signal;
 mod store;
 mod timestamp;
 mod topic;
+mod topic_floors;
 mod topic_name;
 
 pub use chance::{Chance, NoRandomBytes};
@@ -61,4 +63,5 @@ pub use store::{
     DiskError, DiskOptions, Fsync, KeptValue, Memory, Question, Recovered, Redis, RedisError, RedisOptions,
     RedisServers, Rejection, SourceName, Store, StoreStatus, TOKEN_BYTES_MAX, Unavailable,
 };
+pub use topic_floors::TopicFloors;
 pub use topic_name::{Topic, TopicError};

@@ -15,6 +15,7 @@ use crate::ring::Bounds;
 use crate::signal::Signal;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicState;
+use crate::topic_floors::{FloorSeed, TopicFloors};
 use crate::{Chance, Clock, Cursor, Epoch, Event, Located, Seq, Topic};
 
 /// What the log may hold.
@@ -62,6 +63,14 @@ pub enum Fact {
     /// Up to and including `through`, events may be missing here, whatever their topic.
     Trimmed {
         /// The last seq that is in doubt.
+        through: Seq,
+    },
+    /// The log goes on where an earlier process left it: what is at or below `through` is not reported again. Comes
+    /// before any event.
+    Resumed {
+        /// Of each topic, events up to its floor may be missing.
+        floors: TopicFloors,
+        /// The seq after which events are reported.
         through: Seq,
     },
     /// Acknowledged events of these topics are gone.
@@ -158,6 +167,7 @@ impl Log {
     #[must_use]
     pub fn with(options: &Options, clock: Clock, chance: Chance) -> Arc<Self> {
         let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let seed = FloorSeed([chance.number(), chance.number()]);
         Arc::new(Self {
             bounds: Bounds {
                 events_max: options.ring_events_max.max(1),
@@ -174,7 +184,7 @@ impl Log {
             shape: AtomicU64::new(0),
             lineage: Mutex::new(Arc::new(Lineage::new(Epoch::new(0), Seq::ZERO))),
             writer: Mutex::new(Writer {
-                directory: Directory::new(options.log_bytes_max),
+                directory: Directory::new(options.log_bytes_max, seed),
                 stamp: Timestamp::new(0),
                 entered: Vec::new(),
                 json: Vec::new(),
@@ -252,6 +262,12 @@ impl Log {
         found
     }
 
+    /// Whether an event that a store forgets is missed by readers of this topic: `false` if it was replaced by a later
+    /// event or its time to live is over. Every event up to `seq` has been applied.
+    pub(crate) fn owes(&self, topic: &Topic, seq: Seq) -> bool {
+        self.writer.lock().directory.owes(topic, seq, self.now_us())
+    }
+
     /// Bytes of what the topics retain above `after`: what somebody who was away is going to read.
     #[must_use]
     pub fn bytes_after(&self, topics: &[Topic], after: Seq) -> usize {
@@ -297,6 +313,10 @@ impl Log {
                 self.since.fetch_max(through.number(), Ordering::AcqRel);
                 self.tail.fetch_max(through.number(), Ordering::AcqRel);
                 writer.directory.all().for_each(|topic| topic.wake());
+            }
+            Fact::Resumed { floors, through } => {
+                self.writer.lock().directory.resume(floors);
+                self.tail.fetch_max(through.number(), Ordering::AcqRel);
             }
             Fact::Lost { topics, through } => self.apply_lost(&topics, through),
         }

@@ -179,6 +179,12 @@ impl Ring {
         }
     }
 
+    /// Whether a reader may be owed this event or has missed it. `false`: it was replaced, or its time to live is over.
+    pub(crate) fn owes(&self, seq: Seq, now_us: u64) -> bool {
+        let is_missing = seq <= self.floor.max(self.latest_floor());
+        is_missing || self.at(seq).is_some_and(|event| !event.is_expired(now_us))
+    }
+
     /// The events with a seq in (`after`, `up_to`], oldest first.
     pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
         self.from(self.index_after(after, usize::MAX)).take_while(move |event| event.seq() <= Some(up_to))
@@ -221,11 +227,15 @@ impl Ring {
 
     /// The event with this seq, and the seq of the first behind it with the same key, if any.
     pub(crate) fn find(&self, seq: Seq) -> Option<(&Event, Option<Seq>)> {
-        let before = Seq::new(seq.number().checked_sub(1)?)?;
-        let event = self.range(before, seq).next().or_else(|| self.latest_only(before, seq).next())?;
+        let event = self.at(seq)?;
         let mut behind = self.range(seq, Seq::MAX);
         let replaces = |later: &&Event| event.identity().is_some() && later.identity() == event.identity();
         Some((event, behind.find(replaces).and_then(|later| later.seq())))
+    }
+
+    fn at(&self, seq: Seq) -> Option<&Event> {
+        let before = Seq::new(seq.number().checked_sub(1)?)?;
+        self.range(before, seq).next().or_else(|| self.latest_only(before, seq).next())
     }
 
     /// Keeps an ephemeral event for readers that are attached. The latest of a type and key replaces the one before it.

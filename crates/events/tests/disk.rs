@@ -8,6 +8,8 @@ mod suite;
 
 #[path = "disk/damage.rs"]
 mod damage;
+#[path = "disk/floors.rs"]
+mod floors;
 #[path = "disk/full.rs"]
 mod full;
 #[path = "disk/kept.rs"]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
-use events::{Disk, Fsync, Log, Options, Recovered, Start};
+use events::{Checkpoint, Disk, Fsync, Log, Options, Recovered, SourceName, Start, Store as _};
 
 use super::suite::draft;
 use super::{Directory, options, read_all};
@@ -70,4 +70,31 @@ async fn damage_costs_the_values_and_says_so() {
     assert!(recovered.damage.unwrap().contains("values beside the log are forgotten"));
     assert_eq!((recovered.events, recovered.epoch_changed), (50, false), "every event is whole");
     assert!(store.take_kept().is_empty());
+}
+
+#[tokio::test]
+async fn damage_does_not_cost_the_checkpoints_of_sources() {
+    let directory = Directory::new();
+    let (_, store, _) = reopen(&directory);
+    let source: SourceName = "orders".parse().unwrap();
+    let checkpoint = |n: u64| Checkpoint::new(source.clone(), format!("position {n}").into_bytes()).unwrap();
+    for n in 0..50 {
+        store.append_and_checkpoint(vec![draft(&["t"], n)], checkpoint(n)).await.unwrap()[0].unwrap();
+    }
+    let changes = values(&[("a", Some("a value to damage"))]);
+    store.append_and_keep(Vec::new(), changes).await.unwrap();
+    drop(store);
+    let path = directory.0.join("log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(17).rposition(|window| window == b"a value to damage").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (_, store, recovered) = reopen(&directory);
+    assert!(recovered.damage.is_some() && !recovered.epoch_changed, "{recovered:?}");
+    assert_eq!(store.checkpoint(&source).await.unwrap().as_deref(), Some(&b"position 49"[..]));
+    // The next commit is newer than those of before.
+    store.append_and_checkpoint(Vec::new(), checkpoint(50)).await.unwrap();
+    drop(store);
+    let (_, store, _) = reopen(&directory);
+    assert_eq!(store.checkpoint(&source).await.unwrap().as_deref(), Some(&b"position 50"[..]));
 }

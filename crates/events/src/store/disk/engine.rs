@@ -8,13 +8,14 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use super::file::{Backend, DataFile};
-use super::record::{Entry, Meta, unseal_kept, unseal_last, unseal_token};
+use super::record::{Entry, Meta, unseal_floor, unseal_kept, unseal_last, unseal_token};
 use crate::{Appended, Seq};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const LASTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lasts");
 const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 const KEPT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("kept");
+const FLOORS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("floors");
 const META: TableDefinition<'_, (), &[u8]> = TableDefinition::new("meta");
 
 /// Why the engine could not do something: the file is damaged, full or gone.
@@ -59,6 +60,8 @@ pub(super) struct Change<'a> {
     /// `None` goes.
     pub(super) tokens: Vec<(&'a str, Option<Vec<u8>>)>,
     pub(super) lasts: Vec<(&'a str, Vec<u8>)>,
+    /// The floors of places of topics.
+    pub(super) floors: Vec<(u32, Vec<u8>)>,
     /// `None` goes.
     pub(super) kept: Vec<(&'a str, Option<Vec<u8>>)>,
     /// Entries up to this one go.
@@ -116,6 +119,12 @@ impl Engine {
                 let mut lasts = write.open_table(LASTS)?;
                 for (topic, frame) in &change.lasts {
                     lasts.insert(topic, &frame[..])?;
+                }
+                if !change.floors.is_empty() {
+                    let mut floors = write.open_table(FLOORS)?;
+                    for (place, frame) in &change.floors {
+                        floors.insert(place, &frame[..])?;
+                    }
                 }
                 if !change.kept.is_empty() {
                     put(&mut write.open_table(KEPT)?, &change.kept)?;
@@ -196,6 +205,27 @@ impl Engine {
                 };
             }
             Ok(lasts)
+        })
+    }
+
+    /// The floors of places of topics.
+    pub(super) fn floors(&self) -> Result<Vec<(u32, Seq)>, EngineError> {
+        let Some(db) = &self.db else { return Err(closed()) };
+        guarded(|| {
+            let table = match db.begin_read()?.open_table(FLOORS) {
+                // Nothing was trimmed yet.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let mut floors = Vec::new();
+            for floor in table.iter()? {
+                let (key, frame) = floor?;
+                match unseal_floor(frame.value()) {
+                    Some((place, floor)) if place == key.value() => floors.push((place, floor)),
+                    _ => return Err(damaged("the floor of topics")),
+                }
+            }
+            Ok(floors)
         })
     }
 

@@ -11,11 +11,12 @@ pub(super) enum Sort {
     Last = 3,
     Token = 4,
     Kept = 5,
+    Floor = 6,
 }
 
 impl Sort {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Kept]
+        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Kept, Self::Floor]
             .into_iter()
             .find(|sort| *sort as u8 == byte)
     }

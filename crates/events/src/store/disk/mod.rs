@@ -50,8 +50,9 @@
 //! # Files of the directory
 //! * `lock`: held by the process that has the directory.
 //! * `log`: the database. `entries`: the retained events by seq. `lasts` and `tokens`: what `expect` and repeats still
-//!   need of events that were trimmed. `kept`: what the gateway keeps beside the log, such as who is in a topic. `meta`: the epoch
-//!   and how far the log was trimmed. Every value is a frame with a check of its own.
+//!   need of trimmed events. `floors`: up to where readers of which topics may miss trimmed events. `kept`: what the
+//!   gateway keeps beside the log, such as the members of topics, and the checkpoints of sources. `meta`: the epoch and
+//!   how far the log was trimmed. Every value is a frame with a check of its own.
 //! * `mark`: how far publishers were answered. Without it a log that was cut would look like one that ended. And whether the
 //!   log is in doubt: after a sync that failed it shows what may not be on disk and what publishers were refused. A start
 //!   that finds this writes all of it once more and takes out what was refused, save values beside the log.
@@ -72,6 +73,7 @@ mod reopen;
 mod salvage;
 mod state;
 mod time;
+mod trim;
 mod writer;
 
 #[cfg(test)]

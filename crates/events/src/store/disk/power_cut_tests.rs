@@ -33,7 +33,12 @@ impl Directory {
 
     pub(super) fn try_open(&self, fsync: Fsync) -> Result<(Arc<Log>, Arc<Disk>, Recovered), DiskError> {
         let log = Log::new(&Options { ring_events_max: 1 << 20, ..Options::default() });
-        let options = DiskOptions {
+        let (disk, recovered) = Disk::open(Arc::clone(&log), self.options(fsync))?;
+        Ok((log, disk, recovered))
+    }
+
+    pub(super) fn options(&self, fsync: Fsync) -> DiskOptions {
+        DiskOptions {
             dir: self.0.clone(),
             fsync,
             events_max: 1500,
@@ -41,9 +46,7 @@ impl Directory {
             age_max: Duration::from_secs(600),
             topic_idle_max: Duration::from_secs(3600),
             token_bytes_max: crate::TOKEN_BYTES_MAX,
-        };
-        let (disk, recovered) = Disk::open(Arc::clone(&log), options)?;
-        Ok((log, disk, recovered))
+        }
     }
 
     pub(super) fn files(&self) -> HashMap<OsString, Vec<u8>> {

@@ -2,6 +2,7 @@
 
 use super::frame::{self, Sort};
 use crate::store::codec::{Fields, put, put_draft};
+use crate::topic_floors::FloorSeed;
 use crate::{Appended, Cursor, Draft, Epoch, Seq, Sequenced};
 
 /// An event as it is kept.
@@ -47,18 +48,24 @@ pub(super) struct Meta {
     pub(super) floor: Seq,
     /// This life began here: what is at or below is what was whole of the lives before it, and may have gaps.
     pub(super) start: Seq,
+    /// Up to here, trimmed events may be of any topic: the floors of topics say nothing about them.
+    pub(super) floors_from: Seq,
+    /// Decides which topics share a floor.
+    pub(super) floor_seed: FloorSeed,
 }
 
 impl Meta {
     /// A log without a past.
-    pub(super) fn new(epoch: Epoch) -> Self {
-        Self { generation: 0, epoch, floor: Seq::ZERO, start: Seq::ZERO }
+    pub(super) fn new(epoch: Epoch, floor_seed: FloorSeed) -> Self {
+        let (floor, start, floors_from) = (Seq::ZERO, Seq::ZERO, Seq::ZERO);
+        Self { generation: 0, epoch, floor, start, floors_from, floor_seed }
     }
 
     pub(super) fn seal(&self) -> Vec<u8> {
         frame::seal(Sort::Meta, |body| {
-            let Self { generation, epoch, floor, start } = self;
-            for number in [FORMAT, *generation, epoch.number(), floor.number(), start.number()] {
+            let Self { generation, epoch, floor, start, floors_from, floor_seed: FloorSeed(seed) } = self;
+            let numbers = [FORMAT, *generation, epoch.number(), floor.number(), start.number()];
+            for number in numbers.into_iter().chain([floors_from.number(), seed[0], seed[1]]) {
                 body.extend_from_slice(&number.to_le_bytes());
             }
         })
@@ -70,12 +77,11 @@ impl Meta {
             return None;
         }
         let (generation, epoch) = (fields.number()?, Epoch::new(fields.number()?));
-        Some(Self {
-            generation,
-            epoch,
-            floor: Seq::new(fields.number()?)?,
-            start: Seq::new(fields.number()?)?,
-        })
+        let (floor, start) = (Seq::new(fields.number()?)?, Seq::new(fields.number()?)?);
+        // A file from before there were floors of topics ends here.
+        let floors_from = fields.number().and_then(Seq::new).unwrap_or(floor);
+        let floor_seed = FloorSeed([0; 2].map(|none| fields.number().unwrap_or(none)));
+        Some(Self { generation, epoch, floor, start, floors_from, floor_seed })
     }
 }
 
@@ -96,6 +102,20 @@ pub(super) fn unseal_last(bytes: &[u8]) -> Option<(&str, Seq, u64)> {
     let mut fields = Fields(frame::unseal(Sort::Last, bytes)?);
     let (seq, time_ms) = (Seq::new(fields.number()?)?, fields.number()?);
     Some((fields.text()?, seq, time_ms))
+}
+
+/// Up to `floor`, trimmed events were of topics of this place.
+pub(super) fn seal_floor(place: u32, floor: Seq) -> Vec<u8> {
+    frame::seal(Sort::Floor, |body| {
+        body.extend_from_slice(&u64::from(place).to_le_bytes());
+        body.extend_from_slice(&floor.number().to_le_bytes());
+    })
+}
+
+/// Place and floor.
+pub(super) fn unseal_floor(bytes: &[u8]) -> Option<(u32, Seq)> {
+    let mut fields = Fields(frame::unseal(Sort::Floor, bytes)?);
+    Some((u32::try_from(fields.number()?).ok()?, Seq::new(fields.number()?)?))
 }
 
 /// The result of an idempotency token whose entry was trimmed or never kept, and its time.
@@ -166,8 +186,23 @@ mod tests {
     #[test]
     fn the_other_records_come_back() {
         let numbers = [10, 2000].map(|number| Seq::new(number).unwrap());
-        let meta = Meta { generation: 3, epoch: Epoch::new(7), floor: numbers[0], start: numbers[1] };
+        let meta = Meta {
+            generation: 3,
+            epoch: Epoch::new(7),
+            floor: numbers[0],
+            start: numbers[1],
+            floors_from: Seq::new(4).unwrap(),
+            floor_seed: FloorSeed([5, 6]),
+        };
         assert_eq!(Meta::unseal(&meta.seal()), Some(meta));
+        let body = |seq: Seq| seq.number().to_le_bytes();
+        let older = frame::seal(Sort::Meta, |bytes| {
+            bytes.extend([1_u64, 3, 7].iter().flat_map(|number| number.to_le_bytes()));
+            bytes.extend(numbers.map(body).as_flattened());
+        });
+        let floor_seed = FloorSeed::default();
+        assert_eq!(Meta::unseal(&older), Some(Meta { floors_from: numbers[0], floor_seed, ..meta }));
+        assert_eq!(unseal_floor(&seal_floor(16_383, numbers[1])), Some((16_383, numbers[1])));
         let seq = Seq::new(3).unwrap();
         assert_eq!(unseal_last(&seal_last("a", seq, 9)), Some(("a", seq, 9)));
         for own in [Some(seq), None] {

@@ -17,6 +17,7 @@ use super::state::{Chunks, State};
 use crate::log::Fact;
 use crate::store::fresh_epoch;
 use crate::store::idempotency::RecentTokens;
+use crate::topic_floors::{FloorSeed, TopicFloors};
 use crate::{Appended, Cursor, Log, Seq, Sequenced};
 
 /// How far the numbers jump where history broke, so that what may have been numbered before is not used again.
@@ -109,6 +110,7 @@ impl Recovery<'_> {
             replay(&base.engine, base.meta, base.last, token_bytes_max, self.log).map_err(failed)?;
         let mut kept = base.engine.kept().map_err(failed)?;
         state.checkpoints = Arc::new(Checkpoints::take_from(&mut kept));
+        state.stamp = state.stamp.max(state.checkpoints.newest_stamp());
         let damage = base.damage.as_ref().map(|damage| self.report(damage, &base, state.chunks.entries()));
         let recovered = Recovered { events: state.chunks.entries(), epoch_changed: is_broken, damage };
         Ok((base.engine, state, recovered, kept))
@@ -130,12 +132,10 @@ impl Recovery<'_> {
                 Ok(Base { refused, ..Base::new(engine, meta, refused.unwrap_or(found)) })
             }
             // The mark is made when a log has begun.
-            Ok((engine, None, _)) if is_new => {
-                Ok(Base::new(engine, Meta::new(fresh_epoch(self.log)), Seq::ZERO))
-            }
+            Ok((engine, None, _)) if is_new => Ok(Base::new(engine, fresh_meta(self.log), Seq::ZERO)),
             Err(_) if !self.existed && is_new => {
                 let engine = Engine::open(Arc::clone(&self.file)).map_err(engine_failed)?;
-                Ok(Base::new(engine, Meta::new(fresh_epoch(self.log)), Seq::ZERO))
+                Ok(Base::new(engine, fresh_meta(self.log), Seq::ZERO))
             }
             // The disk is to blame, not what is in the file.
             Err(error) if self.file.has_failed() => Err(engine_failed(error)),
@@ -210,13 +210,18 @@ impl Recovery<'_> {
         };
         let kept = match base.salvaged {
             Some(_) if self.existed => format!(
-                "; values beside the log are forgotten; the damaged file is kept as {}",
+                "; values beside the log are forgotten, save checkpoints; the damaged file is kept as {}",
                 damaged.display()
             ),
             _ => String::new(),
         };
         format!("{}: {damage}; {entries} events are whole; {outcome}{kept}", dir.display())
     }
+}
+
+/// The meta record of a log without a past.
+fn fresh_meta(log: &Log) -> Meta {
+    Meta::new(fresh_epoch(log), FloorSeed([log.chance().number(), log.chance().number()]))
 }
 
 /// Whether publishers were answered beyond what is here, or nobody knows how far.
@@ -261,6 +266,7 @@ fn read(file: &Arc<DataFile>) -> Result<(Engine, Option<Meta>, Seq), EngineError
     engine.lasts()?;
     engine.tokens()?;
     engine.kept()?;
+    engine.floors()?;
     let last = last.max(meta.start);
     Ok((engine, Some(meta), last))
 }
@@ -283,7 +289,7 @@ impl Saved {
     fn of(mut salvage: Salvage, marked: Marked, log: &Log) -> Self {
         let found = salvage.meta.take();
         let mut complete = found.is_some();
-        let mut meta = found.unwrap_or_else(|| Meta::new(fresh_epoch(log)));
+        let mut meta = found.unwrap_or_else(|| fresh_meta(log));
         salvage.entries.retain(|seq, _| *seq > meta.floor.number());
         match marked {
             Marked::Here { tail, exact: true, .. } if tail.epoch == meta.epoch => {
@@ -303,6 +309,8 @@ impl Saved {
         let last = last.max(meta.start);
         complete &= !is_short(marked, &meta, last);
         meta.generation += 1;
+        // The floor of a topic may be among what was damaged.
+        meta.floors_from = meta.floor;
         Self { meta, last, salvage, complete }
     }
 
@@ -319,11 +327,14 @@ impl Saved {
             }
             let lasts = self.salvage.lasts.iter();
             let tokens = self.salvage.tokens.iter();
+            let stamp_of = |seq: Seq| self.salvage.entries.get(&seq.number()).map(|(stamp, _)| *stamp);
+            let checkpoints = self.salvage.checkpoints.newest(self.last, stamp_of);
             engine.commit(&Change {
                 lasts: lasts.map(|(topic, (seq, ms))| (&**topic, seal_last(topic, *seq, *ms))).collect(),
                 tokens: tokens
                     .map(|(token, (first, ms))| (&**token, Some(seal_token(token, first, *ms))))
                     .collect(),
+                kept: checkpoints.iter().map(|(name, frame)| (&**name, Some(frame.clone()))).collect(),
                 meta: Some(&self.meta),
                 ..Change::default()
             })?;
@@ -371,7 +382,10 @@ fn replay(
     let mut stamp = 0;
     let mut events: Vec<Sequenced> = Vec::with_capacity(REPLAY_EVENTS);
     // All lives are one to the log: a cursor of an earlier one is not known and gets a reset.
-    log.apply(Fact::Epoch { epoch: meta.epoch, end: None, start: meta.floor });
+    log.apply(Fact::Epoch { epoch: meta.epoch, end: None, start: meta.floors_from });
+    let mut floors = TopicFloors::new(meta.floor_seed);
+    engine.floors()?.into_iter().for_each(|(place, floor)| floors.raise_place(place, floor));
+    log.apply(Fact::Resumed { floors, through: meta.floor });
     engine.entries(meta.floor, |seq, frame| {
         let entry = Entry::unseal(frame).ok_or_else(|| damaged(&format!("event {seq}")))?;
         let event = entry.event;

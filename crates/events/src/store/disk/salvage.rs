@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use super::checkpoints::FoundCheckpoints;
 use super::frame::{self, FrameScan, Sort};
-use super::record::{Entry, Meta, unseal_last, unseal_token};
+use super::record::{Entry, Meta, unseal_kept, unseal_last, unseal_token};
 use crate::{Appended, Seq};
 
 /// The frames that were found.
@@ -19,6 +20,7 @@ pub(super) struct Salvage {
     /// The last seq of a topic, and its time.
     pub(super) lasts: HashMap<String, (Seq, u64)>,
     pub(super) tokens: HashMap<String, (Appended, u64)>,
+    pub(super) checkpoints: FoundCheckpoints,
 }
 
 /// How much is read at a time.
@@ -81,8 +83,13 @@ impl Salvage {
                 let kept = self.lasts.entry(topic.to_owned()).or_default();
                 *kept = (*kept).max((seq, time_ms));
             }
-            // Of two values of one name nobody knows which is the later.
-            Sort::Kept => {}
+            // Of two values of one name nobody knows which is the later, unless they are checkpoints.
+            Sort::Kept => {
+                let Some((name, value)) = unseal_kept(frame) else { return };
+                self.checkpoints.take(name, value);
+            }
+            // One that is missing would not be noticed.
+            Sort::Floor => {}
             Sort::Token => {
                 let Some((token, appended, time_ms)) = unseal_token(frame) else { return };
                 let kept = self.tokens.entry(token.to_owned()).or_insert((appended, time_ms));

@@ -13,10 +13,11 @@ use super::file::DataFile;
 use super::health::Health;
 use super::mark::{Mark, Synced};
 use super::options::{DiskOptions, Fsync, KeptValue, SYNC_EVERY};
-use super::record::{Entry, seal_kept, seal_last, seal_token};
+use super::record::{Entry, seal_floor, seal_kept, seal_token};
 use super::recover::Opened;
 use super::state::{Room, State, Unsettled};
 use super::time::StoreTime;
+use super::trim::{Pruning, Remains};
 use crate::log::Fact;
 use crate::store::idempotency::RecentTokens;
 use crate::{
@@ -34,7 +35,7 @@ pub(super) struct Writer {
     pub(super) state: State,
     pub(super) health: Arc<Health>,
     time: StoreTime,
-    pruned_ms: u64,
+    pruning: Pruning,
     /// Held for as long as anything is written.
     _lock: File,
 }
@@ -47,9 +48,6 @@ impl Writer {
     /// Topics whose last seq is remembered at most.
     const LASTS_MAX: usize = 1_000_000;
 
-    /// How often what is too old is forgotten.
-    const PRUNE_EVERY_MS: u64 = 60_000;
-
     pub(super) fn new(
         log: Arc<Log>,
         options: DiskOptions,
@@ -59,7 +57,8 @@ impl Writer {
     ) -> Self {
         let Opened { engine, file, mark, state, recovered: _, kept: _ } = opened;
         let time = StoreTime::begin(log.clock());
-        Self {
+        let now_ms = time.now_ms(log.clock());
+        let mut writer = Self {
             log,
             options,
             engine: Some(engine),
@@ -69,9 +68,12 @@ impl Writer {
             state,
             health,
             time,
-            pruned_ms: 0,
+            pruning: Pruning::default(),
             _lock: lock,
-        }
+        };
+        // Earlier processes may have left something.
+        writer.pruning.wrote(now_ms, writer.lasts_age_ms());
+        writer
     }
 
     /// Works until nobody can ask any more.
@@ -171,7 +173,7 @@ impl Writer {
     fn commit(&mut self, mut batch: Batch) -> Result<(), Unavailable> {
         let due = self.state.chunks.due(&self.room(batch.now_ms));
         let in_trouble = self.health.refusal().is_some();
-        let is_idle = batch.is_empty() && due.is_none() && !in_trouble;
+        let is_idle = batch.is_empty() && due.is_none() && !in_trouble && !self.pruning.is_due(batch.now_ms);
         let written = if is_idle { Ok(()) } else { self.write(&mut batch, due, in_trouble) };
         let Err(error) = written else {
             self.take_in(batch);
@@ -197,44 +199,47 @@ impl Writer {
     /// `probe`: write something in any case, to see whether it can be done again.
     fn write(&mut self, batch: &mut Batch, due: Option<Seq>, probe: bool) -> Result<(), EngineError> {
         let Some(engine) = &self.engine else { return Err(damaged("the log file")) };
-        let checkpoints = self.state.checkpoints.frames(batch);
+        let checkpoints = self.state.checkpoints.frames(batch, self.state.stamp);
         if !batch.values.is_empty() || !checkpoints.is_empty() {
             let values = batch.values.iter().map(|(name, _)| &**name);
             batch.frames_before =
                 engine.frames_of_kept(values.chain(checkpoints.iter().map(|(name, _)| &**name)))?;
         }
-        let mut tokens: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut remains = Remains::default();
         for token in &batch.tokens {
             if let Some(appended) = batch.results.get(token) {
-                tokens.push((token.to_string(), seal_token(token, appended, batch.time_ms)));
+                remains.tokens.push((token.to_string(), seal_token(token, appended, batch.time_ms)));
             }
         }
-        let mut lasts: Vec<(String, Vec<u8>)> = Vec::new();
         let mut change = Change { entries: &batch.frames, ..Change::default() };
         let mut meta = self.state.meta;
         meta.generation += 1;
         if let Some(through) = due {
-            self.keep_of_trimmed(engine, through, batch.now_ms, &mut lasts, &mut tokens)?;
+            remains.take_from_trimmed(engine, &self.state, &self.log, through, batch.now_ms)?;
             meta.floor = through;
             change.trim = due;
-            if batch.now_ms.saturating_sub(self.pruned_ms) >= Self::PRUNE_EVERY_MS {
-                change.prune = Some((
-                    batch.time_ms.saturating_sub(RecentTokens::AGE_MS),
-                    self.lasts_oldest_ms(batch.time_ms),
-                ));
-            }
         }
+        let has_pruned = self.pruning.is_due(batch.now_ms);
+        change.prune = has_pruned.then(|| {
+            let tokens_oldest_ms = batch.time_ms.saturating_sub(RecentTokens::AGE_MS);
+            (tokens_oldest_ms, self.lasts_oldest_ms(batch.time_ms))
+        });
         // So that every commit can be told from the one before.
         let is_new = probe || due.is_some() || batch.frames.is_empty();
         change.meta = is_new.then_some(&meta);
-        change.tokens = tokens.iter().map(|(token, frame)| (&**token, Some(frame.clone()))).collect();
+        change.tokens = remains.tokens.iter().map(|(token, frame)| (&**token, Some(frame.clone()))).collect();
         let sealed = |(name, value): &KeptValue| value.as_ref().map(|value| seal_kept(name, value));
         change.kept = batch.values.iter().map(|kept| (&*kept.0, sealed(kept))).collect();
         change.kept.extend(checkpoints.iter().map(|(name, frame)| (&**name, Some(frame.clone()))));
-        change.lasts = lasts.iter().map(|(topic, frame)| (&**topic, frame.clone())).collect();
+        change.lasts = remains.lasts.iter().map(|(topic, frame)| (&**topic, frame.clone())).collect();
+        change.floors =
+            remains.floors.iter().map(|(place, floor)| (*place, seal_floor(*place, *floor))).collect();
         engine.commit(&change)?;
-        if change.prune.is_some() {
-            self.pruned_ms = batch.now_ms;
+        if !remains.tokens.is_empty() || !remains.lasts.is_empty() {
+            self.pruning.wrote(batch.now_ms, self.lasts_age_ms());
+        }
+        if has_pruned {
+            self.pruning.pruned(batch.now_ms);
             let oldest_ms = self.lasts_oldest_ms(batch.now_ms);
             self.state.lasts.retain(|_, (_, ms)| *ms >= oldest_ms);
         }
@@ -247,38 +252,9 @@ impl Writer {
         Ok(())
     }
 
-    /// What `expect` and repeats still need of entries that go.
-    fn keep_of_trimmed(
-        &self,
-        engine: &Engine,
-        through: Seq,
-        now_ms: u64,
-        lasts: &mut Vec<(String, Vec<u8>)>,
-        tokens: &mut Vec<(String, Vec<u8>)>,
-    ) -> Result<(), EngineError> {
-        engine.entries(self.state.meta.floor, |seq, frame| {
-            if seq > through.number() {
-                return Ok(false);
-            }
-            let entry = Entry::unseal(frame).ok_or_else(|| damaged("an event"))?;
-            let Sequenced { seq: Some(seq), time_ms, draft, .. } = entry.event else { return Ok(true) };
-            for topic in &draft.topics {
-                if self.state.lasts.get(topic).is_some_and(|(last, _)| *last == seq) {
-                    lasts.push((topic.to_string(), seal_last(topic.as_str(), seq, time_ms)));
-                }
-            }
-            if let Some(token) = &draft.once
-                && let Some(first) = self.state.tokens.find(token, now_ms)
-            {
-                tokens.push((token.to_string(), seal_token(token, &first, time_ms)));
-            }
-            Ok(true)
-        })
-    }
-
     /// What is on disk becomes part of the state, and the log hears of it.
     fn take_in(&mut self, batch: Batch) {
-        self.state.checkpoints.committed(&batch);
+        self.state.checkpoints.committed(&batch, self.state.stamp);
         let Batch { last, now_ms, events, frames, lasts, results, .. } = batch;
         for (seq, frame) in &frames {
             self.state.chunks.push(*seq, frame.len(), now_ms);
@@ -317,10 +293,13 @@ impl Writer {
         }
     }
 
+    /// For how long a topic's last seq is kept.
+    fn lasts_age_ms(&self) -> u64 {
+        millis(self.options.topic_idle_max).max(millis(self.options.age_max)).max(RecentTokens::AGE_MS)
+    }
+
     fn lasts_oldest_ms(&self, now_ms: u64) -> u64 {
-        let idle_ms =
-            millis(self.options.topic_idle_max).max(millis(self.options.age_max)).max(RecentTokens::AGE_MS);
-        now_ms.saturating_sub(idle_ms)
+        now_ms.saturating_sub(self.lasts_age_ms())
     }
 
     fn close(mut self) {
