@@ -197,6 +197,11 @@ impl App {
         let _ = draining.wait_for(|draining| *draining).await;
     }
 
+    /// Reads the key set again and again, if there is one, for ever.
+    pub(crate) async fn read_key_set(self: Arc<Self>) {
+        self.auth.read_key_set().await;
+    }
+
     /// Keeps the log and the table of sessions within their bounds and watches the store, for ever.
     pub(crate) async fn tidy(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);

@@ -79,6 +79,8 @@ pub async fn run(
     let (listen, admin_listen, patience) = (config.listen, config.admin_listen, config.streams.drain);
     server::allow_files(config.limits.connections_max);
     let app = App::open(config)?;
+    let mut tasks = Tasks::default();
+    tasks.spawn("key set", Arc::clone(&app).read_key_set());
     app.restore_presence().await;
     let listener = |address: SocketAddr| {
         let listener = server::bind(address);
@@ -95,7 +97,6 @@ pub async fn run(
     };
     let (clients, client_listener) = listener(listen)?;
     let mut bound = Bound { clients, admin: None };
-    let mut tasks = Tasks::default();
     if let Some(address) = admin_listen {
         let (admin, admin_listener) = listener(address)?;
         bound.admin = Some(admin);

@@ -11,6 +11,7 @@
 //! address that the operator named or not at all.
 
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jsonwebtoken::Algorithm;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::keys::{VerifyingKey, read_key_set};
@@ -116,26 +117,23 @@ struct Reading {
     read_at: Option<Instant>,
 }
 
-/// The key set and the task that keeps it fresh, which ends with it.
-#[derive(Debug)]
+/// The key set, and until it runs the task that keeps it fresh.
 pub(super) struct Jwks {
     readings: watch::Receiver<Reading>,
     wanted: Arc<Notify>,
     patience: Duration,
     /// Whether the set may hold secrets: only one in a file may.
     may_hold_secrets: bool,
-    _task: JoinSet<()>,
+    reader: Mutex<Option<(Set, watch::Sender<Reading>)>>,
 }
 
 impl Jwks {
-    /// Starts reading. A file must be readable now; a URL may answer later, and until then no token of its keys is good.
+    /// Opens the set. A file must be readable now; a URL may answer later, once [`Jwks::take_reader`] runs, and until then
+    /// no token of its keys is good.
     ///
     /// # Errors
     /// When a file holds no usable key set, or the system's trust store for https cannot be read.
-    ///
-    /// # Panics
-    /// Outside a Tokio runtime.
-    pub(super) fn start(source: &JwksSource, pace: Pace) -> Result<Self, ConfigError> {
+    pub(super) fn open(source: &JwksSource, pace: Pace) -> Result<Self, ConfigError> {
         let wrong = |reason: String| ConfigError::new(format!("--jwks {source}: {reason}"));
         let mut first = Reading {
             keys: Arc::from([]),
@@ -160,11 +158,16 @@ impl Jwks {
         };
         let (sender, readings) = watch::channel(first);
         let wanted = Arc::new(Notify::new());
-        let mut task = JoinSet::new();
-        task.spawn(keep_reading(set, Arc::clone(&wanted), sender));
         let patience = pace.deadline + Duration::from_secs(1);
         let may_hold_secrets = matches!(source, JwksSource::File(_));
-        Ok(Self { readings, wanted, patience, may_hold_secrets, _task: task })
+        let reader = Mutex::new(Some((set, sender)));
+        Ok(Self { readings, wanted, patience, may_hold_secrets, reader })
+    }
+
+    /// The task that reads the set again and again and never ends. Given once.
+    pub(super) fn take_reader(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let (set, readings) = self.reader.lock().take()?;
+        Some(keep_reading(set, Arc::clone(&self.wanted), readings))
     }
 
     /// Whether a set from this source may have a key for the algorithm.
@@ -211,6 +214,12 @@ impl Jwks {
             // The reading takes longer than its deadline, or the gateway ends.
             Ok(Err(_)) | Err(_) => Err(Duration::from_secs(1)),
         }
+    }
+}
+
+impl fmt::Debug for Jwks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jwks").field("readings", &self.readings).finish_non_exhaustive()
     }
 }
 

@@ -94,7 +94,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Reads the keys. Needs a Tokio runtime if there is a key set, which it goes on reading until it is dropped.
+    /// Reads the keys. A key set is read again only while [`Authenticator::read_key_set`] runs.
     ///
     /// # Errors
     /// When a file cannot be read or holds no usable key, as one line. A key set behind a URL may come later.
@@ -116,7 +116,7 @@ impl Authenticator {
         if let Some(path) = &config.jwt_public_key {
             keys.push(VerifyingKey::from_pem_file(path)?);
         }
-        let jwks = config.jwks.as_ref().map(|source| Jwks::start(source, pace)).transpose()?;
+        let jwks = config.jwks.as_ref().map(|source| Jwks::open(source, pace)).transpose()?;
         Ok(Self {
             keys,
             jwks,
@@ -127,6 +127,14 @@ impl Authenticator {
             remembered: Remembered::new(),
             lately: Lately::new(),
         })
+    }
+
+    /// Reads the key set again and again, if there is one, and never ends. Called once.
+    pub async fn read_key_set(&self) {
+        match self.jwks.as_ref().and_then(Jwks::take_reader) {
+            Some(reader) => reader.await,
+            None => std::future::pending().await,
+        }
     }
 
     /// What the token allows.

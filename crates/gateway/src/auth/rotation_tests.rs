@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::testing::{Signer, header, key_file, token};
 use super::tests::{SECRET, named, with_secret};
@@ -72,6 +73,30 @@ fn key_set(ids: &[&str]) -> Vec<u8> {
     serde_json::to_vec(&set).unwrap()
 }
 
+/// An authenticator whose key set is being read.
+struct Reading {
+    authenticator: Arc<Authenticator>,
+    _reader: JoinSet<()>,
+}
+
+impl Reading {
+    fn start(config: &AuthConfig, pace: Pace) -> Result<Self, ConfigError> {
+        let authenticator = Arc::new(Authenticator::at_pace(config, pace)?);
+        let mut reader = JoinSet::new();
+        let reading = Arc::clone(&authenticator);
+        reader.spawn(async move { reading.read_key_set().await });
+        Ok(Self { authenticator, _reader: reader })
+    }
+}
+
+impl std::ops::Deref for Reading {
+    type Target = Authenticator;
+
+    fn deref(&self) -> &Authenticator {
+        &self.authenticator
+    }
+}
+
 fn quick() -> Pace {
     Pace {
         interval: Duration::from_secs(3600),
@@ -102,7 +127,7 @@ async fn pause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_rotated_while_the_gateway_runs() {
     let server = KeyServer::start(&["rsa-1"]);
-    let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
+    let authenticator = Reading::start(&server.config(), quick()).unwrap();
     assert_eq!(&*authenticator.verify(&by_rsa()).await.unwrap().user, "alice", "waits for the first reading");
     assert_eq!(server.requests(), 1);
 
@@ -122,7 +147,7 @@ async fn keys_are_rotated_while_the_gateway_runs() {
 async fn a_key_set_is_read_again_by_itself() {
     let server = KeyServer::start(&["rsa-1"]);
     let pace = Pace { interval: Duration::from_millis(100), spacing: Duration::from_secs(3600), ..quick() };
-    let authenticator = Authenticator::at_pace(&server.config(), pace).unwrap();
+    let authenticator = Reading::start(&server.config(), pace).unwrap();
     assert!(authenticator.verify(&by_rsa()).await.is_ok());
     server.publish(200, key_set(&["ec-1"]));
     let started = Instant::now();
@@ -140,7 +165,7 @@ async fn a_key_set_is_read_again_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_whose_key_came_right_after_a_reading_is_not_refused_for_good() {
     let server = KeyServer::start(&["rsa-1"]);
-    let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
+    let authenticator = Reading::start(&server.config(), quick()).unwrap();
     assert!(authenticator.verify(&by_rsa()).await.is_ok());
     pause().await;
     let stranger = token(&named("RS256", "made-up"), &json!({"sub": "mallory"}), Signer::Rsa);
@@ -162,7 +187,7 @@ async fn keys_without_names_rotate_too() {
     };
     let server = KeyServer::start(&[]);
     server.publish(200, nameless(&["rsa-1"]));
-    let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
+    let authenticator = Reading::start(&server.config(), quick()).unwrap();
     let by = |algorithm, signer| token(&header(algorithm), &json!({"sub": "alice"}), signer);
     assert!(authenticator.verify(&by("RS256", Signer::Rsa)).await.is_ok());
     server.publish(200, nameless(&["ed-1"]));
@@ -177,7 +202,7 @@ async fn keys_without_names_rotate_too() {
 async fn unknown_keys_cost_the_owner_of_the_set_one_request() {
     let server = KeyServer::start(&["rsa-1"]);
     let pace = Pace { spacing: Duration::from_secs(3600), ..quick() };
-    let authenticator = Arc::new(Authenticator::at_pace(&server.config(), pace).unwrap());
+    let authenticator = Arc::new(Reading::start(&server.config(), pace).unwrap());
     let mut strangers = tokio::task::JoinSet::new();
     for number in 0..50 {
         let authenticator = Arc::clone(&authenticator);
@@ -200,7 +225,7 @@ async fn unknown_keys_cost_the_owner_of_the_set_one_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_good_set_stays_while_reading_fails() {
     let server = KeyServer::start(&["rsa-1"]);
-    let authenticator = Authenticator::at_pace(&server.config(), quick()).unwrap();
+    let authenticator = Reading::start(&server.config(), quick()).unwrap();
     assert!(authenticator.verify(&by_rsa()).await.is_ok());
     for (status, body) in [
         (500, key_set(&["ec-1"])),
@@ -227,7 +252,7 @@ async fn a_server_that_cannot_be_reached_refuses_its_tokens_for_now_and_nothing_
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let source = format!("http://{closed}/keys").parse().unwrap();
     let config = AuthConfig { jwks: Some(source), ..with_secret() };
-    let authenticator = Authenticator::at_pace(&config, quick()).unwrap();
+    let authenticator = Reading::start(&config, quick()).unwrap();
     assert!(is_passing(authenticator.verify(&by_rsa()).await));
     assert!(!authenticator.has_keys());
     let by_secret = token(&header("HS256"), &json!({"sub": "alice"}), Signer::Secret(SECRET));
@@ -239,7 +264,7 @@ async fn a_key_set_in_a_file_is_read_again() {
     let path = std::env::temp_dir().join(format!("throughline-jwks-{}.json", std::process::id()));
     std::fs::write(&path, key_set(&["rsa-1"])).unwrap();
     let config = AuthConfig { jwks: Some(JwksSource::File(path.clone())), ..AuthConfig::default() };
-    let authenticator = Authenticator::at_pace(&config, quick()).unwrap();
+    let authenticator = Reading::start(&config, quick()).unwrap();
     assert!(authenticator.verify(&by_rsa()).await.is_ok());
     std::fs::write(&path, key_set(&["rsa-1", "ec-1"])).unwrap();
     pause().await;
@@ -299,7 +324,7 @@ async fn https_server() -> SocketAddr {
 async fn outcome_over_https() -> Result<Arc<Grant>, Refusal> {
     let source = format!("https://localhost:{}/keys", https_server().await.port()).parse().unwrap();
     let config = AuthConfig { jwks: Some(source), ..AuthConfig::default() };
-    Authenticator::at_pace(&config, quick()).unwrap().verify(&by_rsa()).await
+    Reading::start(&config, quick()).unwrap().verify(&by_rsa()).await
 }
 
 #[tokio::test]
