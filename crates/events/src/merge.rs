@@ -156,7 +156,8 @@ impl<'a> Selection<'a> {
                 return Run { next: Some(seq), ..run };
             }
             if self.last != Some(seq) && self.wants.event(event) {
-                let bytes = self.bytes + event.json().len();
+                // With the comma that parts it from the event before.
+                let bytes = self.bytes + event.json().len() + 1;
                 if self.events == self.limit.events || (self.events > 0 && bytes > self.limit.bytes) {
                     self.is_full = true;
                     return run;

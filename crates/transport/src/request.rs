@@ -64,6 +64,8 @@ pub struct Request {
     pub limit: usize,
     /// Bytes of comment before the first SSE message.
     pub pad: usize,
+    /// How many bytes a message on a stream may have; `None`: as the application sets it.
+    pub batch: Option<usize>,
 }
 
 /// Why a parameter cannot be understood.
@@ -93,6 +95,12 @@ impl Request {
     /// The longest comment before the first SSE message, in bytes.
     pub const PAD_MAX: usize = 64 << 10;
 
+    /// The fewest bytes to which a client can bound its messages.
+    pub const BATCH_MIN: usize = 4 << 10;
+
+    /// The most bytes to which a client can bound its messages.
+    pub const BATCH_MAX: usize = 256 << 10;
+
     /// Reads decoded query parameters. Unknown ones are ignored, numbers out of range are clamped,
     /// and of a repeated one the last counts.
     ///
@@ -111,6 +119,10 @@ impl Request {
                 "wait" => request.wait = Duration::from_secs(number("wait", value, 0, 60)?),
                 "limit" => request.limit = number("limit", value, 1, Self::LIMIT_MAX as u64)? as usize,
                 "pad" => request.pad = number("pad", value, 0, Self::PAD_MAX as u64)? as usize,
+                "batch" => {
+                    let (min, max) = (Self::BATCH_MIN as u64, Self::BATCH_MAX as u64);
+                    request.batch = Some(number("batch", value, min, max)? as usize);
+                }
                 "session" => request.session = parse_session(value)?,
                 _ => {}
             }
@@ -143,6 +155,7 @@ impl Default for Request {
             wait: Duration::from_secs(25),
             limit: Self::LIMIT_MAX,
             pad: 0,
+            batch: None,
         }
     }
 }
@@ -199,6 +212,7 @@ mod tests {
         assert_eq!(request.after, After::Latest);
         assert_eq!((request.heartbeat, request.wait), (Duration::from_secs(15), Duration::from_secs(25)));
         assert_eq!((request.interval, request.limit, request.pad), (Duration::ZERO, 1000, 0));
+        assert_eq!(request.batch, None);
     }
 
     #[test]
@@ -209,6 +223,9 @@ mod tests {
         assert_eq!(of("wait", "-3").unwrap().wait, Duration::ZERO);
         assert_eq!(of("limit", "0").unwrap().limit, 1);
         assert_eq!(of("pad", "1000000").unwrap().pad, 64 << 10);
+        for (typed, bytes) in [("1", 4096), ("8192", 8192), ("1000000", 262_144)] {
+            assert_eq!(of("batch", typed).unwrap().batch, Some(bytes));
+        }
         for value in ["", "x", "1.5", "1e3", "--1", "+1", " 1"] {
             assert_eq!(of("wait", value).unwrap_err(), RequestError::Number("wait"), "{value:?}");
         }

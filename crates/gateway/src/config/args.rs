@@ -283,6 +283,10 @@ pub(super) struct StreamArgs {
     /// Seconds that a write may block before the session is ended as a slow reader
     #[arg(long, env = "GATEWAY_WRITE_TIMEOUT_SECONDS", value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(super) write_timeout_seconds: u64,
+    /// Largest message on a stream, in bytes; a larger event is alone in its message. Clients may ask
+    /// for another bound with `batch=`
+    #[arg(long, env = "GATEWAY_MAX_MESSAGE_BYTES", value_name = "N", default_value_t = 32 * 1024, value_parser = clap::value_parser!(u32).range(4096..=262_144))]
+    pub(super) max_message_bytes: u32,
     /// Seconds that connections get to close when the gateway stops
     #[arg(long, env = "GATEWAY_DRAIN_SECONDS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(super) drain_seconds: u64,

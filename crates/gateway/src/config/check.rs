@@ -247,6 +247,7 @@ fn streams(typed: &StreamArgs) -> Streams {
     let age = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     Streams {
         write_timeout: Duration::from_secs(typed.write_timeout_seconds),
+        message_bytes_max: usize::try_from(typed.max_message_bytes).unwrap_or(usize::MAX),
         drain: Duration::from_secs(typed.drain_seconds),
         reconnects_per_second: typed.reconnects_per_second,
         sse_age_max: age(typed.max_stream_seconds.unwrap_or(300)),

@@ -158,6 +158,8 @@ pub struct Limits {
 pub struct Streams {
     /// How long a write may block before the session ends as a slow reader.
     pub write_timeout: Duration,
+    /// Largest message, in bytes, unless its client asked for another bound.
+    pub message_bytes_max: usize,
     /// How long connections get to close when the gateway stops. All are told at once.
     pub drain: Duration,
     /// How many of them per second are told to reconnect.

@@ -17,7 +17,7 @@ use crate::metrics::labels::{RateLimit, RefuseReason};
 use crate::problem::{Code, Problem};
 use crate::registry::{Connection, JoinedSession, NoPlace, Registration, WantedSession};
 
-/// Bytes of events in one batch, beyond which the next one begins.
+/// Bytes of events in one answer, beyond which the next one begins.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// What a request for a stream says about itself.

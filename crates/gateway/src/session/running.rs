@@ -144,7 +144,13 @@ impl RunningSession {
         let terms = Terms {
             heartbeat: request.heartbeat,
             interval: request.interval,
-            limit: Limit { events: request.limit, bytes: BATCH_BYTES },
+            limit: Limit {
+                events: request.limit,
+                bytes: match transport {
+                    Transport::Poll => BATCH_BYTES,
+                    Transport::Ws | Transport::Sse => request.batch.unwrap_or(streams.message_bytes_max),
+                },
+            },
             resumed: request.after != After::Latest,
             expiry: grant.ends_at_instant(),
             expiring_before: connection.expiring_before(),

@@ -13,6 +13,7 @@ mod errors;
 mod explain;
 mod keys;
 mod limits;
+mod message_size;
 mod poll;
 mod publish;
 mod refused_topics;

@@ -107,7 +107,7 @@ fn terms() -> Terms {
     Terms {
         heartbeat: Duration::from_secs(60),
         interval: Duration::ZERO,
-        limit: Limit { events: 1000, bytes: 256 << 10 },
+        limit: Limit { events: 1000, bytes: 32 << 10 },
         resumed: false,
         expiry: None,
         expiring_before: Duration::ZERO,

@@ -17,6 +17,12 @@ use crate::line::Protocol as _;
 
 /// How long a peer is given to take the last bytes and close.
 const LINGER: Duration = Duration::from_secs(2);
+/// What a session frames at once, in messages of its limit: one write takes them, and a client that
+/// stops reading holds no more than that.
+const FRAMED_BYTES: usize = 256 << 10;
+/// What a message on a stream has at most beside its events: both cursors, `live`, `expiring`, and
+/// the fields of a server-sent event.
+const ENVELOPE_BYTES: usize = 256;
 
 thread_local! {
     /// Where a read puts its events; kept by the worker so that an idle session owns no such
@@ -67,16 +73,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.write(&Batch { hello: Some(&hello), reset: notice.as_ref(), ..Batch::new(at, at, &[]) });
     }
 
-    /// Sends everything up to the tail, or up to the limit. An empty batch is sent only if `must`
-    /// or if a batch is due; otherwise the next batch tells the cursor.
+    /// Sends everything up to the tail, or as much as may be framed at once. An empty batch is sent
+    /// only if `must` or if a batch is due; otherwise the next batch tells the cursor.
     pub(super) fn send_batch(&mut self, now: Moment, must: bool) {
         let mut events = EVENTS.take();
-        match self.read(now, &mut events) {
-            Ok(read) => self.send_read(now, must, &read, &events),
-            Err(reset) => self.hello(now, Some(reset)),
+        loop {
+            match self.read(now, &mut events) {
+                Ok(read) => self.send_read(now, must, &read, &events),
+                Err(reset) => self.hello(now, Some(reset)),
+            }
+            events.clear();
+            if !self.more || !self.has_room() {
+                break;
+            }
         }
-        events.clear();
         EVENTS.set(events);
+    }
+
+    /// Whether another message may be framed behind those that are waiting, so that one write takes
+    /// them all.
+    fn has_room(&self) -> bool {
+        let most = self.host.unsent().batch_bytes(FRAMED_BYTES);
+        !self.line.is_answer() && self.unsent.rest().len() + self.limit[1] as usize <= most
     }
 
     /// Reads what comes next.
@@ -86,7 +104,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// reset in it, in front of what is retained.
     fn read(&mut self, now: Moment, events: &mut Vec<Event>) -> Result<Read, Reset> {
         let [most_events, most_bytes] = self.limit.map(|most| most as usize);
-        let limit = Limit { events: most_events, bytes: self.host.unsent().batch_bytes(most_bytes) };
+        let envelope = if self.line.is_answer() { 0 } else { ENVELOPE_BYTES };
+        let bytes = self.host.unsent().batch_bytes(most_bytes).saturating_sub(envelope);
+        let limit = Limit { events: most_events, bytes };
         let was_live = self.phase == Phase::Open && !self.live_due && !self.more;
         let lag = self.reader.lag();
         let holds_ephemeral = self.deadlines.is_ephemeral_spaced(now);
@@ -116,7 +136,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(Read { span, lost, was_live, lag })
     }
 
-    /// Sends what was read, unless it is empty and no batch is due.
+    /// Sends what was read, unless it is empty and no batch is due. Ephemeral events that do not fit
+    /// into the batch follow in batches of their own.
     fn send_read(&mut self, now: Moment, must: bool, read: &Read, events: &[Event]) {
         let Read { span, lost, was_live, lag } = read;
         let live = self.live_due && !span.more;
@@ -129,19 +150,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let expiring = self.deadlines.take_expiring(now).then(|| self.host.expiring());
         // An answer without `hello` is the only one that its client gets.
         let refused = if self.line.is_answer() { self.host.take_refused() } else { Vec::new() };
+        let (first, mut rest) = events.split_at(self.fitting(events));
         let bytes = self.write(&Batch {
             live,
             more: span.more && self.line.is_answer(),
             refused: &refused,
             reset: notice.as_ref(),
             expiring: expiring.as_deref(),
-            ..Batch::new(self.sent_up_to, span.cursor, events)
+            ..Batch::new(self.sent_up_to, span.cursor, first)
         });
         self.deadlines.batch_sent(now, !events.is_empty());
         let oldest = events.first().filter(|_| *was_live);
         let now_us = || self.reader.log().us_at(self.deadlines.instant(now));
         let latency_us = oldest.map(|event| now_us().saturating_sub(event.applied_us()));
-        self.host.sent(Sent { events: events.len(), bytes, cursor: self.sent_up_to, latency_us, lag: *lag });
+        let sent = |events: &[Event], bytes, latency_us| Sent {
+            events: events.len(),
+            bytes,
+            cursor: span.cursor,
+            latency_us,
+            lag: *lag,
+        };
+        self.host.sent(sent(first, bytes, latency_us));
+        while !rest.is_empty() {
+            let (next, others) = rest.split_at(self.fitting(rest));
+            let bytes = self.write(&Batch::new(span.cursor, span.cursor, next));
+            self.host.sent(sent(next, bytes, None));
+            rest = others;
+        }
+    }
+
+    /// How many of these events one batch carries: those with a seq, which were read within its
+    /// limit, and the ephemeral ones that fit behind them, or one.
+    fn fitting(&self, events: &[Event]) -> usize {
+        let logged = events.partition_point(|event| event.seq().is_some());
+        if logged == events.len() || self.line.is_answer() {
+            return events.len();
+        }
+        let bytes_of = |event: &Event| event.json().len() + 1;
+        let mut room = (self.limit[1] as usize).saturating_sub(ENVELOPE_BYTES);
+        room = room.saturating_sub(events[..logged].iter().map(bytes_of).sum());
+        let fits = |event: &&Event| {
+            let left = room.checked_sub(bytes_of(event));
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        (logged + events[logged..].iter().take_while(fits).count()).max(1)
     }
 
     /// The `after` of the next batch. It is the cursor that the client knows: an empty read that

@@ -12,7 +12,9 @@ pub struct Terms {
     pub heartbeat: Duration,
     /// The shortest time between two batches; zero: no minimum.
     pub interval: Duration,
-    /// The most that one batch carries.
+    /// The most that one batch carries. On a stream the bytes are those of the whole message, so
+    /// that every client library takes it; in an answer they are those of the events. A batch always
+    /// holds one event.
     pub limit: Limit,
     /// The client came with a cursor or asked for the earliest event, so it is told when it has
     /// caught up.

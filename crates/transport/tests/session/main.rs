@@ -5,6 +5,7 @@ mod access;
 mod commands;
 mod cuts;
 mod ends;
+mod messages;
 mod polls;
 mod streams;
 
