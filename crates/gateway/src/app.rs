@@ -159,6 +159,8 @@ impl App {
     pub(crate) fn source_parts(&self) -> SourceParts {
         SourceParts {
             publishing: Arc::clone(&self.publishing),
+            data_bytes_max: self.config.limits.data_bytes_max,
+            clock: self.log.clock().clone(),
             metrics: Arc::clone(&self.metrics),
             states: Arc::clone(&self.sources),
         }

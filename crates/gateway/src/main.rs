@@ -18,6 +18,7 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     let outcome = match config::read(std::env::args_os()) {
         Ok(Command::Token(request)) => request.sign().map(|token| print(&format!("{token}\n"))),
+        Ok(Command::OutboxSql(outbox)) => Ok(print(&outbox.script())),
         Ok(Command::Run(config)) => run(*config),
         Err(Stop::Print(text)) => Ok(print(&text)),
         Err(Stop::Refuse(error)) => Err(error),

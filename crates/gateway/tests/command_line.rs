@@ -60,7 +60,12 @@ fn options_come_from_the_environment_too() {
     assert!(refusal(&["serve"], &with("RUST_LOG", "gateway=loud")).contains("--log"));
     assert!(refusal(&["dev"], &[("GATEWAY_LISTEN", "0.0.0.0:1")]).contains("loopback"));
     let line = refusal(&["serve"], &with("GATEWAY_DATABASE_URL", "postgres://u:hunter2@h"));
-    assert!(line.contains("--database-url does nothing") && !line.contains("hunter2"), "{line}");
+    assert!(line.contains("--database-url is for sources") && !line.contains("hunter2"), "{line}");
+    let mut outbox = with("GATEWAY_SOURCE_OUTBOX", "throughline_outbox");
+    assert!(refusal(&["serve"], &outbox).contains("need --database-url"));
+    outbox.push(("GATEWAY_DATABASE_URL", "http://hunter2"));
+    let line = refusal(&["serve"], &outbox);
+    assert!(line.contains("not a URL of PostgreSQL") && !line.contains("hunter2"), "{line}");
     let mut redis = with("GATEWAY_STORE", "redis");
     redis.push(("REDIS_URL", "http://hunter2"));
     let line = refusal(&["serve"], &redis);
@@ -83,12 +88,16 @@ fn help_never_prints_a_value_of_the_environment() {
         ("GATEWAY_JWKS", "https://h/?k=hunter2"),
         ("GATEWAY_DEPLOYMENT", "hunter2"),
     ];
-    for arguments in
-        [&["--help"][..], &["serve", "--help"], &["dev", "--help"], &["token", "--help"], &["serve", "-h"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["dev", "--help"],
+        &["token", "--help"],
+        &["outbox-sql", "--help"],
+        &["serve", "-h"],
+    ] {
         let help = printed(arguments, &secrets);
         assert!(help.contains("Usage:") && !help.contains("hunter2"), "{help}");
-        assert!(!help.contains("database-url"), "it would do nothing: {help}");
     }
     assert!(printed(&["serve", "--help"], &secrets).contains("[env: GATEWAY_JWT_SECRET]"));
     assert_eq!(printed(&["--version"], &[]), format!("gateway {}\n", env!("CARGO_PKG_VERSION")));

@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::choices::{DiskFsync, LogFormat, RedisDown};
+use super::postgres::OutboxSqlArgs;
 use super::sources::SourceArgs;
 use crate::http::origin::Origin;
 use crate::redact::Rule;
@@ -38,6 +39,8 @@ pub(super) enum TypedCommand {
     Serve(Box<ServeArgs>),
     #[command(about = "Print a JWT that a gateway with the same secret accepts")]
     Token(TokenArgs),
+    #[command(about = "Print the SQL that creates an outbox table for --source-outbox")]
+    OutboxSql(OutboxSqlArgs),
 }
 
 impl Typed {
@@ -154,9 +157,6 @@ pub(super) struct StoreArgs {
     /// What happens to publishes while Redis is unreachable [default: refuse]
     #[arg(long, env = "GATEWAY_REDIS_DOWN", value_enum)]
     pub(super) redis_down: Option<RedisDown>,
-    /// Refused: this build has no source of events but its endpoints
-    #[arg(long, env = "GATEWAY_DATABASE_URL", value_name = "URL", hide = true)]
-    pub(super) database_url: Option<Secret>,
 }
 
 #[derive(Debug, Args)]

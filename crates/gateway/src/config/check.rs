@@ -60,11 +60,6 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
             "--admin-listen and --listen are the same address: use another port for one of them",
         ));
     }
-    if given(typed.store.database_url.clone(), Secret::is_empty).is_some() {
-        return Err(ConfigError::new(
-            "--database-url does nothing in this version: remove it, and GATEWAY_DATABASE_URL",
-        ));
-    }
     let store_in_redis = (typed.store.redis_url.clone(), typed.store.redis_ca.clone());
     let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
     Ok(Config {

@@ -8,6 +8,7 @@ mod check;
 mod choices;
 pub(crate) mod error;
 mod given;
+mod postgres;
 mod sources;
 
 use std::ffi::OsString;
@@ -21,6 +22,8 @@ use clap::error::ErrorKind;
 
 pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap};
 pub use error::ConfigError;
+pub(crate) use postgres::OutboxConfig;
+pub use postgres::PostgresConfig;
 pub use sources::{RedisSourceConfig, SourcesConfig};
 
 use crate::auth::{AuthConfig, TokenRequest};
@@ -28,6 +31,7 @@ use crate::http::address::TrustedProxies;
 use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
+use crate::sources::postgres::sql::OutboxSql;
 
 /// What the program is to do.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub enum Command {
     Run(Box<Config>),
     /// Print a token: `gateway token`.
     Token(TokenRequest),
+    /// Print the SQL of an outbox: `gateway outbox-sql`.
+    OutboxSql(OutboxSql),
 }
 
 /// Why the program ends instead of running a command.
@@ -199,6 +205,7 @@ where
         TypedCommand::Dev(typed) => check::dev(*typed).map(|config| Command::Run(Box::new(config))),
         TypedCommand::Serve(typed) => check::serve(*typed).map(|config| Command::Run(Box::new(config))),
         TypedCommand::Token(typed) => check::token(typed).map(Command::Token),
+        TypedCommand::OutboxSql(typed) => typed.check().map(Command::OutboxSql),
     }
     .map_err(Stop::Refuse)
 }
@@ -206,7 +213,9 @@ where
 /// clap's message as one line: its first paragraphs, without the usage.
 fn one_line(error: &clap::Error) -> ConfigError {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return ConfigError::new("a command is missing: use dev, serve or token (see `gateway --help`)");
+        return ConfigError::new(
+            "a command is missing: use dev, serve, token or outbox-sql (see `gateway --help`)",
+        );
     }
     let text = error.render().to_string();
     let text = text.replace("invalid digit found in string", "expected a whole number");

@@ -7,6 +7,7 @@ use clap::Args;
 use super::ConfigError;
 use super::choices::SourceGap;
 use super::given::{environment, given, is_redis_url};
+use super::postgres::{PostgresArgs, PostgresConfig};
 use crate::secret::Secret;
 use crate::sources::rule::{SourceRule, SourceRuleError};
 
@@ -27,6 +28,8 @@ pub(super) struct SourceArgs {
     /// What readers are told when messages of Redis pub/sub or NOTIFY may be missing
     #[arg(long, env = "GATEWAY_SOURCE_GAP", value_enum, default_value = "reset")]
     source_gap: SourceGap,
+    #[command(flatten)]
+    postgres: PostgresArgs,
 }
 
 /// The sources of events outside the gateway.
@@ -34,6 +37,8 @@ pub(super) struct SourceArgs {
 pub struct SourcesConfig {
     /// Redis; `None`: not configured.
     pub redis: Option<RedisSourceConfig>,
+    /// PostgreSQL; `None`: not configured.
+    pub postgres: Option<PostgresConfig>,
     /// What readers are told of gaps.
     pub gap: SourceGap,
 }
@@ -63,7 +68,7 @@ pub(super) fn sources(
                 "--source-redis-url and --source-redis-ca need --source-redis: add it, or remove them",
             ));
         }
-        return Ok(SourcesConfig { redis: None, gap: typed.source_gap });
+        return Ok(SourcesConfig { redis: None, postgres: typed.postgres.check()?, gap: typed.source_gap });
     }
     if typed.source_redis.len() > SourceRule::RULES_MAX {
         return Err(ConfigError::new(format!(
@@ -86,7 +91,7 @@ pub(super) fn sources(
     }
     let ca = ca.or(given(store_ca, |path| path.as_os_str().is_empty()));
     let redis = RedisSourceConfig { url, ca, channels: typed.source_redis };
-    Ok(SourcesConfig { redis: Some(redis), gap: typed.source_gap })
+    Ok(SourcesConfig { redis: Some(redis), postgres: typed.postgres.check()?, gap: typed.source_gap })
 }
 
 fn rule(text: &str) -> Result<SourceRule, SourceRuleError> {

@@ -81,21 +81,21 @@ fn defaults_are_those_of_the_protocol() {
 fn every_option_has_its_variable_and_its_place_in_the_help() {
     let command = Typed::clap();
     for subcommand in command.get_subcommands() {
-        let arguments: Vec<_> =
-            subcommand.get_arguments().filter(|argument| argument.get_id() != "help").collect();
-        assert!(arguments.len() >= 5, "{}", subcommand.get_name());
+        let is_option = |argument: &&clap::Arg| argument.get_id() != "help" && !argument.is_positional();
+        let arguments: Vec<_> = subcommand.get_arguments().filter(is_option).collect();
+        assert!(arguments.len() >= 2, "{}", subcommand.get_name());
         for argument in arguments {
             let option = argument.get_long().expect("a long name");
             let variable = format!("GATEWAY_{}", option.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
             assert!(argument.is_hide_env_values_set() && argument.get_help().is_some(), "{option}");
-            if subcommand.get_name() != "token" {
+            if !["token", "outbox-sql"].contains(&subcommand.get_name()) {
                 assert!(argument.get_help_heading().is_some(), "{option}");
             }
         }
     }
     let help = help("serve --help");
-    let headings = ["Listening:", "Store:", "Access:", "Limits:", "Streams:", "Logs:"];
+    let headings = ["Listening:", "Store:", "Access:", "Sources:", "Limits:", "Streams:", "Logs:"];
     let places: Vec<_> = headings.iter().map(|heading| help.find(heading).expect(heading)).collect();
     assert!(places.is_sorted(), "{help}");
     for option in [
@@ -111,6 +111,11 @@ fn every_option_has_its_variable_and_its_place_in_the_help() {
         "--jwt-public-key",
         "--jwks",
         "--publish-key",
+        "--database-url",
+        "--database-ca",
+        "--source-notify",
+        "--source-outbox",
+        "--outbox-poll-ms",
         "--allow-origin",
         "--trusted-proxy",
         "--ring-events",
@@ -161,7 +166,7 @@ fn serve_without_a_key_is_refused() {
 #[test]
 fn wrong_and_missing_options_are_one_line() {
     for (line, part) in [
-        ("", "dev, serve or token"),
+        ("", "dev, serve, token or outbox-sql"),
         ("fly", "fly"),
         ("dev --wings", "(see `gateway --help`)"),
         ("serve --publish-key k", "--listen <ADDR>"),
@@ -211,6 +216,20 @@ fn options_that_cannot_work_together_are_refused() {
         ("--redis-ca x", "--redis-ca needs --store redis"),
         ("--redis-down local", "--redis-down needs --store redis"),
         ("--jwt-secret a --jwt-secret-file b", "use one of them"),
+        ("--database-url postgres://u:hunter2@h/d", "--database-url is for sources"),
+        ("--source-outbox o", "need --database-url"),
+        ("--source-notify c=>draft", "need --database-url"),
+        ("--source-outbox a.b.c --database-url postgres://h", "SCHEMA.TABLE"),
+        ("--source-notify c=>wrong=1 --database-url postgres://h", "--source-notify"),
+        ("--source-notify c=>draft --source-notify c=>draft --database-url postgres://h", "twice"),
+        (
+            "--source-notify x123456789x123456789x123456789x123456789x123456789x123456789xxxx=>draft",
+            "at most 63 bytes",
+        ),
+        ("--source-outbox o --database-url postgres://u:hunter2@h/d?sslmode=verify-full", "sslmode=require"),
+        ("--source-outbox o --database-url hunter2", "not a URL of PostgreSQL"),
+        ("--source-outbox o --database-url postgres://h --database-ca /nowhere/at/all", "/nowhere/at/all"),
+        ("--source-outbox o --database-url postgres://h --outbox-poll-ms 9", "--outbox-poll-ms"),
         ("--jwt-issuer i", "--jwt-issuer"),
         ("--jwks ftp://x", "--jwks"),
         ("--jwt-secret-file /nowhere/at/all", "/nowhere/at/all"),
@@ -289,6 +308,7 @@ fn no_dump_of_a_configuration_shows_a_secret() {
     let config = config(
         "serve --listen 127.0.0.1:0 --jwt-secret hunter2 --publish-key hunter2 --store redis \
          --redis-url redis://:hunter2@h \
+         --source-outbox o --database-url postgres://u:hunter2@h/d \
          --jwks https://idp.example/k?key=hunter2",
     );
     let dump = format!("{config:?}");

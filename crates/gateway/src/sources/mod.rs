@@ -20,23 +20,19 @@
 mod apply;
 mod intake;
 mod parts;
+pub(crate) mod postgres;
 mod queue;
 mod redis;
 pub mod rule;
 mod states;
 
-use std::pin::Pin;
-
-pub(crate) use parts::SourceParts;
+pub(crate) use parts::{SourceParts, SourceTask};
 pub(crate) use states::SourceStates;
 
 use intake::Intake;
 
 use crate::config::{ConfigError, SourcesConfig};
 use crate::metrics::labels::SourceKind;
-
-/// A task of a source, which never ends.
-pub(crate) type SourceTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The tasks of all sources that are configured, each with its name.
 ///
@@ -51,6 +47,9 @@ pub(crate) fn open(
         let (ear, intake) = Intake::open(parts.states.add(SourceKind::Redis), parts);
         tasks.push(("redis source", Box::pin(redis::Listener::open(config, ear)?.run())));
         tasks.push(("redis source intake", Box::pin(intake.run())));
+    }
+    if let Some(config) = &config.postgres {
+        tasks.extend(postgres::open(config, parts)?);
     }
     Ok(tasks)
 }

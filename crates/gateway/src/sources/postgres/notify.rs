@@ -1,0 +1,51 @@
+//! The source `notify`: what is said on channels of PostgreSQL becomes events, by a rule for each channel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::connection::{Connector, Failure};
+use super::listener::{Hears, NotifyListener};
+use crate::metrics::Metrics;
+use crate::sources::apply::SourceMessage;
+use crate::sources::queue::Ear;
+use crate::sources::rule::SourceRule;
+
+/// Listens to the channels of these rules, for ever. `ear` is the entrance to the source's queue.
+pub(crate) async fn run(connector: Connector, rules: Vec<SourceRule>, ear: Ear, metrics: Arc<Metrics>) {
+    let rules: HashMap<Box<str>, Arc<SourceRule>> =
+        rules.into_iter().map(|rule| (rule.pattern.clone(), Arc::new(rule))).collect();
+    let channels = rules.keys().map(ToString::to_string).collect();
+    let hears = IntoQueue { rules: Arc::new(rules), ear };
+    NotifyListener::new(connector, channels, hears, Some(metrics)).run().await;
+}
+
+/// Leaves what was said in the queue, which drops the oldest when it is full.
+#[derive(Clone)]
+struct IntoQueue {
+    rules: Arc<HashMap<Box<str>, Arc<SourceRule>>>,
+    ear: Ear,
+}
+
+impl Hears for IntoQueue {
+    fn heard(&self, channel: &str, payload: &str) {
+        if let Some(rule) = self.rules.get(channel) {
+            self.ear.hear(SourceMessage {
+                rule: Arc::clone(rule),
+                channel: channel.into(),
+                first: None,
+                payload: Bytes::copy_from_slice(payload.as_bytes()),
+                id: None,
+            });
+        }
+    }
+
+    fn up(&self) {
+        self.ear.up();
+    }
+
+    fn down(&self, reason: &'static str, failure: &Failure) {
+        self.ear.down(reason, failure);
+    }
+}

@@ -1,0 +1,335 @@
+//! One turn of an outbox: the oldest rows, published and deleted in one transaction.
+//!
+//! A turn takes all rows that are visible, in the order of their ids, and deletes what the store has. There is no
+//! cursor: rows commit in another order than they got their ids, and a cursor passes those that come late. Of two
+//! transactions of which one began after the other had committed, the later one has the higher ids, so that each
+//! writer's order is kept.
+//!
+//! The whole turn holds an advisory lock that ends with its transaction, so that gateways take turns, also through a
+//! pooler that gives each transaction another server connection. Nothing is prepared, for the same reason.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use events::{Appended, Draft, Rejection, Unavailable};
+use tokio::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::connection::{Failure, PgSession};
+use super::floor::{Floor, Look};
+use super::sql::Statements;
+use super::table::OutboxTable;
+use crate::metrics::labels::{RejectReason, SourceKind};
+use crate::problem::Code;
+use crate::publish::{Author, DraftBody};
+use crate::sources::parts::SourceParts;
+
+/// The most rows of a turn.
+pub(super) const ROWS_MAX: usize = 500;
+/// The most drafts of one append, and about how many bytes.
+const BATCH_DRAFTS_MAX: usize = 128;
+const BATCH_BYTES_MAX: usize = 256 << 10;
+/// About how many bytes of drafts one turn reads.
+const TURN_BYTES_MAX: i64 = 1 << 20;
+/// Waiting rows are counted up to this number.
+const COUNTED_MAX: i64 = 10_000;
+/// The longest reason in the column `error`.
+const ERROR_CHARS_MAX: usize = 500;
+/// What a draft has beside its data, in bytes: 64 topics of 256 bytes and the rest.
+const BESIDE_DATA_MAX: usize = 24 << 10;
+/// How long one statement may take. The server's own limit is the same.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A turn that is older appends nothing more. After 15 s the server ends its transaction and another gateway may have
+/// published these rows, and later ones; a process can be frozen at any line.
+const FRESH_FOR: Duration = Duration::from_secs(10);
+
+/// Takes the turns of one gateway at one outbox.
+pub(super) struct Turns {
+    statements: Statements,
+    floor: Floor,
+    parts: SourceParts,
+    /// A draft of more bytes is refused without being read.
+    draft_bytes_max: i64,
+}
+
+/// What became of a turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It was another gateway's.
+    Elsewhere,
+    /// No row is left that was there when the turn began.
+    Done,
+    /// There are more rows.
+    More,
+    /// The store did not take all of them. They stay in the table.
+    Refused(Unavailable),
+}
+
+/// A parameter of a statement. With its type given, nothing needs to be prepared.
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A row of the outbox.
+struct OutboxRow<'a> {
+    id: i64,
+    /// `None`: too large.
+    draft: Option<&'a [u8]>,
+    /// Its `at` and the server's time, in microseconds since 1970.
+    at: i64,
+    now: i64,
+}
+
+/// What is to be done with the rows of a turn.
+#[derive(Default)]
+struct Outcome {
+    /// The store has them.
+    done: Vec<i64>,
+    /// They are no drafts, each with the reason.
+    bad: Vec<i64>,
+    reasons: Vec<String>,
+    /// Why the store did not take one; nothing behind it was handed in.
+    refused: Option<Unavailable>,
+}
+
+impl Turns {
+    /// Turns at a table.
+    pub(super) fn new(table: &OutboxTable, parts: SourceParts) -> Self {
+        let draft_bytes_max = i64::try_from(parts.data_bytes_max + BESIDE_DATA_MAX).unwrap_or(i64::MAX);
+        let (statements, floor) = (Statements::of(table), Floor::new(parts.clock.now()));
+        Self { statements, floor, parts, draft_bytes_max }
+    }
+
+    /// Takes one turn.
+    ///
+    /// # Errors
+    /// What the server said. The connection is then of no use: dropped, its transaction is rolled back, and rows that
+    /// were published come again and are known by their ids.
+    pub(super) async fn take(&mut self, session: &PgSession) -> Result<Turn, Failure> {
+        let began = self.parts.clock.now();
+        if !self.begin(session).await? {
+            session.within(STATEMENT_TIMEOUT, session.client().batch_execute("rollback")).await?;
+            return Ok(Turn::Elsewhere);
+        }
+        let from = self.floor.from(began);
+        let rows = self.read(session, from).await?;
+        let took = began.elapsed();
+        let rows = rows.iter().map(OutboxRow::of).collect::<Result<Vec<_>, _>>();
+        let rows = rows.map_err(|error| session.failure(&error))?;
+        let writers = if self.floor.needs_writers(began) { Some(self.writers(session).await?) } else { None };
+        let is_all = is_all(&rows);
+        self.measure(session, &rows, is_all, from).await?;
+        let outcome = self.publish(&rows, began).await?;
+        self.settle(session, &outcome).await?;
+        if let Some(refused) = outcome.refused {
+            return Ok(Turn::Refused(refused));
+        }
+        let found = rows.first().zip(rows.last()).map(|(first, last)| (first.id, last.id));
+        self.floor.looked(Look { from, found, is_all, writers, took }, self.parts.clock.now());
+        if is_all {
+            self.parts.metrics.sources.set_outbox(0.0, 0);
+        }
+        Ok(if is_all { Turn::Done } else { Turn::More })
+    }
+
+    /// Whether the table wakes its gateways up.
+    pub(super) async fn wakes(&self, session: &PgSession) -> Result<bool, Failure> {
+        let row = session.client().query_typed_one(&self.statements.wakes, &[]);
+        session.within(STATEMENT_TIMEOUT, async { row.await?.try_get(0) }).await
+    }
+
+    /// Begins the transaction. Whether this gateway has its turn.
+    async fn begin(&self, session: &PgSession) -> Result<bool, Failure> {
+        let answers = session.client().simple_query(&self.statements.begin);
+        let answers = session.within(STATEMENT_TIMEOUT, answers).await?;
+        Ok(answers.iter().any(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+            _ => false,
+        }))
+    }
+
+    async fn read(&self, session: &PgSession, from: i64) -> Result<Vec<tokio_postgres::Row>, Failure> {
+        let parameters: [Parameter<'_>; 4] = [
+            (&from, Type::INT8),
+            (&(ROWS_MAX as i64), Type::INT8),
+            (&self.draft_bytes_max, Type::INT8),
+            (&TURN_BYTES_MAX, Type::INT8),
+        ];
+        let rows = session.client().query_typed(&self.statements.take, &parameters);
+        session.within(STATEMENT_TIMEOUT, rows).await
+    }
+
+    async fn writers(&self, session: &PgSession) -> Result<BTreeSet<String>, Failure> {
+        let rows = session.client().query_typed(&self.statements.writers, &[]);
+        let writers = async { rows.await?.iter().map(|row| row.try_get(0)).collect() };
+        session.within(STATEMENT_TIMEOUT, writers).await
+    }
+
+    /// Says how the outbox stands. Rows beyond those of a turn are counted when it looks from the beginning.
+    async fn measure(
+        &self,
+        session: &PgSession,
+        rows: &[OutboxRow<'_>],
+        is_all: bool,
+        from: i64,
+    ) -> Result<(), Failure> {
+        let mut count = rows.len() as i64;
+        if !is_all {
+            let parameters: [Parameter<'_>; 2] = [(&from, Type::INT8), (&COUNTED_MAX, Type::INT8)];
+            let counted = session.client().query_typed_one(&self.statements.count, &parameters);
+            count = session.within(STATEMENT_TIMEOUT, async { counted.await?.try_get(0) }).await?;
+        }
+        let lag_micros = rows.first().map_or(0, |row| if row.at > 0 { (row.now - row.at).max(0) } else { 0 });
+        self.parts.metrics.sources.set_outbox(lag_micros as f64 / 1e6, count.unsigned_abs());
+        Ok(())
+    }
+
+    /// Hands the drafts of the rows to the store, in their order and in batches.
+    async fn publish(&self, rows: &[OutboxRow<'_>], began: Instant) -> Result<Outcome, Failure> {
+        let mut outcome = Outcome::default();
+        let mut batch = Batch::default();
+        for row in rows {
+            match self.draft(row) {
+                Ok(draft) => {
+                    if !batch.has_room(&draft) && !self.append(&mut batch, &mut outcome, began).await? {
+                        return Ok(outcome);
+                    }
+                    batch.push(row.id, draft);
+                }
+                Err((reason, text)) => {
+                    self.parts.metrics.sources.rejected(SourceKind::Outbox, reason);
+                    outcome.bad.push(row.id);
+                    outcome.reasons.push(text);
+                }
+            }
+        }
+        self.append(&mut batch, &mut outcome, began).await?;
+        if let Some(first) = outcome.bad.first() {
+            let rows = outcome.bad.len();
+            tracing::warn!(rows, first, "rows of the outbox are no drafts: see their column `error`");
+        }
+        Ok(outcome)
+    }
+
+    /// What a row says, or why it is no draft, in a word and in a sentence.
+    fn draft(&self, row: &OutboxRow<'_>) -> Result<Draft, (RejectReason, String)> {
+        let Some(json) = row.draft else {
+            let text = format!("too_large: more than {} bytes", self.draft_bytes_max);
+            return Err((RejectReason::TooLarge, text));
+        };
+        let draft = DraftBody::parse(json).and_then(|mut body| {
+            // `at` is part of the id because ids begin again after TRUNCATE … RESTART IDENTITY.
+            body.id.get_or_insert_with(|| format!("ob:{}:{}", row.id, row.at));
+            self.parts.publishing.check(body, &Author::Source(SourceKind::Outbox))
+        });
+        draft.map_err(|problem| {
+            let reason = match problem.code {
+                Code::TooLarge => RejectReason::TooLarge,
+                _ => RejectReason::BadDraft,
+            };
+            // PostgreSQL's texts have no NUL.
+            let text = format!("{}: {}", problem.code.as_str(), problem.detail).replace('\0', "");
+            (reason, text.chars().take(ERROR_CHARS_MAX).collect())
+        })
+    }
+
+    /// Appends a batch and empties it. Whether the store has all of it.
+    async fn append(
+        &self,
+        batch: &mut Batch,
+        outcome: &mut Outcome,
+        began: Instant,
+    ) -> Result<bool, Failure> {
+        let Batch { ids, drafts, .. } = std::mem::take(batch);
+        if drafts.is_empty() {
+            return Ok(true);
+        }
+        if began.elapsed() > FRESH_FOR {
+            return Err(Failure::new("the turn took too long: its rows are left to the next one"));
+        }
+        let metrics = &self.parts.metrics.sources;
+        let answers = self.parts.publishing.append(SourceKind::Outbox.origin(), drafts).await;
+        for (id, answer) in ids.into_iter().zip(answers) {
+            match answer {
+                Ok(Appended { duplicate, .. }) => {
+                    outcome.done.push(id);
+                    if duplicate {
+                        metrics.duplicate(SourceKind::Outbox);
+                    } else {
+                        metrics.published(SourceKind::Outbox, 1);
+                    }
+                }
+                Err(Rejection::Unavailable(why)) => outcome.refused = outcome.refused.or(Some(why)),
+                // A draft of a source expects nothing.
+                Err(Rejection::Conflict { .. }) => {
+                    outcome.refused = outcome.refused.or(Some(Unavailable("the store answers a conflict")));
+                }
+            }
+        }
+        // Publishers on other connections come first.
+        tokio::task::yield_now().await;
+        Ok(outcome.refused.is_none())
+    }
+
+    /// Takes the rows out of the way and commits, all in one flight.
+    async fn settle(&self, session: &PgSession, outcome: &Outcome) -> Result<(), Failure> {
+        let Outcome { done, bad, reasons, .. } = outcome;
+        let client = session.client();
+        let delete = async {
+            if done.is_empty() {
+                return Ok(0);
+            }
+            client.execute_typed(&self.statements.delete, &[(done, Type::INT8_ARRAY)]).await
+        };
+        let reject = async {
+            if bad.is_empty() {
+                return Ok(0);
+            }
+            let parameters: [Parameter<'_>; 2] = [(bad, Type::INT8_ARRAY), (reasons, Type::TEXT_ARRAY)];
+            client.execute_typed(&self.statements.reject, &parameters).await
+        };
+        let commit = client.batch_execute("commit");
+        let all = async {
+            // In this order on the wire. A commit behind a failed statement is a rollback.
+            let (deleted, rejected, committed) = tokio::join!(biased; delete, reject, commit);
+            deleted.and(rejected).and(committed)
+        };
+        session.within(STATEMENT_TIMEOUT, all).await?;
+        let taken = done.len() + bad.len();
+        self.parts.metrics.sources.received(SourceKind::Outbox, taken as u64);
+        Ok(())
+    }
+}
+
+impl<'a> OutboxRow<'a> {
+    fn of(row: &'a tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self { id: row.try_get(0)?, draft: row.try_get(1)?, at: row.try_get(2)?, now: row.try_get(3)? })
+    }
+}
+
+/// Whether a turn has read all rows: neither of its two bounds has cut any off.
+fn is_all(rows: &[OutboxRow<'_>]) -> bool {
+    let bytes: usize = rows.iter().filter_map(|row| row.draft).map(<[u8]>::len).sum();
+    rows.len() < ROWS_MAX && (bytes as i64) < TURN_BYTES_MAX
+}
+
+/// Drafts for one append, with the ids of their rows.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<i64>,
+    drafts: Vec<Draft>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn has_room(&self, draft: &Draft) -> bool {
+        self.drafts.is_empty()
+            || (self.drafts.len() < BATCH_DRAFTS_MAX
+                && self.bytes + draft.data.as_bytes().len() <= BATCH_BYTES_MAX)
+    }
+
+    fn push(&mut self, id: i64, draft: Draft) {
+        self.bytes += draft.data.as_bytes().len();
+        self.ids.push(id);
+        self.drafts.push(draft);
+    }
+}

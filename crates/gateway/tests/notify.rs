@@ -1,0 +1,236 @@
+//! NOTIFY of a real PostgreSQL as a source: what comes through, what is proved, and which gaps are told.
+
+#![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+mod support;
+
+#[path = "../../events/tests/redis/server.rs"]
+#[allow(dead_code, reason = "the store's own tests use the rest")]
+mod redis;
+
+use std::time::Duration;
+
+use postgres::{PgBouncer, Postgres};
+use serde_json::{Value, json};
+use support::{Gateway, Program, eventually, get, get_with, serving};
+
+const RULE: &str = "Job => topics=job:{/id} type=progress";
+
+/// A gateway that listens at this URL.
+async fn gateway(url: &str) -> Gateway {
+    Gateway::serve(&["--database-url", url, "--source-notify", RULE]).await
+}
+
+/// A gateway that is heard already.
+async fn hearing_gateway(url: &str) -> Gateway {
+    let gateway = gateway(url).await;
+    heard(&gateway).await;
+    gateway
+}
+
+/// Waits until the source is up.
+async fn heard(gateway: &Gateway) {
+    eventually("the source is heard", async || {
+        get(gateway.address, "/ready").await.json()["sources"]["notify"] == Value::Null
+            && gateway.metric("throughline_source_up").await == 1.0
+    })
+    .await;
+}
+
+async fn data(gateway: &Gateway, topic: &str) -> Vec<Value> {
+    let path = format!("/v1/history?topic={topic}&limit=1000");
+    let answer = get_with(gateway.address, &path, &[("Authorization", "Bearer key")]).await;
+    let events = answer.json()["events"].as_array().unwrap().clone();
+    events.iter().map(|event| event["data"].clone()).collect()
+}
+
+fn notify(payload: &Value) -> String {
+    format!("select pg_notify('Job', '{payload}');")
+}
+
+/// The listening connections of gateways.
+const LISTENERS: &str = "select count(*) from pg_stat_activity where application_name = 'throughline' \
+                         and query not ilike '%pg_not%'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commits_is_heard_in_order_and_equal_payloads_of_a_transaction_once() {
+    let server = Postgres::start(&[]).await;
+    let gateway = hearing_gateway(&server.url()).await;
+    let say = |n: u64| notify(&json!({"id": 7, "n": n}));
+    server.run(&format!("begin; {}{}{}{}commit", say(1), say(2), say(1), say(3))).await;
+    server.run(&format!("begin; {}savepoint s; {}rollback to s; commit", say(4), say(5))).await;
+    server.run(&format!("begin; {}rollback", say(6))).await;
+    // Unquoted names fold to lower case: another channel.
+    server.run("notify Job, '{\"id\": 7, \"n\": 8}'").await;
+    server.run("notify \"Job\", '{\"id\": 7, \"n\": 9}'").await;
+    server.run(&say(1)).await;
+    eventually("all are published", async || data(&gateway, "job:7").await.len() >= 6).await;
+    let all: Vec<Value> = data(&gateway, "job:7").await.iter().map(|data| data["n"].clone()).collect();
+    assert_eq!(all, [1, 2, 3, 4, 9, 1].map(Value::from));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_payload_comes_through_whole() {
+    let server = Postgres::start(&[]).await;
+    let gateway = hearing_gateway(&server.url()).await;
+    let payload = |bytes: usize| {
+        let empty = r#"{"id":7,"text":""}"#.len();
+        json!({"id": 7, "text": "x".repeat(bytes - empty)})
+    };
+    let client = server.client().await;
+    assert!(client.batch_execute(&notify(&payload(8_000))).await.is_err(), "PostgreSQL's own limit");
+    client.batch_execute(&notify(&payload(7_999))).await.unwrap();
+    eventually("it is published", async || data(&gateway, "job:7").await == [payload(7_999)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_is_ended_comes_back_and_tells_the_gap() {
+    let server = Postgres::start(&[]).await;
+    let gateway = hearing_gateway(&server.url()).await;
+    server.run(&notify(&json!({"id": 7, "n": 1}))).await;
+    eventually("it is published", async || data(&gateway, "job:7").await.len() == 1).await;
+    assert_eq!(gateway.metric("throughline_source_gaps_total").await, 0.0, "the first start is no gap");
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'throughline'";
+    server.run(end).await;
+    server.run(&notify(&json!({"id": 7, "n": 2}))).await;
+    eventually("the gap is counted", async || gateway.metric("throughline_source_gaps_total").await == 1.0)
+        .await;
+    heard(&gateway).await;
+    server.run(&notify(&json!({"id": 7, "n": 3}))).await;
+    eventually("it is heard again", async || {
+        data(&gateway, "job:7").await.last() == Some(&json!({"id": 7, "n": 3}))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_is_followed_to_the_server_that_takes_writes() {
+    let mut primary = Postgres::start(&["wal_level=replica", "synchronous_commit=remote_write"]).await;
+    let standby = Postgres::standby_of(&primary).await;
+    // The standby stands first: it accepts connections, but nobody can listen there.
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable",
+        standby.port, primary.port
+    );
+    let gateway = hearing_gateway(&url).await;
+    primary.run(&notify(&json!({"id": 7, "n": 1}))).await;
+    eventually("it is published", async || data(&gateway, "job:7").await.len() == 1).await;
+    primary.kill();
+    eventually("the source is down", async || gateway.metric("throughline_source_up").await == 0.0).await;
+    assert_eq!(get(gateway.address, "/ready").await.status, 200, "clients are served");
+    standby.promote().await;
+    heard(&gateway).await;
+    standby.run(&notify(&json!({"id": 7, "n": 2}))).await;
+    eventually("it is published", async || data(&gateway, "job:7").await.len() == 2).await;
+    assert_eq!(gateway.metric("throughline_source_gaps_total").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_swallows_notifications_is_found_out() {
+    let server = Postgres::start(&[]).await;
+    for mode in ["transaction", "statement"] {
+        let pooler = PgBouncer::start(&server, mode, 5).await;
+        let gateway = gateway(&pooler.url()).await;
+        eventually("the proof fails", async || {
+            let ready = get(gateway.address, "/ready").await;
+            assert_eq!(ready.status, 200);
+            let reason = ready.json()["sources"]["notify"].to_string();
+            reason.contains("LISTEN does not come through")
+        })
+        .await;
+        assert_eq!(gateway.metric("throughline_source_up").await, 0.0);
+    }
+    let pooler = PgBouncer::start(&server, "session", 5).await;
+    let gateway = hearing_gateway(&pooler.url()).await;
+    server.run(&notify(&json!({"id": 7}))).await;
+    eventually("it is published", async || data(&gateway, "job:7").await.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_away_at_the_start_is_no_reason_to_refuse_clients() {
+    let mut server = Postgres::start(&[]).await;
+    server.kill();
+    let gateway = gateway(&server.url()).await;
+    eventually("the reason is shown", async || {
+        let ready = get(gateway.address, "/ready").await;
+        ready.status == 200 && ready.json()["sources"]["notify"] == "PostgreSQL cannot be reached"
+    })
+    .await;
+    server.start_again().await;
+    heard(&gateway).await;
+    assert_eq!(gateway.metric("throughline_source_gaps_total").await, 0.0, "nothing was heard before");
+}
+
+/// A listener that takes nothing from its socket holds the notification queue of the whole cluster. When it is full,
+/// every transaction with a NOTIFY fails. So the server must give up on a frozen gateway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_gateway_does_not_hold_the_notification_queue() {
+    let server = Postgres::start(&[]).await;
+    let url = server.url();
+    let arguments = serving(&["--database-url", &url, "--source-notify", RULE, "--log", "error"]);
+    let gateway = Program::start(&arguments);
+    eventually("the source is heard", async || {
+        let metrics = get(gateway.address, "/metrics").await.body;
+        metrics.contains("throughline_source_up{source=\"notify\"} 1")
+    })
+    .await;
+    gateway.signal("STOP");
+    // More than the buffers of both sockets hold.
+    let flood = "select pg_notify('Job', n || repeat('x', 7000)) from generate_series(1, 3000) n";
+    let client = server.client().await;
+    let mut said = 0;
+    eventually("the server has given up on it", async || {
+        // Nobody's transaction fails.
+        if said < 6 {
+            client.batch_execute(flood).await.unwrap();
+            said += 1;
+        }
+        let blocked =
+            server.ask("select count(*) from pg_stat_activity where wait_event = 'ClientWrite'").await;
+        let usage: f64 = server.ask("select pg_notification_queue_usage()").await.parse().unwrap();
+        assert!(usage < 0.5, "{usage}");
+        said == 6 && blocked == "0" && usage == 0.0
+    })
+    .await;
+    gateway.signal("CONT");
+    eventually("it is heard again, and has told the gap", async || {
+        let metrics = get(gateway.address, "/metrics").await.body;
+        metrics.contains("throughline_source_up{source=\"notify\"} 1")
+            && metrics.contains("throughline_source_gaps_total{source=\"notify\"} 1")
+    })
+    .await;
+}
+
+/// The listening connection is read whatever the store does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_does_not_reach_the_notifying_transactions() {
+    let server = Postgres::start(&[]).await;
+    let redis = redis::Server::start(&[]).await;
+    let (database, store) = (server.url(), redis.url());
+    let options =
+        ["--store", "redis", "--redis-url", &store, "--database-url", &database, "--source-notify", RULE];
+    let gateway = Gateway::serve(&options).await;
+    heard(&gateway).await;
+    redis.signal("-STOP");
+    let seconds = std::env::var("NOTIFY_SECONDS").map_or(6, |text| text.parse().expect("a number"));
+    let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    let client = server.client().await;
+    // 42 MiB are more than the queue of the source.
+    let flood = "select pg_notify('Job', n || repeat('x', 7000)) from generate_series(1, 1000) n";
+    while tokio::time::Instant::now() < end {
+        client.batch_execute(flood).await.unwrap();
+        eventually("the listener takes everything from its socket", async || {
+            let blocked = "select count(*) from pg_stat_activity where wait_event = 'ClientWrite'";
+            let usage: f64 = server.ask("select pg_notification_queue_usage()").await.parse().unwrap();
+            server.ask(blocked).await == "0" && usage == 0.0
+        })
+        .await;
+        assert!(gateway.metric("throughline_source_queue_bytes").await <= f64::from(8 << 20));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    redis.signal("-CONT");
+    assert_eq!(server.ask(LISTENERS).await, "1");
+    heard(&gateway).await;
+}
