@@ -101,6 +101,49 @@ impl Postgres {
         self.run("select pg_promote()").await;
     }
 
+    /// From now on every connection needs this password.
+    pub async fn ask_for_passwords(&self, password: &str) {
+        self.run(&format!("alter role postgres password '{password}'")).await;
+        std::fs::write(self.dir.0.join("pg_hba.conf"), "host all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+        self.reload();
+        while connect(self.port).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// From now on it takes TLS, with a certificate for `localhost`. Gives the file of the authority.
+    pub async fn use_tls(&self) -> PathBuf {
+        let dir = &self.dir.0;
+        let openssl = |arguments: &str| {
+            let status = Command::new("openssl")
+                .args(arguments.split(' '))
+                .current_dir(dir)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            assert!(status.expect("openssl").success(), "openssl {arguments}");
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+        openssl(&format!("req -x509 {key} -subj /CN=authority -keyout ca.key -out ca.crt"));
+        openssl(&format!(
+            "req -x509 {key} -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+             -addext basicConstraints=critical,CA:FALSE -CA ca.crt -CAkey ca.key -keyout server.key -out server.crt"
+        ));
+        own(dir);
+        self.run("alter system set ssl = on").await;
+        self.reload();
+        while self.ask("show ssl").await != "on" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.dir.0.join("ca.crt")
+    }
+
+    /// Has the server read its files again.
+    fn reload(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap().success());
+    }
+
     async fn wait(&mut self) {
         let deadline = tokio::time::Instant::now() + START;
         loop {
