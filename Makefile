@@ -80,8 +80,8 @@ lint-deny: ## Licences, sources, duplicates and layers of the dependencies
 	@.ci/need cargo-deny
 	$(CARGO) deny --log-level error check bans licenses sources
 
-bench: ## Benchmarks of the log, the stores and their engines, frames, a flood by one client, several gateways, and fan-out compared with a bare epoll loop
-	@.ci/need cargo cc redis-server
+bench: ## Benchmarks of the log, the stores and their engines, frames, a flood by one client, several gateways, an outbox, and fan-out compared with a bare epoll loop
+	@.ci/need cargo cc redis-server postgresql
 	$(CARGO) bench --workspace
 	$(CARGO) run --release --quiet -p events --example disk_figures target/disk-figures
 	$(CARGO) build --release --quiet -p gateway -p loadtest
@@ -102,7 +102,7 @@ load-peers: ## The same scenarios against other servers: nchan, Centrifugo, Merc
 	target/release/loadtest run storm --scale 0.05 --targets gateway,mercure,socketio --skip-missing
 
 setup:
-	@.ci/need cargo cc node npm chromium nginx redis-server postgresql pgbouncer openssl curl
+	@.ci/need cargo cc node npm chromium nginx redis-server postgresql pgbouncer openssl curl python3 pg psycopg2
 
 docs: ## Write the table of options in docs/operating.md anew, from the command line itself
 	UPDATE_DOCS=1 $(CARGO) test --quiet -p gateway --lib config::documented

@@ -10,6 +10,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
 
+#[path = "support/postgres.rs"]
+mod postgres;
 mod support;
 
 use std::collections::BTreeSet;
@@ -17,6 +19,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use postgres::Postgres;
 use regex::Regex;
 use support::Directory;
 
@@ -122,6 +125,30 @@ fn prints(documented: &str, printed: &str) -> bool {
         })
 }
 
+/// A PostgreSQL server for the examples of a page.
+struct Database(Postgres);
+
+impl Database {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        Self(runtime.block_on(Postgres::start(&[])))
+    }
+
+    /// What psql and the client libraries read, and where `make setup` has put the libraries.
+    fn environment(&self) -> [(&'static str, String); 7] {
+        let tools = root().join("target/tools");
+        [
+            ("PGHOST", "127.0.0.1".to_owned()),
+            ("PGPORT", self.0.port.to_string()),
+            ("PGUSER", "postgres".to_owned()),
+            ("PGDATABASE", "postgres".to_owned()),
+            ("PYTHONPATH", tools.join("python").display().to_string()),
+            ("NODE_PATH", tools.join("pg/node_modules").display().to_string()),
+            ("HOME", std::env::var("HOME").unwrap_or_default()),
+        ]
+    }
+}
+
 /// What became of one example.
 struct Printed {
     /// The place of its block in the page.
@@ -133,6 +160,7 @@ struct Printed {
 
 /// Runs the examples of a page in one shell. `purpose` keeps the folders of two tests apart.
 fn run_examples(page: &Page, purpose: &str) -> Vec<Printed> {
+    let server = page.text.contains("psql").then(Database::start);
     let folder = Directory::new(&format!("{purpose}-{}", page.name.replace(['/', '.'], "-")));
     std::fs::create_dir_all(&folder.0).expect("a folder");
     let mut examples = Vec::new();
@@ -152,6 +180,7 @@ fn run_examples(page: &Page, purpose: &str) -> Vec<Printed> {
         .args([root().join("crates/gateway/tests/docs/run_page.bash").as_os_str(), folder.0.as_os_str()])
         .env_clear()
         .env("PATH", path)
+        .envs(server.iter().flat_map(Database::environment))
         .current_dir(&folder.0)
         .output()
         .expect("bash runs");

@@ -55,7 +55,7 @@ impl Postgres {
         }
         let child = serve(&dir.0, &options);
         let mut server = Self { port, dir, options, child };
-        server.wait().await;
+        assert!(server.wait().await, "postgres on port {port} ended:\n{}", server.log());
         server
     }
 
@@ -92,8 +92,16 @@ impl Postgres {
 
     /// Starts it again after [`Postgres::kill`].
     pub async fn start_again(&mut self) {
-        self.child = serve(&self.dir.0, &self.options);
-        self.wait().await;
+        let deadline = tokio::time::Instant::now() + START;
+        loop {
+            self.child = serve(&self.dir.0, &self.options);
+            if self.wait().await {
+                return;
+            }
+            // Its former processes have not all noticed yet that the first one is gone.
+            assert!(tokio::time::Instant::now() < deadline, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Makes a standby the primary.
@@ -144,13 +152,15 @@ impl Postgres {
         assert!(Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap().success());
     }
 
-    async fn wait(&mut self) {
+    /// Waits until it accepts connections. `false`: it has ended instead.
+    async fn wait(&mut self) -> bool {
         let deadline = tokio::time::Instant::now() + START;
         loop {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "postgres on port {} ended: {ended:?}\n{}", self.port, self.log());
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
             match connect(self.port).await {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}\n{}", self.log()),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
