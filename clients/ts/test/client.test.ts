@@ -49,6 +49,45 @@ describe('tokens', () => {
     expect(server.commands.filter(({ op }) => op === 'auth')).toEqual([])
   })
 
+  it('are told apart by cookie on polls, too: hello says whose the events are', async () => {
+    let visitor = 'alice'
+    server.userOf = () => visitor
+    const { client } = connectTo(server, { transports: ['poll'], after: 'e1.0' })
+    const heard: unknown[] = []
+    client.onAny(({ data }) => heard.push([client.hello?.user, data]))
+    await server.clock.advance(SECOND)
+    server.publish('all', 'said', 1)
+    await server.clock.advance(SECOND)
+    visitor = 'bob'
+    await server.clock.advance(10 * SECOND)
+    server.publish('all', 'said', 2)
+    await server.clock.advance(SECOND)
+    expect(heard).toEqual([
+      ['alice', 1],
+      ['bob', 2],
+    ])
+  })
+
+  it('that say nothing of their user are told apart on polls, too', async () => {
+    server.userOf = (token) => `${token}`
+    let token = 'alice'
+    const { client } = connectTo(server, { transports: ['poll'], getToken: () => token })
+    const heard: unknown[] = []
+    client.onAny(({ data }) => heard.push([client.hello?.user, data]))
+    await server.clock.advance(SECOND)
+    server.publish('all', 'said', 1)
+    await server.clock.advance(SECOND)
+    token = 'bob'
+    server.token = token
+    await server.clock.advance(10 * SECOND)
+    server.publish('all', 'said', 2)
+    await server.clock.advance(SECOND)
+    expect(heard).toEqual([
+      ['alice', 1],
+      ['bob', 2],
+    ])
+  })
+
   it('end the session when the fresh one is refused too', async () => {
     server.token = 'never'
     const { client } = connectTo(server, { getToken: () => 'wrong' })

@@ -92,12 +92,12 @@ export class Origin {
     if (!request || this.held.has(name)) return
     this.queue = this.queue.filter((other) => other !== request)
     this.held.set(name, request)
-    request.tab.gate(() =>
+    const grant = (): unknown =>
       request.grant().then((value) => {
         request.resolve(value)
         if (this.held.get(name) === request) this.free(name)
-      }),
-    )
+      })
+    queueMicrotask(() => request.tab.gate(grant))
   }
 }
 
@@ -114,6 +114,8 @@ export class Tab {
   private frozen = false
   private waiting: (() => void)[] = []
   private readonly ends = new Set<() => void>()
+  private readonly sockets: { readonly readyState: number }[] = []
+  private readonly held = new Set<unknown>()
 
   constructor(
     readonly server: FakeServer,
@@ -132,6 +134,11 @@ export class Tab {
 
   get running(): boolean {
     return !this.dead && !this.frozen
+  }
+
+  /** It holds a WebSocket, an event stream or a poll; changing from one to the next it may hold two. */
+  get isConnected(): boolean {
+    return !this.dead && (this.held.size > 0 || this.sockets.some(({ readyState }) => readyState < 2))
   }
 
   freeze(): void {
@@ -194,6 +201,11 @@ export class Tab {
         init.signal?.addEventListener('abort', () => abort.abort())
         ends.add(() => abort.abort())
         const answer = (server.env.fetch as Env['fetch'])(url, { ...init, signal: abort.signal })
+        const isHeld = /\/v1\/(sse|poll)/.test(url) && new URL(url).searchParams.get('wait') !== '0'
+        if (isHeld) tab.held.add(answer)
+        const over = (): unknown => tab.held.delete(answer)
+        abort.signal.addEventListener('abort', over)
+        answer.then(({ body }) => body || over(), over)
         return new Promise<Response>((resolve, reject) => {
           answer.then(
             (response) => gate(() => resolve(response)),
@@ -204,6 +216,7 @@ export class Tab {
       WebSocket: class extends Socket {
         constructor(url: string, protocols: string[]) {
           super(url, protocols)
+          tab.sockets.push(this)
           // What a page had begun before its process ended.
           if (tab.dead) this.close()
           ends.add(() => this.close())

@@ -212,6 +212,37 @@ describe('tabs of different users', () => {
     expect(live()).toBe(1)
   })
 
+  it.each(['ws', 'sse', 'poll'] as const)(
+    'never hear as one user what a cookie of another brings: on %s',
+    async (transport) => {
+      let visitor = 'alice'
+      server.userOf = () => visitor
+      const tabs = [await tab({ transports: [transport] }), await tab({ transports: [transport] })]
+      const heard: unknown[] = []
+      for (const { client } of tabs) {
+        client.onAny(({ data }) => heard.push([client.hello?.user, data]))
+        client.room('a').subscribe()
+      }
+      await server.clock.advance(3 * SECOND)
+      server.publish('room:a', 'said', 'to alice')
+      await server.clock.advance(SECOND)
+      visitor = 'bob'
+      server.cut()
+      // The poll that waits belongs to alice; those after it do not.
+      await server.clock.advance(10 * SECOND)
+      server.publish('room:a', 'said', 'to bob')
+      server.publish('user:alice', 'said', 'of alice')
+      server.publish('user:bob', 'said', 'of bob')
+      await server.clock.advance(10 * SECOND)
+      await loaded(server)
+      await server.clock.advance(10 * SECOND)
+      const both = (user: string, data: string) => [1, 2].map(() => [user, data])
+      const expected = [...both('alice', 'to alice'), ...both('bob', 'of bob'), ...both('bob', 'to bob')]
+      expect([...heard].sort()).toEqual(expected)
+      expect(tabs.filter(({ isConnected }) => isConnected)).toHaveLength(1)
+    },
+  )
+
   it.each([
     ['scopes', { scopes: ['staff'] }, {}],
     ['topics', { subscribe: ['room:*'] }, { subscribe: ['room:a'] }],

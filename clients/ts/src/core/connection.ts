@@ -9,7 +9,7 @@ import { guarded } from './listeners.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
 import { openPoll } from './poll.js'
-import { type Hello, isBatch, isReply, type Refusal, type Reply } from './protocol.js'
+import { type Batch, type Hello, isBatch, isReply, type Refusal, type Reply } from './protocol.js'
 import { NAMES, POLL, SSE, WS } from './rung.js'
 import { type Chain, createSession, type Delivery } from './session.js'
 import { openSse } from './sse.js'
@@ -63,6 +63,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   let timerAt = Infinity
   let pingedAt = 0
   let greeted: Carrier | undefined
+  /** The token with which the gateway said whom it takes this client for. */
+  let vouched: string | null = null
   let commandId = 0
   let loading: Promise<Requests> | undefined
   let joining: Promise<Upkeep> | undefined
@@ -89,6 +91,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   /** @param fresh the token has just been asked for. */
   function start(fresh = false): void {
     if (ladder.started) return
+    hello = null
     if (!fresh) tokens.want('connect')
     unlisten = env.page.listen((signal) => {
       if (signal === 'pagehide') leave()
@@ -113,6 +116,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
 
   /** The next link begins another session. It has a name of this client's, because a poller may never be told one. */
   function rename(): void {
+    upkeep?.renew()
     session.id = [env.random(), env.random(), env.random()].map((part) => part.toString(36).slice(2)).join('')
   }
 
@@ -253,12 +257,20 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
         pad,
         tokens,
         address: (path: string, more?: Params) => address(path, { ...params(state, chain), ...more }),
+        // A cookie may be another user's by now, and so may a token that was asked for anew.
+        doubts: ({ hello: own, events }: Partial<Batch>) =>
+          !own && !user && !!events?.length && !(hello && tokens.current && tokens.current === vouched),
         init,
       }
       try {
         const link = (OPEN[rung] as OpenLink)(request, {
           heard: (owes) => current() && dispatch(() => ladder.heard(state, owes)),
           message: (text) => current() && message(state, text, closed),
+          greeted(own) {
+            const { carrier } = state
+            vouched = tokens.current
+            if (carrier && own?.user !== (carrier.hello ?? hello)?.user) carrier.hello = own
+          },
           closed,
         })
         state.carrier = { link, chain, topics: wishes.topics(), waiting: new Map() }
@@ -333,16 +345,20 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     const { writer } = ladder
     const carrier = writer?.carrier
     if (!carrier) return
-    if (carrier.hello && carrier.hello !== hello) {
-      hello = carrier.hello
+    const isOther = carrier !== greeted
+    const isGreeted = carrier.hello && carrier.hello !== hello
+    greeted = carrier
+    if (isGreeted) {
+      hello = carrier.hello as Hello
+      vouched = tokens.current
       session.id = hello.session
       // A new start in place does not say again what was refused.
-      if (carrier !== greeted) heed(hello.refused)
-      greeted = carrier
+      if (isOther) heed(hello.refused)
       upkeep?.renew()
       events.hello()
-      sync()
     }
+    // Wishes may have changed since the link was opened; a poll that goes on from a cursor has no hello.
+    if (isOther || isGreeted) sync()
     if (session.follows(carrier.chain)) {
       const before = session.cursor
       const deliveries = session.drain(carrier.chain)

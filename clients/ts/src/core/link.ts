@@ -1,5 +1,6 @@
 import type { Close } from './close.js'
 import type { Env } from './env.js'
+import type { Batch, Hello } from './protocol.js'
 import type { Timing } from './timing.js'
 
 /** What a transport reports. Reports after the first `closed`, or after its own end, are not heard. */
@@ -8,6 +9,8 @@ export interface LinkEvents {
   heard(owes?: boolean): unknown
   /** One JSON text: a batch or a reply. @returns true where the gateway has more for a poll already. */
   message(text: string): boolean
+  /** The gateway says whom it takes this client for. */
+  greeted(hello: Hello | undefined): void
   closed(close: Close): void
 }
 
@@ -31,6 +34,8 @@ export interface LinkRequest {
   readonly tokens: { readonly current: string | null }
   /** An address at the gateway, with cursor, topics and session as of now: a poll asks before every request. */
   address(path: string, more?: Params): string
+  /** True where this batch may be of another user than the one before, and does not tell. */
+  doubts(batch: Partial<Batch>): boolean
   /** Options of a request. */
   init(signal: AbortSignal): RequestInit
 }

@@ -1,5 +1,6 @@
 import type { Close } from './close.js'
-import { type Link, type LinkEvents, type LinkRequest, refusal } from './link.js'
+import { type Link, type LinkEvents, type LinkRequest, type Params, refusal } from './link.js'
+import type { Batch } from './protocol.js'
 import { CONNECT_SLOW_MS, POLL_HOLD_MS, POLL_SLACK_MS } from './timing.js'
 
 const HOLD_MIN_MS = 3000
@@ -11,7 +12,8 @@ const FAILURES_MAX = 2
  * Long polls, one after another. The first asks for `wait=0`: its answer proves the path. A hold that is cut gets
  * shorter; on a path that cuts even the shortest it becomes plain polling.
  */
-export function openPoll({ env, timing, address, init }: LinkRequest, { heard, message, closed }: LinkEvents): Link {
+export function openPoll(request: LinkRequest, { heard, message, greeted, closed }: LinkEvents): Link {
+  const { env, timing, address, init } = request
   const ended = new AbortController()
   let current: AbortController
   let timer: unknown
@@ -27,16 +29,21 @@ export function openPoll({ env, timing, address, init }: LinkRequest, { heard, m
     timer = env.setTimeout(cut, waitMs ? waitMs + POLL_SLACK_MS : CONNECT_SLOW_MS)
     let close: Close
     try {
-      const response = await env.fetch(address('v1/poll', { wait: `${Math.ceil(waitMs / 1000)}` }), init(abort.signal))
+      const get = (params: Params): Promise<Response> => env.fetch(address('v1/poll', params), init(abort.signal))
+      const response = await get({ wait: `${Math.ceil(waitMs / 1000)}` })
+      const { status } = response
       const text = await response.text()
+      if (status === 200 && request.doubts(JSON.parse(text))) {
+        greeted((JSON.parse(await (await get({ wait: '0', after: '' })).text()) as Partial<Batch>).hello)
+      }
       if (current !== abort) return
-      if (response.status === 200) {
+      if (status === 200) {
         failures = 0
         heard()
         return later(message(text) || holdMs ? 0 : timing.pollingInterval)
       }
       close = refusal(response)
-      if (response.status !== 504) failures = FAILURES_MAX
+      if (status !== 504) failures = FAILURES_MAX
     } catch (error) {
       close = { kind: 'lost', message: `${error}` }
     }

@@ -2,7 +2,7 @@ import type { Close } from './close.js'
 import type { Command } from './commands.js'
 import type { Env } from './env.js'
 import type { Params } from './link.js'
-import type { Batch, Reply, ReplyError, ThroughlineEvent } from './protocol.js'
+import type { Batch, Hello, Reply, ReplyError, ThroughlineEvent } from './protocol.js'
 import type { Member } from './topic.js'
 
 /** What a request needs of the connection that it belongs to. */
@@ -47,6 +47,19 @@ export async function request(host: RequestHost, path: string, params: Params, b
   }
   return host.result({ error })
 }
+
+/** Who the gateway takes this client for, now. @throws CommandError */
+export async function whose(host: RequestHost): Promise<Hello> {
+  const { hello } = (await request(host, 'v1/poll', { wait: '0', session: host.session.id })) as Batch
+  return hello ?? (host.result({ error: { code: 'unavailable', message: 'no hello' } }) as Hello)
+}
+
+/**
+ * Everything after a cursor, as of now.
+ * @param params what links are opened with. @throws CommandError
+ */
+export const look = (host: RequestHost, params: Params): Promise<unknown> =>
+  request(host, 'v1/poll', { ...params, wait: '0' })
 
 /** A command of a session whose transport cannot send in band. @throws CommandError */
 export async function post(host: RequestHost, command: Command): Promise<unknown> {

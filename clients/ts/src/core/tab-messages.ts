@@ -18,8 +18,8 @@ export interface Lead {
   readonly state: ClientState
   readonly hello: Hello | null
   readonly cursor: string | null
-  /** Topics that the leader receives, each with the seq that it had delivered when it began to. */
-  readonly topics: readonly (readonly [topic: string, seq: number])[]
+  /** Topics that the leader receives, each with the cursor above which it has all of its events. */
+  readonly topics: readonly (readonly [topic: string, since: string])[]
   readonly refused: readonly Refusal[]
   /** What the leader wants for itself. */
   readonly own: Ask
@@ -32,8 +32,9 @@ export type Message = { readonly from: string } & (
   | { readonly ask: Ask }
   | { readonly gone: true }
   | { readonly lead: Lead }
-  /** What the leader was given between two cursors, for the tabs that it serves. */
+  /** What the leader was given between two cursors, for the tabs that it serves, and whose connection brought it. */
   | {
+      readonly user: string | undefined
       readonly before: string | null
       readonly deliveries: readonly Delivery[]
       readonly cursor: string

@@ -1,10 +1,12 @@
 import type { Command, CommandError } from './commands.js'
 import type { Source } from './connection.js'
+import { isPast, reaches } from './cursor.js'
 import type { ChannelLike, LocksLike } from './env.js'
+import { isBatch } from './protocol.js'
 import type { Delivery } from './session.js'
 import type { ConnectionState } from './state.js'
 import type { TabHost } from './tab-host.js'
-import { claimsOf, groupOf, identify } from './tab-identity.js'
+import { claimsOf, groupOf, type Identity, identify, userOf } from './tab-identity.js'
 import type { Ask, Lead, Message } from './tab-messages.js'
 import { createReplies } from './tab-replies.js'
 import { createRoster } from './tab-roster.js'
@@ -19,13 +21,17 @@ const FRESH_MS = 60_000
 /** So does one whose leader has had no connection for this long: its token or its network may be its own trouble. */
 const LEADER_DOWN_MS = 10_000
 
+/** The least time between two looks at what a tab lacks. */
+const LOOK_MS = 300
+
 type Leader = Lead & { readonly from: string }
 
 /**
  * One connection for all tabs of an origin that are the same user with the same grant and the same options. The tab
  * that holds the lock leads: it connects, and passes on what it is given. The others follow with cursors of their own,
- * so that the next leader goes on without a gap. A tab that is looked at and not served connects by itself, and
- * follows again once the leader is at the same place in the log. Where there are no locks every tab connects.
+ * so that the next leader goes on without a gap. A tab that is looked at and not served connects by itself. It follows
+ * again once it is not behind the leader, and asks the gateway for what it lacks. Where there are no locks every tab
+ * connects.
  */
 // Its inner functions share the state of one tab: a class would only spell each of them `this.`.
 export function joinTabs(host: TabHost): Source {
@@ -52,8 +58,7 @@ export function joinTabs(host: TabHost): Source {
   let arriving = false
   let identifiedAt = -Infinity
   let locking = false
-  let implied: readonly string[] | undefined
-  let identity: string | null = null
+  let identity: Identity | null = null
   let channel: ChannelLike | null = null
   let ended = new AbortController()
   let unlisten = (): void => {}
@@ -68,12 +73,10 @@ export function joinTabs(host: TabHost): Source {
   let named = false
   let heardAt = 0
   let liveAt = 0
-  /** Seqs last delivered here: of topics that this tab wants by itself, by the leader, and of any topic. */
-  let mySeq = -1
-  let ledSeq = -1
-  let lastSeq = -1
+  let looking = false
+  let lookedAt = 0
   // Of the leader alone.
-  const covered = new Map<string, number>()
+  const covered = new Map<string, string>()
   let term = 0
   let lent = false
   let resign = (): void => {}
@@ -84,25 +87,11 @@ export function joinTabs(host: TabHost): Source {
   // What is this tab's.
 
   /** True for a topic that this tab wants, or that every session of this user has. */
-  function mine(topic: string): boolean {
-    implied = source.hello()?.topics.slice(0, 2) ?? implied
-    // A poller that went on from a cursor has never been told: what no other tab wants is meant for all.
-    return [...own.topics(), ...(implied ?? [])].includes(topic) || !(implied || roster.topics().includes(topic))
-  }
-
-  /** The seq of the last of these events that counts, those for this tab by default; what came before a new history counts for nothing. */
-  function lastOf(deliveries: readonly Delivery[], before: number, counts = mine): number {
-    let seq = before
-    for (const one of deliveries) {
-      if ('reset' in one) seq = one.reset.reason === 'expired' ? seq : -1
-      else if (counts(one.topic)) seq = one.seq ?? seq
-    }
-    return seq
-  }
+  const mine = (topic: string): boolean =>
+    !identity || topic === 'all' || topic === `user:${identity.user}` || own.topics().includes(topic)
 
   /** Hands over what this tab wants of what came. */
   function hand(deliveries: readonly Delivery[]): void {
-    mySeq = lastOf(deliveries, mySeq)
     for (const delivery of deliveries) {
       if ('reset' in delivery) {
         const { reset } = delivery
@@ -114,13 +103,22 @@ export function joinTabs(host: TabHost): Source {
 
   // Following.
 
-  /** True where the leader receives all that this tab wants, or was refused it. */
-  function covers({ topics, refused }: Lead, before = Infinity): boolean {
-    const from = new Map(topics)
-    return own
-      .topics()
-      .every((topic) => (from.get(topic) ?? Infinity) < before || refused.some((refusal) => refusal.topic === topic))
+  /** True where the leader receives all that this tab wants, or was refused it. @param here after this tab's place. */
+  function covers({ topics, refused }: Lead, here = true): boolean {
+    const since = new Map(topics)
+    const { cursor } = session
+    return own.topics().every((topic) => {
+      const from = since.get(topic)
+      const isThere = from !== undefined && (!here || cursor === null || reaches(cursor, from))
+      return isThere || refused.some((refusal) => refusal.topic === topic)
+    })
   }
+
+  /** True where this tab has all that came up to there. */
+  const has = (cursor: string | null): boolean => session.cursor === cursor || reaches(session.cursor, cursor)
+
+  /** True where nothing is lost by following: a tab that has not begun begins where the leader is. */
+  const fits = (lead: Lead): boolean => (session.cursor === null || has(lead.cursor)) && covers(lead)
 
   const wanted = (): Ask => ({ topics: own.topics(), present: [...own.present()], visible: visible(), alone })
 
@@ -129,13 +127,11 @@ export function joinTabs(host: TabHost): Source {
     post({ ask: wanted() })
   }
 
-  /** Takes a leader whose place in the log is this tab's. */
   function follow(by: Leader): void {
     alone = named = false
     led = null
     if (ladder.started) connection.stop()
-    if (by.cursor !== null) session.adopt(by.cursor)
-    ledSeq = mySeq
+    if (by.cursor !== null && !has(by.cursor)) session.adopt(by.cursor)
     heardAt = liveAt = env.now()
     ask()
     update(by)
@@ -145,9 +141,10 @@ export function joinTabs(host: TabHost): Source {
   function unserved(): void {
     if (led) {
       led = null
-      unservedAt = -Infinity
+      unservedAt = env.now()
       told.changed()
     }
+    void look()
     judge()
   }
 
@@ -171,11 +168,33 @@ export function joinTabs(host: TabHost): Source {
 
   /** Does without the own connection where nothing can be lost by it. */
   function rejoin(): void {
-    if (!alone || leading || !leader?.state.transport) return
-    const { cursor } = leader
-    const sameCursor = cursor !== null && cursor === session.cursor && covers(leader)
-    // The same last event, and the leader has received all of the topics since before it.
-    if (sameCursor || (mySeq >= 0 && mySeq === ledSeq && covers(leader, mySeq))) follow(leader)
+    if (!led && !leading && leader?.state.transport && fits(leader)) follow(leader)
+  }
+
+  /** Asks the gateway for what this tab lacks to follow: an own connection would bring it seconds later. */
+  async function look(): Promise<void> {
+    const current = life
+    const now = env.now()
+    const isConnecting = ladder.started && !connection.state().transport
+    if (looking || now - lookedAt < LOOK_MS || isConnecting) return
+    if (!leader?.state.transport || !covers(leader, false)) return
+    looking = true
+    lookedAt = now
+    try {
+      const { look } = await connection.requests()
+      const chain = session.begin(false)
+      const { cursor: after, id } = session
+      const query = { after: `${after}`, topics: `${own.topics()}`, types: `${options.types ?? ''}`, session: id }
+      const batch = (await look(connection, query)) as object
+      // The leader or an own connection may have been quicker, and an own connection tells of a reset itself.
+      if (current !== life || led || leading || !isBatch(batch) || has(batch.cursor) || (alone && batch.reset)) return
+      if (session.receive(chain, batch, false)) hand(session.drain(chain))
+      rejoin()
+    } catch {
+      // An own connection will bring it.
+    } finally {
+      looking = false
+    }
   }
 
   function hearLead(lead: Lead, from: string): void {
@@ -190,15 +209,12 @@ export function joinTabs(host: TabHost): Source {
     if (leader && leader.from !== from && leader.term > lead.term && now - heardAt < SILENCE_MS) return
     heardAt = now
     if (lead.state.transport) liveAt = now
-    if (leader?.from !== from) ledSeq = -1
     leader = { ...lead, from }
     if (alone) rejoin()
-    else if (led?.from === from) {
-      if (lead.cursor !== session.cursor) unserved()
-      else update(leader)
-    } else if ((lead.cursor === session.cursor || session.cursor === null) && covers(lead)) follow(leader)
-    else if (led) unserved()
-    else judge()
+    else if (led?.from === from && has(lead.cursor)) update(leader)
+    else if (led?.from !== from && fits(lead)) follow(leader)
+    else unserved()
+    if (!led) void look()
     if (now - askedAt >= ASK_MS / 2) ask()
   }
 
@@ -213,18 +229,25 @@ export function joinTabs(host: TabHost): Source {
   }
 
   function hearDrained(message: Extract<Message, { before: string | null }>): void {
-    const { from, before, deliveries, cursor, served } = message
+    const { from, user, before, deliveries, cursor, served } = message
     if (leading || leader?.from !== from) return
     leader = { ...leader, cursor }
-    ledSeq = lastOf(deliveries, ledSeq)
     if (alone) return rejoin()
     if (!led) return
     // A tab that slept for longer than its wishes count was left out: what came then is not all.
-    if (session.cursor !== before || (named && !served.includes(id))) return unserved()
+    const isLeftOut = named && !served.includes(id)
+    if (!has(before) || isLeftOut || (user !== undefined && user !== identity?.user)) return unserved()
     named ||= served.includes(id)
     led = leader
-    session.adopt(cursor)
-    hand(deliveries)
+    const at = session.cursor
+    if (!has(cursor)) session.adopt(cursor)
+    // This tab may have been ahead of the leader; after a reset numbers begin anew.
+    let isNew = false
+    const fresh = deliveries.filter((one) => {
+      if ('reset' in one) isNew ||= one.reset.reason !== 'expired'
+      return 'reset' in one || isNew || !isPast(one.seq, at)
+    })
+    hand(fresh)
   }
 
   // Leading.
@@ -235,7 +258,7 @@ export function joinTabs(host: TabHost): Source {
     term = env.now()
     if (!ladder.started) {
       // The first link is opened with all of them, from where this tab is.
-      for (const topic of roster.topics()) covered.set(topic, lastSeq)
+      if (session.cursor !== null) for (const topic of roster.topics()) covered.set(topic, session.cursor)
       alone = true
       connection.start(term - identifiedAt < FRESH_MS)
     }
@@ -271,16 +294,19 @@ export function joinTabs(host: TabHost): Source {
   function state(): void {
     const { carrier } = ladder.writer ?? {}
     const { refused } = connection
-    if (carrier) {
-      for (const topic of covered.keys()) if (!carrier.topics.includes(topic)) covered.delete(topic)
+    const { cursor } = session
+    if (carrier && cursor !== null) {
+      for (const [topic, since] of covered) {
+        if (!(carrier.topics.includes(topic) && reaches(cursor, since))) covered.delete(topic)
+      }
       for (const topic of carrier.topics) {
-        if (!covered.has(topic) && !refused.has(topic)) covered.set(topic, lastSeq)
+        if (!covered.has(topic) && !refused.has(topic)) covered.set(topic, cursor)
       }
     }
     const lead: Lead = {
       state: host.view(),
       hello: connection.hello(),
-      cursor: session.cursor,
+      cursor,
       topics: [...covered],
       refused: [...refused].map(([topic, code]) => ({ topic, code })),
       own: wanted(),
@@ -346,12 +372,14 @@ export function joinTabs(host: TabHost): Source {
 
   /** False where the connection is another identity's by now: this tab belongs to other tabs then. */
   function verified(): boolean {
-    const now = claimsOf(tokens.current) ?? ladder.writer?.carrier?.hello?.user ?? identity
-    if (now === identity) return true
+    const now = claimsOf(tokens.current) ?? userOf(connection.hello()) ?? identity
+    if (now?.text === identity?.text) return true
     leave()
     // What is connected may still be the former user's, whose events are nobody's in the other group.
     connection.stop()
-    enter(now as string)
+    enter(now as Identity)
+    // It ends as soon as what is under way is done.
+    alone = false
     return false
   }
 
@@ -369,10 +397,10 @@ export function joinTabs(host: TabHost): Source {
     })
   }
 
-  const group = (): string => groupOf(connection.base, `${identity}`, options)
+  const group = (): string => groupOf(connection.base, `${identity?.text}`, options)
 
   /** Joins the tabs of this identity. A connection that runs goes on beside the leader's for as long as it has to. */
-  function enter(who: string): void {
+  function enter(who: Identity): void {
     identity = who
     channel = (open as NonNullable<typeof open>)(group())
     channel.onmessage = ({ data }) => hear(data as Message)
@@ -402,7 +430,7 @@ export function joinTabs(host: TabHost): Source {
     arriving = true
     // A place in the log of its own, where no leader is.
     if (after && after !== 'latest' && !ladder.started) connection.start()
-    let who: string | undefined
+    let who: Identity | undefined
     try {
       who = await identify(connection)
       identifiedAt = env.now()
@@ -420,8 +448,9 @@ export function joinTabs(host: TabHost): Source {
   const { hello, changed } = told
   told.drained = (before, deliveries, cursor) => {
     // Passed on first: a listener of the application's may do anything.
-    if (leading && verified()) post({ before, deliveries, cursor, served: roster.served() })
-    lastSeq = lastOf(deliveries, lastSeq, () => true)
+    if (leading && verified()) {
+      post({ user: connection.hello()?.user, before, deliveries, cursor, served: roster.served() })
+    }
     hand(deliveries)
     if (!leading) queueMicrotask(rejoin)
   }
@@ -430,7 +459,7 @@ export function joinTabs(host: TabHost): Source {
     // The others need to know who they are before they are handed anything.
     if (channel) {
       if (verified() && leading) state()
-    } else if (on && !arriving) enter(claimsOf(tokens.current) ?? (connection.hello()?.user as string))
+    } else if (on && !arriving) enter(claimsOf(tokens.current) ?? (userOf(connection.hello()) as Identity))
   }
   told.changed = () => {
     // Refused for good: another may still lead.

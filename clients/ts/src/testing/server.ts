@@ -87,7 +87,7 @@ export class FakeServer {
   private readonly published = new Map<string, object>()
   private freezes = 0
   private sessions = 0
-  private polls = 0
+  private readonly polls = new Set<ReadonlySet<string>>()
 
   constructor(options: { seed?: number; clock?: FakeClock } = {}) {
     this.clock = options.clock ?? new FakeClock()
@@ -122,14 +122,14 @@ export class FakeServer {
 
   /** How many streams and waiting polls there are. */
   get open(): Record<Transport, number> {
-    const count = { ws: 0, sse: 0, poll: this.polls }
+    const count = { ws: 0, sse: 0, poll: this.polls.size }
     for (const stream of this.streams) count[stream.transport] += 1
     return count
   }
 
-  /** The topics of each open stream. */
+  /** The topics of each open stream and of each poll that waits. */
   get subscriptions(): string[][] {
-    return [...this.streams].map(({ topics }) => [...topics])
+    return [...[...this.streams].map(({ topics }) => topics), ...this.polls].map((topics) => [...topics])
   }
 
   /** How many sockets, streams and polls the client holds, whatever has come of them. */
@@ -241,12 +241,7 @@ export class FakeServer {
     if (token) this.offered.push(token)
     if (this.token && token !== this.token) return jsonResponse(401, { code: 'unauthenticated' })
     if (transport === 'sse') return this.sse(url, init.signal, path, token)
-    if (transport === 'poll') {
-      this.polls += 1
-      return this.poll(url, init.signal, token).finally(() => {
-        this.polls -= 1
-      })
-    }
+    if (transport === 'poll') return this.poll(url, init.signal, token)
     if (url.pathname.endsWith('/leave') && init.method === 'POST') return this.leave(url)
     if (url.pathname.endsWith('/send')) {
       return jsonResponse(200, this.reply(JSON.parse(String(init.body)) as FakeCommand, new Set()))
@@ -265,8 +260,22 @@ export class FakeServer {
 
   private async poll(url: URL, signal: AbortSignal | null | undefined, token?: string): Promise<Response> {
     const user = this.userOf(token ?? null)
+    const admitted = this.rules.admit(user, askedFor(url))
+    this.polls.add(admitted.topics)
+    try {
+      return await this.pollAs(user, admitted, url, signal)
+    } finally {
+      this.polls.delete(admitted.topics)
+    }
+  }
+
+  private async pollAs(
+    user: string,
+    { topics, refused }: ReturnType<FakeRules['admit']>,
+    url: URL,
+    signal: AbortSignal | null | undefined,
+  ): Promise<Response> {
     const after = url.searchParams.get('after')
-    const { topics, refused } = this.rules.admit(user, askedFor(url))
     const arrived = this.log.tail
     const { freezes } = this
     const until = this.clock.now() + Number(url.searchParams.get('wait') ?? 25) * 1000
@@ -437,6 +446,7 @@ export class FakeServer {
 
   private wait(ms: number, signal: AbortSignal | null | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(new Error('aborted'))
       const aborted = (): void => {
         this.clock.clearTimeout(timer)
         reject(new Error('aborted'))
