@@ -5,9 +5,9 @@ import { minify_sync } from 'terser'
  * runtime. Their names are shortened in the build. `test/mangle.test.ts` holds the list to that.
  */
 export const INTERNAL = `
-  address adopt again asked base batch begin blockedUntil canRefresh cancel carrier chain changed climbing closeAt closed command
-  current deliver dispatch drain drained effects ended expected failedAt firstAt flaky follows forget
-  graceFrom greeted hear heard heardAt heartbeatMs history http inUse init judge keep kind implied ladder lapse lastClose
+  address adopt again asked base begin blockedUntil canRefresh cancel carrier chain changed climbing closeAt closed command
+  connectMs current deliver dispatch doubts drain drained effects ended expected failedAt firstAt flaky follows forget
+  graceFrom greeted hear heard hold late heardAt heartbeatMs history http inUse init judge keep kind implied ladder lapse lastClose
   lasting leaving link links memory metDeployment nextAt openedAt owes ping pingAt plan proven provenAt
   quarantine queue receive renew reopen replyMs requests report result retryAt rung rungs second settled standing start started
   startedAt step stop strikes suspect sync take tell tokens told upgraded view waitMs waiting
@@ -25,10 +25,11 @@ export function mangle() {
     name: 'mangle',
     renderChunk(code: string, chunk: { fileName: string }) {
       const [, name] =
-        /^(index|tabs|requests|upkeep|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ??
-        []
+        /^(index|tabs|requests|upkeep|fallback|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(
+          chunk.fileName,
+        ) ?? []
       if (!name) return null
-      const core = ['index', 'tabs', 'requests', 'upkeep'].includes(name)
+      const core = ['index', 'tabs', 'requests', 'upkeep', 'fallback'].includes(name)
       // One word for all declarations compresses better than two.
       const { code: short = '', map } = minify_sync(code.replace(/\bconst (?=[\w${[]+)/g, 'let   '), {
         module: chunk.fileName.endsWith('.js'),

@@ -20,6 +20,7 @@ beforeEach(() => {
   })
 })
 afterEach(() => {
+  vi.doUnmock('../src/core/fallback.js')
   vi.doUnmock('../src/core/requests.js')
   vi.doUnmock('../src/core/upkeep.js')
 })
@@ -28,8 +29,10 @@ async function connected(transport: 'sse' | 'poll') {
   const { createClient, CommandError } = await import('@throughline/client')
   const client = createClient({ env: server.env, transports: [transport] })
   client.connect()
-  await server.clock.advance(2 * SECOND)
-  await vi.dynamicImportSettled()
+  for (let turn = 0; turn < 4; turn += 1) {
+    await server.clock.advance(SECOND)
+    await vi.dynamicImportSettled()
+  }
   return { client, CommandError }
 }
 
@@ -97,5 +100,30 @@ describe.skipIf(process.env.BUILT)('a client that is closed while a part of it i
     client.close()
     arrive()
     expect(await outcome(present)).toMatchObject({ name: 'CommandError', code: 'unavailable' })
+  })
+})
+
+describe.skipIf(process.env.BUILT)('what a path without WebSocket needs', () => {
+  it('is loaded before it is needed, and again when that has failed', async () => {
+    let fallbacks = 0
+    vi.doMock('../src/core/fallback.js', async (original) => {
+      fallbacks += 1
+      if (fallbacks === 1) throw new TypeError('error loading dynamically imported module')
+      return await original()
+    })
+    const { createClient } = await import('@throughline/client')
+    const client = createClient({ env: server.env })
+    client.connect()
+    await vi.dynamicImportSettled()
+    await server.clock.advance(SECOND)
+    expect(client.state.transport).toBe('ws')
+    expect(fallbacks).toBe(1)
+    server.path.ws = 'refused'
+    server.cut()
+    for (let turn = 0; turn < 10; turn += 1) {
+      await server.clock.advance(SECOND)
+      await vi.dynamicImportSettled()
+    }
+    expect(client.state.transport).toBe('sse')
   })
 })

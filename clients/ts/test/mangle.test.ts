@@ -15,7 +15,7 @@ const RUNTIME =
 
 /** What goes over the wire: parameters, and members of commands. */
 const WIRE =
-  `after topics types interval heartbeat session user wait pad access_token op topic type data key ttl_ms expect event_id
+  `after topics types interval heartbeat session user wait pad batch access_token op topic type data key ttl_ms expect event_id
   ephemeral status info token id reply ok error code message seq`.split(/\s+/)
 
 /** Files that describe the API, the protocol or the runtime. */

@@ -30,15 +30,17 @@ export class Origin {
 
   locksOf(tab: Tab): LocksLike {
     return {
-      request: (name, { signal }, grant) =>
+      request: (name, options, grant) =>
         new Promise((resolve, reject) => {
-          const request: Request = { name, tab, grant, resolve, reject }
           if (tab.dead) return
-          signal.addEventListener('abort', () => {
-            if (!this.queue.includes(request)) return
-            this.queue = this.queue.filter((other) => other !== request)
-            reject(new Error('aborted'))
-          })
+          if ('ifAvailable' in options && this.held.has(name)) return void grant(null).then(resolve)
+          const request: Request = { name, tab, grant: () => grant({ name }), resolve, reject }
+          if ('signal' in options)
+            options.signal.addEventListener('abort', () => {
+              if (!this.queue.includes(request)) return
+              this.queue = this.queue.filter((other) => other !== request)
+              reject(new Error('aborted'))
+            })
           this.queue.push(request)
           this.next(name)
         }),

@@ -6,6 +6,8 @@ export type CloseKind =
   | 'gap'
   /** The gateway is busy, draining, or asks for time: not the transport's fault. */
   | 'busy'
+  /** Other pages of the origin hold as many requests as may be. */
+  | 'full'
   /** The token was refused. */
   | 'auth'
   /** The gateway refuses for good. */

@@ -8,11 +8,9 @@ import { type OpenLink, type Params, refusal } from './link.js'
 import { guarded } from './listeners.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
-import { openPoll } from './poll.js'
 import { type Batch, type Hello, isBatch, isReply, type Refusal, type Reply } from './protocol.js'
 import { NAMES, POLL, SSE, WS } from './rung.js'
 import { type Chain, createSession, type Delivery } from './session.js'
-import { openSse } from './sse.js'
 import type { ConnectionState } from './state.js'
 import { REPLY_MS, TIMING } from './timing.js'
 import { createTokens } from './token.js'
@@ -20,8 +18,6 @@ import type { Upkeep } from './upkeep.js'
 import { sameTopics, type Wishes } from './wishes.js'
 import { openWs } from './ws.js'
 
-/** By rung. */
-const OPEN: readonly OpenLink[] = [openPoll, openSse, openWs]
 const PING_EVERY_MS = 30_000
 const WAITING_MAX = 1000
 /** The close code for a message that somebody on the path found too large, and what is asked for then. */
@@ -68,6 +64,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   let commandId = 0
   let loading: Promise<Requests> | undefined
   let joining: Promise<Upkeep> | undefined
+  let falling: Promise<Fallback> | undefined
+  let slot: Slot | undefined
   let upkeep: Upkeep | undefined
   let batch: number | undefined
   let unlisten: (() => void) | undefined
@@ -98,6 +96,16 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
       dispatch(() => ladder.page(signal))
     })
     dispatch(() => ladder.start(env.page.visible(), env.page.online()))
+    fallback().catch(() => {}) // It is loaded again when it is needed.
+  }
+
+  /** Loads what a path without WebSocket needs, until that has succeeded once. */
+  function fallback(): Promise<Fallback> {
+    falling ??= import('./fallback.js').catch((error) => {
+      falling = undefined
+      throw error
+    })
+    return falling
   }
 
   function stop(): void {
@@ -247,7 +255,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
       if (close.kind === 'auth' && current()) tokens.want('refused')
       dispatch(() => ladder.closed(state, close))
     }
-    const connect = (): void => {
+    const connect = (openLink: OpenLink): void => {
       if (!current()) return
       dispatch(() => ladder.asked(state))
       const chain = session.begin(rung !== POLL)
@@ -261,9 +269,11 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
         doubts: ({ hello: own, events }: Partial<Batch>) =>
           !own && !user && !!events?.length && !(hello && tokens.current && tokens.current === vouched),
         init,
+        refusal,
+        hold: async () => !slot || slot.take(),
       }
       try {
-        const link = (OPEN[rung] as OpenLink)(request, {
+        const link = openLink(request, {
           heard: (owes) => current() && dispatch(() => ladder.heard(state, owes)),
           message: (text) => current() && message(state, text, closed),
           greeted(own) {
@@ -279,8 +289,20 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
         closed({ kind: 'lost', message: `${error}` })
       }
     }
+    const prepare = async (): Promise<void> => {
+      if (rung === WS) return connect(openWs)
+      const { createSlot, openSse, openPoll } = await fallback()
+      slot ??= createSlot(env, base)
+      if (rung === POLL) return connect(openPoll)
+      // Where there is nothing else, a stream waits in the browser's queue for its turn.
+      if (!transports.includes('poll') || (await slot.take())) connect(openSse)
+      else closed({ kind: 'full', message: 'too many requests are held' })
+    }
     // A moment later in any case: what is subscribed to in the same turn is asked for at once.
-    tokens.get().then(connect, (error) => closed({ kind: 'busy', message: `no token: ${error}` }))
+    tokens.get().then(
+      () => prepare().catch((error) => closed({ kind: 'lost', message: `${error}` })),
+      (error) => closed({ kind: 'busy', message: `no token: ${error}` }),
+    )
   }
 
   function params(state: LinkState, chain: Chain): Params {
@@ -296,8 +318,10 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     }
   }
 
-  function end({ carrier }: LinkState): void {
+  function end(state: LinkState): void {
+    const { carrier } = state
     carrier?.link.close()
+    if (!ladder.links.some((link) => link !== state && link.rung < WS)) slot?.free()
     for (const settle of carrier?.waiting.values() ?? []) settle({ error: unheard('lost') })
   }
 
@@ -487,6 +511,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     init,
     result,
     refusal,
+    isBatch,
+    unheard,
     replyMs: REPLY_MS,
     sync,
     settled,
@@ -498,6 +524,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
 }
 
 type Requests = typeof import('./requests.js')
+type Fallback = typeof import('./fallback.js')
+type Slot = ReturnType<Fallback['createSlot']>
 
 /** What {@link createConnection} makes. */
 export type Connection = ReturnType<typeof createConnection>

@@ -24,7 +24,12 @@ export interface ChannelLike {
 
 /** The part of Web Locks that is used: the lock is held until the promise settles. */
 export interface LocksLike {
-  request(name: string, options: { signal: AbortSignal }, granted: () => Promise<void>): Promise<unknown>
+  /** @param granted gets null where `ifAvailable` is set and another holds the lock. */
+  request(
+    name: string,
+    options: { signal: AbortSignal } | { ifAvailable: true },
+    granted: (lock: unknown) => Promise<void>,
+  ): Promise<unknown>
 }
 
 /** What happened to the page. */
@@ -57,8 +62,11 @@ export interface Env {
   /** Reading it may throw, as may every call. */
   readonly storage: StorageLike | null
   readonly page: PageLike
+  /** For shared tabs, and to count the requests that an origin's pages hold. Default: the page's, if it has them. */
+  readonly locks: LocksLike | undefined
+  /** True where many requests to this address are known to share one connection, as over HTTP/2. */
+  multiplexes(address: string): boolean
   /** For shared tabs; left out: the runtime's, if it has them. */
-  readonly locks?: LocksLike | undefined
   readonly channel?: ((name: string) => ChannelLike) | undefined
   /** Relative addresses are resolved against it. */
   readonly origin: string | undefined
@@ -66,9 +74,12 @@ export interface Env {
 
 type Global = Partial<Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket'>>
 
+/** Protocols that the browser's timings name for requests that share a connection. */
+const MULTIPLEXED = /^h[23]/
+
 /** What this runtime offers. Looks at globals when called, never when imported. */
 export function runtimeEnv(overrides: Partial<Env> = {}): Env {
-  const { document, WebSocket, location } = globalThis as Global
+  const { document, navigator, WebSocket, location } = globalThis as Global
   return {
     now: Date.now,
     random: Math.random,
@@ -81,6 +92,11 @@ export function runtimeEnv(overrides: Partial<Env> = {}): Env {
       return document ? localStorage : null
     },
     page: runtimePage(globalThis as Global),
+    locks: document && navigator?.locks,
+    multiplexes: (address) =>
+      (performance.getEntries() as PerformanceResourceTiming[]).some(
+        ({ name, nextHopProtocol }) => name.startsWith(address) && MULTIPLEXED.test(nextHopProtocol),
+      ),
     origin: location?.origin,
     ...overrides,
   }

@@ -353,7 +353,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
         judge(writer)
       }
     }
-    if (race) race.nextAt = now + (kind === 'lost' ? 0 : STAGE_MS)
+    if (race) race.nextAt = now + (kind === 'busy' || kind === 'gap' ? STAGE_MS : 0)
     if (!writer) {
       roundLived = now - (provenAt ?? now) >= LIVED_MS
       roundWaitMs = Math.max(roundWaitMs, close.waitMs || (kind === 'busy' ? BUSY_MS : 0))

@@ -34,6 +34,10 @@ export interface LinkRequest {
   readonly tokens: { readonly current: string | null }
   /** An address at the gateway, with cursor, topics and session as of now: a poll asks before every request. */
   address(path: string, more?: Params): string
+  /** What a response other than 200 means. */
+  refusal(response: Response): Close
+  /** True where this request may be held: there are few such requests for all pages of an origin. */
+  hold(): Promise<boolean>
   /** True where this batch may be of another user than the one before, and does not tell. */
   doubts(batch: Partial<Batch>): boolean
   /** Options of a request. */

@@ -1,8 +1,12 @@
 import type { Close } from './close.js'
-import { type Link, type LinkEvents, type LinkRequest, type Params, refusal } from './link.js'
+import type { Link, LinkEvents, LinkRequest, Params } from './link.js'
 import type { Batch } from './protocol.js'
-import { CONNECT_SLOW_MS, POLL_HOLD_MS, POLL_SLACK_MS } from './timing.js'
 
+/** Hold of one long poll, and what is added before one without an answer is cut: a silent cut shows within 15 s. */
+const HOLD_MS = 9000
+const SLACK_MS = 5000
+/** Time for the answer to one that is not held. */
+const SHORT_MS = 10_000
 const HOLD_MIN_MS = 3000
 /** A request cut sooner than this was not cut for being held. */
 const HELD_MS = 1000
@@ -10,23 +14,28 @@ const FAILURES_MAX = 2
 
 /**
  * Long polls, one after another. The first asks for `wait=0`: its answer proves the path. A hold that is cut gets
- * shorter; on a path that cuts even the shortest it becomes plain polling.
+ * shorter; on a path that cuts even the shortest it becomes plain polling, and so it does while other pages hold as
+ * many requests as may be.
  */
 export function openPoll(request: LinkRequest, { heard, message, greeted, closed }: LinkEvents): Link {
-  const { env, timing, address, init } = request
+  const { env, timing, address, init, refusal } = request
   const ended = new AbortController()
   let current: AbortController
   let timer: unknown
-  let holdMs = POLL_HOLD_MS
+  let holdMs = HOLD_MS
   let failures = 0
 
-  async function poll(waitMs: number): Promise<void> {
-    const startedAt = env.now()
+  async function poll(wishMs: number): Promise<void> {
+    let waitMs = wishMs
     const abort = new AbortController()
     current = abort
     const cut = (): void => abort.abort()
     ended.signal.onabort = cut
-    timer = env.setTimeout(cut, waitMs ? waitMs + POLL_SLACK_MS : CONNECT_SLOW_MS)
+    const isHeld = waitMs > 0 && (await request.hold())
+    if (current !== abort || abort.signal.aborted) return
+    if (!isHeld) waitMs = 0
+    const startedAt = env.now()
+    timer = env.setTimeout(cut, waitMs ? waitMs + SLACK_MS : SHORT_MS)
     let close: Close
     try {
       const get = (params: Params): Promise<Response> => env.fetch(address('v1/poll', params), init(abort.signal))
@@ -40,7 +49,8 @@ export function openPoll(request: LinkRequest, { heard, message, greeted, closed
       if (status === 200) {
         failures = 0
         heard()
-        return later(message(text) || holdMs ? 0 : timing.pollingInterval)
+        // The first one is a proof; those that are not held come at intervals.
+        return later(message(text) || waitMs || (!wishMs && holdMs) ? 0 : timing.pollingInterval)
       }
       close = refusal(response)
       if (status !== 504) failures = FAILURES_MAX

@@ -1,9 +1,8 @@
-import { unheard } from './commands.js'
 import type { Connection } from './connection.js'
 import type { Reply } from './protocol.js'
 
 /** Questions that a tab has put to the leader, by name, each with a bounded wait. */
-export function createReplies({ env, replyMs, result }: Connection, tab: string) {
+export function createReplies({ env, replyMs, result, unheard }: Connection, tab: string) {
   const waiting = new Map<string, (reply: Reply) => void>()
   let count = 0
 

@@ -1,8 +1,7 @@
 import type { Command, CommandError } from './commands.js'
 import type { Source } from './connection.js'
 import { isPast, reaches } from './cursor.js'
-import type { ChannelLike, LocksLike } from './env.js'
-import { isBatch } from './protocol.js'
+import type { ChannelLike } from './env.js'
 import type { Delivery } from './session.js'
 import type { ConnectionState } from './state.js'
 import type { TabHost } from './tab-host.js'
@@ -36,9 +35,9 @@ type Leader = Lead & { readonly from: string }
 // Its inner functions share the state of one tab: a class would only spell each of them `this.`.
 export function joinTabs(host: TabHost): Source {
   const { env, connection, told, wishes, options } = host
-  const { navigator, BroadcastChannel } = globalThis as Partial<typeof globalThis>
-  const { locks, channel: open } = {
-    locks: navigator?.locks as LocksLike | undefined,
+  const { BroadcastChannel } = globalThis as Partial<typeof globalThis>
+  const { locks } = env
+  const { channel: open } = {
     channel: BroadcastChannel && ((name: string): ChannelLike => new BroadcastChannel(name) as ChannelLike),
     ...options.env,
   }
@@ -187,7 +186,15 @@ export function joinTabs(host: TabHost): Source {
       const query = { after: `${after}`, topics: `${own.topics()}`, types: `${options.types ?? ''}`, session: id }
       const batch = (await look(connection, query)) as object
       // The leader or an own connection may have been quicker, and an own connection tells of a reset itself.
-      if (current !== life || led || leading || !isBatch(batch) || has(batch.cursor) || (alone && batch.reset)) return
+      if (
+        current !== life ||
+        led ||
+        leading ||
+        !connection.isBatch(batch) ||
+        has(batch.cursor) ||
+        (alone && batch.reset)
+      )
+        return
       if (session.receive(chain, batch, false)) hand(session.drain(chain))
       rejoin()
     } catch {

@@ -65,9 +65,6 @@ export const BUSY_MS = SECOND
 export const LIVED_MS = 3 * SECOND
 /** First retry after one that lived: random(0, this). */
 export const RETRY_PROVEN_MS = SECOND
-/** Hold of one long poll, and what is added before one without an answer is cut: a silent cut shows within 15 s. */
-export const POLL_HOLD_MS = 9 * SECOND
-export const POLL_SLACK_MS = 5 * SECOND
 /** A timer this late means that the machine slept. */
 export const LATE_MS = SECOND
 /** Hidden for longer than this: probe upward on return. */

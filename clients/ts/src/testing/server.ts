@@ -101,6 +101,7 @@ export class FakeServer {
       storage: this.storage,
       page: this.page,
       locks: undefined,
+      multiplexes: () => false,
       channel: undefined,
       origin: 'http://gateway.test',
       fetch: (url, init) => server.fetch(url, init),
