@@ -57,11 +57,14 @@ test-collab: ## Three editors on one text, with CodeMirror's operational transfo
 # Debian has Firefox ESR as a package. Where it cannot be installed, its tests are left out.
 IF_FIREFOX = @.ci/need firefox-esr || { echo "without Firefox: its paths are left out" >&2; exit 0; };
 
-test-browser: ## The client in Chromium and Firefox through every obstacle and proxy, with tables of the results
+IF_WEBKIT = @.ci/need WebKitWebDriver Xvfb || { echo "without WebKitGTK: its paths are left out" >&2; exit 0; };
+
+test-browser: ## The client in Chromium, Firefox and WebKitGTK through every obstacle and proxy, with tables of the results
 	@.ci/need cargo cc node npm chromium nginx openssl apache2 haproxy squid tinyproxy
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:browser
 	$(IF_FIREFOX) npm run --silent --prefix clients/ts test:browser:firefox
+	$(IF_WEBKIT) npm run --silent --prefix clients/ts test:browser:webkit
 
 # Runs after test-client, which builds the client.
 test-browser-short: ## The most important of these paths, in about a minute for each browser

@@ -1,10 +1,11 @@
 // The browsers that the matrix runs in, behind one shape: a browser has contexts (profiles), a context has pages, and a
 // page evaluates functions. Chromium by Playwright, which cannot drive an installed Firefox; Firefox by Puppeteer over
-// WebDriver BiDi.
+// WebDriver BiDi; WebKitGTK by its own driver.
 
 import { existsSync } from 'node:fs'
 import { chromium as playwright } from 'playwright-core'
 import puppeteer from 'puppeteer-core'
+import { webkit } from './webkit.js'
 
 const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
 const FIREFOX = process.env.FIREFOX_BIN ?? '/usr/bin/firefox-esr'
@@ -33,6 +34,8 @@ export function chromium() {
 }
 
 const BROWSERS = {
+  webkit,
+
   async chromium() {
     const browser = await chromium()
     return {
@@ -92,7 +95,7 @@ const BROWSERS = {
   },
 }
 
-/** @param name `chromium` or `firefox`. */
+/** @param name `chromium`, `firefox` or `webkit`. */
 export function launch(name) {
   const start = BROWSERS[name]
   if (!start) throw new Error(`no browser ${name}: one of ${Object.keys(BROWSERS).join(', ')}`)

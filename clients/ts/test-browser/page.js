@@ -29,6 +29,12 @@ export async function openIn(browser, context, origin) {
   const page = await context.open()
   const complaints = []
   page.on('pageerror', (error) => browser.isComplaint(String(error)) && complaints.push(String(error)))
+  await load(browser, page, origin)
+  return { page, complaints }
+}
+
+/** Loads the document and the client, also once more, into a page that is there. */
+export async function load(browser, page, origin) {
   const chunks = readdirSync(DIST).filter((name) => name.endsWith('.js'))
   const stopServing = await browser.serve(page, (url) => answer(new URL(url), origin))
   await page.goto(`${origin}/matrix`)
@@ -37,7 +43,6 @@ export async function openIn(browser, context, origin) {
     chunks.filter((name) => /^(index|tabs|requests|upkeep)/.test(name)),
   )
   await stopServing()
-  return { page, complaints }
 }
 
 function answer(url, origin) {
@@ -89,8 +94,9 @@ async function prepare(chunks) {
     }
   }
   const seen = { events: [], resets: [], reports: [], links: [], startedAt: 0 }
-  for (const name of chunks) await import(`/matrix/${name}`)
-  const { createClient } = await import('/matrix/index.js')
+  // A browser whose requests cannot be answered from the disk has the client in its document already.
+  if (!window.matrixClient) for (const name of chunks) await import(`/matrix/${name}`)
+  const { createClient } = window.matrixClient ?? (await import('/matrix/index.js'))
   window.matrix = {
     seen,
     start(user, after, options) {

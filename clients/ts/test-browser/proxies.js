@@ -13,7 +13,7 @@ const STOP_MS = 5000
 const LOG_SHOWN = 2000
 
 /** A loopback port that nobody holds. */
-function freePort() {
+export function freePort() {
   return new Promise((resolve) => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const { port } = server.address()
@@ -22,7 +22,8 @@ function freePort() {
   })
 }
 
-const answers = (port) =>
+/** Whether something accepts connections there. */
+export const answers = (port) =>
   new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => {
       socket.destroy()

@@ -1,5 +1,5 @@
 // The matrix: every path, one table, and what has to hold on each.
-// `node test-browser/run.js [--short] [--firefox] [words of a path's name]`
+// `node test-browser/run.js [--short] [--firefox | --webkit] [words of a path's name]`
 
 import { launch } from './browsers.js'
 import { Gateway } from './gateway.js'
@@ -11,7 +11,7 @@ import { wrong } from './verdict.js'
 
 const given = process.argv.slice(2)
 const isShort = given.includes('--short')
-const browserName = given.includes('--firefox') ? 'firefox' : 'chromium'
+const browserName = ['firefox', 'webkit'].find((name) => given.includes(`--${name}`)) ?? 'chromium'
 const words = given.filter((word) => !word.startsWith('--'))
 const isChosen = ({ name, short, only = browserName }) =>
   (short || !isShort) && only === browserName && words.every((word) => name.includes(word))
