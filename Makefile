@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short lint-deny docs fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short lint-deny docs fmt
 
 CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
@@ -20,7 +20,7 @@ run: ## Build and start `gateway dev`: prints the page's address and curl lines 
 	@$(CARGO) build -p gateway
 	@exec target/debug/gateway dev
 
-test: setup test-rust test-load test-proto test-client test-browser-short test-collab test-page ## Run all tests, and install what they need first
+test: setup test-rust test-load test-proto test-client test-browser-short test-proxies-short test-collab test-page ## Run all tests, and install what they need first
 
 test-rust: ## The Rust tests, including the examples in the documentation
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
@@ -65,6 +65,17 @@ test-browser: ## The client in Chromium, Firefox and WebKitGTK through every obs
 	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:browser
 	$(IF_FIREFOX) npm run --silent --prefix clients/ts test:browser:firefox
 	$(IF_WEBKIT) npm run --silent --prefix clients/ts test:browser:webkit
+
+test-proxies: ## Real proxies with the lines of docs/proxies.md in front of the gateway, with a table: PROXY=nginx for one
+	@.ci/need cargo cc node npm chromium nginx apache2 haproxy varnishd h2o venv java mvn
+	$(CARGO) build --quiet -p gateway
+	cd clients/ts && npm install --silent --no-audit --no-fund --no-save && npm run --silent build && npm run --silent test:proxies -- $(PROXY)
+
+# Runs after test-client, which builds the client.
+test-proxies-short: ## Three of these proxies, without the long waits
+	@.ci/need nginx haproxy
+	$(CARGO) build --quiet -p gateway
+	npm run --silent --prefix clients/ts test:proxies:short
 
 # Runs after test-client, which builds the client.
 test-browser-short: ## The most important of these paths, in about a minute for each browser

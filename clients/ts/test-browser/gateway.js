@@ -14,16 +14,23 @@ const START_MS = 120_000
 const RETRY_MS = 50
 
 export class Gateway {
-  /** Starts `gateway dev`; an address to listen on makes a restart in the same place. */
-  static async start(listen = '127.0.0.1:0') {
+  /** The publish key. */
+  key = 'dev'
+
+  /**
+   * Starts a gateway; an address to listen on makes a restart in the same place.
+   * @param options `dev` or `serve`, and its options.
+   */
+  static async start(listen = '127.0.0.1:0', options = ['dev']) {
     if (!existsSync(BINARY)) throw new Error(`no gateway at ${BINARY}: \`cargo build -p gateway\` or set GATEWAY_BIN`)
     const gateway = new Gateway()
-    await gateway.spawn(listen)
+    await gateway.spawn(listen, options)
     return gateway
   }
 
-  async spawn(listen) {
-    const command = [BINARY, 'dev', '--listen', listen, '--log', 'error']
+  async spawn(listen, options = this.options) {
+    this.options = options
+    const command = [BINARY, ...options, '--listen', listen, '--log', 'error']
     const child = spawn(BOUND, command, { stdio: ['ignore', 'pipe', 'ignore'] })
     this.child = child
     this.port = await new Promise((resolve, reject) => {
@@ -54,7 +61,7 @@ export class Gateway {
   async publish(topic, data) {
     const response = await fetch(`http://127.0.0.1:${this.port}/v1/publish`, {
       method: 'POST',
-      headers: { authorization: 'Bearer dev', 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${this.key}`, 'content-type': 'application/json' },
       body: JSON.stringify({ topic, type: 'tick', data }),
     })
     if (!response.ok) throw new Error(`publish answered ${response.status}: ${await response.text()}`)
