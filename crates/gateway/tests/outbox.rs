@@ -258,3 +258,26 @@ async fn a_long_snapshot_does_not_make_turns_longer() {
     let (first, last) = (read_of[..4].iter().min().unwrap(), read_of[8..].iter().min().unwrap());
     assert!(*last < first.max(&100_000) * 3, "index entries read: {read_of:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trigger_wakes_the_gateway_up() {
+    let server = Postgres::start(&[]).await;
+    server.run(&outbox_sql(&["--wake-up", "--role", "postgres"])).await;
+    let url = server.url();
+    let options =
+        ["--database-url", &url, "--source-outbox", "throughline_outbox", "--outbox-poll-ms", "60000"];
+    let gateway = Gateway::serve(&options).await;
+    eventually("it listens", async || {
+        let listening = "select count(*) from pg_stat_activity where query ilike '%listen \"throughline_outbox\"%' \
+                         and pid <> pg_backend_pid() or query = 'select 1'";
+        server.ask(listening).await != "0"
+    })
+    .await;
+    let began = tokio::time::Instant::now();
+    for n in 1..=3 {
+        server.run(&format!("select throughline_publish('a', 't', '{n}')")).await;
+        eventually("the row is published", async || history(gateway.address, "a").await.len() == n).await;
+    }
+    // Three polls take three minutes.
+    assert!(began.elapsed() < std::time::Duration::from_secs(100));
+}

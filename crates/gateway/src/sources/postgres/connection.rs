@@ -160,7 +160,11 @@ impl Failure {
     fn of(error: &tokio_postgres::Error, target: &Target) -> Self {
         let Some(said) = error.as_db_error() else {
             let mut text = error.to_string();
-            // The text of the error has that of its cause already.
+            let mut cause = std::error::Error::source(error);
+            while let Some(because) = cause {
+                text += &format!(": {because}");
+                cause = because.source();
+            }
             if text.contains("UnknownIssuer") {
                 text += ": give the certificate's authority as --database-ca, or sslmode=disable";
             }

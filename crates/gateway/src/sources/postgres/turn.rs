@@ -32,8 +32,9 @@ const BATCH_DRAFTS_MAX: usize = 128;
 const BATCH_BYTES_MAX: usize = 256 << 10;
 /// About how many bytes of drafts one turn reads.
 const TURN_BYTES_MAX: i64 = 1 << 20;
-/// Waiting rows are counted up to this number.
+/// Waiting rows are counted up to this number, so often.
 const COUNTED_MAX: i64 = 10_000;
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// The longest reason in the column `error`.
 const ERROR_CHARS_MAX: usize = 500;
 /// What a draft has beside its data, in bytes: 64 topics of 256 bytes and the rest.
@@ -51,6 +52,9 @@ pub(super) struct Turns {
     parts: SourceParts,
     /// A draft of more bytes is refused without being read.
     draft_bytes_max: i64,
+    /// How many rows waited when they were last counted, and when they are counted again.
+    counted: i64,
+    count_at: Instant,
 }
 
 /// What became of a turn.
@@ -95,8 +99,9 @@ impl Turns {
     /// Turns at a table.
     pub(super) fn new(table: &OutboxTable, parts: SourceParts) -> Self {
         let draft_bytes_max = i64::try_from(parts.data_bytes_max + BESIDE_DATA_MAX).unwrap_or(i64::MAX);
-        let (statements, floor) = (Statements::of(table), Floor::new(parts.clock.now()));
-        Self { statements, floor, parts, draft_bytes_max }
+        let now = parts.clock.now();
+        let (statements, floor) = (Statements::of(table), Floor::new(now));
+        Self { statements, floor, parts, draft_bytes_max, counted: 0, count_at: now }
     }
 
     /// Takes one turn.
@@ -164,19 +169,22 @@ impl Turns {
         session.within(STATEMENT_TIMEOUT, writers).await
     }
 
-    /// Says how the outbox stands. Rows beyond those of a turn are counted when it looks from the beginning.
+    /// Says how the outbox stands. Rows beyond those of a turn are counted now and then.
     async fn measure(
-        &self,
+        &mut self,
         session: &PgSession,
         rows: &[OutboxRow<'_>],
         is_all: bool,
         from: i64,
     ) -> Result<(), Failure> {
-        let mut count = rows.len() as i64;
-        if !is_all {
+        let now = self.parts.clock.now();
+        let mut count = (rows.len() as i64).max(if is_all { 0 } else { self.counted });
+        if !is_all && self.count_at <= now {
             let parameters: [Parameter<'_>; 2] = [(&from, Type::INT8), (&COUNTED_MAX, Type::INT8)];
             let counted = session.client().query_typed_one(&self.statements.count, &parameters);
             count = session.within(STATEMENT_TIMEOUT, async { counted.await?.try_get(0) }).await?;
+            self.counted = count;
+            self.count_at = now + COUNT_EVERY;
         }
         let lag_micros = rows.first().map_or(0, |row| if row.at > 0 { (row.now - row.at).max(0) } else { 0 });
         self.parts.metrics.sources.set_outbox(lag_micros as f64 / 1e6, count.unsigned_abs());
