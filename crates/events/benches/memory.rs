@@ -1,5 +1,6 @@
 //! What a topic costs in bytes that the program asked for, beside what the log's budget is charged for it.
 
+#![allow(clippy::disallowed_methods, reason = "benches may ask the system for time and chance")]
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
 use std::sync::Arc;

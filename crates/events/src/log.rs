@@ -160,6 +160,7 @@ impl Log {
     /// An empty log that takes time and chance from the system. A store gives it an epoch before anything else.
     #[must_use]
     pub fn new(options: &Options) -> Arc<Self> {
+        #[expect(clippy::disallowed_methods, reason = "`with` is for everything that has its own")]
         Self::with(options, Clock::system(), Chance::system())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Evictions, Lens, Log, Options, Store};
+use events::{Chance, Clock, Evictions, Lens, Log, Options, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::{HttpLimits, Transport, UnsentBytes};
@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
 use crate::http::origin::OriginPolicy;
 use crate::limits::brake::RefusalBrake;
+use crate::limits::pacing::Pacing;
 use crate::limits::rates::Limiters;
 use crate::limits::replays::Replays;
 use crate::metrics::Metrics;
@@ -54,6 +55,8 @@ pub(crate) struct App {
     pub publishing: Arc<Publishing>,
     /// How the sources of events outside the gateway stand.
     pub sources: Arc<SourceStates>,
+    /// When clients may come back.
+    pub pacing: Pacing,
     /// How much history is on its way.
     pub replays: Arc<Replays>,
     /// The memory that clients that do not read hold.
@@ -78,42 +81,49 @@ fn unsent_ample(log_bytes_max: usize) -> usize {
     (log_bytes_max / 32).clamp(64 << 10, 32 << 20)
 }
 
+/// A name for this process, where none was configured: ten hexadecimal digits.
+fn some_deployment(chance: &Chance) -> String {
+    format!("{:010x}", chance.below(1 << 40))
+}
+
 impl App {
-    /// Opens the store and reads the keys.
+    /// Opens the store and reads the keys. Everything takes the time and random bits from these two.
     ///
     /// # Errors
     /// When something that was configured cannot be had, as one line.
-    pub(crate) fn open(config: Config) -> Result<Arc<Self>, ConfigError> {
+    pub(crate) fn open(config: Config, clock: Clock, chance: Chance) -> Result<Arc<Self>, ConfigError> {
         let limits = &config.limits;
         let log_bytes_max = usize::try_from(limits.log_bytes).unwrap_or(usize::MAX);
-        let log = Log::new(&Options {
+        let options = Options {
             ring_events_max: limits.ring_events,
             ring_bytes_max: (log_bytes_max / 16).max(64 << 10),
             ring_age_max: limits.ring_age,
             log_bytes_max,
             ..Options::default()
-        });
+        };
+        let log = Log::with(&options, clock.clone(), chance.clone());
+        let pacing = Pacing::new(chance.clone());
         let store::Opened { store, keep, board } = store::open(&config.store, &log, limits)?;
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
         let limiters = Arc::new(Limiters::new(limits, Arc::clone(&metrics)));
-        let presence = Arc::new(Presence::new(limits.presence_ttl, keep));
-        let registry = Arc::new(Registry::new(Arc::clone(&presence)));
+        let presence = Arc::new(Presence::new(limits.presence_ttl, keep, &clock));
+        let registry = Arc::new(Registry::new(Arc::clone(&presence), chance.clone()));
         let publishing = Arc::new(Publishing::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
             Arc::clone(&limiters),
             limits.data_bytes_max,
-            log.clock().clone(),
+            clock.clone(),
         ));
         Ok(Arc::new(Self {
-            auth: Authenticator::new(&config.auth)?,
+            auth: Authenticator::new(&config.auth, clock, chance.clone())?,
             origins: if config.dev {
                 OriginPolicy::for_development(config.allow_origins.clone(), config.trusted_proxies.clone())
             } else {
                 OriginPolicy::new(config.allow_origins.clone(), config.trusted_proxies.clone())
             },
-            cluster: Cluster::new(board, Arc::clone(&registry), Arc::clone(&presence)),
+            cluster: Cluster::new(board, Arc::clone(&registry), Arc::clone(&presence), pacing.clone()),
             registry,
             presence,
             redaction: Redaction::new(&config.redact),
@@ -122,9 +132,10 @@ impl App {
             sources: Arc::new(SourceStates::new(Arc::clone(&metrics))),
             metrics,
             limiters,
-            replays: Replays::new(limits.replay_bytes),
+            replays: Replays::new(limits.replay_bytes, pacing.clone()),
+            pacing,
             unsent: Arc::new(UnsentBytes::new(unsent_ample(log_bytes_max))),
-            deployment: config.deployment.as_str().into(),
+            deployment: config.deployment.clone().unwrap_or_else(|| some_deployment(&chance)).into(),
             strangers: Arc::new(Strangers::new(limits.connections_per_ip_max)),
             open: OpenConnections::default(),
             draining: watch::Sender::new(false),

@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use events::Clock;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -92,7 +91,7 @@ impl Ration {
 
 /// Writes a line, unless there are too many of its kind.
 pub(crate) fn record(deed: Deed, user: &str, address: IpAddr, reason: &str) {
-    let now = Clock::system().now();
+    let now = Instant::now();
     let ration = RATIONS.get_with((deed, user.into(), address), || Arc::new(Mutex::new(Ration::new(now))));
     let taken = ration.lock().take(now);
     let Some(left_out) = taken else { return };
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn lines_are_rationed_and_what_is_left_out_is_counted() {
-        let start = Clock::system().now();
+        let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut ration = Ration::new(start);
         assert!((0..LINES_MAX).all(|n| ration.take(at(n.into())) == Some(0)));

@@ -55,8 +55,10 @@ use std::time::Duration;
 
 use app::App;
 use config::{Config, ConfigError};
+use events::{Chance, Clock};
 use http::door::Door;
 use tasks::Tasks;
+use tokio::net::TcpListener;
 
 /// Where a gateway listens, once it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,27 +80,16 @@ pub async fn run(
 ) -> Result<(), ConfigError> {
     let (listen, admin_listen, patience) = (config.listen, config.admin_listen, config.streams.drain);
     server::allow_files(config.limits.connections_max);
-    let app = App::open(config)?;
+    #[expect(clippy::disallowed_methods, reason = "everything below takes the time and chance from here")]
+    let (clock, chance) = (Clock::system(), Chance::system());
+    let app = App::open(config, clock, chance)?;
     let mut tasks = Tasks::default();
     tasks.spawn("key set", Arc::clone(&app).read_key_set());
     app.restore_presence().await;
-    let listener = |address: SocketAddr| {
-        let listener = server::bind(address);
-        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        bound.map_err(|error| {
-            let remedy = match error.kind() {
-                ErrorKind::AddrInUse => ": stop the program that listens there, or choose another port",
-                ErrorKind::AddrNotAvailable => ": choose an address of this machine, or 0.0.0.0",
-                ErrorKind::PermissionDenied => ": choose a port above 1023",
-                _ => "",
-            };
-            ConfigError::new(format!("cannot listen on {address}: {error}{remedy}"))
-        })
-    };
-    let (clients, client_listener) = listener(listen)?;
+    let (clients, client_listener) = bind(listen)?;
     let mut bound = Bound { clients, admin: None };
     if let Some(address) = admin_listen {
-        let (admin, admin_listener) = listener(address)?;
+        let (admin, admin_listener) = bind(address)?;
         bound.admin = Some(admin);
         tasks.spawn("admin listener", server::accept(Arc::clone(&app), admin_listener, Door::Backends));
     }
@@ -130,4 +121,18 @@ pub async fn run(
     }
     app.presence.end().await;
     Ok(())
+}
+
+/// A listener, and the address that it has.
+fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ConfigError> {
+    let bound = server::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    bound.map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => ": stop the program that listens there, or choose another port",
+            ErrorKind::AddrNotAvailable => ": choose an address of this machine, or 0.0.0.0",
+            ErrorKind::PermissionDenied => ": choose a port above 1023",
+            _ => "",
+        };
+        ConfigError::new(format!("cannot listen on {address}: {error}{remedy}"))
+    })
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use events::Clock;
 use gateway::config::{self, Command, Config, ConfigError, Stop};
 use gateway::{Bound, telemetry};
 use tikv_jemallocator::Jemalloc;
@@ -17,7 +18,7 @@ const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match config::read(std::env::args_os()) {
-        Ok(Command::Token(request)) => request.sign().map(|token| print(&format!("{token}\n"))),
+        Ok(Command::Token(request)) => request.sign(&clock()).map(|token| print(&format!("{token}\n"))),
         Ok(Command::OutboxSql(outbox)) => Ok(print(&outbox.script())),
         Ok(Command::Run(config)) => run(*config),
         Err(Stop::Print(text)) => Ok(print(&text)),
@@ -28,6 +29,11 @@ fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "gateway: {error}");
         ExitCode::from(EXIT_USAGE)
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the root of the command line")]
+fn clock() -> Clock {
+    Clock::system()
 }
 
 fn run(config: Config) -> Result<ExitCode, ConfigError> {

@@ -33,7 +33,7 @@ pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Res
         StoreConfig::Memory => Memory::open_with(Arc::clone(log), limits.ids_bytes),
         StoreConfig::Disk { data_dir, fsync } => {
             let disk = open_disk(log, data_dir, *fsync, limits)?;
-            let keep = Arc::new(OnDisk(Arc::clone(&disk)));
+            let keep = Arc::new(OnDisk::new(Arc::clone(&disk), log.clock().clone()));
             return Ok(Opened { store: disk, keep, board: None });
         }
         StoreConfig::Redis(config) => {

@@ -49,7 +49,7 @@ pub(crate) async fn every_part_of_a_draft_arrives(open: impl AsyncFn(&Options) -
         ttl_ms: Some(3_600_000),
         ..draft(&["user:a@b/c-d_e.f"], 0)
     };
-    let before = events::Clock::system().unix_ms();
+    let before = subject.log.clock().unix_ms();
     let appended = subject.publish(draft).await;
     let read = subject.read_to(&mut reader, appended.cursor).await.unwrap();
     let event = json(&read[0]);

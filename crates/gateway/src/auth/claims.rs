@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Grant, Lists, Refusal, TopicPattern};
+use super::{Grant, LEEWAY, Lists, Refusal, TopicPattern};
 
-/// The claims that mean something here; others are passed over. Whoever verifies the token checks `exp`, `nbf`, `iss`
-/// and `aud` too; here they only must have their type.
+/// The claims that mean something here; others are passed over. The JWT library checks the values of
+/// `iss` and `aud`; here they only must have their type.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
     #[serde(default)]
@@ -19,7 +19,6 @@ pub(super) struct Claims {
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
-    #[expect(dead_code, reason = "its type is checked here, its value by the JWT library")]
     nbf: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
     #[expect(dead_code, reason = "its type is checked here, its value by the JWT library")]
@@ -38,6 +37,19 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    /// Whether a token with these claims is good at this time.
+    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), Refusal> {
+        let is_over = |exp: &NumericDate| exp.0.checked_add(LEEWAY).is_some_and(|end| end < now);
+        let is_to_come = |nbf: &NumericDate| now.checked_add(LEEWAY).is_some_and(|now| now < nbf.0);
+        if self.exp.as_ref().is_some_and(is_over) {
+            Err(Refusal::Expired)
+        } else if self.nbf.as_ref().is_some_and(is_to_come) {
+            Err(Refusal::NotYet)
+        } else {
+            Ok(())
+        }
+    }
+
     /// What these claims allow.
     pub(super) fn into_grant(self) -> Result<Grant, Refusal> {
         let user_topic = Topic::of_user(&self.sub).map_err(|_| Refusal::Subject)?;

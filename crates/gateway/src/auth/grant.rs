@@ -77,16 +77,16 @@ impl Grant {
 
     /// The same on the clock of timers; `None`: never.
     #[must_use]
-    pub fn ends_at_instant(&self) -> Option<Instant> {
-        self.left().map(|left| Clock::system().now() + left)
+    pub fn ends_at_instant(&self, clock: &Clock) -> Option<Instant> {
+        self.left(clock).map(|left| clock.now() + left)
     }
 
     /// For how long it still holds, a century at most; `None`: for ever.
     #[must_use]
-    pub fn left(&self) -> Option<Duration> {
+    pub fn left(&self, clock: &Clock) -> Option<Duration> {
         /// Tokens that outlive a century need no timer.
         const LEFT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-        let left = self.ends_at()?.duration_since(Clock::system().system_time()).unwrap_or_default();
+        let left = self.ends_at()?.duration_since(clock.system_time()).unwrap_or_default();
         Some(left.min(LEFT_MAX))
     }
 

@@ -46,9 +46,9 @@ impl TokenRequest {
     ///
     /// # Errors
     /// When the clock stands before 1970.
-    pub fn sign(&self) -> Result<String, ConfigError> {
+    pub fn sign(&self, clock: &Clock) -> Result<String, ConfigError> {
         provider::install();
-        let iat = Clock::system()
+        let iat = clock
             .system_time()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(|_| ConfigError::new("the clock of this machine stands before 1970"))?

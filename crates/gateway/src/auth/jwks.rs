@@ -133,7 +133,7 @@ impl Jwks {
     ///
     /// # Errors
     /// When a file holds no usable key set, or the system's trust store for https cannot be read.
-    pub(super) fn open(source: &JwksSource, pace: Pace) -> Result<Self, ConfigError> {
+    pub(super) fn open(source: &JwksSource, pace: Pace, chance: Chance) -> Result<Self, ConfigError> {
         let wrong = |reason: String| ConfigError::new(format!("--jwks {source}: {reason}"));
         let mut first = Reading {
             keys: Arc::from([]),
@@ -149,11 +149,11 @@ impl Jwks {
                 first.attempts = 1;
                 first.read_at = Some(Instant::now());
                 first.next_attempt += pace.spacing;
-                Set { source: source.clone(), client: None, last: json, pace }
+                Set { source: source.clone(), client: None, last: json, pace, chance }
             }
             JwksSource::Url(url) => {
                 let client = Some(client(url).map_err(|error| wrong(error.to_string()))?);
-                Set { source: source.clone(), client, last: Bytes::new(), pace }
+                Set { source: source.clone(), client, last: Bytes::new(), pace, chance }
             }
         };
         let (sender, readings) = watch::channel(first);
@@ -236,6 +236,7 @@ struct Set {
     client: Option<HttpClient>,
     last: Bytes,
     pace: Pace,
+    chance: Chance,
 }
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
@@ -268,7 +269,7 @@ impl Set {
 async fn keep_reading(mut set: Set, wanted: Arc<Notify>, readings: watch::Sender<Reading>) {
     let mut wait = set.pace.interval;
     if readings.borrow().attempts > 0 {
-        wait_for_next(jittered(wait), &wanted, &readings).await;
+        wait_for_next(jittered(wait, &set.chance), &wanted, &readings).await;
     }
     loop {
         let began = Instant::now();
@@ -292,7 +293,7 @@ async fn keep_reading(mut set: Set, wanted: Arc<Notify>, readings: watch::Sender
                 }
             }
         });
-        wait_for_next(jittered(wait), &wanted, &readings).await;
+        wait_for_next(jittered(wait, &set.chance), &wanted, &readings).await;
     }
 }
 
@@ -313,8 +314,8 @@ async fn wait_for_next(wait: Duration, wanted: &Notify, readings: &watch::Sender
 }
 
 /// The duration give or take a tenth, so that many gateways do not ask at the same moment.
-fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(0.9 + Chance::system().below(201) as f64 / 1000.0)
+fn jittered(duration: Duration, chance: &Chance) -> Duration {
+    duration.mul_f64(0.9 + chance.below(201) as f64 / 1000.0)
 }
 
 fn read_file(path: &PathBuf) -> Result<Bytes, String> {

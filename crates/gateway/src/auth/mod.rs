@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use claims::Claims;
-use events::Clock;
+use events::{Chance, Clock};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use jwks::{Jwks, Pace};
@@ -89,6 +89,7 @@ pub struct Authenticator {
     audience: Option<String>,
     publish_keys: PublishKeys,
     user_parameter: bool,
+    clock: Clock,
     remembered: Remembered,
     lately: Lately,
 }
@@ -98,11 +99,11 @@ impl Authenticator {
     ///
     /// # Errors
     /// When a file cannot be read or holds no usable key, as one line. A key set behind a URL may come later.
-    pub fn new(config: &AuthConfig) -> Result<Self, ConfigError> {
-        Self::at_pace(config, Pace::default())
+    pub fn new(config: &AuthConfig, clock: Clock, chance: Chance) -> Result<Self, ConfigError> {
+        Self::at_pace(config, Pace::default(), clock, chance)
     }
 
-    fn at_pace(config: &AuthConfig, pace: Pace) -> Result<Self, ConfigError> {
+    fn at_pace(config: &AuthConfig, pace: Pace, clock: Clock, chance: Chance) -> Result<Self, ConfigError> {
         provider::install();
         let mut keys = Vec::new();
         if let Some(secret) = &config.jwt_secret {
@@ -116,14 +117,16 @@ impl Authenticator {
         if let Some(path) = &config.jwt_public_key {
             keys.push(VerifyingKey::from_pem_file(path)?);
         }
-        let jwks = config.jwks.as_ref().map(|source| Jwks::open(source, pace)).transpose()?;
+        let publish_keys = PublishKeys::new(&config.publish_keys, &chance)?;
+        let jwks = config.jwks.as_ref().map(|source| Jwks::open(source, pace, chance)).transpose()?;
         Ok(Self {
             keys,
             jwks,
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
-            publish_keys: PublishKeys::new(&config.publish_keys)?,
+            publish_keys,
             user_parameter: config.user_parameter,
+            clock,
             remembered: Remembered::new(),
             lately: Lately::new(),
         })
@@ -153,11 +156,7 @@ impl Authenticator {
         }
         let id = TokenId::of(token);
         if let Some(grant) = self.remembered.get(id, self.version()) {
-            return if grant.has_ended(Clock::system().system_time()) {
-                Err(Refusal::Expired)
-            } else {
-                Ok(grant)
-            };
+            return if grant.has_ended(self.clock.system_time()) { Err(Refusal::Expired) } else { Ok(grant) };
         }
         let (grant, version) = self.verify_anew(token).await?;
         let grant = Arc::new(Grant { lists: self.lately.share(Arc::clone(&grant.lists)), ..grant });
@@ -248,8 +247,8 @@ impl Authenticator {
 
     fn verify_by(&self, token: &str, key: &VerifyingKey) -> Result<Grant, Refusal> {
         let mut validation = Validation::new(key.algorithm);
-        validation.leeway = LEEWAY.as_secs();
-        validation.validate_nbf = true;
+        // The library asks the system for the time; the claims are checked by the gateway's clock.
+        validation.validate_exp = false;
         let mut required = HashSet::new();
         if let Some(issuer) = &self.issuer {
             validation.set_issuer(&[issuer]);
@@ -263,10 +262,10 @@ impl Authenticator {
             None => validation.validate_aud = false,
         }
         validation.required_spec_claims = required;
-        jsonwebtoken::decode::<Claims>(token, &key.key, &validation)
-            .map_err(|error| refusal_of(error.kind()))?
-            .claims
-            .into_grant()
+        let decoded = jsonwebtoken::decode::<Claims>(token, &key.key, &validation);
+        let claims = decoded.map_err(|error| refusal_of(error.kind()))?.claims;
+        claims.check_time(self.clock.system_time())?;
+        claims.into_grant()
     }
 }
 
@@ -287,8 +286,6 @@ fn read_header(token: &str) -> Result<Header, Refusal> {
 fn refusal_of(kind: &ErrorKind) -> Refusal {
     match kind {
         ErrorKind::InvalidSignature => Refusal::Signature,
-        ErrorKind::ExpiredSignature => Refusal::Expired,
-        ErrorKind::ImmatureSignature => Refusal::NotYet,
         ErrorKind::InvalidIssuer => Refusal::Issuer,
         ErrorKind::InvalidAudience => Refusal::Audience,
         ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => Refusal::Issuer,

@@ -17,9 +17,9 @@ pub(super) struct PublishKeys {
 }
 
 impl PublishKeys {
-    pub(super) fn new(keys: &[Secret]) -> Result<Self, ConfigError> {
+    pub(super) fn new(keys: &[Secret], chance: &Chance) -> Result<Self, ConfigError> {
         let mut hide = [0; 32];
-        Chance::system().fill(&mut hide).map_err(|error| ConfigError::new(error.to_string()))?;
+        chance.fill(&mut hide).map_err(|error| ConfigError::new(error.to_string()))?;
         let hide = hmac::Key::new(hmac::HMAC_SHA256, &hide);
         let tags = keys
             .iter()
@@ -46,12 +46,13 @@ mod tests {
 
     #[test]
     fn only_a_whole_key_counts() {
-        let keys =
-            PublishKeys::new(&[Secret::new("first-key"), Secret::new("second"), Secret::new("")]).unwrap();
+        let chance = Chance::seeded(1);
+        let keys = [Secret::new("first-key"), Secret::new("second"), Secret::new("")];
+        let keys = PublishKeys::new(&keys, &chance).unwrap();
         assert!(keys.contains("first-key") && keys.contains("second"));
         for wrong in ["", "first", "first-key ", "first-keyy", "FIRST-KEY", "second\0", &"x".repeat(10_000)] {
             assert!(!keys.contains(wrong), "{wrong:?}");
         }
-        assert!(!PublishKeys::new(&[]).unwrap().contains(""));
+        assert!(!PublishKeys::new(&[], &chance).unwrap().contains(""));
     }
 }

@@ -81,7 +81,8 @@ struct Reading {
 
 impl Reading {
     fn start(config: &AuthConfig, pace: Pace) -> Result<Self, ConfigError> {
-        let authenticator = Arc::new(Authenticator::at_pace(config, pace)?);
+        let authenticator =
+            Arc::new(Authenticator::at_pace(config, pace, Clock::system(), Chance::system())?);
         let mut reader = JoinSet::new();
         let reading = Arc::clone(&authenticator);
         reader.spawn(async move { reading.read_key_set().await });
@@ -274,7 +275,10 @@ async fn a_key_set_in_a_file_is_read_again() {
     let unknown = token(&named("ES256", "other"), &json!({"sub": "bob"}), Signer::Ec);
     assert!(is_passing(authenticator.verify(&unknown).await));
     assert!(authenticator.verify(&by_ec()).await.is_ok());
-    assert!(Authenticator::new(&config).is_err(), "at the start the file must be there");
+    assert!(
+        Authenticator::new(&config, Clock::system(), Chance::system()).is_err(),
+        "at the start the file must be there"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::SimulatedClock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ pub(super) fn named(algorithm: &str, id: &str) -> Value {
 }
 
 async fn outcome(config: &AuthConfig, token: &str) -> Result<String, Refusal> {
-    let grant = Authenticator::new(config).unwrap().verify(token).await?;
+    let grant = Authenticator::new(config, Clock::system(), Chance::system()).unwrap().verify(token).await?;
     Ok(grant.user.to_string())
 }
 
@@ -266,8 +267,8 @@ async fn what_gateway_token_prints_is_accepted() {
         ttl: Some(Duration::from_secs(60)),
         secret: Secret::new(str::from_utf8(SECRET).unwrap()),
     };
-    let authenticator = Authenticator::new(&with_secret()).unwrap();
-    let grant = authenticator.verify(&request.sign().unwrap()).await.unwrap();
+    let authenticator = Authenticator::new(&with_secret(), Clock::system(), Chance::system()).unwrap();
+    let grant = authenticator.verify(&request.sign(&Clock::system()).unwrap()).await.unwrap();
     assert_eq!(
         (&*grant.user, &*grant.lists.subscribe, &*grant.lists.publish),
         (&*request.user, &*request.subscribe, &*request.publish)
@@ -276,29 +277,46 @@ async fn what_gateway_token_prints_is_accepted() {
     assert!(left > Duration::from_secs(50) && left <= Duration::from_secs(60), "{left:?}");
 
     let forever = TokenRequest { ttl: None, ..request };
-    assert_eq!(authenticator.verify(&forever.sign().unwrap()).await.unwrap().expires_at, None);
+    assert_eq!(
+        authenticator.verify(&forever.sign(&Clock::system()).unwrap()).await.unwrap().expires_at,
+        None
+    );
     let stranger = TokenRequest { secret: Secret::new("another"), ..forever };
-    assert_eq!(authenticator.verify(&stranger.sign().unwrap()).await.err(), Some(Refusal::Signature));
+    assert_eq!(
+        authenticator.verify(&stranger.sign(&Clock::system()).unwrap()).await.err(),
+        Some(Refusal::Signature)
+    );
 }
 
 #[tokio::test]
-async fn a_remembered_token_still_ends() {
-    let authenticator = Authenticator::new(&with_secret()).unwrap();
-    let claims = json!({"sub": "alice", "exp": seconds_from_now(-3)});
-    let ending = token(&header("HS256"), &claims, Signer::Secret(SECRET));
+async fn a_token_ends_by_the_gateways_clock_remembered_or_not() {
+    let time = SimulatedClock::new(1_900_000_000_000);
+    let authenticator = Authenticator::new(&with_secret(), time.clock(), Chance::seeded(1)).unwrap();
+    let token = |claims| token(&header("HS256"), &claims, Signer::Secret(SECRET));
+    let ending = token(json!({"sub": "alice", "exp": 1_900_000_060}));
+    let coming = token(json!({"sub": "alice", "nbf": 1_900_000_060}));
     let first = authenticator.verify(&ending).await.unwrap();
     assert!(Arc::ptr_eq(&first, &authenticator.verify(&ending).await.unwrap()));
-    while !first.has_ended(Clock::system().system_time()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    assert_eq!(authenticator.verify(&coming).await.err(), Some(Refusal::NotYet));
+    time.jump(65_000);
+    assert!(authenticator.verify(&ending).await.is_ok(), "five seconds of leeway");
+    assert!(authenticator.verify(&coming).await.is_ok());
+    time.jump(1);
     assert_eq!(authenticator.verify(&ending).await.err(), Some(Refusal::Expired));
+    let another = token(json!({"sub": "bob", "exp": 1_900_000_060}));
+    assert_eq!(authenticator.verify(&another).await.err(), Some(Refusal::Expired));
 }
 
 #[tokio::test]
 async fn the_user_parameter_is_for_development_alone() {
-    let serving = Authenticator::new(&with_secret()).unwrap();
+    let serving = Authenticator::new(&with_secret(), Clock::system(), Chance::system()).unwrap();
     assert_eq!(serving.grant_of_user_parameter("alice").err(), Some(Refusal::Missing));
-    let developing = Authenticator::new(&AuthConfig { user_parameter: true, ..with_secret() }).unwrap();
+    let developing = Authenticator::new(
+        &AuthConfig { user_parameter: true, ..with_secret() },
+        Clock::system(),
+        Chance::system(),
+    )
+    .unwrap();
     assert!(developing.grant_of_user_parameter("alice").unwrap().may_administer());
     assert_eq!(developing.grant_of_user_parameter("a b").err(), Some(Refusal::Subject));
 }

@@ -7,7 +7,7 @@ use events::{Board, BoardEvent, Topic};
 use serde::{Deserialize, Serialize};
 use transport::{Bye, ByeReason};
 
-use crate::limits::pacing;
+use crate::limits::pacing::Pacing;
 use crate::presence::Presence;
 use crate::registry::Registry;
 
@@ -89,13 +89,19 @@ pub(crate) struct Cluster {
     board: Option<Arc<Board>>,
     registry: Arc<Registry>,
     presence: Arc<Presence>,
+    pacing: Pacing,
 }
 
 impl Cluster {
     /// The gateways that share this board with the sessions and members of this one.
     #[must_use]
-    pub(crate) fn new(board: Option<Arc<Board>>, registry: Arc<Registry>, presence: Arc<Presence>) -> Self {
-        Self { board, registry, presence }
+    pub(crate) fn new(
+        board: Option<Arc<Board>>,
+        registry: Arc<Registry>,
+        presence: Arc<Presence>,
+        pacing: Pacing,
+    ) -> Self {
+        Self { board, registry, presence, pacing }
     }
 
     /// Ends sessions, here and everywhere. Returns how many.
@@ -137,7 +143,7 @@ impl Cluster {
 
     /// Does here what was asked. Returns how many sessions were ended.
     fn obey(&self, question: &ClusterQuestion) -> usize {
-        let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing::soon() };
+        let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: self.pacing.soon() };
         match question {
             ClusterQuestion::EndUser(user) => self.registry.end_user(user, bye),
             ClusterQuestion::EndSession(session) => self.registry.end_session(session, bye),

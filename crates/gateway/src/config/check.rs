@@ -6,7 +6,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use events::Chance;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{
@@ -250,13 +249,8 @@ fn streams(typed: &StreamArgs) -> Streams {
     }
 }
 
-fn deployment(typed: Option<String>) -> Result<String, ConfigError> {
-    if let Some(text) = given(typed, String::is_empty) {
-        return name("--deployment", text);
-    }
-    let mut random = [0; 5];
-    Chance::system().fill(&mut random).map_err(|error| ConfigError::new(error.to_string()))?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+fn deployment(typed: Option<String>) -> Result<Option<String>, ConfigError> {
+    given(typed, String::is_empty).map(|text| name("--deployment", text)).transpose()
 }
 
 fn logs(typed: LogArgs) -> Result<Logs, ConfigError> {

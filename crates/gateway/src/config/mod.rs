@@ -78,8 +78,9 @@ pub struct Config {
     pub limits: Limits,
     /// Timeouts and maximum ages of streams.
     pub streams: Streams,
-    /// The name that `hello` tells clients: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`.
-    pub deployment: String,
+    /// The name that `hello` tells clients: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`. `None`: a random
+    /// one of this process.
+    pub deployment: Option<String>,
     /// Format and filter of log lines.
     pub logs: Logs,
 }

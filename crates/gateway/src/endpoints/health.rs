@@ -6,8 +6,9 @@ use http::Response;
 use serde::Serialize;
 
 use super::call::Call;
-use crate::http::answer::{Body, json, timestamp};
+use crate::http::answer::{Body, json};
 use crate::problem::{Code, Problem};
+use crate::time;
 
 /// `GET /health`: the process lives.
 pub(crate) fn answer(call: &Call<'_>) -> Response<Body> {
@@ -19,7 +20,8 @@ pub(crate) fn answer(call: &Call<'_>) -> Response<Body> {
         connections: usize,
     }
     let connections = call.app.registry.connections();
-    json(&Health { status: "ok", timestamp: timestamp(), websocket: "enabled", connections })
+    let timestamp = time::rfc3339(call.app.log.clock().system_time());
+    json(&Health { status: "ok", timestamp, websocket: "enabled", connections })
 }
 
 /// `GET /ready`: new clients are welcome.

@@ -7,7 +7,6 @@ use transport::{Batch, Request, ResetNotice, parse_after};
 use super::call::Call;
 use super::reading::{may_read, topic_of};
 use crate::http::answer::{Body, json_bytes};
-use crate::limits::pacing;
 use crate::problem::Problem;
 use crate::session::admission::BATCH_BYTES;
 use crate::session::resume;
@@ -28,8 +27,11 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
             Ok(span) => break span,
             Err(reset) => {
                 at = reset.at;
-                notice =
-                    Some(ResetNotice::new(reset.reason, reset.topics, pacing::refetch_after(reset.reason)));
+                notice = Some(ResetNotice::new(
+                    reset.reason,
+                    reset.topics,
+                    call.app.pacing.refetch_after(reset.reason),
+                ));
             }
         }
     };

@@ -1,13 +1,10 @@
 //! What an endpoint answers with.
 
 use bytes::Bytes;
-use events::Clock;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body_util::Full;
 use serde::Serialize;
-
-use crate::time;
 
 /// The body of every ordinary response.
 pub(crate) type Body = Full<Bytes>;
@@ -24,9 +21,4 @@ pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// The time now, as clients read it.
-pub(crate) fn timestamp() -> String {
-    time::rfc3339(Clock::system().system_time())
 }

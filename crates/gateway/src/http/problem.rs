@@ -55,6 +55,7 @@ impl Problem {
     #[must_use]
     pub(crate) fn last_response(&self) -> Vec<u8> {
         let (head, body) = self.parts();
+        #[expect(clippy::disallowed_methods, reason = "a Date header, which nothing here decides by")]
         let date = httpdate::fmt_http_date(Clock::system().system_time());
         let mut bytes = format!("HTTP/1.1 {}\r\ndate: {date}\r\n", head.status).into_bytes();
         for (name, value) in &head.headers {

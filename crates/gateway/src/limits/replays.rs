@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::limits::pacing;
+use crate::limits::pacing::Pacing;
 use crate::problem::{Code, Problem};
 
 /// A replay of so few bytes is sent at once: waiting for it would cost more than it does.
@@ -30,6 +30,7 @@ const COUNTED_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Replays {
     bytes_max: usize,
+    pacing: Pacing,
     state: Mutex<State>,
 }
 
@@ -60,8 +61,8 @@ pub(crate) struct Replay {
 impl Replays {
     /// Up to `bytes_max` at once.
     #[must_use]
-    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { bytes_max, state: Mutex::default() })
+    pub(crate) fn new(bytes_max: usize, pacing: Pacing) -> Arc<Self> {
+        Arc::new(Self { bytes_max, pacing, state: Mutex::default() })
     }
 
     /// Waits until `bytes` may be replayed. `None`: they are so few that nobody counts them.
@@ -88,7 +89,7 @@ impl Replays {
         drop(place);
         result.map(Some).ok_or_else(|| {
             Problem::new(Code::Unavailable, "too many clients are catching up")
-                .retry_after(Duration::from_secs(1) + pacing::part_of(PATIENCE))
+                .retry_after(Duration::from_secs(1) + self.pacing.part_of(PATIENCE))
         })
     }
 
@@ -172,6 +173,7 @@ impl Drop for Place<'_> {
 mod tests {
     use std::pin::pin;
 
+    use events::Chance;
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -186,7 +188,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_missed_least_is_first() {
-        let replays = Replays::new(400 * KIB);
+        let replays = Replays::new(400 * KIB, Pacing::new(Chance::seeded(1)));
         let first = [replays.admit(90 * KIB).await.unwrap(), replays.admit(usize::MAX).await.unwrap()];
         assert_eq!(load(&replays), (190 * KIB, 0), "one has a quarter at most");
         let others = [replays.admit(100 * KIB).await.unwrap(), replays.admit(100 * KIB).await.unwrap()];
@@ -218,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends_and_who_leaves_frees_the_place() {
-        let replays = Replays::new(400 * KIB);
+        let replays = Replays::new(400 * KIB, Pacing::new(Chance::seeded(1)));
         let all = all(&replays).await;
         let start = Instant::now();
         let problem = replays.admit(50 * KIB).await.unwrap_err();
@@ -236,7 +238,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_the_slow() {
-        let replays = Replays::new(400 * KIB);
+        let replays = Replays::new(400 * KIB, Pacing::new(Chance::seeded(1)));
         let slow = all(&replays).await;
         tokio::time::advance(COUNTED_FOR - PATIENCE / 2).await;
         let start = Instant::now();
@@ -250,7 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_queue_is_bounded_and_the_largest_leaves_it() {
-        let replays = Replays::new(400 * KIB);
+        let replays = Replays::new(400 * KIB, Pacing::new(Chance::seeded(1)));
         let _all = all(&replays).await;
         let mut large = pin!(replays.admit(90 * KIB));
         assert!(large.as_mut().now_or_never().is_none());

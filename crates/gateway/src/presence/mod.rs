@@ -17,7 +17,7 @@ mod status;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use events::{Data, Draft, Topic, Topics, Unavailable};
+use events::{Clock, Data, Draft, Topic, Topics, Unavailable};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -49,7 +49,7 @@ pub(crate) struct Presence {
     rosters: Mutex<Rosters>,
     news: Notify,
     keep: Arc<dyn Keep>,
-    /// The system's clock when this began, and since then the one that never goes back.
+    /// The wall clock when this began, and the monotonic clock since then.
     origin: (u64, Instant),
 }
 
@@ -65,13 +65,13 @@ struct Change<'a> {
 impl Presence {
     /// Nobody yet. Who leaves is listed for `ttl`.
     #[must_use]
-    pub(crate) fn new(ttl: Duration, keep: Arc<dyn Keep>) -> Self {
+    pub(crate) fn new(ttl: Duration, keep: Arc<dyn Keep>, clock: &Clock) -> Self {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         Self {
             rosters: Mutex::new(Rosters::new(ttl_ms)),
             news: Notify::new(),
             keep,
-            origin: (events::Clock::system().unix_ms(), Instant::now()),
+            origin: (clock.unix_ms(), clock.now()),
         }
     }
 

@@ -10,7 +10,10 @@ use super::keep::{Answers, Keep, Kept, KeptMember, KeptSession, Loaded};
 use super::status::Status;
 
 /// Keeps members as JSON under `TOPIC USER`; neither has a space in it.
-pub(crate) struct OnDisk(pub(crate) Arc<Disk>);
+pub(crate) struct OnDisk {
+    disk: Arc<Disk>,
+    clock: Clock,
+}
 
 /// When this process was last known to live. No topic has this name and a user behind it.
 const ALIVE: &str = "alive";
@@ -31,10 +34,17 @@ struct SessionRecord {
     polls: bool,
 }
 
+impl OnDisk {
+    /// Members in the file of this store, alive by this clock.
+    pub(crate) fn new(disk: Arc<Disk>, clock: Clock) -> Self {
+        Self { disk, clock }
+    }
+}
+
 impl Keep for OnDisk {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, Unavailable>> {
         let mut loaded = Loaded::default();
-        for (name, value) in self.0.take_kept() {
+        for (name, value) in self.disk.take_kept() {
             if name == ALIVE {
                 loaded.alive_ms = serde_json::from_slice(&value).unwrap_or_default();
             } else if let Some(kept) = parse(&name, &value) {
@@ -48,8 +58,8 @@ impl Keep for OnDisk {
 
     fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>> {
         let mut values: Vec<KeptValue> = members.iter().map(write).collect();
-        values.push((ALIVE.to_owned(), Some(Clock::system().unix_ms().to_string().into_bytes())));
-        Box::pin(self.0.append_and_keep(drafts, values))
+        values.push((ALIVE.to_owned(), Some(self.clock.unix_ms().to_string().into_bytes())));
+        Box::pin(self.disk.append_and_keep(drafts, values))
     }
 }
 

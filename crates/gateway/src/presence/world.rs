@@ -79,12 +79,13 @@ impl World {
     pub(super) fn with(keep: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Keep>) -> Self {
         let log = Log::new(&Options { ring_events_max: 64, ..Options::default() });
         let store: Arc<dyn Store> = events::Memory::open(Arc::clone(&log));
-        let presence = Arc::new(Presence::new(Duration::from_secs(1800), keep(Arc::clone(&store))));
+        let presence =
+            Arc::new(Presence::new(Duration::from_secs(1800), keep(Arc::clone(&store)), log.clock()));
         tokio::spawn({
             let presence = Arc::clone(&presence);
             async move { presence.tell().await }
         });
-        let registry = Arc::new(Registry::new(Arc::clone(&presence)));
+        let registry = Arc::new(Registry::new(Arc::clone(&presence), log.chance().clone()));
         Self { log, store, presence, registry }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use events::{Seq, Topic, TypeFilter};
+use events::{Clock, Seq, Topic, TypeFilter};
 use parking_lot::Mutex;
 use transport::{Handle, Refused, Terms, Transport};
 
@@ -98,8 +98,8 @@ impl Connection {
     }
 
     /// Has another grant from now on, and no topic that it does not allow.
-    pub(crate) fn renew(&self, grant: &Arc<Grant>) {
-        self.expire(grant.left());
+    pub(crate) fn renew(&self, grant: &Arc<Grant>, clock: &Clock) {
+        self.expire(grant.left(clock));
         let mut held = self.held.lock();
         held.grant = Arc::clone(grant);
         held.subscriptions.retain(|topic| grant.may_subscribe(topic));
@@ -131,7 +131,7 @@ impl Connection {
     }
 
     /// The client of the same grant was, or was not, told of its end over the connection `before`.
-    pub(crate) fn expire_as(&self, before: Option<&Self>) {
+    pub(crate) fn expire_as(&self, before: Option<&Self>, clock: &Clock) {
         let grant = Arc::clone(&self.held.lock().grant);
         let same = before.filter(|before| before.held.lock().grant.expires_at == grant.expires_at);
         match same {
@@ -139,7 +139,7 @@ impl Connection {
                 let before_ms = before.expiring_before_ms.load(Ordering::Relaxed);
                 self.expiring_before_ms.store(before_ms, Ordering::Relaxed);
             }
-            None => self.expire(grant.left()),
+            None => self.expire(grant.left(clock)),
         }
     }
 

@@ -11,7 +11,6 @@ use transport::{Bye, ByeReason, Handle, Transport};
 use super::connection::Connection;
 use super::sessions::Registry;
 use super::table::{Caps, Ending, NoPlace};
-use crate::limits::pacing;
 use crate::session_key::SessionKey;
 
 /// How long an older connection of a session goes on beside a newer one.
@@ -72,9 +71,9 @@ impl Registry {
             return Err(NoPlace::Draining);
         }
         let id = match wanted {
-            WantedSession::New => fresh_id(),
+            WantedSession::New => fresh_id(&self.chance),
             WantedSession::Named(id) => id.into(),
-            WantedSession::Unnamed => table.idle_unnamed(&user).unwrap_or_else(fresh_id),
+            WantedSession::Unnamed => table.idle_unnamed(&user).unwrap_or_else(|| fresh_id(&self.chance)),
         };
         let key = SessionKey { user, id };
         let beside = table.get(&key).map(|entry| entry.connections.len());
@@ -100,7 +99,7 @@ impl Registry {
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
         let is_new = beside.is_none() || std::mem::take(&mut entry.is_restored);
         let last_transport = std::mem::replace(&mut entry.last_transport, transport);
-        entry.greet(&connection);
+        entry.greet(&connection, &self.pacing);
         let before = entry.newest().map(Arc::clone);
         entry.connections.push(Arc::clone(&connection));
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -108,7 +107,7 @@ impl Registry {
         let grant = Arc::clone(&connection.held.lock().grant);
         self.presence.retain(&key, |topic| grant.may_subscribe(topic));
         self.presence.connect(&key, Some(transport == Transport::Poll));
-        entry.end_oldest(CONNECTIONS_MAX);
+        entry.end_oldest(CONNECTIONS_MAX, &self.pacing);
         if let Some(forgotten) = table.forget_lapsed(&key.user) {
             self.presence.retain(&forgotten, |_| false);
         }
@@ -175,7 +174,8 @@ impl Registration {
                 tokio::time::sleep(REPLACED_AFTER).await;
                 // A newer connection that has gone replaces nothing: the older one is the session's again.
                 if registry.has(&connection) {
-                    let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+                    let replaced =
+                        Bye { reason: ByeReason::Replaced, reconnect_after: registry.pacing.soon() };
                     older.iter().for_each(|handle| handle.end(replaced));
                 }
             });
@@ -184,9 +184,9 @@ impl Registration {
 }
 
 /// 128 random bits, as a word that fits into a URL.
-fn fresh_id() -> Arc<str> {
+fn fresh_id(chance: &Chance) -> Arc<str> {
     let mut bits = [0; 16];
-    if Chance::system().fill(&mut bits).is_err() {
+    if chance.fill(&mut bits).is_err() {
         tracing::error!("the system returns no random numbers: session ids can be guessed");
     }
     data_encoding::BASE64URL_NOPAD.encode(&bits).into()
@@ -205,8 +205,10 @@ mod tests {
     use crate::presence::TellOnly;
 
     fn registry() -> Arc<Registry> {
-        let store = events::Memory::open(Log::new(&Options::default()));
-        Arc::new(Registry::new(Arc::new(Presence::new(Duration::ZERO, Arc::new(TellOnly(store))))))
+        let log = Log::new(&Options::default());
+        let keep = Arc::new(TellOnly(events::Memory::open(Arc::clone(&log))));
+        let presence = Arc::new(Presence::new(Duration::ZERO, keep, log.clock()));
+        Arc::new(Registry::new(presence, log.chance().clone()))
     }
 
     /// What is told to a connection is told to those in the table; one that is let in while that happens must not be

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use events::{Data, Topic};
+use events::{Chance, Clock, Data, Topic};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use transport::{Bye, ByeReason, Handle, Transport};
@@ -14,7 +14,7 @@ use transport::{Bye, ByeReason, Handle, Transport};
 use super::connection::Connection;
 use super::table::{Entry, Table};
 use crate::auth::Grant;
-use crate::limits::pacing;
+use crate::limits::pacing::Pacing;
 use crate::presence::{Presence, SessionPresence, Status};
 use crate::session_key::SessionKey;
 
@@ -25,6 +25,9 @@ pub(crate) struct Registry {
     /// Connections in the table, counted beside it: `GET /health` asks often, and must not wait for its lock.
     pub(super) connections: AtomicUsize,
     pub(super) presence: Arc<Presence>,
+    pub(super) pacing: Pacing,
+    /// Where ids of sessions come from.
+    pub(super) chance: Chance,
 }
 
 /// Why a session does not become a member.
@@ -74,8 +77,14 @@ pub(crate) struct RegistryCounts {
 impl Registry {
     /// Nobody is connected yet.
     #[must_use]
-    pub(crate) fn new(presence: Arc<Presence>) -> Self {
-        Self { table: Mutex::default(), connections: AtomicUsize::new(0), presence }
+    pub(crate) fn new(presence: Arc<Presence>, chance: Chance) -> Self {
+        Self {
+            table: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            presence,
+            pacing: Pacing::new(chance.clone()),
+            chance,
+        }
     }
 
     /// Remembers sessions of before this process as if they had just lost their connections. `true`: one that polls.
@@ -134,7 +143,7 @@ impl Registry {
         table.is_draining = true;
         let connections = table.all().flat_map(|entry| &entry.connections);
         let told = connections.zip(0..).map(|(connection, at)| {
-            let reconnect_after = pacing::drain_slot(at, reconnects_per_second);
+            let reconnect_after = self.pacing.drain_slot(at, reconnects_per_second);
             connection.handle.end(Bye { reason: ByeReason::Drain, reconnect_after });
         });
         told.count()
@@ -173,10 +182,10 @@ impl Registry {
 
     /// Gives every connection of a session another grant, those that a newer one replaces included. What it does not
     /// allow is dropped from all of them and from the members at once.
-    pub(crate) fn renew(&self, key: &SessionKey, grant: &Arc<Grant>) {
+    pub(crate) fn renew(&self, key: &SessionKey, grant: &Arc<Grant>, clock: &Clock) {
         let table = self.table.lock();
         for connection in table.get(key).into_iter().flat_map(|entry| &entry.connections) {
-            connection.renew(grant);
+            connection.renew(grant, clock);
         }
         self.presence.retain(key, |topic| grant.may_subscribe(topic));
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use transport::{Bye, ByeReason, Transport};
 
 use super::connection::Connection;
-use crate::limits::pacing;
+use crate::limits::pacing::Pacing;
 use crate::session_key::SessionKey;
 
 /// How long a session without a connection is remembered, so that its next connection continues it.
@@ -110,18 +110,18 @@ impl Entry {
     }
 
     /// Ends its oldest connections where there are more than `connections_max`.
-    pub(super) fn end_oldest(&self, connections_max: usize) {
-        let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing::soon() };
+    pub(super) fn end_oldest(&self, connections_max: usize, pacing: &Pacing) {
+        let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing.soon() };
         let excess = self.connections.len().saturating_sub(connections_max);
         self.connections[..excess].iter().for_each(|oldest| oldest.handle.end(replaced));
     }
 
     /// Tells a new connection that an operator has ended the session, unless its client was told before.
-    pub(super) fn greet(&mut self, connection: &Connection) {
+    pub(super) fn greet(&mut self, connection: &Connection, pacing: &Pacing) {
         match self.ending {
             Ending::No => {}
             Ending::Untold => {
-                let reconnect_after = pacing::soon();
+                let reconnect_after = pacing.soon();
                 connection.handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after });
             }
             Ending::Told => self.ending = Ending::No,

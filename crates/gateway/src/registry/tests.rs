@@ -15,8 +15,10 @@ const BYE: Bye = Bye { reason: ByeReason::Disconnected, reconnect_after: Duratio
 const NO_CAPS: Caps = Caps { per_user: None, per_address: None };
 
 fn registry() -> Arc<Registry> {
-    let store = Memory::open(Log::new(&Options::default()));
-    Arc::new(Registry::new(Arc::new(Presence::new(Duration::from_secs(1800), Arc::new(TellOnly(store))))))
+    let log = Log::new(&Options::default());
+    let keep = Arc::new(TellOnly(Memory::open(Arc::clone(&log))));
+    let presence = Arc::new(Presence::new(Duration::from_secs(1800), keep, log.clock()));
+    Arc::new(Registry::new(presence, log.chance().clone()))
 }
 
 fn address(last: u8) -> IpAddr {

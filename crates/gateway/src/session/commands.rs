@@ -177,9 +177,10 @@ impl Sender<'_> {
             refused("subject");
             return Err(Problem::new(Code::Forbidden, "a session keeps its user"));
         }
-        self.connection.renew(&grant);
+        let clock = self.app.log.clock();
+        self.connection.renew(&grant, clock);
         if let Some(session) = &self.connection.session() {
-            self.app.registry.renew(session, &grant);
+            self.app.registry.renew(session, &grant, clock);
         }
         let expires_at = grant.expires_at.map(time::rfc3339);
         Ok(Done::Auth { user: self.connection.user.to_string(), expires_at })

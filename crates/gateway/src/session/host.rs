@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use transport::{Access, ByeReason, Host, Identity, Outcome, Refused, Sent, Transport, UnsentBytes};
 
 use crate::app::App;
-use crate::limits::pacing;
 use crate::metrics::Live;
 use crate::registry::Connection;
 use crate::registry::Registration;
@@ -45,7 +44,7 @@ impl Host for SessionHost {
             topics: held.subscriptions.topics().to_vec(),
             added: held.subscriptions.added(),
             lens: self.app.lens(&held.grant),
-            expiry: held.grant.ends_at_instant(),
+            expiry: held.grant.ends_at_instant(self.app.log.clock()),
             expiring_before: connection.expiring_before(),
         }
     }
@@ -79,15 +78,15 @@ impl Host for SessionHost {
     }
 
     fn refetch_after(&self, reason: ResetReason) -> Duration {
-        pacing::refetch_after(reason)
+        self.app.pacing.refetch_after(reason)
     }
 
     fn reconnect_after(&self, _reason: ByeReason) -> Duration {
-        pacing::soon()
+        self.app.pacing.soon()
     }
 
     fn retry_after(&self) -> Duration {
-        pacing::retry()
+        self.app.pacing.retry()
     }
 
     fn sent(&self, sent: Sent) {

@@ -140,7 +140,7 @@ impl RunningSession {
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
-        connection.expire_as(before.as_deref());
+        connection.expire_as(before.as_deref(), app.log.clock());
         let terms = Terms {
             heartbeat: request.heartbeat,
             interval: request.interval,
@@ -152,7 +152,7 @@ impl RunningSession {
                 },
             },
             resumed: request.after != After::Latest,
-            expiry: grant.ends_at_instant(),
+            expiry: grant.ends_at_instant(app.log.clock()),
             expiring_before: connection.expiring_before(),
             age_max: match transport {
                 Transport::Ws => streams.websocket_age_max,

@@ -17,6 +17,8 @@
 //!   them as [`Author::Source`](crate::publish::Author): an id scope of its own, no rate, no grant;
 //! * [`SourceStates`]: how each source stands, for `/ready` and the metrics.
 
+#![allow(clippy::disallowed_methods, reason = "chance only spreads what sources do; no simulation has them")]
+
 mod apply;
 mod intake;
 mod parts;

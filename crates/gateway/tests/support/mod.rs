@@ -117,7 +117,7 @@ pub fn token(user: &str, options: &[&str]) -> String {
     let mut arguments = vec!["gateway", "token", "--user", user, "--jwt-secret", SECRET];
     arguments.extend(options);
     let Ok(Command::Token(request)) = config::read(arguments) else { panic!("the options are wrong") };
-    request.sign().unwrap()
+    request.sign(&events::Clock::system()).unwrap()
 }
 
 /// Waits until a condition holds.

@@ -119,6 +119,7 @@ pub(crate) enum Input {
 
 /// The head of a response that carries batches.
 pub(super) fn write_response_head(content_type: &str, rest: &str, out: &mut Vec<u8>) {
+    #[expect(clippy::disallowed_methods, reason = "a Date header, which nothing here decides by")]
     let date = httpdate::fmt_http_date(Clock::system().system_time());
     let head = format!(
         "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: {content_type}\r\nCache-Control: no-store, no-transform\r\n{rest}\r\n"

@@ -18,6 +18,7 @@ pub(super) fn random() -> u32 {
 }
 
 /// A random number that no other node and no other call gets.
+#[expect(clippy::disallowed_methods, reason = "no simulation has a Redis, and nodes must differ")]
 pub(super) fn nonce() -> u64 {
     Chance::system().number()
 }
