@@ -77,8 +77,8 @@ const SWEEP_TOPICS: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
 /// How many unsent bytes of all clients are ample: a small part of the log's budget, and at most 32 MiB.
-fn unsent_ample(log_bytes_max: usize) -> usize {
-    (log_bytes_max / 32).clamp(64 << 10, 32 << 20)
+fn unsent_ample(log_bytes: u64) -> usize {
+    (usize::try_from(log_bytes).unwrap_or(usize::MAX) / 32).clamp(64 << 10, 32 << 20)
 }
 
 /// A name for this process, where none was configured: ten hexadecimal digits.
@@ -101,9 +101,23 @@ impl App {
             log_bytes_max,
             ..Options::default()
         };
-        let log = Log::with(&options, clock.clone(), chance.clone());
+        let log = Log::with(&options, clock, chance);
+        let opened = store::open(&config.store, &log, limits)?;
+        Self::on(config, log, opened)
+    }
+
+    /// A gateway on a store that is open.
+    ///
+    /// # Errors
+    /// When a key cannot be read, as one line.
+    pub(crate) fn on(
+        config: Config,
+        log: Arc<Log>,
+        store::Opened { store, keep, board }: store::Opened,
+    ) -> Result<Arc<Self>, ConfigError> {
+        let (clock, chance) = (log.clock().clone(), log.chance().clone());
+        let limits = &config.limits;
         let pacing = Pacing::new(chance.clone());
-        let store::Opened { store, keep, board } = store::open(&config.store, &log, limits)?;
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
         let limiters = Arc::new(Limiters::new(limits, Arc::clone(&metrics)));
@@ -134,7 +148,7 @@ impl App {
             limiters,
             replays: Replays::new(limits.replay_bytes, pacing.clone()),
             pacing,
-            unsent: Arc::new(UnsentBytes::new(unsent_ample(log_bytes_max))),
+            unsent: Arc::new(UnsentBytes::new(unsent_ample(limits.log_bytes))),
             deployment: config.deployment.clone().unwrap_or_else(|| some_deployment(&chance)).into(),
             strangers: Arc::new(Strangers::new(limits.connections_per_ip_max)),
             open: OpenConnections::default(),

@@ -41,6 +41,8 @@ pub mod secret;
 mod server;
 mod session;
 mod session_key;
+#[cfg(test)]
+mod simulation;
 pub mod sources;
 mod store;
 mod tasks;

@@ -24,14 +24,15 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use keep::{Keep, TellOnly};
+#[cfg(test)]
+pub(crate) use keep::Loaded;
+pub(crate) use keep::{Answers, Keep, Kept, TellOnly};
 pub(crate) use on_disk::OnDisk;
 pub(crate) use on_redis::OnRedis;
 pub(crate) use roster::SessionPresence;
 pub(crate) use rosters::Listing;
 pub(crate) use status::Status;
 
-use keep::{Answers, Kept};
 use roster::{ChangeKind, Told};
 use rosters::Rosters;
 
@@ -150,6 +151,12 @@ impl Presence {
         let mut rosters = self.rosters.lock();
         rosters.sweep(self.now_ms());
         self.tell_if_news(&rosters);
+    }
+
+    /// The topics that a session makes its user a member of.
+    #[cfg(test)]
+    pub(crate) fn topics_of(&self, key: &SessionKey) -> Vec<Topic> {
+        self.rosters.lock().sessions.get(key).cloned().unwrap_or_default()
     }
 
     /// Who is in a topic, naming up to `members_max`.

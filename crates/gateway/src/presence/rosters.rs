@@ -24,7 +24,7 @@ pub(crate) struct Listing {
 pub(crate) struct Rosters {
     topics: HashMap<Topic, Roster>,
     /// Of which topics a session makes its user a member.
-    sessions: HashMap<SessionKey, Vec<Topic>>,
+    pub(super) sessions: HashMap<SessionKey, Vec<Topic>>,
     /// Of whom there is something to tell or to keep, each once; some of them are forgotten.
     changed: VecDeque<(Topic, Arc<str>)>,
     /// Who left and when, about in that order, each once; some have come back since.

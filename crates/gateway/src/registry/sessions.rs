@@ -234,6 +234,33 @@ impl Registry {
         by_topic
     }
 
+    /// Checks what holds at every moment: a connection has only topics that its grant allows, and a
+    /// session is a member only of topics that one of its grants allows.
+    #[cfg(test)]
+    pub(crate) fn assert_granted(&self) {
+        let table = self.table.lock();
+        for (user, entry) in
+            table.users.iter().flat_map(|(user, entries)| entries.iter().map(move |entry| (user, entry)))
+        {
+            let connections: Vec<_> = entry.connections.iter().chain(&entry.last_connection).collect();
+            for connection in &connections {
+                let held = connection.held.lock();
+                for topic in held.subscriptions.topics() {
+                    assert!(held.grant.may_subscribe(topic), "{user} has {topic}");
+                }
+            }
+            // A session of before this process has no grant yet.
+            if !connections.is_empty() {
+                let key = SessionKey { user: Arc::clone(user), id: Arc::clone(&entry.id) };
+                for topic in self.presence.topics_of(&key) {
+                    let may =
+                        |connection: &&Arc<Connection>| connection.held.lock().grant.may_subscribe(&topic);
+                    assert!(connections.iter().any(may), "{user} is in {topic}");
+                }
+            }
+        }
+    }
+
     /// Forgets the sessions whose time without a connection is over. Returns how many pollers did not come back.
     pub(crate) fn sweep(&self) -> u64 {
         let now = Instant::now();

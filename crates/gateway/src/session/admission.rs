@@ -52,6 +52,14 @@ pub(crate) struct Admitted {
     pub(super) replay: Option<Replay>,
 }
 
+#[cfg(test)]
+impl Admitted {
+    /// The connection.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.registration.connection
+    }
+}
+
 /// What becomes of a connection that leaves HTTP.
 pub(crate) enum Plan {
     /// A session begins.

@@ -7,7 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use events::{Limit, Reader};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use transport::ws::Decoder;
 use transport::{
     After, CloseCode, Ended, Handle, Line, PollLine, Session, SseLine, Terms, Transport, WsLine,
 };
@@ -54,26 +56,39 @@ pub(crate) async fn begin(
             }
         }
     };
-    let asked = &admitted.asked;
-    let headers = asked.headers.clone();
-    let line = match asked.transport {
-        Transport::Poll => Line::Poll(PollLine {
-            wait_ms: asked.request.wait.as_millis() as u32,
-            hello: asked.request.after == After::Latest,
-            keep_alive: asked.keep_alive && !app.is_draining(),
-            headers,
-            pipelined: received.into(),
-        }),
-        Transport::Sse | Transport::Ws => {
-            Line::Sse(SseLine { chunked: asked.is_http11, pad: asked.request.pad, headers })
-        }
-    };
-    Some(RunningSession::new(app, socket, line, admitted))
+    Some(begin_on(app, socket, None, received.into(), admitted))
 }
 
 async fn begin_websocket(app: &Arc<App>, early: Unadmitted, admitted: Admitted) -> Option<RunningSession> {
     let (socket, decoder) = early.into_session().await?;
-    Some(RunningSession::new(app, socket, Line::Ws(WsLine::new(decoder)), admitted))
+    Some(begin_on(app, socket, Some(decoder), Vec::new(), admitted))
+}
+
+/// Begins the session of an admitted client on any connection. With a `decoder` it is an accepted
+/// WebSocket; otherwise `received` came behind the request.
+pub(crate) fn begin_on<S: AsyncRead + AsyncWrite + Unpin>(
+    app: &Arc<App>,
+    socket: S,
+    decoder: Option<Decoder>,
+    received: Vec<u8>,
+    admitted: Admitted,
+) -> RunningSession<S> {
+    let asked = &admitted.asked;
+    let headers = asked.headers.clone();
+    let line = match (decoder, asked.transport) {
+        (Some(decoder), _) => Line::Ws(WsLine::new(decoder)),
+        (None, Transport::Poll) => Line::Poll(PollLine {
+            wait_ms: asked.request.wait.as_millis() as u32,
+            hello: asked.request.after == After::Latest,
+            keep_alive: asked.keep_alive && !app.is_draining(),
+            headers,
+            pipelined: received,
+        }),
+        (None, Transport::Sse | Transport::Ws) => {
+            Line::Sse(SseLine { chunked: asked.is_http11, pad: asked.request.pad, headers })
+        }
+    };
+    RunningSession::new(app, socket, line, admitted)
 }
 
 /// Waits for the `auth` of a WebSocket that came without a token.
@@ -127,13 +142,13 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
 
 /// A session with what the gateway counts about it. A future of its own: an `async` function around the session would
 /// keep everything that led to it for as long as the session lives.
-pub(crate) struct RunningSession {
+pub(crate) struct RunningSession<S = TcpStream> {
     /// Until it ends.
-    session: Option<Session<TcpStream>>,
+    session: Option<Session<S>>,
 }
 
-impl RunningSession {
-    fn new(app: &Arc<App>, socket: TcpStream, line: Line, admitted: Admitted) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
+    fn new(app: &Arc<App>, socket: S, line: Line, admitted: Admitted) -> Self {
         let Admitted { asked, grant, registration, joined, start, replay } = admitted;
         let JoinedSession { is_new, switched_from, older, before } = joined;
         let connection = Arc::clone(&registration.connection);
@@ -192,7 +207,7 @@ impl RunningSession {
     }
 
     /// Ready once, when the session has ended; gives the socket back if HTTP can go on with it.
-    pub(crate) fn poll_end(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, Bytes)>> {
+    pub(crate) fn poll_end(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Option<(S, Bytes)>> {
         let Some(session) = &mut self.session else { return Poll::Pending };
         let ended = ready!(Pin::new(&mut *session).poll(cx));
         let (transport, started) = (session.transport(), session.started());

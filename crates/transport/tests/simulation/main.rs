@@ -5,6 +5,7 @@
 //! repeats one, and a run that fails prints its seed.
 
 mod client;
+mod messages;
 mod network;
 mod truth;
 
