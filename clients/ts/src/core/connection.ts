@@ -8,6 +8,7 @@ import { type OpenLink, type Params, refusal } from './link.js'
 import { guarded } from './listeners.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
+import { part } from './part.js'
 import { type Batch, type Hello, isBatch, isReply, type Refusal, type Reply } from './protocol.js'
 import { NAMES, POLL, SSE, WS } from './rung.js'
 import { type Chain, createSession, type Delivery } from './session.js'
@@ -62,13 +63,21 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   /** The token with which the gateway said whom it takes this client for. */
   let vouched: string | null = null
   let commandId = 0
-  let loading: Promise<Requests> | undefined
-  let joining: Promise<Upkeep> | undefined
-  let falling: Promise<Fallback> | undefined
   let slot: Slot | undefined
   let upkeep: Upkeep | undefined
   let batch: number | undefined
   let unlisten: (() => void) | undefined
+
+  /** What sends requests beside the links. */
+  const requests = part(() => import('./requests.js'))
+  /** What a path without WebSocket needs. */
+  const fallback = part(() => import('./fallback.js'))
+  /** What changes topics and presence. */
+  const upkeeping = part(async () => {
+    const { createUpkeep } = await import('./upkeep.js')
+    upkeep = createUpkeep({ env, wishes, refused, implied, inUse: () => ladder.writer?.carrier, command, refuse })
+    return upkeep
+  })
 
   const ladder = createLadder({
     transports,
@@ -97,15 +106,6 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     })
     dispatch(() => ladder.start(env.page.visible(), env.page.online()))
     fallback().catch(() => {}) // It is loaded again when it is needed.
-  }
-
-  /** Loads what a path without WebSocket needs, until that has succeeded once. */
-  function fallback(): Promise<Fallback> {
-    falling ??= import('./fallback.js').catch((error) => {
-      falling = undefined
-      throw error
-    })
-    return falling
   }
 
   function stop(): void {
@@ -156,15 +156,6 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     return carrier.link.send ? ask(carrier, command) : (await requests()).post(connection, command)
   }
 
-  /** Loads what sends requests beside the links, until that has succeeded once. @throws CommandError */
-  function requests(): Promise<Requests> {
-    loading ??= import('./requests.js').catch((error) => {
-      loading = undefined
-      throw new CommandError(unheard(`${error}`))
-    })
-    return loading
-  }
-
   /** An address under the base, with a query that no cache has seen. */
   function address(path: string, params: Params): string {
     const url = new URL(path, base)
@@ -179,21 +170,6 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     const { current } = tokens
     const headers = current ? { authorization: `Bearer ${current}` } : undefined
     return { headers, cache: 'no-store', credentials, signal }
-  }
-
-  /** Loads what changes topics and presence, until that has succeeded once. */
-  function upkeeping(): Promise<Upkeep> {
-    joining ??= import('./upkeep.js').then(
-      ({ createUpkeep }) => {
-        upkeep = createUpkeep({ env, wishes, refused, implied, inUse: () => ladder.writer?.carrier, command, refuse })
-        return upkeep
-      },
-      (error) => {
-        joining = undefined
-        throw new CommandError(unheard(`${error}`))
-      },
-    )
-    return joining
   }
 
   /** Topics that every session of this user has. */
@@ -478,8 +454,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     if (!transport) error = lastClose && { code: lastClose.code, message: lastClose.message, fatal: !started }
     // What was lost before the link is in use is over; what was refused since then is not.
     else if (!state.transport) error = null
-    // While the network is known to work: later may be too late to load it.
-    if (transport && transport !== 'ws') requests().catch(() => {})
+    // While the network is known to work: later may be too late to load them.
+    if (transport) for (const load of [requests, upkeeping]) load().catch(() => {})
     const next: ConnectionState = {
       phase,
       transport,
@@ -523,9 +499,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   return connection
 }
 
-type Requests = typeof import('./requests.js')
-type Fallback = typeof import('./fallback.js')
-type Slot = ReturnType<Fallback['createSlot']>
+type Slot = ReturnType<typeof import('./fallback.js')['createSlot']>
 
 /** What {@link createConnection} makes. */
 export type Connection = ReturnType<typeof createConnection>

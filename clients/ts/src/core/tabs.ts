@@ -1,12 +1,13 @@
 import type { Command, CommandError } from './commands.js'
 import type { Source } from './connection.js'
-import { isPast, reaches } from './cursor.js'
+import { reaches } from './cursor.js'
 import type { ChannelLike } from './env.js'
 import type { Delivery } from './session.js'
 import type { ConnectionState } from './state.js'
 import type { TabHost } from './tab-host.js'
 import { claimsOf, groupOf, type Identity, identify, userOf } from './tab-identity.js'
 import type { Ask, Lead, Message } from './tab-messages.js'
+import { createPlace, newOf } from './tab-place.js'
 import { createReplies } from './tab-replies.js'
 import { createRoster } from './tab-roster.js'
 import type { Wishes } from './wishes.js'
@@ -46,6 +47,7 @@ export function joinTabs(host: TabHost): Source {
   const { session, ladder, tokens } = connection
   const own: Wishes = { ...wishes }
   const roster = createRoster(own)
+  const { has, covers, fits } = createPlace(session, own)
   const id = env.random().toString(36).slice(2)
   const replies = createReplies(connection, id)
   /** A tab that is neither follows, or is about to. */
@@ -101,23 +103,6 @@ export function joinTabs(host: TabHost): Source {
   }
 
   // Following.
-
-  /** True where the leader receives all that this tab wants, or was refused it. @param here after this tab's place. */
-  function covers({ topics, refused }: Lead, here = true): boolean {
-    const since = new Map(topics)
-    const { cursor } = session
-    return own.topics().every((topic) => {
-      const from = since.get(topic)
-      const isThere = from !== undefined && (!here || cursor === null || reaches(cursor, from))
-      return isThere || refused.some((refusal) => refusal.topic === topic)
-    })
-  }
-
-  /** True where this tab has all that came up to there. */
-  const has = (cursor: string | null): boolean => session.cursor === cursor || reaches(session.cursor, cursor)
-
-  /** True where nothing is lost by following: a tab that has not begun begins where the leader is. */
-  const fits = (lead: Lead): boolean => (session.cursor === null || has(lead.cursor)) && covers(lead)
 
   const wanted = (): Ask => ({ topics: own.topics(), present: [...own.present()], visible: visible(), alone })
 
@@ -248,13 +233,8 @@ export function joinTabs(host: TabHost): Source {
     led = leader
     const at = session.cursor
     if (!has(cursor)) session.adopt(cursor)
-    // This tab may have been ahead of the leader; after a reset numbers begin anew.
-    let isNew = false
-    const fresh = deliveries.filter((one) => {
-      if ('reset' in one) isNew ||= one.reset.reason !== 'expired'
-      return 'reset' in one || isNew || !isPast(one.seq, at)
-    })
-    hand(fresh)
+    // This tab may have been ahead of the leader.
+    hand(newOf(deliveries, at))
   }
 
   // Leading.
