@@ -40,7 +40,7 @@ export async function load(browser, page, origin) {
   await page.goto(`${origin}/matrix`)
   await page.evaluate(
     prepare,
-    chunks.filter((name) => /^(index|tabs|requests|upkeep)/.test(name)),
+    chunks.filter((name) => /^(index|tabs|requests|upkeep|fallback)/.test(name)),
   )
   await stopServing()
 }
