@@ -13,7 +13,7 @@ import { applications } from './set-ups/applications.js'
 import { development } from './set-ups/development.js'
 import { servers } from './set-ups/servers.js'
 import { start } from './start.js'
-import { row, table } from './table.js'
+import { NAMES, row, table } from './table.js'
 import { KEY, SECRET, tokenOf, User } from './user.js'
 
 const given = process.argv.slice(2)
@@ -53,11 +53,11 @@ async function all(named) {
 }
 
 /** Everything with the cookie or the token of a page, as in production. */
-async function inProduction(browser, gateway, port, mayUpgrade) {
+async function inProduction(browser, gateway, port, mayUpgrade, wanted) {
   const raw = (check) => () => check(gateway, (name) => new User(name, port, false))
   const origin = `http://127.0.0.1:${port}`
   const page = (user, options) => () =>
-    settle(browser, origin, (data) => gateway.publish(`user:${user}`, data), options)
+    settle(browser, origin, (data) => gateway.publish(`user:${user}`, data), { ...options, wanted })
   const upgraded = {
     ws: raw(checks.ws),
     bearer: raw(checks.bearer),
@@ -76,13 +76,13 @@ async function inProduction(browser, gateway, port, mayUpgrade) {
 }
 
 /** The first minutes of a developer: a name in place of a token, and no option at all. */
-async function inDevelopment(browser, gateway, port, mayUpgrade) {
+async function inDevelopment(browser, gateway, port, mayUpgrade, wanted) {
   const raw = (check) => () => check(gateway, (name) => new User(name, port, true))
   const publish = (data) => gateway.publish('user:page', data)
   return all({
     devSse: raw(checks.sse),
     ...(mayUpgrade && { devWs: raw(checks.ws) }),
-    dev: () => settle(browser, `http://127.0.0.1:${port}`, publish, { user: 'page', loads: 0 }),
+    dev: () => settle(browser, `http://127.0.0.1:${port}`, publish, { user: 'page', loads: 0, wanted }),
   })
 }
 
@@ -90,6 +90,7 @@ async function through(browser, setUp) {
   const { files, options } = linesOf(setUp)
   const version = typeof setUp.version === 'function' ? await setUp.version() : setUp.version
   const claim = claimed.get(setUp.name)
+  const wanted = isPlain ? undefined : Object.keys(NAMES).find((name) => NAMES[name] === claim?.transport)
   const mayUpgrade = isPlain || claim?.transport !== 'SSE'
   const port = await freePort()
   const keys = ['--jwt-secret', SECRET, '--publish-key', KEY]
@@ -99,11 +100,11 @@ async function through(browser, setUp) {
   let proxy
   try {
     proxy = await start(setUp, files, port, gateway.port)
-    const produced = await inProduction(browser, gateway, port, mayUpgrade)
+    const produced = await inProduction(browser, gateway, port, mayUpgrade, wanted)
     await gateway.stop()
     await gateway.spawn(`127.0.0.1:${gateway.port}`, ['dev'])
     gateway.key = DEVELOPMENT_KEY
-    const developed = await inDevelopment(browser, gateway, port, mayUpgrade)
+    const developed = await inDevelopment(browser, gateway, port, mayUpgrade, wanted)
     return row(setUp, version, claim, { ...produced, ...developed })
   } catch (error) {
     return row(setUp, version, claim, { start: { wrong: error.message } })

@@ -1,6 +1,7 @@
 // What was seen behind each proxy, as one table, beside what docs/proxies.md claims.
 
-const NAMES = { ws: 'WebSocket', sse: 'SSE', poll: 'polls' }
+/** The names of docs/proxies.md. */
+export const NAMES = { ws: 'WebSocket', sse: 'SSE', poll: 'polls' }
 const milliseconds = (ms) => `${ms} ms`
 const seconds = ([stays, goes]) => `${stays} s, ${goes} s`
 const plain = (value) => value ?? 'ok'
