@@ -77,7 +77,7 @@ const BROWSERS = {
       async context(forward) {
         const context = await browser.createBrowserContext({ proxyServer: forward })
         // All tabs of a window but one are hidden, and the client does little in a hidden page.
-        return { open: () => context.newPage({ type: 'window' }), close: () => context.close() }
+        return { open: (type = 'window') => context.newPage({ type }), close: () => context.close() }
       },
       async serve(page, answer) {
         await page.setRequestInterception(true)

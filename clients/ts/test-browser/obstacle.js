@@ -39,6 +39,15 @@ export class Obstacle {
     for (const link of this.#links) link.frozen = true
   }
 
+  /** Ends the links of now with a reset, as a path does that loses its state. */
+  reset() {
+    for (const { client, upstream, transport } of this.#links) {
+      if (!transport) continue
+      client.resetAndDestroy()
+      upstream.destroy()
+    }
+  }
+
   close() {
     this.server.close()
     for (const { client, upstream } of this.#links) {

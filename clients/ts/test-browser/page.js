@@ -24,9 +24,12 @@ export async function open(browser, origin, forward) {
   return { ...(await openIn(browser, context, origin)), context, close: () => context.close() }
 }
 
-/** One more page in the same profile. */
-export async function openIn(browser, context, origin) {
-  const page = await context.open()
+/**
+ * One more page in the same profile.
+ * @param kind `window`, or `tab`: in front of the others of the first window, which it hides.
+ */
+export async function openIn(browser, context, origin, kind = 'window') {
+  const page = await context.open(kind)
   const complaints = []
   page.on('pageerror', (error) => browser.isComplaint(String(error)) && complaints.push(String(error)))
   await load(browser, page, origin)

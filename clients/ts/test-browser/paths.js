@@ -2,6 +2,7 @@
 
 import { measureCrowd } from './crowd.js'
 import { Gateway } from './gateway.js'
+import { measureBack, measureHiddenLeader } from './hidden.js'
 import { Obstacle } from './obstacle.js'
 import * as real from './proxies.js'
 import { closed, crashed, measureTabs } from './tabs.js'
@@ -29,6 +30,7 @@ function obstacle(name, rules, settles, more = {}) {
         cuts: way.cuts,
         cut: freezes && (() => way.freeze()),
         remove: () => way.remove(),
+        reset: () => way.reset(),
         close: () => way.close(),
       }
     },
@@ -122,6 +124,12 @@ const scripted = [
   },
   tabs('three tabs, the leader closed', closed, { short: true }),
   tabs('three tabs, the leader crashed', crashed, { only: 'chromium' }),
+  obstacle('two tabs, the hidden leader loses its link', {}, ['ws'], {
+    within: VISIBLE_MS,
+    measure: measureHiddenLeader,
+    only: ['firefox'],
+  }),
+  obstacle('another page and back', {}, ['ws'], { within: VISIBLE_MS, measure: measureBack, only: ['webkit'] }),
   obstacle('slow: 300 ms each way', { delay: 300 }, ['ws']),
 ]
 

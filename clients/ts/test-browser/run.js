@@ -14,7 +14,7 @@ const isShort = given.includes('--short')
 const browserName = ['firefox', 'webkit'].find((name) => given.includes(`--${name}`)) ?? 'chromium'
 const words = given.filter((word) => !word.startsWith('--'))
 const isChosen = ({ name, short, only = browserName }) =>
-  (short || !isShort) && only === browserName && words.every((word) => name.includes(word))
+  (short || !isShort) && only.includes(browserName) && words.every((word) => name.includes(word))
 const chosen = paths.filter(isChosen)
 /** So many at a time: the machine is part of what is measured. */
 const ABREAST = Number(process.env.MATRIX_ABREAST ?? 4)

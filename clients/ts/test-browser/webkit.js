@@ -39,6 +39,7 @@ async function display() {
 /** One driver with one browser: commands of WebDriver, one at a time. */
 class Session {
   #last = Promise.resolve()
+  #current = null
 
   static async start(display, forward) {
     const session = new Session()
@@ -73,12 +74,19 @@ class Session {
   /** Runs commands in one window, with no other command between them. */
   in(handle, commands) {
     const run = async () => {
-      await this.command('POST', '/window', { handle })
+      // Only if it is another: the driver brings the tab to the front, and hides the one that was there.
+      if (handle !== this.#current) await this.command('POST', '/window', { handle })
+      this.#current = handle
       return commands()
     }
     const result = this.#last.then(run, run)
     this.#last = result.catch(() => {})
     return result
+  }
+
+  /** No window is the current one. */
+  forget() {
+    this.#current = null
   }
 
   async close() {
@@ -103,6 +111,15 @@ class Page {
     await this.evaluate(`() => { ${this.client}; window.matrixClient = matrixClient }`)
   }
 
+  /** Goes to another document, without the client. */
+  leave(url) {
+    return this.session.in(this.handle, () => this.session.command('POST', '/url', { url }))
+  }
+
+  back() {
+    return this.session.in(this.handle, () => this.session.command('POST', '/back', {}))
+  }
+
   async evaluate(code, value) {
     const script = `const done = arguments[1]
       Promise.resolve().then(() => (${code})(arguments[0]))
@@ -116,7 +133,10 @@ class Page {
   }
 
   close() {
-    return this.session.in(this.handle, () => this.session.command('DELETE', '/window'))
+    return this.session.in(this.handle, async () => {
+      await this.session.command('DELETE', '/window')
+      this.session.forget()
+    })
   }
 }
 
@@ -139,8 +159,8 @@ export async function webkit() {
       const session = await Session.start(screen.name, forward)
       let first = await session.command('GET', '/window')
       return {
-        async open() {
-          const handle = first ?? (await session.command('POST', '/window/new', { type: 'window' })).handle
+        async open(type = 'window') {
+          const handle = first ?? (await session.command('POST', '/window/new', { type })).handle
           first = null
           return new Page(session, handle, client)
         },
