@@ -32,6 +32,7 @@ pub mod http;
 mod limits;
 pub mod loggable;
 pub mod metrics;
+mod object;
 mod presence;
 mod problem;
 mod publish;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::author::Author;
 use crate::audit::{self, Deed};
+use crate::object::Object;
 use crate::problem::{Code, Problem};
 
 /// The longest time to live: ten years.
@@ -39,7 +40,8 @@ pub(crate) struct DraftBody<'a> {
     pub(crate) once: Option<String>,
 }
 
-/// A draft inside a command, whose other members are the command's.
+/// A draft inside a command, whose other members are the command's. Its members stand here once more,
+/// because serde cannot flatten a struct that refuses unknown members.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CommandDraft<'a> {
@@ -83,13 +85,9 @@ impl<'a> DraftBody<'a> {
     /// # Errors
     /// When a member is missing, wrong or unknown.
     pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Problem> {
-        // serde also takes an array for a struct, its elements for the members in order.
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Problem::bad_request("an event is an object"));
-        }
         // A parser of text need not check each string by itself; one of bytes says where the text is none.
         let parsed = str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
-        parsed.map_err(|error| malformed(&error))
+        parsed.map(|Object(draft)| draft).map_err(|error| malformed(&error))
     }
 
     /// The draft of a `publish` command, where `id` is the command's and `event_id` the event's.
@@ -97,7 +95,8 @@ impl<'a> DraftBody<'a> {
     /// # Errors
     /// When a member is missing, wrong or unknown.
     pub(crate) fn of_command(text: &'a str) -> Result<Self, Problem> {
-        let command: CommandDraft<'_> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+        let Object(command): Object<CommandDraft<'_>> =
+            serde_json::from_str(text).map_err(|error| malformed(&error))?;
         Ok(Self {
             topic: Some(command.topic),
             topics: None,

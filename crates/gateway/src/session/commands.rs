@@ -15,6 +15,7 @@ use crate::audit::{self, Deed};
 use crate::auth::Grant;
 use crate::limits::rates::Use;
 use crate::metrics::labels::{AuthFailure, Source};
+use crate::object::Object;
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
 use crate::publish::{Author, DraftBody, DraftResult};
@@ -71,7 +72,7 @@ struct AuthBody {
 #[derive(Debug, Deserialize)]
 struct TopicsBody {
     topics: Vec<Topic>,
-    presence: Option<JoiningBody>,
+    presence: Option<Object<JoiningBody>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -194,7 +195,7 @@ impl Sender<'_> {
         if let Some(topic) = wanted.iter().find(|topic| !held.grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
-        let joining = body.presence.map(|joining| joining.check(&held.grant)).transpose()?;
+        let joining = body.presence.map(|Object(joining)| joining.check(&held.grant)).transpose()?;
         let has = held.subscriptions.topics();
         let new: Vec<Topic> = wanted.iter().filter(|topic| !has.contains(topic)).cloned().collect();
         let topics_max = self.app.config.limits.topics_per_session_max;
@@ -362,18 +363,13 @@ fn id_of(text: &str) -> Option<Box<RawValue>> {
     object::<Identified>(text).ok()?.id
 }
 
-/// Reads what is an object. serde also takes an array for a struct, its elements for the members in order.
 fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
-    if text.trim_start().starts_with('{') {
-        serde_json::from_str(text)
-    } else {
-        Err(serde::de::Error::custom("expected an object"))
-    }
+    serde_json::from_str(text).map(|Object(members)| members)
 }
 
 /// The token of an `auth` command; `None` if it is another, or none at all.
 #[must_use]
 pub(crate) fn token_of(text: &str) -> Option<String> {
     let body: CommandBody = object(text).ok()?;
-    if body.op == "auth" { serde_json::from_str(text).ok().map(|AuthBody { token }| token) } else { None }
+    if body.op == "auth" { object(text).ok().map(|AuthBody { token }| token) } else { None }
 }

@@ -9,12 +9,19 @@ use crate::for_each_file;
 /// How a constant ends that is a bound.
 const ENDINGS: [&str; 7] = ["MAX", "BYTES", "PATIENCE", "GRACE", "GRACE_POLL", "LINGER", "WITHIN"];
 
+/// Options among the limits and streams that bound nothing.
+const NO_BOUNDS: [&str; 1] = ["--deployment"];
+
 /// The rows of a section of the document: their cells.
 fn rows(section: &str) -> Vec<Vec<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bounds.md");
-    let text = fs::read_to_string(path).expect("docs/bounds.md can be read");
-    let (_, rest) = text.split_once(&format!("\n## {section}\n")).expect("the section is there");
-    let section = rest.split("\n## ").next().unwrap_or(rest);
+    rows_of("bounds.md", &format!("## {section}"))
+}
+
+fn rows_of(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(document);
+    let text = fs::read_to_string(path).expect("the document can be read");
+    let (_, rest) = text.split_once(&format!("\n{heading}\n")).expect("the section is there");
+    let section = rest.split("\n## ").next().unwrap_or(rest).split("\n**").next().unwrap_or(rest);
     let cells = |line: &str| {
         let line = line.trim().trim_matches('|');
         line.split(" | ").map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
@@ -68,4 +75,21 @@ fn every_lock_is_in_the_table() {
         missing.is_empty() && gone.is_empty(),
         "missing in docs/bounds.md: {missing:#?}; gone: {gone:#?}"
     );
+}
+
+/// `operating.md` has every option: its tables are made from the command line.
+#[test]
+fn every_option_that_limits_is_in_the_table() {
+    let mut in_code = BTreeSet::new();
+    for group in ["**Limits**", "**Streams**"] {
+        for cells in rows_of("operating.md", group) {
+            in_code.extend(cells[0].split(' ').next().map(str::to_owned));
+        }
+    }
+    in_code.retain(|option| !NO_BOUNDS.contains(&&**option));
+    let in_table: BTreeSet<String> = rows("Options")
+        .iter()
+        .flat_map(|cells| cells[0].split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(in_table, in_code, "docs/bounds.md against docs/operating.md");
 }
