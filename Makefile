@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short lint-deny docs fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
 
 CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
@@ -20,7 +20,7 @@ run: ## Build and start `gateway dev`: prints the page's address and curl lines 
 	@$(CARGO) build -p gateway
 	@exec target/debug/gateway dev
 
-test: setup test-rust test-load test-proto test-client test-browser-short test-proxies-short test-collab test-page ## Run all tests, and install what they need first
+test: setup test-rust test-load test-proto test-client test-browser-short test-proxies-short test-collab test-page test-interop ## Run all tests, and install what they need first
 
 test-rust: ## The Rust tests, including the examples in the documentation
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
@@ -82,6 +82,24 @@ test-browser-short: ## The most important of these paths, in about a minute for 
 	$(CARGO) build --quiet -p gateway
 	cd clients/ts && npm run --silent test:browser:short
 	$(IF_FIREFOX) npm run --silent --prefix clients/ts test:browser:firefox:short
+
+# A language that cannot be installed here is named, and its libraries are left out.
+interop: ## Over 70 uses of SSE and WebSocket libraries in five languages against the gateway, in one table: ONLY=NAME
+	@.ci/need cargo cc node npm python3 venv
+	@for tool in go mvn java; do .ci/need $$tool || echo "without $$tool: its libraries are left out" >&2; done
+	$(CARGO) build --quiet -p gateway
+	interop/install
+	node interop/runner/examples.mjs --gateway target/debug/gateway
+	node interop/runner/run.mjs --gateway target/debug/gateway --only "$${ONLY:-}"
+
+# The JDK and Maven are used if they are there, and not installed for this.
+test-interop: ## One SSE or WebSocket library of each language, and the programs in docs/clients.md, in about a minute
+	@.ci/need cargo cc node npm python3 venv curl
+	@.ci/need go || echo "without Go: its library is left out" >&2
+	$(CARGO) build --quiet -p gateway
+	interop/install --short
+	node interop/runner/examples.mjs --gateway target/debug/gateway
+	node interop/runner/run.mjs --gateway target/debug/gateway --short
 
 check: ## Format, lints, house rules, documentation, licences
 	$(CARGO) fmt --all --check

@@ -1,0 +1,4 @@
+import WebSocket from 'ws'
+import { listen, protocols } from './standard.mjs'
+
+export const open = (url, token, report) => listen(new WebSocket(url, protocols(token)), report)

@@ -1,0 +1,2 @@
+def protocols(token):
+    return ["throughline.v1", f"bearer.{token}"]
