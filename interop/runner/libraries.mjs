@@ -10,7 +10,7 @@ const commands = {
   npm: ({ driver, transport, args }) => ['node', join(built, 'npm/main.mjs'), transport, driver, ...args],
   python: ({ driver, transport, args }) => [
     join(built, 'python/bin/python'),
-    '-u',
+    '-uB',
     join(sources, 'python/main.py'),
     transport,
     driver,

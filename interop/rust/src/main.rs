@@ -49,7 +49,8 @@ async fn main() {
     let lines = tokio::task::spawn_blocking(move || {
         for line in stdin().lock().lines().map_while(Result::ok) {
             let (url, token) = line.split_once(' ').expect("URL TOKEN");
-            let (url, token, words, runtime) = (url.to_owned(), token.to_owned(), words.clone(), runtime.clone());
+            let (url, token, words, runtime) =
+                (url.to_owned(), token.to_owned(), words.clone(), runtime.clone());
             // A thread for each, because not every library's stream may move between threads.
             std::thread::spawn(move || {
                 let end = catch_unwind(|| runtime.block_on(run(&words[0], &words[1], &url, &token)));
