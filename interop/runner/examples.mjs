@@ -143,11 +143,11 @@ class Program {
   }
 }
 
-async function play(text, language) {
+async function play({ network, command }) {
   const directories = [new Directory(), new Directory()]
   const start = (directory) => Gateway.start(options.gateway, ['--store', 'disk', '--data-dir', directory.path])
   let gateway = await start(directories[0])
-  const network = await Network.start(gateway.port)
+  network.release(gateway.port)
   const publish = (from, to) =>
     gateway.publish(
       Array.from({ length: to - from + 1 }, (_, at) => ({
@@ -156,7 +156,6 @@ async function play(text, language) {
         data: { n: from + at },
       })),
     )
-  const command = language.command(text.replaceAll('127.0.0.1:8080', `127.0.0.1:${network.port}`))
   const program = new Program(command, { TOKEN: token('alice') })
   try {
     await program.until('a connection', async () => (await gateway.connections()) > 0)
@@ -198,20 +197,29 @@ let failed = 0
 const found = examples()
 for (const name of Object.keys(languages))
   if (!found.has(name)) throw new Error(`docs/clients.md has no example ${name}`)
+
+// Compilers block this process, so all of them have run before the first program does.
+const prepared = []
+for (const [name, text] of found) {
+  if (!name.includes(options.only)) continue
+  const language = languages[name]
+  if (!language.ready()) {
+    console.log(`docs/clients.md, ${name}: left out, its tools are not installed`)
+    continue
+  }
+  const network = await Network.start()
+  network.hold()
+  const command = language.command(text.replaceAll('127.0.0.1:8080', `127.0.0.1:${network.port}`))
+  prepared.push({ name, network, command })
+}
 await Promise.all(
-  [...found].map(async ([name, text]) => {
-    if (!name.includes(options.only)) return
-    const language = languages[name]
-    if (!language.ready()) {
-      console.log(`docs/clients.md, ${name}: left out, its tools are not installed`)
-      return
-    }
+  prepared.map(async (example) => {
     try {
-      await play(text, language)
-      console.log(`docs/clients.md, ${name}: every event once and in order`)
+      await play(example)
+      console.log(`docs/clients.md, ${example.name}: every event once and in order`)
     } catch (error) {
       failed += 1
-      console.log(`docs/clients.md, ${name}: ${error.stack}`)
+      console.log(`docs/clients.md, ${example.name}: ${error.message}`)
     }
   }),
 )
