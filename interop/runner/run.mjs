@@ -20,7 +20,7 @@ const { values: options } = parseArgs({
 })
 
 const whole = Object.keys(scenarios)
-const brief = ['listen', 'text', 'cuts', 'catchup', 'kill', 'busy', 'refused']
+const brief = ['listen', 'text', 'cuts', 'catchup', 'kill', 'refused']
 const names = options.scenarios?.split(',') ?? (options.short ? brief : whole)
 const isInstalled = (library) =>
   existsSync(library.command.find((word) => word.includes('target/interop')).split(':')[0])
