@@ -60,8 +60,9 @@ pub use position::{Cursor, CursorError, Epoch, Seq};
 pub use reader::{Lens, Reader, Reset, ResetReason, Span, Start};
 pub use store::{
     AppendResults, Appended, Board, BoardEvent, BoardValue, BoxFuture, Checkpoint, CheckpointError, Disk,
-    DiskError, DiskOptions, Fsync, KeptValue, Memory, Question, Recovered, Redis, RedisError, RedisOptions,
-    RedisServers, Rejection, SourceName, Store, StoreStatus, TOKEN_BYTES_MAX, Unavailable,
+    DiskError, DiskOptions, Fsync, KeptValue, Lacking, Lease, LeaseAnswer, Memory, Question, Recovered,
+    Redis, RedisError, RedisOptions, RedisServers, Rejection, SourceLeases, SourceName, Store, StoreStatus,
+    TOKEN_BYTES_MAX, Unavailable,
 };
 pub use topic_floors::TopicFloors;
 pub use topic_name::{Topic, TopicError};

@@ -1,5 +1,6 @@
 //! The log: one total order, applied in one place, read through rings.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::signal::Signal;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicState;
 use crate::topic_floors::{FloorSeed, TopicFloors};
-use crate::{Chance, Clock, Cursor, Epoch, Event, Located, Seq, Topic};
+use crate::{Chance, Clock, Cursor, Draft, Epoch, Event, Located, Seq, Topic};
 
 /// What the log may hold.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +132,15 @@ pub struct Log {
     writer: Mutex<Writer>,
 }
 
+/// What is told of each event that is applied.
+struct Observer(Box<dyn Fn(&Draft) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 /// Through which epochs the log runs, and how far.
 #[derive(Debug)]
 pub(crate) struct History {
@@ -148,6 +158,15 @@ struct Writer {
     entered: Vec<Option<SlotId>>,
     /// Where the JSON of an event is written first, kept for its room.
     json: Vec<u8>,
+    observers: Vec<Observer>,
+}
+
+impl Writer {
+    fn tell(&self, events: &[Sequenced]) {
+        for Observer(observe) in &self.observers {
+            events.iter().for_each(|event| observe(&event.draft));
+        }
+    }
 }
 
 impl Log {
@@ -189,8 +208,15 @@ impl Log {
                 stamp: Timestamp::new(0),
                 entered: Vec::new(),
                 json: Vec::new(),
+                observers: Vec::new(),
             }),
         })
+    }
+
+    /// From now on `observer` is told of each event as it is applied, in their order. It is called under the
+    /// sequencer's lock and must be quick.
+    pub fn observe(&self, observer: impl Fn(&Draft) + Send + Sync + 'static) {
+        self.writer.lock().observers.push(Observer(Box::new(observer)));
     }
 
     /// The time, for all that works on this log.
@@ -326,7 +352,7 @@ impl Log {
     fn apply_events(&self, events: &[Sequenced]) {
         let mut touched: Vec<Arc<TopicState>> = Vec::with_capacity(events.len());
         let mut writer = self.writer.lock();
-        let Writer { directory, stamp, entered, json } = &mut *writer;
+        let Writer { directory, stamp, entered, json, .. } = &mut *writer;
         let now_us = self.now_us();
         let (mut tail, mut ephemeral_tail) =
             (self.tail.load(Ordering::Relaxed), self.ephemeral_tail.load(Ordering::Relaxed));
@@ -376,6 +402,7 @@ impl Log {
         directory.enforce_budget(now_us);
         self.tail.store(tail, Ordering::Release);
         self.ephemeral_tail.store(ephemeral_tail, Ordering::Release);
+        writer.tell(events);
         drop(writer);
         for topic in touched {
             topic.wake();

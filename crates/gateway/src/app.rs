@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Chance, Clock, Evictions, Lens, Log, Options, Store};
+use events::{Chance, Clock, Evictions, Lens, Log, Options, SourceLeases, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use transport::{HttpLimits, Transport, UnsentBytes};
@@ -53,6 +53,8 @@ pub(crate) struct App {
     pub limiters: Arc<Limiters>,
     /// The way of drafts into the store.
     pub publishing: Arc<Publishing>,
+    /// Which gateway of the log publishes for which source; `None`: there is no other.
+    leases: Option<Arc<SourceLeases>>,
     /// How the sources of events outside the gateway stand.
     pub sources: Arc<SourceStates>,
     /// When clients may come back.
@@ -113,7 +115,7 @@ impl App {
     pub(crate) fn on(
         config: Config,
         log: Arc<Log>,
-        store::Opened { store, keep, board }: store::Opened,
+        store::Opened { store, keep, board, leases }: store::Opened,
     ) -> Result<Arc<Self>, ConfigError> {
         let (clock, chance) = (log.clock().clone(), log.chance().clone());
         let limits = &config.limits;
@@ -143,6 +145,7 @@ impl App {
             redaction: Redaction::new(&config.redact),
             brake: RefusalBrake::new(),
             publishing,
+            leases,
             sources: Arc::new(SourceStates::new(Arc::clone(&metrics))),
             metrics,
             limiters,
@@ -188,6 +191,12 @@ impl App {
             clock: self.log.clock().clone(),
             metrics: Arc::clone(&self.metrics),
             states: Arc::clone(&self.sources),
+            store: Arc::clone(&self.store),
+            log: Arc::clone(&self.log),
+            leases: self.leases.clone(),
+            gap: self.config.sources.gap,
+            kept: self.config.limits.ring_age,
+            draining: self.draining.subscribe(),
         }
     }
 

@@ -63,6 +63,9 @@ use http::door::Door;
 use tasks::Tasks;
 use tokio::net::TcpListener;
 
+/// How long handing over the sources to other gateways may take at the end of a drain.
+const HAND_OVER: Duration = Duration::from_secs(3);
+
 /// Where a gateway listens, once it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -110,7 +113,14 @@ pub async fn run(
         failure = tasks.failed() => return Err(failure),
     }
     app.drain();
-    // The listeners stay until the last client has gone, so that `/ready` can say no.
+    drained(&app, patience).await;
+    app.presence.end().await;
+    Ok(())
+}
+
+/// Ready when every client has gone and every source was handed over, or `patience` is over. The
+/// listeners stay until then, so that `/ready` can say no.
+async fn drained(app: &App, patience: Duration) {
     let gone = async {
         while app.open.count() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -122,8 +132,9 @@ pub async fn run(
             "connections that are still open after the drain are cut"
         );
     }
-    app.presence.end().await;
-    Ok(())
+    if tokio::time::timeout(HAND_OVER, app.sources.handed_over()).await.is_err() {
+        tracing::warn!("a source could not be handed over to another gateway: its lease ends by itself");
+    }
 }
 
 /// A listener, and the address that it has.

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::{
-    Board, Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, Store, StoreStatus, Unavailable,
+    Board, Disk, DiskOptions, Log, Memory, Options, Redis, RedisOptions, SourceLeases, Store, StoreStatus,
+    Unavailable,
 };
 
 use crate::config::{ConfigError, DiskFsync, Limits, RedisConfig, RedisDown, StoreConfig};
@@ -22,6 +23,8 @@ pub(crate) struct Opened {
     pub keep: Arc<dyn Keep>,
     /// The other gateways, if the store is shared with any.
     pub board: Option<Arc<Board>>,
+    /// Which of them publishes for a source of events.
+    pub leases: Option<Arc<SourceLeases>>,
 }
 
 /// Opens the store and the keep.
@@ -34,15 +37,16 @@ pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Res
         StoreConfig::Disk { data_dir, fsync } => {
             let disk = open_disk(log, data_dir, *fsync, limits)?;
             let keep = Arc::new(OnDisk::new(Arc::clone(&disk), log.clock().clone()));
-            return Ok(Opened { store: disk, keep, board: None });
+            return Ok(Opened { store: disk, keep, board: None, leases: None });
         }
         StoreConfig::Redis(config) => {
             let redis = open_redis(log, config, limits)?;
             let (keep, board) = (Arc::new(OnRedis(Arc::clone(&redis))), Arc::clone(redis.board()));
-            return Ok(Opened { store: redis, keep, board: Some(board) });
+            let leases = Some(Arc::new(redis.source_leases()));
+            return Ok(Opened { store: redis, keep, board: Some(board), leases });
         }
     };
-    Ok(Opened { store: Arc::clone(&store), keep: Arc::new(TellOnly(store)), board: None })
+    Ok(Opened { store: Arc::clone(&store), keep: Arc::new(TellOnly(store)), board: None, leases: None })
 }
 
 /// What the log can replay decides what is kept on disk.

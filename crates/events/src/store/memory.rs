@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use super::idempotency::RecentTokens;
 use super::{
-    AppendResults, BoxFuture, Checkpoint, SourceName, Store, StoreStatus, TOKEN_BYTES_MAX, Unavailable,
-    fresh_epoch,
+    AppendResults, BoxFuture, Checkpoint, Lacking, SourceName, Store, StoreStatus, TOKEN_BYTES_MAX,
+    Unavailable, fresh_epoch,
 };
 use crate::event::Sequenced;
 use crate::log::Fact;
@@ -116,6 +116,13 @@ impl Store for Memory {
     fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
         let position = self.state.lock().checkpoints.get(source).cloned();
         Box::pin(std::future::ready(Ok(position)))
+    }
+
+    fn tell_lacking(&self, lacking: Lacking) -> BoxFuture<'_, Result<(), Unavailable>> {
+        let mut state = self.state.lock();
+        state.last = state.last.next();
+        self.log.apply(lacking.fact(state.last));
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

@@ -14,9 +14,12 @@ use std::time::Duration;
 pub use checkpoint::{Checkpoint, CheckpointError, SourceName};
 pub use disk::{Disk, DiskError, DiskOptions, Fsync, KeptValue, Recovered};
 pub use memory::Memory;
-pub use redis::{Board, BoardEvent, BoardValue, Question, Redis, RedisError, RedisOptions, RedisServers};
+pub use redis::{
+    Board, BoardEvent, BoardValue, LeaseAnswer, Question, Redis, RedisError, RedisOptions, RedisServers,
+    SourceLeases,
+};
 
-use crate::{Cursor, Draft, Epoch, Log, Seq};
+use crate::{Cursor, Draft, Epoch, Fact, Log, Seq, Topic};
 
 /// A boxed future, so that stores can stand behind one pointer. Made once a batch, never once a reader.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -47,6 +50,20 @@ pub trait Store: Send + Sync + 'static {
     /// The store cannot be read.
     fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>>;
 
+    /// Puts it into the history that events of these topics may be lacking: a source that fills the log has missed
+    /// some. Their readers get a reset, those who come later with an older cursor included.
+    ///
+    /// # Errors
+    /// It is not known to stand there. Telling it again does no harm but a second reset.
+    fn tell_lacking(&self, lacking: Lacking) -> BoxFuture<'_, Result<(), Unavailable>>;
+
+    /// Appends like [`Store::append`], but only while a lease is held: what arrives at the store after the lease was
+    /// taken by another is refused. A log of one process has no other.
+    fn append_leased(&self, drafts: Vec<Draft>, lease: &Lease) -> BoxFuture<'_, AppendResults> {
+        let _ = lease;
+        self.append(drafts)
+    }
+
     /// The store's own end of history, asked for now: decides between a node that is behind and a store that is.
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>>;
 
@@ -72,6 +89,34 @@ pub trait Store: Send + Sync + 'static {
 
 /// What became of each of several drafts, in their order.
 pub type AppendResults = Vec<Result<Appended, Rejection>>;
+
+/// Topics of which events are lacking that never came into the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    /// These; at least one.
+    Topics(Vec<Topic>),
+    /// Nobody knows which.
+    All,
+}
+
+impl Lacking {
+    /// What the log is told, when the note has this seq.
+    fn fact(self, through: Seq) -> Fact {
+        match self {
+            Self::Topics(topics) => Fact::Lost { topics, through },
+            Self::All => Fact::Trimmed { through },
+        }
+    }
+}
+
+/// The right to publish for a source, which one gateway of a log has at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// What is leased.
+    pub source: SourceName,
+    /// Tells this lease from every other, those of this process included.
+    pub token: Box<str>,
+}
 
 /// How many bytes of idempotency tokens a store keeps unless it is told otherwise, overhead included: those of five
 /// minutes at some 2,400 drafts with a token a second.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{
-    Appended, Chance, Disk, DiskOptions, Draft, Fsync, Located, Log, Options, Rejection, ResetReason, Seq,
-    SimulatedClock, Start,
+    Appended, Chance, Disk, DiskOptions, Draft, Fsync, Lacking, Located, Log, Options, Rejection,
+    ResetReason, Seq, SimulatedClock, Start,
 };
 
 use super::suite::{Subject, a_token_is_known_for_five_minutes, data, draft, json, once, seq, topic};
@@ -151,4 +151,22 @@ async fn a_wall_clock_that_is_set_makes_nothing_old() {
     let (store, _) = Disk::open(Arc::clone(&log), options(&directory.0, Fsync::Never)).unwrap();
     let subject = Subject { log, store, _keep: Box::new(()) };
     a_token_is_known_for_five_minutes(&subject, &time, 2_000).await;
+}
+
+/// Its seq is not given again, and a client that was away meanwhile is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lacking_is_known_after_a_restart() {
+    let directory = Directory::new();
+    let (subject, _) = open(options(&directory.0, Fsync::Always));
+    let before = subject.publish(draft(&["a", "b"], 1)).await;
+    subject.store.tell_lacking(Lacking::Topics(vec![topic("a")])).await.unwrap();
+    let tail = subject.store.tail().await.unwrap();
+    drop(subject);
+
+    let (subject, recovered) = open(options(&directory.0, Fsync::Always));
+    assert_eq!((recovered.epoch_changed, recovered.damage), (false, None));
+    assert_eq!(subject.store.tail().await, Ok(tail));
+    assert!(subject.publish(draft(&["a"], 2)).await.seq > Some(tail.seq));
+    assert!(read_all(&subject.log, &["a"], Start::After(before.cursor)).is_err());
+    assert!(read_all(&subject.log, &["b"], Start::After(before.cursor)).is_ok());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::{
-    AppendResults, Appended, BoxFuture, Checkpoint, Cursor, Draft, Epoch, Fact, Log, Rejection, Seq,
+    AppendResults, Appended, BoxFuture, Checkpoint, Cursor, Draft, Epoch, Fact, Lacking, Log, Rejection, Seq,
     SourceName, Store, Topic, Unavailable,
 };
 use parking_lot::Mutex;
@@ -120,6 +120,10 @@ impl Store for Faulty {
 
     fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
         self.inner.checkpoint(source)
+    }
+
+    fn tell_lacking(&self, lacking: Lacking) -> BoxFuture<'_, Result<(), Unavailable>> {
+        self.inner.tell_lacking(lacking)
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

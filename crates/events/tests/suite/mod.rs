@@ -50,6 +50,7 @@ macro_rules! conformance {
             ephemeral_events_take_no_seq_and_are_not_replayed,
             what_outlived_its_time_is_not_replayed,
             a_cursor_goes_on_where_it_was,
+            what_is_lacking_resets_the_readers_of_its_topics,
         );
     };
     ($open:path: $($owed:ident,)+) => {

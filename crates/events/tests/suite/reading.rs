@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Data, Draft, Limit, Located, Options, Reader, Start};
+use events::{Data, Draft, Lacking, Limit, Located, Options, Reader, ResetReason, Start};
 
 use super::{Subject, data, draft, json, topic};
 
@@ -122,4 +122,28 @@ pub(crate) async fn a_cursor_goes_on_where_it_was(open: impl AsyncFn(&Options) -
     }
     let ahead = events::Cursor { seq: end.seq.next(), ..end };
     assert_eq!(subject.log.locate(ahead), Located::Ahead);
+}
+
+/// Also those that have read everything, and those that come later with an older cursor. Nobody else.
+pub(crate) async fn what_is_lacking_resets_the_readers_of_its_topics(
+    open: impl AsyncFn(&Options) -> Subject,
+) {
+    let subject = open(&Options::default()).await;
+    let before = subject.publish(draft(&["a", "b"], 1)).await.cursor;
+    let reader = |name: &str, start| Reader::new(&subject.log, &[topic(name)], None, start);
+    let (mut of_a, mut of_b) = (reader("a", Start::After(before)), reader("b", Start::After(before)));
+    for reader in [&mut of_a, &mut of_b] {
+        subject.read_to(reader, before).await.unwrap();
+    }
+    subject.store.tell_lacking(Lacking::Topics(vec![topic("a")])).await.unwrap();
+    let after = subject.publish(draft(&["a", "b"], 2)).await.cursor;
+    assert_eq!(subject.read_to(&mut of_b, after).await.unwrap().len(), 1);
+    let mut late = reader("a", Start::After(before));
+    for reader in [&mut of_a, &mut late] {
+        let reset = subject.read_to(reader, after).await.unwrap_err();
+        assert_eq!((reset.topics, reset.reason), (vec![topic("a")], ResetReason::Expired));
+    }
+    subject.store.tell_lacking(Lacking::All).await.unwrap();
+    let end = subject.publish(draft(&["c"], 3)).await.cursor;
+    assert!(subject.read_to(&mut of_b, end).await.is_err(), "nobody knows which topics");
 }

@@ -41,7 +41,7 @@ impl Author {
 
     /// The token of an id: backends share one namespace, each user and each source has an own one.
     #[must_use]
-    pub(super) fn once(&self, id: &str) -> Box<str> {
+    pub(crate) fn once(&self, id: &str) -> Box<str> {
         match self {
             Self::Key => format!("k\n{id}").into(),
             Self::Grant(grant, _) => format!("u\n{}\n{id}", grant.user).into(),

@@ -8,7 +8,9 @@ mod draft;
 
 use std::sync::Arc;
 
-use events::{Appended, Clock, Cursor, Draft, Rejection, Seq, Store, Unavailable};
+use events::{
+    AppendResults, Appended, BoxFuture, Clock, Cursor, Draft, Lease, Rejection, Seq, Store, Unavailable,
+};
 use serde::Serialize;
 
 pub(crate) use author::Author;
@@ -80,8 +82,22 @@ impl Publishing {
         source: Source,
         drafts: Vec<Draft>,
     ) -> Vec<Result<Appended, Rejection>> {
+        self.count(source, self.store.append(drafts)).await
+    }
+
+    /// The same for a source that several gateways hear: the store takes nothing without the lease.
+    pub(crate) async fn append_leased(
+        &self,
+        source: Source,
+        drafts: Vec<Draft>,
+        lease: &Lease,
+    ) -> AppendResults {
+        self.count(source, self.store.append_leased(drafts, lease)).await
+    }
+
+    async fn count(&self, source: Source, append: BoxFuture<'_, AppendResults>) -> AppendResults {
         let started = self.clock.now();
-        let answers = self.store.append(drafts).await;
+        let answers = append.await;
         self.metrics.append_took(started.elapsed().as_secs_f64());
         for answer in &answers {
             let outcome = match answer {

@@ -187,7 +187,7 @@ async fn start(time: &SimulatedClock, chance: &Chance, disk: &Arc<Mutex<Disk>>) 
         chance: chance.clone(),
         clock: time.clock(),
     });
-    let app = App::on(config, log, Opened { store, keep, board: None }).unwrap();
+    let app = App::on(config, log, Opened { store, keep, board: None, leases: None }).unwrap();
     app.restore_presence().await;
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&app).tidy());

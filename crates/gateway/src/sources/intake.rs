@@ -3,35 +3,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Appended, Draft, Rejection};
-use tokio::time::Instant;
+use events::{Appended, Draft, Rejection, SourceName};
 
-use super::apply::SourceMessage;
+use super::gap::Gaps;
 use super::parts::SourceParts;
 use super::queue::{self, Ear, Heard, Taken};
+use super::reading::{BATCH_BYTES, BATCH_DRAFTS, Reading};
 use super::states::SourceState;
+use super::takeover::Takeover;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{RejectReason, SourceKind};
-use crate::publish::{Author, Publishing};
+use crate::publish::Publishing;
 
-/// How many drafts and how many bytes of their data are appended at once.
-const BATCH_DRAFTS: usize = 128;
-const BATCH_BYTES: usize = 256 << 10;
 /// How long to wait before the store is tried again: doubles from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
-/// How often the log says that messages were rejected.
-const SAY_EVERY: Duration = Duration::from_secs(30);
+/// How often a gap is looked for of which nobody has been told.
+const GAP_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes over what a source hears.
-pub(crate) struct Intake {
+pub(crate) enum Intake {
+    /// This gateway is the only one of its log.
+    Alone(Alone),
+    /// The log is shared, and one of its gateways publishes.
+    Shared(Box<Takeover>),
+}
+
+/// Takes over for a log that no other gateway has.
+pub(crate) struct Alone {
     kind: SourceKind,
-    author: Author,
+    reading: Reading,
+    gaps: Gaps,
     publishing: Arc<Publishing>,
     metrics: Arc<Metrics>,
     heard: Heard,
-    /// When the log last said that messages were rejected.
-    said: Option<Instant>,
 }
 
 impl Intake {
@@ -41,54 +46,52 @@ impl Intake {
     pub(crate) fn open(state: SourceState, parts: &SourceParts) -> (Ear, Self) {
         let kind = state.kind();
         let (ear, heard) = queue::open(state, Arc::clone(&parts.metrics));
-        let intake = Self {
-            kind,
-            author: Author::Source(kind),
-            publishing: Arc::clone(&parts.publishing),
-            metrics: Arc::clone(&parts.metrics),
-            heard,
-            said: None,
+        let reading = Reading::new(kind, Arc::clone(&parts.publishing), Arc::clone(&parts.metrics));
+        let name: Option<SourceName> = kind.as_str().parse().ok();
+        let intake = match (&parts.leases, name) {
+            (Some(leases), Some(name)) => {
+                Self::Shared(Box::new(Takeover::new(name, reading, heard, Arc::clone(leases), parts)))
+            }
+            _ => Self::Alone(Alone {
+                kind,
+                reading,
+                gaps: Gaps::new(kind, parts),
+                publishing: Arc::clone(&parts.publishing),
+                metrics: Arc::clone(&parts.metrics),
+                heard,
+            }),
         };
         (ear, intake)
     }
 
     /// Takes over, for ever.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        match self {
+            Self::Alone(alone) => alone.run().await,
+            Self::Shared(takeover) => takeover.run().await,
+        }
+    }
+}
+
+impl Alone {
+    async fn run(mut self) {
         loop {
-            match self.heard.next().await {
-                Taken::Gap => self.metrics.sources.gap(self.kind),
-                Taken::Messages(messages) => {
-                    let drafts = self.drafts(&messages);
+            match tokio::time::timeout(GAP_EVERY, self.heard.next()).await {
+                Err(_) => {}
+                Ok(Taken::Interrupted | Taken::Overflow) => self.gaps.open(),
+                Ok(Taken::Messages(messages)) => {
+                    let drafts = self.reading.drafts(&messages);
+                    drafts.iter().for_each(|draft| self.gaps.touch(draft));
                     for batch in batches(drafts) {
                         self.publish(batch).await;
                     }
                 }
             }
-        }
-    }
-
-    /// What the rules make of the messages.
-    fn drafts(&mut self, messages: &[SourceMessage]) -> Vec<Draft> {
-        let mut drafts = Vec::with_capacity(messages.len());
-        for message in messages {
-            let made = message.drafts(&mut |body| self.publishing.check(body, &self.author));
-            for draft in made {
-                match draft {
-                    Ok(draft) => drafts.push(draft),
-                    Err(reason) => self.reject(message, reason),
-                }
+            let mut pause = RETRY_FIRST;
+            while !self.gaps.tell().await {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_LAST);
             }
-        }
-        drafts
-    }
-
-    /// Counts, and says so now and then: by the pattern of the channel, never by what was in it.
-    fn reject(&mut self, message: &SourceMessage, reason: RejectReason) {
-        self.metrics.sources.rejected(self.kind, reason);
-        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-            self.said = Some(Instant::now());
-            let (source, pattern, reason) = (self.kind.as_str(), &*message.rule.pattern, reason.as_str());
-            tracing::warn!(source, pattern, reason, "a message of the source became no event");
         }
     }
 
@@ -122,7 +125,7 @@ impl Intake {
 }
 
 /// The drafts in batches, in order.
-pub(super) fn batches(drafts: Vec<Draft>) -> Vec<Vec<Draft>> {
+fn batches(drafts: Vec<Draft>) -> Vec<Vec<Draft>> {
     let mut batches: Vec<Vec<Draft>> = Vec::new();
     let mut bytes = BATCH_BYTES;
     for draft in drafts {

@@ -15,18 +15,24 @@
 //!   server, and a PostgreSQL listener that does not read makes other transactions fail;
 //! * [`Intake`]: the task that takes messages out of the queue, and publishes what the rule makes of
 //!   them as [`Author::Source`](crate::publish::Author): an id scope of its own, no rate, no grant;
+//! * `takeover`, `hold`: several gateways of one log hear the same, and one of them publishes;
+//! * `gap`: who is told that messages may have been missed;
 //! * [`SourceStates`]: how each source stands, for `/ready` and the metrics.
 
 #![allow(clippy::disallowed_methods, reason = "chance only spreads what sources do; no simulation has them")]
 
 mod apply;
+mod gap;
+mod hold;
 mod intake;
 mod parts;
 pub(crate) mod postgres;
 mod queue;
+mod reading;
 mod redis;
 pub mod rule;
 mod states;
+mod takeover;
 
 pub(crate) use parts::{SourceParts, SourceTask};
 pub(crate) use states::SourceStates;

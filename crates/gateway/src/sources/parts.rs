@@ -2,10 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use events::Clock;
+use events::{Clock, Log, SourceLeases, Store};
+use tokio::sync::watch;
 
 use super::states::SourceStates;
+use crate::config::SourceGap;
 use crate::metrics::Metrics;
 use crate::publish::Publishing;
 
@@ -25,4 +28,16 @@ pub(crate) struct SourceParts {
     pub metrics: Arc<Metrics>,
     /// How each source stands.
     pub states: Arc<SourceStates>,
+    /// The store itself.
+    pub store: Arc<dyn Store>,
+    /// The log that the store fills.
+    pub log: Arc<Log>,
+    /// Which gateway publishes for which source; `None`: the log has no other gateway.
+    pub leases: Option<Arc<SourceLeases>>,
+    /// What readers are told of gaps.
+    pub gap: SourceGap,
+    /// For how long events are kept for replay.
+    pub kept: Duration,
+    /// Whether the gateway drains.
+    pub draining: watch::Receiver<bool>,
 }

@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::apply::SourceMessage;
 use super::states::SourceState;
@@ -13,6 +15,8 @@ use crate::metrics::Metrics;
 
 /// The bound of the queue, in bytes.
 const QUEUE_BYTES: usize = 8 << 20;
+/// How long a confirmation is waited for that was asked for.
+const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 /// How many messages and how many bytes of them are taken at once.
 const TAKE_MESSAGES: usize = 128;
 const TAKE_BYTES: usize = 256 << 10;
@@ -20,8 +24,10 @@ const TAKE_BYTES: usize = 256 << 10;
 /// What is taken from the queue at once.
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// Messages may be missing between what was taken before and what comes next.
-    Gap,
+    /// The source was not heard between what was taken before and what comes next.
+    Interrupted,
+    /// Messages were dropped between what was taken before and what comes next.
+    Overflow,
     /// At least one message, in the order in which they were heard.
     Messages(Vec<SourceMessage>),
 }
@@ -45,18 +51,26 @@ pub(super) struct Heard {
 struct Waiting {
     inner: Mutex<Line>,
     more: Notify,
+    /// A confirmation is wanted at once.
+    ask: Notify,
+    confirmed: Notify,
 }
 
 #[derive(Default)]
 struct Line {
     items: VecDeque<Item>,
     bytes: usize,
-    /// Whether the source has been heard before: the first time is no gap.
-    was_up: bool,
+    /// Since when the source is heard without a break; `None`: it is not heard.
+    since: Option<Instant>,
+    /// When it was last certain that everything until then had been heard.
+    confirmed: Option<Instant>,
+    /// The same for what was taken: a break stands in the queue that was not taken yet.
+    confirmed_before: Option<Instant>,
 }
 
 enum Item {
-    Gap,
+    Interrupted,
+    Overflow,
     Message(SourceMessage),
 }
 
@@ -87,17 +101,36 @@ impl Ear {
     /// From now on everything is heard. Call it once the subscription stands and before the first
     /// message. If it is not the first time, what was said in between is missing.
     pub(crate) fn up(&self) {
+        let now = Instant::now();
         let mut line = self.waiting.inner.lock();
-        if std::mem::replace(&mut line.was_up, true) {
-            line.items.push_back(Item::Gap);
+        line.since = Some(now);
+        // The first time is no gap.
+        if let Some(confirmed) = line.confirmed.replace(now) {
+            line.confirmed_before = line.confirmed_before.or(Some(confirmed));
+            line.items.push_back(Item::Interrupted);
         }
         drop(line);
         self.waiting.more.notify_one();
         self.state.up();
     }
 
+    /// Everything that was said until `at` has been heard: the server answered a question that was
+    /// asked then.
+    pub(crate) fn confirm(&self, at: Instant) {
+        let mut line = self.waiting.inner.lock();
+        line.confirmed = line.confirmed.max(Some(at));
+        drop(line);
+        self.waiting.confirmed.notify_one();
+    }
+
+    /// Ready when a confirmation is wanted at once.
+    pub(crate) async fn asked(&self) {
+        self.waiting.ask.notified().await;
+    }
+
     /// Nothing is heard any more, or not yet. See [`SourceState::down`].
     pub(crate) fn down(&self, reason: &'static str, detail: &dyn std::fmt::Display) {
+        self.waiting.inner.lock().since = None;
         self.state.down(reason, detail);
     }
 }
@@ -105,25 +138,41 @@ impl Ear {
 impl Line {
     /// Drops the oldest messages beyond the bound. Says how many.
     fn bound(&mut self) -> u64 {
-        let mut dropped = 0;
+        let (mut dropped, mut is_interrupted) = (0, false);
         while self.bytes > QUEUE_BYTES
             && let Some(item) = self.items.pop_front()
         {
-            if let Item::Message(message) = item {
-                self.bytes -= message.cost_bytes();
-                dropped += 1;
+            match item {
+                Item::Message(message) => {
+                    self.bytes -= message.cost_bytes();
+                    dropped += 1;
+                }
+                Item::Interrupted => is_interrupted = true,
+                Item::Overflow => {}
             }
         }
+        if is_interrupted {
+            self.items.push_front(Item::Interrupted);
+        }
         if dropped > 0 {
-            self.items.push_front(Item::Gap);
+            self.items.push_front(Item::Overflow);
         }
         dropped
     }
 
     fn take(&mut self) -> Option<Taken> {
-        if let Some(Item::Gap) = self.items.front() {
-            self.items.pop_front();
-            return Some(Taken::Gap);
+        match self.items.front()? {
+            Item::Message(_) => {}
+            Item::Interrupted => {
+                self.items.pop_front();
+                let is_more = self.items.iter().any(|item| matches!(item, Item::Interrupted));
+                self.confirmed_before = self.confirmed_before.filter(|_| is_more);
+                return Some(Taken::Interrupted);
+            }
+            Item::Overflow => {
+                self.items.pop_front();
+                return Some(Taken::Overflow);
+            }
         }
         let mut taken = Vec::new();
         let mut bytes = 0;
@@ -156,5 +205,32 @@ impl Heard {
                 None => self.waiting.more.notified().await,
             }
         }
+    }
+
+    /// Since when the source is heard without a break; `None`: it is not heard, or a break stands in
+    /// the queue.
+    pub(super) fn since(&self) -> Option<Instant> {
+        let line = self.waiting.inner.lock();
+        line.since.filter(|_| line.confirmed_before.is_none())
+    }
+
+    /// Waits until it is certain that everything until now has been heard, for a moment at most.
+    pub(super) async fn confirm(&self) {
+        let now = Instant::now();
+        let is_confirmed = || self.waiting.inner.lock().confirmed >= Some(now);
+        let confirmed = async {
+            self.waiting.ask.notify_one();
+            while !is_confirmed() {
+                self.waiting.confirmed.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(CONFIRMED_WITHIN, confirmed).await;
+    }
+
+    /// How long ago it was last certain that everything had been heard, of what has been taken.
+    pub(super) fn confirmed_ago(&self) -> Duration {
+        let line = self.waiting.inner.lock();
+        let confirmed = line.confirmed_before.or(line.confirmed);
+        confirmed.map_or(Duration::MAX, |confirmed| confirmed.elapsed())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -15,6 +16,8 @@ use crate::metrics::labels::SourceKind;
 pub(crate) struct SourceStates {
     metrics: Arc<Metrics>,
     down: Mutex<BTreeMap<&'static str, Down>>,
+    /// For how many sources this gateway is the one that publishes.
+    leases: watch::Sender<usize>,
 }
 
 struct Down {
@@ -30,7 +33,7 @@ impl SourceStates {
     /// No source yet.
     #[must_use]
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, down: Mutex::default() }
+        Self { metrics, down: Mutex::default(), leases: watch::Sender::new(0) }
     }
 
     /// Adds a source, which is down until it says otherwise.
@@ -38,6 +41,19 @@ impl SourceStates {
     pub(crate) fn add(self: &Arc<Self>, kind: SourceKind) -> SourceState {
         self.down.lock().insert(kind.as_str(), Down { reason: "not connected yet", said: None });
         SourceState { kind, states: Arc::clone(self) }
+    }
+
+    /// This gateway begins or ends to be the one of its log that publishes for a source.
+    pub(super) fn set_lease(&self, kind: SourceKind, is_held: bool) {
+        self.metrics.sources.set_lease(kind, is_held);
+        self.leases.send_modify(|leases| if is_held { *leases += 1 } else { *leases -= 1 });
+    }
+
+    /// Ready when this gateway publishes for no source that others could publish for: a gateway that
+    /// drains has handed them over.
+    pub(crate) async fn handed_over(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.leases.subscribe().wait_for(|leases| *leases == 0).await;
     }
 
     /// Why each source that is down is so. Holds no secret and no address.

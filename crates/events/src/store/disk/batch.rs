@@ -6,7 +6,9 @@ use tokio::sync::oneshot;
 
 use super::engine::KeptFrame;
 use super::options::KeptValue;
-use crate::{AppendResults, Appended, Checkpoint, Draft, Seq, Sequenced, SourceName, Topic, Unavailable};
+use crate::{
+    AppendResults, Appended, Checkpoint, Draft, Lacking, Seq, Sequenced, SourceName, Topic, Unavailable,
+};
 
 /// What is committed as one or not at all.
 pub(super) type Outcome = Result<AppendResults, Unavailable>;
@@ -24,6 +26,8 @@ pub(super) struct Content {
     pub(super) drafts: Vec<Draft>,
     pub(super) values: Vec<KeptValue>,
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Topics of which events are lacking. Comes after all drafts of its commit.
+    pub(super) lacking: Option<Lacking>,
 }
 
 pub(super) struct Append {
@@ -49,6 +53,8 @@ pub(super) struct Batch {
     pub(super) time_ms: u64,
     pub(super) events: Vec<Sequenced>,
     pub(super) frames: Vec<(u64, Vec<u8>)>,
+    /// What is lacking, and the seq of that note. All come after the events.
+    pub(super) lacking: Vec<(Seq, Lacking)>,
     pub(super) lasts: HashMap<Topic, Seq>,
     /// The results of idempotency tokens.
     pub(super) results: HashMap<Box<str>, Appended>,
@@ -69,6 +75,7 @@ impl Batch {
             time_ms,
             events: Vec::new(),
             frames: Vec::new(),
+            lacking: Vec::new(),
             lasts: HashMap::new(),
             results: HashMap::new(),
             tokens: Vec::new(),

@@ -182,9 +182,7 @@ impl Engine {
             let table = db.begin_read()?.open_table(ENTRIES)?;
             let Some((seq, frame)) = table.last()? else { return Ok(None) };
             match Entry::unseal(frame.value()) {
-                Some(entry) if entry.event.seq.map(Seq::number) == Some(seq.value()) => {
-                    Ok(Some((seq.value(), entry.stamp)))
-                }
+                Some(entry) if entry.seq.number() == seq.value() => Ok(Some((seq.value(), entry.stamp))),
                 _ => Err(damaged("the last entry")),
             }
         })

@@ -12,11 +12,12 @@ pub(super) enum Sort {
     Token = 4,
     Kept = 5,
     Floor = 6,
+    Lacking = 7,
 }
 
 impl Sort {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Kept, Self::Floor]
+        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Kept, Self::Floor, Self::Lacking]
             .into_iter()
             .find(|sort| *sort as u8 == byte)
     }

@@ -99,7 +99,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use writer::Writer;
 
-use super::{AppendResults, BoxFuture, Checkpoint, SourceName, Store, StoreStatus, Unavailable};
+use super::{AppendResults, BoxFuture, Checkpoint, Lacking, SourceName, Store, StoreStatus, Unavailable};
 use crate::{Cursor, Draft, Log};
 
 /// The store in files. One thread of its own writes them, in the order in which it reports to the log.
@@ -162,7 +162,7 @@ impl Disk {
         drafts: Vec<Draft>,
         values: Vec<KeptValue>,
     ) -> Result<AppendResults, Unavailable> {
-        self.commit(Content { drafts, values, checkpoint: None }).await
+        self.commit(Content { drafts, values, ..Content::default() }).await
     }
 
     async fn commit(&self, content: Content) -> Result<AppendResults, Unavailable> {
@@ -203,6 +203,12 @@ impl Store for Disk {
 
     fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
         Box::pin(std::future::ready(Ok(self.checkpoints.position(source))))
+    }
+
+    fn tell_lacking(&self, lacking: Lacking) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(async move {
+            self.commit(Content { lacking: Some(lacking), ..Content::default() }).await.map(drop)
+        })
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

@@ -3,9 +3,9 @@
 use super::frame::{self, Sort};
 use crate::store::codec::{Fields, put, put_draft};
 use crate::topic_floors::FloorSeed;
-use crate::{Appended, Cursor, Draft, Epoch, Seq, Sequenced};
+use crate::{Appended, Cursor, Draft, Epoch, Lacking, Seq};
 
-/// An event as it is kept.
+/// An event, or a note that events are lacking, as it is kept.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// When it was written: rises with every commit of this file, the failed ones included, so that of two frames
@@ -13,7 +13,17 @@ pub(super) struct Entry {
     pub(super) stamp: u64,
     /// In which epoch it was numbered.
     pub(super) epoch: Epoch,
-    pub(super) event: Sequenced,
+    pub(super) seq: Seq,
+    pub(super) time_ms: u64,
+    pub(super) content: EntryContent,
+}
+
+/// What an entry says.
+#[derive(Debug)]
+pub(super) enum EntryContent {
+    Event(Draft),
+    /// Events of these topics never came into the store.
+    Lacking(Lacking),
 }
 
 impl Entry {
@@ -27,14 +37,46 @@ impl Entry {
         })
     }
 
-    /// The event of a frame; `None` if it is not whole.
-    pub(super) fn unseal(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Fields(frame::unseal(Sort::Entry, bytes)?);
-        let seq = Seq::new(fields.number()?)?;
-        let (stamp, epoch) = (fields.number()?, Epoch::new(fields.number()?));
-        let (time_ms, draft) = (fields.number()?, fields.draft()?);
-        Some(Self { stamp, epoch, event: Sequenced { seq: Some(seq), time_ms, age_ms: 0, draft } })
+    /// The frame of a note that events are lacking.
+    pub(super) fn seal_lacking(
+        stamp: u64,
+        epoch: Epoch,
+        seq: Seq,
+        time_ms: u64,
+        lacking: &Lacking,
+    ) -> Vec<u8> {
+        frame::seal(Sort::Lacking, |body| {
+            for number in [seq.number(), stamp, epoch.number(), time_ms] {
+                body.extend_from_slice(&number.to_le_bytes());
+            }
+            if let Lacking::Topics(topics) = lacking {
+                topics.iter().for_each(|topic| put(body, topic.as_str().as_bytes()));
+            }
+        })
     }
+
+    /// The content of a frame; `None` if it is not whole.
+    pub(super) fn unseal(bytes: &[u8]) -> Option<Self> {
+        let event = frame::unseal(Sort::Entry, bytes);
+        let mut fields = Fields(event.or_else(|| frame::unseal(Sort::Lacking, bytes))?);
+        let seq = Seq::new(fields.number()?)?;
+        let (stamp, epoch, time_ms) = (fields.number()?, Epoch::new(fields.number()?), fields.number()?);
+        let content = if event.is_some() {
+            EntryContent::Event(fields.draft()?)
+        } else {
+            EntryContent::Lacking(lacking(fields)?)
+        };
+        Some(Self { stamp, epoch, seq, time_ms, content })
+    }
+}
+
+/// Topics up to the end of the bytes; none: all.
+fn lacking(mut fields: Fields<'_>) -> Option<Lacking> {
+    let mut topics = Vec::new();
+    while !fields.0.is_empty() {
+        topics.push(fields.text()?.parse().ok()?);
+    }
+    Some(if topics.is_empty() { Lacking::All } else { Lacking::Topics(topics) })
 }
 
 /// What is known of the log as a whole.
@@ -173,14 +215,21 @@ mod tests {
         let (seq, epoch) = (Seq::new(5).unwrap(), Epoch::new(36));
         let frame = Entry::seal(1, epoch, seq, 99, &draft);
         let entry = Entry::unseal(&frame).unwrap();
-        assert_eq!(
-            (entry.stamp, entry.epoch, entry.event.seq, entry.event.time_ms),
-            (1, epoch, Some(seq), 99)
-        );
-        let back = entry.event.draft;
+        assert_eq!((entry.stamp, entry.epoch, entry.seq, entry.time_ms), (1, epoch, seq, 99));
+        let EntryContent::Event(back) = entry.content else { panic!("an event") };
         assert_eq!((back.topics, back.kind, back.data), (draft.topics, draft.kind, draft.data));
         assert_eq!((back.key, back.id, back.once), (draft.key, draft.id, draft.once));
         assert_eq!((back.ttl_ms, back.expect), (Some(7), None));
+    }
+
+    #[test]
+    fn what_is_lacking_comes_back() {
+        let (seq, epoch) = (Seq::new(5).unwrap(), Epoch::new(36));
+        for lacking in [Lacking::All, Lacking::Topics(vec!["a".parse().unwrap(), "b".parse().unwrap()])] {
+            let entry = Entry::unseal(&Entry::seal_lacking(1, epoch, seq, 99, &lacking)).unwrap();
+            let EntryContent::Lacking(back) = entry.content else { panic!("lacking") };
+            assert_eq!((entry.seq, back), (seq, lacking));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
 use super::mark::{Mark, Marked, Synced};
 use super::options::{DiskError, DiskOptions, Fsync, Paths, Recovered};
-use super::record::{Entry, Meta, seal_last, seal_token};
+use super::record::{Entry, EntryContent, Meta, seal_last, seal_token};
 use super::salvage::Salvage;
 use super::state::{Chunks, State};
 use crate::log::Fact;
@@ -254,7 +254,7 @@ fn read(file: &Arc<DataFile>) -> Result<(Engine, Option<Meta>, Seq), EngineError
     let Some(meta) = engine.meta()? else { return Ok((engine, None, Seq::ZERO)) };
     let mut last = meta.floor;
     engine.entries(Seq::ZERO, |seq, frame| {
-        let whole = Entry::unseal(frame).and_then(|entry| entry.event.seq);
+        let whole = Entry::unseal(frame).map(|entry| entry.seq);
         match whole.filter(|whole| whole.number() == seq && follows(&meta, last, *whole)) {
             Some(seq) => {
                 last = seq;
@@ -388,23 +388,30 @@ fn replay(
     log.apply(Fact::Resumed { floors, through: meta.floor });
     engine.entries(meta.floor, |seq, frame| {
         let entry = Entry::unseal(frame).ok_or_else(|| damaged(&format!("event {seq}")))?;
-        let event = entry.event;
-        let number = event.seq.unwrap_or_default();
+        let Entry { seq: number, time_ms, content, .. } = entry;
+        stamp = stamp.max(entry.stamp);
+        chunks.push(seq, frame.len(), time_ms);
+        let draft = match content {
+            EntryContent::Event(draft) => draft,
+            EntryContent::Lacking(lacking) => {
+                log.apply(Fact::Events(std::mem::take(&mut events)));
+                log.apply(lacking.fact(number));
+                return Ok(true);
+            }
+        };
         if events.len() == REPLAY_EVENTS {
             log.apply(Fact::Events(std::mem::replace(&mut events, Vec::with_capacity(REPLAY_EVENTS))));
         }
-        stamp = stamp.max(entry.stamp);
-        chunks.push(seq, frame.len(), event.time_ms);
-        if !event.draft.is_latest_only() {
-            lasts.extend(event.draft.topics.iter().map(|topic| (topic.clone(), (number, event.time_ms))));
+        if !draft.is_latest_only() {
+            lasts.extend(draft.topics.iter().map(|topic| (topic.clone(), (number, time_ms))));
         }
-        if let Some(token) = &event.draft.once {
+        if let Some(token) = &draft.once {
             let cursor = Cursor { epoch: entry.epoch, seq: number };
-            recent.insert(token, Appended { cursor, seq: event.seq, duplicate: false }, event.time_ms);
+            recent.insert(token, Appended { cursor, seq: Some(number), duplicate: false }, time_ms);
         }
         // Time goes on while no process has the file, so only the wall clock can say how old the event is.
-        let age_ms = now_ms.saturating_sub(event.time_ms);
-        events.push(Sequenced { age_ms, ..event });
+        let age_ms = now_ms.saturating_sub(time_ms);
+        events.push(Sequenced { seq: Some(number), time_ms, age_ms, draft });
         Ok(true)
     })?;
     log.apply(Fact::Events(events));

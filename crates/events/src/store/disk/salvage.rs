@@ -65,8 +65,8 @@ impl Salvage {
 
     fn take(&mut self, sort: Sort, frame: &[u8]) {
         match sort {
-            Sort::Entry => {
-                let whole = Entry::unseal(frame).and_then(|entry| Some((entry.event.seq?, entry.stamp)));
+            Sort::Entry | Sort::Lacking => {
+                let whole = Entry::unseal(frame).map(|entry| (entry.seq, entry.stamp));
                 let Some((seq, stamp)) = whole else { return };
                 let kept = self.entries.entry(seq.number()).or_default();
                 if stamp > kept.0 {

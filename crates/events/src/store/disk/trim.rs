@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::engine::{Engine, EngineError, damaged};
-use super::record::{Entry, seal_last, seal_token};
+use super::record::{Entry, EntryContent, seal_last, seal_token};
 use super::state::State;
-use crate::{Log, Seq, Sequenced};
+use crate::topic_floors::TopicFloors;
+use crate::{Lacking, Log, Seq};
 
 /// What is written apart from entries, as frames with their keys.
 #[derive(Default)]
@@ -33,7 +34,19 @@ impl Remains {
                 return Ok(false);
             }
             let entry = Entry::unseal(frame).ok_or_else(|| damaged("an event"))?;
-            let Sequenced { seq: Some(seq), time_ms, draft, .. } = entry.event else { return Ok(true) };
+            let Entry { seq, time_ms, content, .. } = entry;
+            let draft = match content {
+                EntryContent::Event(draft) => draft,
+                EntryContent::Lacking(Lacking::Topics(topics)) => {
+                    let places = topics.iter().map(|topic| state.meta.floor_seed.place_of(topic));
+                    self.floors.extend(places.map(|place| (place, seq)));
+                    return Ok(true);
+                }
+                EntryContent::Lacking(Lacking::All) => {
+                    self.floors.extend((0..TopicFloors::PLACES as u32).map(|place| (place, seq)));
+                    return Ok(true);
+                }
+            };
             for topic in &draft.topics {
                 if state.lasts.get(topic).is_some_and(|(last, _)| *last == seq) {
                     self.lasts.push((topic.to_string(), seal_last(topic.as_str(), seq, time_ms)));

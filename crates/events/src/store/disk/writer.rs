@@ -21,7 +21,7 @@ use super::trim::{Pruning, Remains};
 use crate::log::Fact;
 use crate::store::idempotency::RecentTokens;
 use crate::{
-    AppendResults, Appended, Checkpoint, Cursor, Draft, Log, Rejection, Seq, Sequenced, Unavailable,
+    AppendResults, Appended, Checkpoint, Cursor, Draft, Lacking, Log, Rejection, Seq, Sequenced, Unavailable,
 };
 
 pub(super) struct Writer {
@@ -105,18 +105,21 @@ impl Writer {
         let (now_ms, time_ms) = (self.time.now_ms(self.log.clock()), self.log.clock().unix_ms());
         let mut batch = Batch::after(self.state.last, now_ms, time_ms);
         self.state.stamp = (self.state.stamp + 1).max(now_ms * 1000);
+        let mut notes = Vec::new();
         let answers: Vec<_> = asked
             .into_iter()
-            .map(|Append { content: Content { drafts, values, checkpoint }, answer }| {
+            .map(|Append { content: Content { drafts, values, checkpoint, lacking }, answer }| {
                 let answers: AppendResults =
                     drafts.into_iter().map(|draft| self.place(draft, &mut batch)).collect();
                 batch.values.extend(values);
                 let position =
                     |checkpoint: Checkpoint| (checkpoint.source().clone(), checkpoint.position().into());
                 batch.checkpoints.extend(checkpoint.map(position));
+                notes.extend(lacking);
                 (answers, answer)
             })
             .collect();
+        notes.into_iter().for_each(|lacking| self.note(lacking, &mut batch));
         let committed = self.commit(batch);
         match committed {
             Ok(()) => {
@@ -128,6 +131,16 @@ impl Writer {
                 answers.into_iter().for_each(|(_, answer)| drop(answer.send(Err(unavailable))));
             }
         }
+    }
+
+    /// Gives a note that events are lacking its place. It takes a seq, which is above every cursor.
+    fn note(&self, lacking: Lacking, batch: &mut Batch) {
+        let seq = batch.last.next();
+        batch.last = seq;
+        let epoch = self.state.meta.epoch;
+        let frame = Entry::seal_lacking(self.state.stamp, epoch, seq, batch.time_ms, &lacking);
+        batch.frames.push((seq.number(), frame));
+        batch.lacking.push((seq, lacking));
     }
 
     /// Finds the place of one draft, if there is nothing against it.
@@ -255,7 +268,7 @@ impl Writer {
     /// What is on disk becomes part of the state, and the log hears of it.
     fn take_in(&mut self, batch: Batch) {
         self.state.checkpoints.committed(&batch, self.state.stamp);
-        let Batch { last, now_ms, events, frames, lasts, results, .. } = batch;
+        let Batch { last, now_ms, events, frames, lacking, lasts, results, .. } = batch;
         for (seq, frame) in &frames {
             self.state.chunks.push(*seq, frame.len(), now_ms);
         }
@@ -278,6 +291,7 @@ impl Writer {
         if !events.is_empty() {
             self.log.apply(Fact::Events(events));
         }
+        lacking.into_iter().for_each(|(seq, lacking)| self.log.apply(lacking.fact(seq)));
     }
 
     pub(super) fn tail(&self) -> Cursor {

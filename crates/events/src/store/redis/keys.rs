@@ -39,6 +39,16 @@ impl Keys {
         format!("{}:i:{token}", self.tag)
     }
 
+    /// Who publishes for a source.
+    pub(super) fn lease(&self, source: &str) -> String {
+        format!("{}:source:{source}", self.tag)
+    }
+
+    /// Until when, by the server's clock, a source was heard by those who published for it.
+    pub(super) fn heard(&self, source: &str) -> String {
+        format!("{}:source:{source}:heard", self.tag)
+    }
+
     /// The hash of the nodes and when each was last alive; also the channel on which nodes talk to
     /// each other.
     pub(super) fn nodes(&self) -> String {

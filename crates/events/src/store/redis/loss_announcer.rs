@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::backoff::{backoff, random};
 use super::connection::Connection;
-use super::loss_notice::Notice;
+use super::loss_notice::{Lost, Notice};
 use super::publish_script::{self, Submission};
 use super::reply::Failure;
 use super::shared::Shared;
+use crate::Lacking;
 
 /// Tells what is owed.
 pub(super) struct LossAnnouncer {
@@ -46,13 +47,42 @@ impl LossAnnouncer {
 
     async fn tell(&self, notice: &Notice) -> Result<(), Failure> {
         let mut connection = Connection::to_master(&self.shared.servers, RESPONSE).await?;
-        let item = Submission::notice(notice);
-        let Shared { keys, retention, .. } = &*self.shared;
-        let run = publish_script::run(&mut connection, keys, *retention, 0, &[&item]).await?;
-        match (run.refusal, run.answers.first()) {
-            (Some(refusal), _) => Err(refusal),
-            (None, Some(Ok(_))) => Ok(()),
-            _ => Err(Failure::Broken("a notice of loss was not taken".to_owned())),
-        }
+        append(&self.shared, &mut connection, notice).await
+    }
+}
+
+/// Tells that events are lacking which never came into the log. In several notices, if there are
+/// many topics.
+pub(super) async fn tell_lacking(shared: &Shared, lacking: Lacking) -> Result<(), Failure> {
+    if shared.alone.has_begun() {
+        return Err(Failure::Broken("this node operates alone".to_owned()));
+    }
+    let mut connection = Connection::to_master(&shared.servers, RESPONSE).await?;
+    let parts: Vec<Lost> = match lacking {
+        Lacking::All => vec![Lost::Everything],
+        Lacking::Topics(topics) => topics
+            .chunks(Lost::TOPICS_MAX)
+            .map(|topics| {
+                let mut lost = Lost::default();
+                lost.add(topics);
+                lost
+            })
+            .collect(),
+    };
+    for lost in parts {
+        // The place makes the notice different from an earlier one about the same topics.
+        let of = connection.open_log(&shared.keys).await?.last.unwrap_or_default();
+        append(shared, &mut connection, &Notice { of, lost }).await?;
+    }
+    Ok(())
+}
+
+async fn append(shared: &Shared, connection: &mut Connection, notice: &Notice) -> Result<(), Failure> {
+    let item = Submission::notice(notice);
+    let run = publish_script::run(connection, &shared.keys, shared.retention, 0, &[&item]).await?;
+    match (run.refusal, run.answers.first()) {
+        (Some(refusal), _) => Err(refusal),
+        (None, Some(Ok(_))) => Ok(()),
+        _ => Err(Failure::Broken("a notice of loss was not taken".to_owned())),
     }
 }

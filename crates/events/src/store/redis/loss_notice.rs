@@ -39,7 +39,7 @@ impl Default for Lost {
 
 impl Lost {
     /// How many topics a notice names.
-    const TOPICS_MAX: usize = 4096;
+    pub(super) const TOPICS_MAX: usize = 4096;
 
     pub(super) fn add<'a>(&mut self, more: impl IntoIterator<Item = &'a Topic>) {
         if let Self::Topics(topics) = self {

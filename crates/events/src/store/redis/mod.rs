@@ -21,6 +21,7 @@
 //! * `shared`: what the tasks share. The tasks are `publisher` (drafts into the stream), `tailer`
 //!   (the stream into the log), `loss_announcer` (notices into the stream), `ephemeral` (events
 //!   without a seq) and `board::task`;
+//! * `source_leases`: which node publishes for a source of events;
 //! * `board`: what nodes show and ask one another beside the log.
 //!
 //! One kind of loss goes unreported: an event that was acknowledged, died with its master before a
@@ -54,6 +55,7 @@ mod reply;
 mod retention;
 mod servers;
 mod shared;
+mod source_leases;
 mod standalone;
 mod tailer;
 
@@ -73,12 +75,16 @@ use recent_appends::RecentAppends;
 use retention::{Retention, duration_ms};
 use servers::Servers;
 use shared::Shared;
+pub use source_leases::{LeaseAnswer, SourceLeases};
 use standalone::Standalone;
 use tailer::Tailer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::{AppendResults, BoxFuture, Checkpoint, Rejection, SourceName, Store, StoreStatus, Unavailable};
+use super::{
+    AppendResults, BoxFuture, Checkpoint, Lacking, Lease, Rejection, SourceName, Store, StoreStatus,
+    Unavailable,
+};
 use crate::{Cursor, Draft, Log};
 
 /// The store in Redis.
@@ -153,14 +159,25 @@ impl Redis {
         self.shared.health.status().error
     }
 
-    async fn append_queued(&self, drafts: Vec<Draft>, checkpoint: Option<Checkpoint>) -> AppendResults {
-        let number = drafts.len() + usize::from(checkpoint.is_some());
+    /// Who publishes for which source.
+    #[must_use]
+    pub fn source_leases(&self) -> SourceLeases {
+        SourceLeases::new(Arc::clone(&self.shared))
+    }
+
+    async fn append_queued(
+        &self,
+        lease: Option<Lease>,
+        drafts: Vec<Draft>,
+        checkpoint: Option<Checkpoint>,
+    ) -> AppendResults {
+        let number = usize::from(lease.is_some()) + drafts.len() + usize::from(checkpoint.is_some());
         if number == 0 {
             return Vec::new();
         }
         let refused = |why| vec![Err(Unavailable(why).into()); number];
         let (answer, answered) = oneshot::channel();
-        let job = PublishJob::Append { drafts, checkpoint, answer };
+        let job = PublishJob::Append { lease, drafts, checkpoint, answer };
         match tokio::time::timeout(Self::QUEUE_PATIENCE, self.jobs.send(job)).await {
             Err(_) => refused("Redis does not keep up"),
             Ok(Err(_)) => refused("the store is closed"),
@@ -177,7 +194,7 @@ impl Redis {
             // What is appended now is withdrawn once Redis is back, and the source would not know.
             return Err(Unavailable("Redis cannot be reached"));
         }
-        let mut answers = self.append_queued(drafts, Some(checkpoint)).await;
+        let mut answers = self.append_queued(None, drafts, Some(checkpoint)).await;
         let refused = answers.iter().find_map(|answer| match answer {
             Err(Rejection::Unavailable(why)) => Some(*why),
             _ => None,
@@ -204,7 +221,7 @@ impl Redis {
 
 impl Store for Redis {
     fn append(&self, drafts: Vec<Draft>) -> BoxFuture<'_, AppendResults> {
-        Box::pin(self.append_queued(drafts, None))
+        Box::pin(self.append_queued(None, drafts, None))
     }
 
     fn append_and_checkpoint(
@@ -217,6 +234,25 @@ impl Store for Redis {
 
     fn checkpoint(&self, source: &SourceName) -> BoxFuture<'_, Result<Option<Box<[u8]>>, Unavailable>> {
         Box::pin(self.ask_position(source.clone()))
+    }
+
+    fn append_leased(&self, drafts: Vec<Draft>, lease: &Lease) -> BoxFuture<'_, AppendResults> {
+        let lease = lease.clone();
+        Box::pin(async move {
+            let mut answers = self.append_queued(Some(lease), drafts, None).await;
+            answers.drain(..1);
+            answers
+        })
+    }
+
+    fn tell_lacking(&self, lacking: Lacking) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(async move {
+            let told = loss_announcer::tell_lacking(&self.shared, lacking).await;
+            told.map_err(|error| {
+                self.shared.health.set_failed(&error);
+                Unavailable("Redis cannot be reached")
+            })
+        })
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Cursor, Unavailable>> {

@@ -7,7 +7,7 @@
 -- entry is kept; 5 for how many ms a topic's last id is kept; 6 how many replicas must be
 -- connected; 7 the channel of ephemeral events; 8 the number of drafts. Then for each draft: for
 -- how many ms its token is kept, its number of topics, the seq that it expects ('' any), its kind
--- (e event, a latest-only event, x ephemeral, l notice of loss, k checkpoint), its bytes, and a
+-- (e event, a latest-only event, x ephemeral, l notice of loss, k checkpoint, f lease), its bytes, and a
 -- name of this attempt that no other draft has.
 --
 -- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and
@@ -164,6 +164,14 @@ local function append(token, token_ms, kind, bytes, name, first_topic, last_topi
   return answer
 end
 
+-- Whether this lease is still the one that counts. A lease stands before the drafts that need it.
+local function lease(key, token)
+  local held = redis.pcall('GET', key)
+  if refusal_of(held) then return nil, refusal_of(held) end
+  if held ~= token then return nil, 'LEASE another has it' end
+  return 'k' .. generation .. '-' .. last_seq
+end
+
 local answers = { generation }
 local key, at, refusal = 6, 9, nil
 for draft = 1, drafts do
@@ -176,6 +184,8 @@ for draft = 1, drafts do
     answer = nil
   elseif kind == 'k' then
     answer, refusal = checkpoint(name, bytes)
+  elseif kind == 'f' then
+    answer, refusal = lease(token, bytes)
   else
     answer, refusal = known_answer(token, token_ms, expect, KEYS[first_topic])
   end

@@ -10,7 +10,7 @@ use super::loss_notice::Notice;
 use super::reply::{Failure, text};
 use super::retention::Retention;
 use crate::store::codec::put_draft;
-use crate::{Appended, Checkpoint, Draft, Rejection, Seq, Topic};
+use crate::{Appended, Checkpoint, Draft, Lease, Rejection, Seq, Topic, Unavailable};
 
 pub(super) type AppendAnswers = Vec<Result<Appended, Rejection>>;
 
@@ -42,6 +42,8 @@ enum SubmissionKind {
     Lost,
     /// How far a source has been taken over, by all that comes before it.
     Checkpoint,
+    /// The lease without which nothing behind it is appended.
+    Lease,
 }
 
 impl SubmissionKind {
@@ -53,10 +55,13 @@ impl SubmissionKind {
             Self::Ephemeral => "x",
             Self::Lost => "l",
             Self::Checkpoint => "k",
+            Self::Lease => "f",
         }
     }
 }
 
+/// What drafts are told that came after their lease was another's.
+const NO_LEASE: &str = "another gateway publishes for the source";
 /// For how long a repeat by the publisher is recognised.
 const ONCE_MS: u64 = 300_000;
 /// For how long a repeat by this node is recognised.
@@ -90,6 +95,28 @@ impl Submission {
             name: checkpoint.source().to_string(),
             kind: SubmissionKind::Checkpoint,
             answer: None,
+        }
+    }
+
+    /// A lease stands before the drafts that need it, in their group.
+    pub(super) fn lease(lease: &Lease) -> Self {
+        Self {
+            bytes: lease.token.as_bytes().to_vec(),
+            draft: None,
+            group: None,
+            token: lease.source.to_string(),
+            token_ms: 0,
+            name: "-".to_owned(),
+            kind: SubmissionKind::Lease,
+            answer: None,
+        }
+    }
+
+    /// The key that the script asks about it.
+    fn key(&self, keys: &Keys) -> String {
+        match self.kind {
+            SubmissionKind::Lease => keys.lease(&self.token),
+            _ => keys.token(&self.token),
         }
     }
 
@@ -152,7 +179,7 @@ pub(super) async fn run(
     let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
     let mut call = connection.publishing(keys, count);
     for item in run {
-        call.arg(keys.token(&item.token));
+        call.arg(item.key(keys));
         for topic in item.lasting() {
             call.arg(keys.last(topic));
         }
@@ -177,6 +204,11 @@ fn read_answers(answer: &Value, run: &[&Submission]) -> Option<Run> {
     let mut answers = AppendAnswers::with_capacity(run.len());
     for (part, item) in parts[1..].iter().zip(run) {
         let part = text(part)?;
+        if part.starts_with("eLEASE") {
+            // A run with a lease is one group, so that nothing else is refused.
+            answers.push(Err(Unavailable(NO_LEASE).into()));
+            continue;
+        }
         if let Some(message) = part.strip_prefix('e') {
             return Some(Run { answers, refusal: Some(Failure::of_message(message)) });
         }

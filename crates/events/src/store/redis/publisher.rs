@@ -16,11 +16,12 @@ use super::publish_script::{self, AppendAnswers, Submission};
 use super::recent_appends::Recorded;
 use super::reply::Failure;
 use super::shared::Shared;
-use crate::{Appended, Checkpoint, Cursor, Draft, SourceName, Unavailable};
+use crate::{Appended, Checkpoint, Cursor, Draft, Lease, SourceName, Unavailable};
 
 pub(super) enum PublishJob {
-    /// The checkpoint's answer is the last.
+    /// The lease's answer is the first, the checkpoint's the last.
     Append {
+        lease: Option<Lease>,
         drafts: Vec<Draft>,
         checkpoint: Option<Checkpoint>,
         answer: oneshot::Sender<AppendAnswers>,
@@ -114,11 +115,13 @@ impl StreamPublisher {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                PublishJob::Append { drafts, checkpoint, answer } => {
+                PublishJob::Append { lease, drafts, checkpoint, answer } => {
                     let first = items.len();
+                    let is_group = lease.is_some() || checkpoint.is_some();
+                    items.extend(lease.iter().map(Submission::lease));
                     items.extend(drafts.into_iter().map(Submission::new));
-                    if let Some(checkpoint) = checkpoint {
-                        items.push(Submission::checkpoint(&checkpoint));
+                    items.extend(checkpoint.iter().map(Submission::checkpoint));
+                    if is_group {
                         items[first..].iter_mut().for_each(|item| item.group = Some(first));
                     }
                     answers.push((items.len() - first, answer));
@@ -151,7 +154,7 @@ impl StreamPublisher {
         if !self.shared.alone.has_begun() {
             self.append_together(items).await;
         }
-        // Events with a checkpoint are not among them: a checkpoint is Redis', and its caller hands them in again.
+        // Events with a checkpoint or a lease are not among them: these are Redis', and the caller hands them in again.
         let mut rest: Vec<&mut Submission> = items
             .iter_mut()
             .filter(|item| item.answer.is_none() && item.draft.is_some() && item.group.is_none())

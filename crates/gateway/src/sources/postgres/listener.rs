@@ -43,6 +43,9 @@ pub(super) trait Hears: Clone + Send + Sync + 'static {
     /// From now on everything is heard; what was said before may be missing.
     fn up(&self);
 
+    /// Everything that was said until `at` has been heard.
+    fn confirm(&self, at: Instant);
+
     /// Nothing is heard.
     fn down(&self, reason: &'static str, failure: &Failure);
 }
@@ -127,10 +130,12 @@ impl<H: Hears> NotifyListener<H> {
                 failure = listening.ended() => return failure.into(),
                 _ = probes.tick() => {}
             }
+            let asked = Instant::now();
             let alive = listening.within(ANSWER_TIMEOUT, listening.client().batch_execute("select 1"));
             if let Err(failure) = alive.await {
                 return failure.into();
             }
+            self.hears.confirm(asked);
             if let Some(metrics) = &self.metrics
                 && measured.is_none_or(|at| at.elapsed() >= USAGE_EVERY)
             {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::connection::{Connector, Failure};
 use super::listener::{Hears, NotifyListener};
@@ -43,6 +44,10 @@ impl Hears for IntoQueue {
 
     fn up(&self) {
         self.ear.up();
+    }
+
+    fn confirm(&self, at: Instant) {
+        self.ear.confirm(at);
     }
 
     fn down(&self, reason: &'static str, failure: &Failure) {

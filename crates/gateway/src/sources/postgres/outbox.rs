@@ -143,6 +143,8 @@ impl Hears for WakesUp {
         self.0.notify_one();
     }
 
+    fn confirm(&self, _: Instant) {}
+
     fn down(&self, reason: &'static str, failure: &Failure) {
         tracing::info!(error = %failure, "no wake-ups of the outbox, which is polled: {reason}");
     }

@@ -8,6 +8,7 @@ use events::{Chance, RedisServers};
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, Value, cmd};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{glob, servers};
 use crate::config::{ConfigError, RedisSourceConfig};
@@ -16,8 +17,9 @@ use crate::sources::apply::SourceMessage;
 use crate::sources::queue::Ear;
 use crate::sources::rule::SourceRule;
 
-/// How often the connection is probed: a quiet one may have died without a word.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often the connection is probed: a quiet one may have died without a word. And what another
+/// gateway missed of a holder that died is known no better than this.
+const PING_EVERY: Duration = Duration::from_millis(500);
 /// How long the server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before connecting again: doubles from the first to the last, with full jitter.
@@ -71,13 +73,18 @@ impl Listener {
             Err(ended) => return (false, ended),
         };
         loop {
-            let silent = tokio::time::timeout(PING_EVERY, gone.notified()).await.is_err();
-            if !silent {
-                return (true, Ended::broken("the server has closed the connection"));
+            tokio::select! {
+                () = gone.notified() => {
+                    return (true, Ended::broken("the server has closed the connection"));
+                }
+                () = tokio::time::sleep(PING_EVERY) => {}
+                () = self.ear.asked() => {}
             }
+            let asked = Instant::now();
             if let Err(error) = cmd("PING").query_async::<Value>(&mut connection).await {
                 return (true, error.into());
             }
+            self.ear.confirm(asked);
         }
     }
 

@@ -1,0 +1,342 @@
+//! Several gateways on one log hear the same source. One of them publishes; when it ends, another
+//! goes on where it was.
+//!
+//! The right to publish is a lease in the log's Redis. The store refuses drafts that come with a
+//! lease that is no longer the one that counts, so that a gateway that was frozen appends nothing
+//! after it wakes. All gateways keep what they hear until they see it in the log ([`Hold`]). A
+//! gateway that takes the lease reads the log to its end first: what is left in its hold then is
+//! exactly what nobody has published. The same is done after an append of which nobody knows
+//! whether it arrived.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::{Appended, Chance, Lease, LeaseAnswer, Log, Rejection, SourceLeases, SourceName, Store};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::gap::Gaps;
+use super::hold::Hold;
+use super::parts::SourceParts;
+use super::queue::{Heard, Taken};
+use super::reading::{BATCH_BYTES, BATCH_DRAFTS, Reading};
+use super::states::SourceStates;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{RejectReason, SourceKind};
+use crate::publish::{Author, Publishing};
+
+/// How often a gateway that does not publish tries to take the lease.
+const TRY_EVERY: Duration = Duration::from_millis(500);
+/// How often the lease is renewed, and after how long without it a gateway stops.
+const RENEW_EVERY: Duration = Duration::from_millis(1500);
+const RENEWED_WITHIN: Duration = Duration::from_secs(4);
+/// How long a gateway that has missed something leaves a free lease to those that have not.
+const AFTER_GAP: Duration = Duration::from_secs(3);
+/// How long reading the log to its end may take.
+const CATCH_UP: Duration = Duration::from_secs(4);
+/// How long to wait after the store took nothing.
+const AFTER_TROUBLE: Duration = Duration::from_millis(200);
+
+/// A source that several gateways hear.
+pub(super) struct Takeover {
+    kind: SourceKind,
+    name: SourceName,
+    reading: Reading,
+    heard: Heard,
+    hold: Arc<Hold>,
+    gaps: Gaps,
+    leases: Arc<SourceLeases>,
+    publishing: Arc<Publishing>,
+    store: Arc<dyn Store>,
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    states: Arc<SourceStates>,
+    draining: watch::Receiver<bool>,
+    /// The lease that this gateway had before, which it may replace.
+    before: Option<Lease>,
+    /// No lease is taken before this moment.
+    closed_until: Instant,
+    /// Since when a free lease has been left to gateways that have missed less.
+    left_since: Option<Instant>,
+    /// Tells the messages of this gateway from those of others.
+    nonce: u64,
+    messages: u64,
+}
+
+impl Takeover {
+    pub(super) fn new(
+        name: SourceName,
+        reading: Reading,
+        heard: Heard,
+        leases: Arc<SourceLeases>,
+        parts: &SourceParts,
+    ) -> Self {
+        let kind = reading.kind();
+        let hold = Arc::new(Hold::new(kind));
+        let told = Arc::clone(&hold);
+        parts.log.observe(move |draft| told.seen(draft));
+        Self {
+            kind,
+            name,
+            reading,
+            heard,
+            hold,
+            gaps: Gaps::new(kind, parts),
+            leases,
+            publishing: Arc::clone(&parts.publishing),
+            store: Arc::clone(&parts.store),
+            log: Arc::clone(&parts.log),
+            metrics: Arc::clone(&parts.metrics),
+            states: Arc::clone(&parts.states),
+            draining: parts.draining.clone(),
+            before: None,
+            closed_until: Instant::now(),
+            left_since: None,
+            nonce: Chance::system().number(),
+            messages: 0,
+        }
+    }
+
+    /// Takes part, for ever.
+    pub(super) async fn run(mut self) {
+        loop {
+            let lease = self.stand_by().await;
+            self.states.set_lease(self.kind, true);
+            if self.catch_up(&lease).await {
+                let held = self.hold.len();
+                self.metrics.sources.took_over(self.kind);
+                tracing::info!(source = self.kind.as_str(), held, "this gateway publishes for the source");
+                self.publish(&lease).await;
+            }
+            self.states.set_lease(self.kind, false);
+            self.hold.unsend();
+            self.before = Some(lease);
+        }
+    }
+
+    /// Keeps what is heard, until the lease is this gateway's.
+    async fn stand_by(&mut self) -> Lease {
+        let mut ticks = tokio::time::interval(TRY_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => if let Some(lease) = self.try_take().await { return lease },
+                taken = self.heard.next() => self.keep(taken),
+            }
+        }
+    }
+
+    async fn try_take(&mut self) -> Option<Lease> {
+        let Some(since) = self.heard.since().filter(|_| !*self.draining.borrow()) else {
+            self.bound(false);
+            return None;
+        };
+        if Instant::now() < self.closed_until {
+            return None;
+        }
+        let token = format!("{:x}", Chance::system().number());
+        let lease = Lease { source: self.name.clone(), token: token.into() };
+        let with_gap = self.left_since.is_some_and(|since| since.elapsed() >= AFTER_GAP);
+        let answer = self.leases.take(&lease, self.before.as_ref(), since.elapsed(), with_gap).await;
+        self.bound(matches!(answer, Ok(LeaseAnswer::Held)));
+        self.left_since = match answer {
+            Ok(LeaseAnswer::Left) => self.left_since.or(Some(Instant::now())),
+            _ => None,
+        };
+        match answer {
+            Ok(LeaseAnswer::Left) => None,
+            Ok(LeaseAnswer::Held) => {
+                self.before = None;
+                None
+            }
+            Ok(LeaseAnswer::Taken) => Some(lease),
+            Ok(LeaseAnswer::TakenWithGap) => {
+                self.gaps.open();
+                Some(lease)
+            }
+            // The store says so too, and says it louder.
+            Err(error) => {
+                tracing::debug!(source = self.kind.as_str(), error, "the lease cannot be asked for");
+                None
+            }
+        }
+    }
+
+    /// Reads the log to its end, so that what others published is out of the hold.
+    async fn catch_up(&mut self, lease: &Lease) -> bool {
+        let until = Instant::now() + CATCH_UP;
+        let Ok(end) = self.store.tail().await else { return self.trouble() };
+        loop {
+            let at = self.log.tail_cursor();
+            if at.epoch == end.epoch && at.seq >= end.seq {
+                return true;
+            }
+            if Instant::now() >= until {
+                self.give_up(lease).await;
+                return self.trouble();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Publishes what is heard, for as long as the lease lasts.
+    async fn publish(&mut self, lease: &Lease) {
+        let mut renewed = Instant::now();
+        let mut ticks = tokio::time::interval(RENEW_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut over = self.hold.len();
+        loop {
+            if !self.gaps.tell().await || !self.flush(lease, &mut renewed, &mut over).await {
+                self.trouble();
+                return;
+            }
+            if *self.draining.borrow_and_update() {
+                self.heard.confirm().await;
+                // What was heard until then is in the hold of the others too.
+                self.give_up(lease).await;
+                return;
+            }
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {
+                    if self.heard.since().is_none() {
+                        // Others may hear what this gateway does not.
+                        self.give_up(lease).await;
+                        return;
+                    }
+                    if !self.renew(lease, &mut renewed).await {
+                        return;
+                    }
+                    self.bound(false);
+                }
+                _ = self.draining.changed() => {}
+                taken = self.heard.next() => {
+                    let is_broken = matches!(taken, Taken::Interrupted);
+                    self.keep(taken);
+                    if is_broken {
+                        // Another gateway may have heard what this one missed. If there is none, this
+                        // one takes the lease again, with a gap.
+                        self.give_up(lease).await;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands what is kept to the store. `false`: it did not take all, or the lease is gone.
+    async fn flush(&mut self, lease: &Lease, renewed: &mut Instant, over: &mut usize) -> bool {
+        loop {
+            if renewed.elapsed() > RENEWED_WITHIN {
+                return false;
+            }
+            let (numbers, drafts): (Vec<u64>, Vec<_>) =
+                self.hold.send(BATCH_DRAFTS, BATCH_BYTES).into_iter().unzip();
+            if drafts.is_empty() {
+                return true;
+            }
+            let ephemeral: Vec<bool> = drafts.iter().map(|draft| draft.ephemeral).collect();
+            let publishing = Arc::clone(&self.publishing);
+            let append = publishing.append_leased(self.kind.origin(), drafts, lease);
+            let Some(answers) = self.renew_during(append, lease, renewed).await else { return false };
+            let mut is_done = answers.len() == numbers.len();
+            let mut settled = Vec::new();
+            for ((number, answer), is_ephemeral) in numbers.iter().zip(answers).zip(ephemeral) {
+                match answer {
+                    Ok(Appended { duplicate, .. }) => {
+                        if duplicate {
+                            self.metrics.sources.duplicate(self.kind);
+                        } else {
+                            self.metrics.sources.published(self.kind, 1);
+                            self.metrics.sources.held_published(self.kind, u64::from(*over > 0));
+                        }
+                        if duplicate || is_ephemeral {
+                            settled.push(*number);
+                        }
+                        *over = over.saturating_sub(1);
+                    }
+                    Err(Rejection::Conflict { .. }) => {
+                        self.metrics.sources.rejected(self.kind, RejectReason::BadDraft);
+                        settled.push(*number);
+                    }
+                    Err(Rejection::Unavailable(_)) => is_done = false,
+                }
+            }
+            self.hold.settle(&settled);
+            if !is_done {
+                return false;
+            }
+        }
+    }
+
+    /// Renews the lease while something takes its time. `None`: the lease is gone.
+    async fn renew_during<T>(
+        &self,
+        work: impl Future<Output = T>,
+        lease: &Lease,
+        renewed: &mut Instant,
+    ) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            match tokio::time::timeout(RENEW_EVERY, &mut work).await {
+                Ok(done) => return Some(done),
+                Err(_) if !self.renew(lease, renewed).await => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// `false`: the lease is gone, or may be.
+    async fn renew(&self, lease: &Lease, renewed: &mut Instant) -> bool {
+        let asked = Instant::now();
+        match self.leases.renew(lease, self.heard.confirmed_ago()).await {
+            Ok(true) => *renewed = asked,
+            Ok(false) => return false,
+            Err(error) => tracing::debug!(source = self.kind.as_str(), error, "the lease cannot be renewed"),
+        }
+        renewed.elapsed() <= RENEWED_WITHIN
+    }
+
+    async fn give_up(&self, lease: &Lease) {
+        // If that fails, the lease ends by itself.
+        let _ = self.leases.release(lease, self.heard.confirmed_ago()).await;
+    }
+
+    fn trouble(&mut self) -> bool {
+        self.closed_until = Instant::now() + AFTER_TROUBLE;
+        false
+    }
+
+    /// Takes in what was heard.
+    fn keep(&mut self, taken: Taken) {
+        match taken {
+            Taken::Interrupted => {}
+            Taken::Overflow => self.gaps.open(),
+            Taken::Messages(messages) => {
+                for mut draft in self.reading.drafts(&messages) {
+                    self.gaps.touch(&draft);
+                    let is_named = draft.once.is_some();
+                    if !is_named {
+                        self.messages += 1;
+                        let once = format!("~{:x}:{}", self.nonce, self.messages);
+                        draft.once = Some(Author::Source(self.kind).once(&once));
+                    }
+                    self.hold.add(draft, is_named);
+                }
+                self.bound(false);
+            }
+        }
+    }
+
+    fn bound(&mut self, is_published: bool) {
+        let missed = self.hold.bound(is_published);
+        if missed > 0 {
+            self.metrics.sources.dropped(self.kind, missed);
+            self.gaps.open();
+        }
+        self.metrics.sources.set_queue_bytes(self.kind, self.hold.bytes());
+    }
+}
