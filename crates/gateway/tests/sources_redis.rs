@@ -10,5 +10,9 @@ mod server;
 
 #[path = "sources_redis/listening.rs"]
 mod listening;
+#[path = "sources_redis/masters.rs"]
+mod masters;
+#[path = "sources_redis/streams.rs"]
+mod streams;
 #[path = "sources_redis/takeover.rs"]
 mod takeover;

@@ -41,7 +41,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
         allow_origins: typed.access.allow_origins,
         trusted_proxies: TrustedProxies::new(typed.access.trusted_proxies),
         redact: redact(typed.access.redact)?,
-        sources: sources(typed.sources, (None, None))?,
+        sources: sources(typed.sources, (None, None), None)?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,
@@ -60,17 +60,19 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
         ));
     }
     let store_in_redis = (typed.store.redis_url.clone(), typed.store.redis_ca.clone());
+    let store = store(typed.store)?;
+    let log_name = if let StoreConfig::Redis(redis) = &store { Some(redis.log_name.clone()) } else { None };
     let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
     Ok(Config {
         dev: false,
         listen,
         admin_listen,
-        store: store(typed.store)?,
+        store,
         auth: keys(typed.keys)?,
         allow_origins,
         trusted_proxies: TrustedProxies::new(trusted_proxies),
         redact: redact(rules)?,
-        sources: sources(typed.sources, store_in_redis)?,
+        sources: sources(typed.sources, store_in_redis, log_name.as_deref())?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
         deployment: deployment(typed.streams.deployment)?,

@@ -19,6 +19,10 @@ pub(super) struct SourceArgs {
     /// `job:* => topics=user:{/userId} type=progress`; repeatable, or separated by semicolons
     #[arg(long, env = "GATEWAY_SOURCE_REDIS", value_name = "PATTERN => RULE", value_delimiter = ';', value_parser = rule)]
     source_redis: Vec<SourceRule>,
+    /// Redis stream and what becomes of its entries, such as `orders => draft`: read with a consumer
+    /// group, at least once; repeatable, or separated by semicolons
+    #[arg(long, env = "GATEWAY_SOURCE_REDIS_STREAM", value_name = "KEY => RULE", value_delimiter = ';', value_parser = rule)]
+    source_redis_stream: Vec<SourceRule>,
     /// URL of the Redis server, Sentinel or Cluster of the sources [default: --redis-url, REDIS_URL]
     #[arg(long, env = "GATEWAY_SOURCE_REDIS_URL", value_name = "URL")]
     source_redis_url: Option<Secret>,
@@ -52,35 +56,46 @@ pub struct RedisSourceConfig {
     pub ca: Option<PathBuf>,
     /// Patterns of channels and their rules. The first that matches a channel is the one.
     pub channels: Vec<SourceRule>,
+    /// Keys of streams and their rules.
+    pub streams: Vec<SourceRule>,
+    /// The consumer group of the streams: one for each log.
+    pub group: String,
 }
 
 /// Checks the options. `store`: the URL and the CA file of the store in Redis, which are the
-/// defaults.
+/// defaults. `log_name`: the name of the log in Redis, if it is there.
 pub(super) fn sources(
     typed: SourceArgs,
     store: (Option<Secret>, Option<PathBuf>),
+    log_name: Option<&str>,
 ) -> Result<SourcesConfig, ConfigError> {
     let url = given(typed.source_redis_url, Secret::is_empty);
     let ca = given(typed.source_redis_ca, |path| path.as_os_str().is_empty());
-    if typed.source_redis.is_empty() {
+    if typed.source_redis.is_empty() && typed.source_redis_stream.is_empty() {
         if url.is_some() || ca.is_some() {
             return Err(ConfigError::new(
-                "--source-redis-url and --source-redis-ca need --source-redis: add it, or remove them",
+                "--source-redis-url and --source-redis-ca need --source-redis or --source-redis-stream: add one, \
+                 or remove them",
             ));
         }
         return Ok(SourcesConfig { redis: None, postgres: typed.postgres.check()?, gap: typed.source_gap });
     }
-    if typed.source_redis.len() > SourceRule::RULES_MAX {
-        return Err(ConfigError::new(format!(
-            "--source-redis is set too often: at most {} rules are possible",
-            SourceRule::RULES_MAX
-        )));
+    for (option, rules) in
+        [("--source-redis", &typed.source_redis), ("--source-redis-stream", &typed.source_redis_stream)]
+    {
+        if rules.len() > SourceRule::RULES_MAX {
+            return Err(ConfigError::new(format!(
+                "{option} is set too often: at most {} rules are possible",
+                SourceRule::RULES_MAX
+            )));
+        }
     }
+    check_keys(&typed.source_redis_stream)?;
     let (store_url, store_ca) = store;
     let url = url.or(given(store_url, Secret::is_empty)).or_else(|| environment("REDIS_URL"));
     let url = url.ok_or_else(|| {
         ConfigError::new(
-            "--source-redis needs --source-redis-url URL, --redis-url, or the variable REDIS_URL",
+            "a source in Redis needs --source-redis-url URL, --redis-url, or the variable REDIS_URL",
         )
     })?;
     if !is_redis_url(url.expose()) {
@@ -90,8 +105,33 @@ pub(super) fn sources(
         ));
     }
     let ca = ca.or(given(store_ca, |path| path.as_os_str().is_empty()));
-    let redis = RedisSourceConfig { url, ca, channels: typed.source_redis };
+    let redis = RedisSourceConfig {
+        url,
+        ca,
+        channels: typed.source_redis,
+        streams: typed.source_redis_stream,
+        group: log_name.map_or_else(|| "throughline".to_owned(), |name| format!("throughline:{name}")),
+    };
     Ok(SourcesConfig { redis: Some(redis), postgres: typed.postgres.check()?, gap: typed.source_gap })
+}
+
+/// A key has one rule, and is no pattern.
+fn check_keys(rules: &[SourceRule]) -> Result<(), ConfigError> {
+    for (at, rule) in rules.iter().enumerate() {
+        if rules[..at].iter().any(|other| other.pattern == rule.pattern) {
+            return Err(ConfigError::new(format!(
+                "--source-redis-stream names {:?} twice: a stream has one rule",
+                rule.pattern
+            )));
+        }
+        if rule.pattern.contains('*') {
+            return Err(ConfigError::new(format!(
+                "--source-redis-stream {:?}: a stream is named by its key, not by a pattern",
+                rule.pattern
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn rule(text: &str) -> Result<SourceRule, SourceRuleError> {

@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Appended, Draft, Rejection, SourceName};
+use events::SourceName;
 
+use super::append::{RETRY_FIRST, RETRY_LAST, append_until_taken};
 use super::gap::Gaps;
 use super::parts::SourceParts;
 use super::queue::{self, Ear, Heard, Taken};
-use super::reading::{BATCH_BYTES, BATCH_DRAFTS, Reading};
+use super::reading::Reading;
 use super::states::SourceState;
 use super::takeover::Takeover;
 use crate::metrics::Metrics;
-use crate::metrics::labels::{RejectReason, SourceKind};
+use crate::metrics::labels::SourceKind;
 use crate::publish::Publishing;
 
-/// How long to wait before the store is tried again: doubles from the first to the last.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LAST: Duration = Duration::from_secs(2);
 /// How often a gap is looked for of which nobody has been told.
 const GAP_EVERY: Duration = Duration::from_secs(1);
 
@@ -82,9 +80,7 @@ impl Alone {
                 Ok(Taken::Messages(messages)) => {
                     let drafts = self.reading.drafts(&messages);
                     drafts.iter().for_each(|draft| self.gaps.touch(draft));
-                    for batch in batches(drafts) {
-                        self.publish(batch).await;
-                    }
+                    append_until_taken(&self.publishing, &self.metrics, self.kind, drafts).await;
                 }
             }
             let mut pause = RETRY_FIRST;
@@ -94,52 +90,4 @@ impl Alone {
             }
         }
     }
-
-    /// Appends the drafts, however often that takes.
-    async fn publish(&self, mut drafts: Vec<Draft>) {
-        let mut pause = RETRY_FIRST;
-        while !drafts.is_empty() {
-            let answers = self.publishing.append(self.kind.origin(), drafts.clone()).await;
-            let mut answers = answers.into_iter();
-            drafts.retain(|_| match answers.next() {
-                Some(Ok(Appended { duplicate: true, .. })) => {
-                    self.metrics.sources.duplicate(self.kind);
-                    false
-                }
-                Some(Ok(_)) => {
-                    self.metrics.sources.published(self.kind, 1);
-                    false
-                }
-                Some(Err(Rejection::Conflict { .. })) => {
-                    self.metrics.sources.rejected(self.kind, RejectReason::BadDraft);
-                    false
-                }
-                Some(Err(Rejection::Unavailable(_))) | None => true,
-            });
-            if !drafts.is_empty() {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_LAST);
-            }
-        }
-    }
-}
-
-/// The drafts in batches, in order.
-fn batches(drafts: Vec<Draft>) -> Vec<Vec<Draft>> {
-    let mut batches: Vec<Vec<Draft>> = Vec::new();
-    let mut bytes = BATCH_BYTES;
-    for draft in drafts {
-        let cost = draft.data.as_bytes().len();
-        match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH_DRAFTS && bytes + cost <= BATCH_BYTES => {
-                bytes += cost;
-                batch.push(draft);
-            }
-            _ => {
-                bytes = cost;
-                batches.push(vec![draft]);
-            }
-        }
-    }
-    batches
 }

@@ -21,6 +21,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "chance only spreads what sources do; no simulation has them")]
 
+mod append;
 mod apply;
 mod gap;
 mod hold;
@@ -33,6 +34,8 @@ mod redis;
 pub mod rule;
 mod states;
 mod takeover;
+
+use std::sync::Arc;
 
 pub(crate) use parts::{SourceParts, SourceTask};
 pub(crate) use states::SourceStates;
@@ -55,6 +58,14 @@ pub(crate) fn open(
         let (ear, intake) = Intake::open(parts.states.add(SourceKind::Redis), parts);
         tasks.push(("redis source", Box::pin(redis::Listener::open(config, ear)?.run())));
         tasks.push(("redis source intake", Box::pin(intake.run())));
+    }
+    if let Some(config) = config.redis.as_ref().filter(|config| !config.streams.is_empty()) {
+        let state = parts.states.add(SourceKind::RedisStream);
+        let up = Arc::new(redis::StreamsUp::new(state, config.streams.len()));
+        for number in 0..config.streams.len() {
+            let reader = redis::StreamReader::open(config, number, Arc::clone(&up), parts)?;
+            tasks.push(("redis stream source", Box::pin(reader.run())));
+        }
     }
     if let Some(config) = &config.postgres {
         tasks.extend(postgres::open(config, parts)?);

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use events::{Chance, RedisServers};
+use events::RedisServers;
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, Value, cmd};
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::ended::Ended;
+use super::wait::{PATIENCE, REFUSED, backoff};
 use super::{glob, servers};
 use crate::config::{ConfigError, RedisSourceConfig};
 use crate::secret::Secret;
@@ -20,13 +22,6 @@ use crate::sources::rule::SourceRule;
 /// How often the connection is probed: a quiet one may have died without a word. And what another
 /// gateway missed of a holder that died is known no better than this.
 const PING_EVERY: Duration = Duration::from_millis(500);
-/// How long the server may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before connecting again: doubles from the first to the last, with full jitter.
-const BACKOFF_FIRST_MS: u64 = 100;
-const BACKOFF_LAST_MS: u64 = 5_000;
-/// How long to wait after a refusal that only an operator can mend.
-const REFUSED: Duration = Duration::from_secs(5);
 
 /// Listens to the channels of some rules.
 pub(in crate::sources) struct Listener {
@@ -34,14 +29,6 @@ pub(in crate::sources) struct Listener {
     url: Secret,
     rules: Arc<[Arc<SourceRule>]>,
     ear: Ear,
-}
-
-/// Why listening ended.
-struct Ended {
-    reason: &'static str,
-    detail: String,
-    /// Whether an operator has to do something first.
-    is_refusal: bool,
 }
 
 impl Listener {
@@ -132,26 +119,6 @@ impl Listener {
     }
 }
 
-impl Ended {
-    fn broken(detail: impl Into<String>) -> Self {
-        Self { reason: "Redis cannot be reached", detail: detail.into(), is_refusal: false }
-    }
-}
-
-impl From<redis::RedisError> for Ended {
-    fn from(error: redis::RedisError) -> Self {
-        let detail = error.to_string();
-        let reason = match (error.code(), error.kind()) {
-            (Some("NOPERM"), _) => "Redis does not let its user subscribe (NOPERM)",
-            (Some("NOAUTH" | "WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
-                "Redis refuses the password"
-            }
-            _ => return Self::broken(detail),
-        };
-        Self { reason, detail, is_refusal: true }
-    }
-}
-
 /// What the library hands over.
 enum Pushed {
     Message(SourceMessage),
@@ -189,10 +156,4 @@ fn message(rules: &[Arc<SourceRule>], PushInfo { kind, data }: PushInfo) -> Push
         payload: Bytes::from(payload),
         id: None,
     })
-}
-
-/// How long to wait after so many failures: a random time up to a bound that doubles.
-pub(super) fn backoff(failures: u32) -> Duration {
-    let most_ms = (BACKOFF_FIRST_MS << failures.min(16)).min(BACKOFF_LAST_MS);
-    Duration::from_millis(Chance::system().below(most_ms))
 }

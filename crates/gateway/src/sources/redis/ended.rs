@@ -1,0 +1,33 @@
+//! Why a connection to Redis is of no use any more.
+
+use redis::ErrorKind;
+
+/// Why a source in Redis is not heard.
+pub(super) struct Ended {
+    /// For everyone.
+    pub(super) reason: &'static str,
+    /// For the log. It may quote the server.
+    pub(super) detail: String,
+    /// Whether an operator has to do something first.
+    pub(super) is_refusal: bool,
+}
+
+impl Ended {
+    pub(super) fn broken(detail: impl Into<String>) -> Self {
+        Self { reason: "Redis cannot be reached", detail: detail.into(), is_refusal: false }
+    }
+}
+
+impl From<redis::RedisError> for Ended {
+    fn from(error: redis::RedisError) -> Self {
+        let detail = error.to_string();
+        let reason = match (error.code(), error.kind()) {
+            (Some("NOPERM"), _) => "Redis does not let its user subscribe (NOPERM)",
+            (Some("NOAUTH" | "WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
+                "Redis refuses the password"
+            }
+            _ => return Self::broken(detail),
+        };
+        Self { reason, detail, is_refusal: true }
+    }
+}
