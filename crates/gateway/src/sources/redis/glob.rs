@@ -1,5 +1,5 @@
 //! The patterns of PSUBSCRIBE, matched as Redis matches them: `*`, `?`, `[a-z]`, `[^x]` and `\`.
-//! Bytes, not characters. `tests/sources_redis` compares it with a real server.
+//! Bytes, not characters. A test compares it with a real server.
 
 /// Whether a pattern matches a text.
 #[must_use]
@@ -19,6 +19,10 @@ pub(super) fn first_star<'t>(pattern: &[u8], text: &'t [u8]) -> Option<&'t [u8]>
 /// Only the last `*` is ever tried anew: a longer match of one before it helps nothing. So the time
 /// is at most the product of the lengths, whatever the pattern.
 fn walk(pattern: &[u8], text: &[u8]) -> Option<Option<(usize, usize)>> {
+    if text.is_empty() {
+        // Redis does not look at a pattern for it, `*` included.
+        return pattern.is_empty().then_some(None);
+    }
     let (mut at, mut from) = (0, 0);
     // The pattern behind the last star, and where in the text that star's match ends.
     let mut star: Option<(usize, usize)> = None;
@@ -99,6 +103,11 @@ fn class(pattern: &[u8], mut at: usize, byte: u8) -> (bool, usize) {
 }
 
 #[cfg(test)]
+#[path = "../../../../events/tests/redis/server.rs"]
+#[allow(dead_code, clippy::disallowed_methods, reason = "the store's own tests use the rest")]
+mod server;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -125,7 +134,7 @@ mod tests {
             ("**a**b", "xaxb", true),
             ("*a*b", "ab ab ", false),
             ("", "", true),
-            ("*", "", true),
+            ("*", "", false),
             ("?", "", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
@@ -136,9 +145,39 @@ mod tests {
     fn the_first_star_says_what_it_matched() {
         assert_eq!(first("job:*", "job:7").unwrap(), "7");
         assert_eq!(first("a*:*", "abc:d:e").unwrap(), "bc", "the shortest");
-        assert_eq!(first("*", "").unwrap(), "");
+        assert_eq!(first("job:*", "job:").unwrap(), "");
         assert_eq!(first("job:7", "job:7"), None);
         assert_eq!(first("job:*", "user:7"), None);
+    }
+
+    /// `KEYS` matches with the same function as `PSUBSCRIBE`.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn random_patterns_match_as_in_a_real_server() {
+        const PAIRS: usize = 2_000;
+        let server = super::server::Server::start(&[]).await;
+        let client = redis::Client::open(server.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let chance = events::Chance::seeded(7);
+        let word = |alphabet: &[u8], length_max: u64| -> Vec<u8> {
+            let length = chance.below(length_max + 1);
+            (0..length).map(|_| alphabet[chance.below(alphabet.len() as u64) as usize]).collect()
+        };
+        let (mut matched, mut wrong) = (0, Vec::new());
+        for _ in 0..PAIRS {
+            // For KEYS, though not for PSUBSCRIBE, a lone star is every key.
+            let (pattern, text) = (word(b"abc:**?[]^-\\\\", 7), word(b"abc:]-^\\", 5));
+            let mut ask = redis::pipe();
+            ask.cmd("FLUSHALL").ignore().cmd("SET").arg(&text).arg(1).ignore().cmd("KEYS").arg(&pattern);
+            let (found,): (Vec<Vec<u8>>,) = ask.query_async(&mut connection).await.unwrap();
+            matched += found.len();
+            let is_every_key = pattern == b"*";
+            if !is_every_key && matches(&pattern, &text) == found.is_empty() {
+                let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                wrong.push((lossy(&pattern), lossy(&text), !found.is_empty()));
+            }
+        }
+        assert!(wrong.is_empty(), "{} differ: {:?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+        assert!(matched > PAIRS / 20, "only {matched} match");
     }
 
     #[test]
