@@ -22,7 +22,7 @@ const GAP_EVERY: Duration = Duration::from_secs(1);
 /// Takes over what a source hears.
 pub(crate) enum Intake {
     /// This gateway is the only one of its log.
-    Alone(Alone),
+    Alone(Box<Alone>),
     /// The log is shared, and one of its gateways publishes.
     Shared(Box<Takeover>),
 }
@@ -50,14 +50,14 @@ impl Intake {
             (Some(leases), Some(name)) => {
                 Self::Shared(Box::new(Takeover::new(name, reading, heard, Arc::clone(leases), parts)))
             }
-            _ => Self::Alone(Alone {
+            _ => Self::Alone(Box::new(Alone {
                 kind,
                 reading,
                 gaps: Gaps::new(kind, parts),
                 publishing: Arc::clone(&parts.publishing),
                 metrics: Arc::clone(&parts.metrics),
                 heard,
-            }),
+            })),
         };
         (ear, intake)
     }

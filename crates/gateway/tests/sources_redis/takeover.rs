@@ -53,17 +53,25 @@ async fn is_heard(gateway: &Program) {
 
 /// Which of them publishes.
 async fn holder(gateways: &[Program]) -> usize {
-    let mut found = None;
-    eventually("one publishes", async || {
+    for _ in 0..1200 {
         for (at, gateway) in gateways.iter().enumerate() {
             if is_holder(gateway).await {
-                found = Some(at);
+                return at;
             }
         }
-        found.is_some()
-    })
-    .await;
-    found.unwrap()
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut said = String::new();
+    for gateway in gateways {
+        said += &format!("{}\n", source_metrics(gateway).await);
+    }
+    panic!("none publishes:\n{said}");
+}
+
+async fn source_metrics(gateway: &Program) -> String {
+    let metrics = get(gateway.address, "/metrics").await.body;
+    let is_ours = |line: &&str| line.starts_with("throughline_source") && line.contains("\"redis\"");
+    metrics.lines().filter(is_ours).collect::<Vec<_>>().join("\n")
 }
 
 /// Waits until it is known in Redis that the source was heard later than now: a gateway that is heard
@@ -121,11 +129,6 @@ async fn has_all(gateway: &Program, expected: &[Value]) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let same = seen.iter().zip(expected).take_while(|(seen, expected)| seen == expected).count();
-    let metrics = get(gateway.address, "/metrics").await.body;
-    let metrics: Vec<&str> = metrics
-        .lines()
-        .filter(|line| line.starts_with("throughline_source") && line.contains("\"redis\""))
-        .collect();
     assert!(
         seen == expected,
         "{} of {} events, the first {same} as expected, then {:?} for {:?}\n{}",
@@ -133,7 +136,7 @@ async fn has_all(gateway: &Program, expected: &[Value]) {
         expected.len(),
         &seen[same..seen.len().min(same + 10)],
         &expected[same..expected.len().min(same + 10)],
-        metrics.join("\n"),
+        source_metrics(gateway).await,
     );
 }
 
