@@ -134,7 +134,7 @@ load-peers: ## The same scenarios against other servers: nchan, Centrifugo, Merc
 	target/release/loadtest run storm --scale 0.05 --targets gateway,mercure,socketio --skip-missing
 
 setup:
-	@.ci/need cargo cc node npm chromium nginx redis-server postgresql pgbouncer openssl curl python3 pg psycopg2
+	@.ci/need cargo cc node npm chromium nginx redis-server postgresql pgbouncer openssl curl python3 pg psycopg2 ioredis redis-py
 
 docs: ## Write the table of options in docs/operating.md anew, from the command line itself
 	UPDATE_DOCS=1 $(CARGO) test --quiet -p gateway --lib config::documented

@@ -12,6 +12,9 @@
 
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "../../events/tests/redis/server.rs"]
+#[allow(dead_code, reason = "the store's own tests use the rest")]
+mod server;
 mod support;
 
 use std::collections::BTreeSet;
@@ -21,6 +24,7 @@ use std::process::Command;
 
 use postgres::Postgres;
 use regex::Regex;
+use server::Server;
 use support::Directory;
 
 /// One fenced code block.
@@ -149,6 +153,27 @@ impl Database {
     }
 }
 
+/// A Redis server for the examples of a page.
+struct Channels(Server);
+
+impl Channels {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        Self(runtime.block_on(Server::start(&[])))
+    }
+
+    /// Where the server is, and where `make setup` has put the client libraries.
+    fn environment(&self) -> [(&'static str, String); 4] {
+        let tools = root().join("target/tools");
+        [
+            ("REDIS_URL", self.0.url()),
+            ("PYTHONPATH", tools.join("python").display().to_string()),
+            ("NODE_PATH", tools.join("redis/node_modules").display().to_string()),
+            ("HOME", std::env::var("HOME").unwrap_or_default()),
+        ]
+    }
+}
+
 /// What became of one example.
 struct Printed {
     /// The place of its block in the page.
@@ -161,6 +186,7 @@ struct Printed {
 /// Runs the examples of a page in one shell. `purpose` keeps the folders of two tests apart.
 fn run_examples(page: &Page, purpose: &str) -> Vec<Printed> {
     let server = page.text.contains("psql").then(Database::start);
+    let channels = page.text.contains("--source-redis-url \"$REDIS_URL\"").then(Channels::start);
     let folder = Directory::new(&format!("{purpose}-{}", page.name.replace(['/', '.'], "-")));
     std::fs::create_dir_all(&folder.0).expect("a folder");
     let mut examples = Vec::new();
@@ -181,6 +207,7 @@ fn run_examples(page: &Page, purpose: &str) -> Vec<Printed> {
         .env_clear()
         .env("PATH", path)
         .envs(server.iter().flat_map(Database::environment))
+        .envs(channels.iter().flat_map(Channels::environment))
         .current_dir(&folder.0)
         .output()
         .expect("bash runs");
