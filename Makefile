@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
+.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-stalled test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
 
 CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
@@ -26,13 +26,23 @@ test-rust: ## The Rust tests, including the examples in the documentation
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
 
 # As root, one of the gateways is behind a network that is cut; otherwise the test says that this part is skipped.
-test-chaos: ## Kill, pause and cut off three gateways and their Redis: CHAOS_SECONDS=300 CHAOS_SEED=1
-	@.ci/need cargo cc redis-server
+test-chaos: ## Kill, pause and cut off three gateways with wrong clocks and their Redis: CHAOS_SECONDS=300 CHAOS_SEED=1
+	@.ci/need cargo cc redis-server libfaketime
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} REDIS_CHAOS_SECONDS=$${CHAOS_SECONDS:-300} timeout --kill-after=10 3600 $(CARGO) test -p gateway -p events --test chaos --test redis -- --nocapture --test-threads 1 where_redis no_client_misses
 
 test-kills: ## Kill the disk store and a gateway on it again and again, and cut the power: KILLS=300
 	@.ci/need cargo cc
 	KILLS=$${KILLS:-300} DISK_KILLS=$${KILLS:-300} DISK_CUTS=$${KILLS:-300} timeout --kill-after=10 3600 $(CARGO) test -p gateway -p events --lib --test kills --test disk -- --nocapture --test-threads 1 every_acknowledged_event
+
+test-stalled: ## 16,000 clients that stop reading, and the peak memory of the gateway: STALLED=16000
+	@.ci/need cargo cc
+	STALLED=$${STALLED:-16000} timeout --kill-after=10 1200 $(CARGO) test --release -p gateway --test stalled -- --nocapture clients_that_stop
+
+# Every combination with 50 tries each takes some minutes.
+test-refusals: ## Refusals while a body is still being sent, to the HTTP clients of five languages: REFUSALS=50
+	@.ci/need cargo cc python3 node go curl || echo "the clients that need them are left out" >&2
+	@command -v java >/dev/null || echo "Java is left out: install a JDK to include it" >&2
+	REFUSALS=$${REFUSALS:-50} timeout --kill-after=10 3600 $(CARGO) test -p gateway --test refusals -- --nocapture
 
 test-load: ## A short run of every load scenario: nothing is lost, repeated or out of order
 	$(CARGO) build --quiet -p gateway -p loadtest

@@ -276,6 +276,7 @@ impl App {
         let mut seen = self.evictions_counted.lock();
         let stats = self.log.stats();
         self.metrics.set_log(stats.events as u64, stats.bytes as u64, stats.topics as u64);
+        self.metrics.set_unsent(self.unsent.bytes() as u64);
         let now = stats.evictions;
         self.metrics.evicted(EvictionCause::Count, now.count - seen.count);
         self.metrics.evicted(EvictionCause::Bytes, now.bytes - seen.bytes);

@@ -1,5 +1,6 @@
 //! Three gateways on one log in Redis, publishers to all of them, and clients that go from one to another and from one
-//! transport to another, while what can be killed, paused and cut is.
+//! transport to another, while what can be killed, paused and cut is. The wall clocks of the gateways differ by half an
+//! hour, and every event has a time to live that is shorter.
 //!
 //! `CHAOS_SECONDS` says for how long, `CHAOS_SEED` in which order. What holds: every event once and in order, or a reset.
 
@@ -26,12 +27,18 @@ use std::time::{Duration, Instant};
 
 use chance::Chance;
 use client::{Client, Way, ask};
-use process::{Namespace, Process};
+use process::{Namespace, Process, WallClock};
 use server::Server;
 use tokio::sync::RwLock;
 
 const TOPICS: [&str; 3] = ["room:a", "room:b", "room:c"];
 const CLIENTS: u64 = 6;
+
+/// By how much the wall clocks of two of the gateways are wrong, in minutes.
+const MINUTES_WRONG: i32 = 15;
+
+/// How long an event may be delivered, in milliseconds: longer than a run takes, and shorter than clocks are wrong.
+const TTL_MS: u64 = 14 * 60_000;
 
 fn seconds(short: u64) -> Duration {
     let given = std::env::var("CHAOS_SECONDS").ok().and_then(|text| text.parse().ok());
@@ -45,6 +52,8 @@ struct House {
     addresses: std::sync::Mutex<Vec<SocketAddr>>,
     urls: Vec<String>,
     namespace: Option<Namespace>,
+    /// The wall clocks of the gateways differ, where that can be had.
+    wall_clocks: [WallClock; 3],
 }
 
 impl House {
@@ -65,15 +74,40 @@ impl House {
         let near = url_at("127.0.0.1");
         let far = namespace.as_ref().map_or(near.clone(), |namespace| url_at(&namespace.redis().to_string()));
         let urls = vec![near.clone(), near, far];
-        let gateways: Vec<Process> =
-            (0..3).map(|at| Process::start(&urls[at], namespace.as_ref().filter(|_| at == 2))).collect();
+        let wall_clocks = [0, MINUTES_WRONG, -MINUTES_WRONG].map(|minutes| {
+            WallClock::wrong_by(minutes).unwrap_or_else(|error| {
+                println!("skipped: wall clocks that differ ({error})");
+                WallClock::right()
+            })
+        });
+        let start =
+            |at: usize| Process::start(&urls[at], namespace.as_ref().filter(|_| at == 2), &wall_clocks[at]);
+        let gateways: Vec<Process> = (0..3).map(start).collect();
         let addresses = gateways.iter().map(|gateway| gateway.address).collect();
         Arc::new(Self {
             gateways: RwLock::new(gateways),
             addresses: std::sync::Mutex::new(addresses),
             urls,
             namespace,
+            wall_clocks,
         })
+    }
+
+    fn start_again(&self, at: usize) -> Process {
+        Process::start(&self.urls[at], self.namespace.as_ref().filter(|_| at == 2), &self.wall_clocks[at])
+    }
+
+    /// The wall clocks are as wrong as they should be.
+    async fn check_wall_clocks(&self) {
+        for (at, wall_clock) in self.wall_clocks.iter().enumerate() {
+            let request = "GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            let (_, health) = ask(self.address(at as u64), self.from(), request).await.unwrap();
+            let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+            let shown = minute_of_the_day(health["timestamp"].as_str().unwrap());
+            let wrong_by = (shown - minute_of_the_day(&now())).rem_euclid(24 * 60);
+            let expected = wall_clock.minutes().rem_euclid(24 * 60);
+            assert!((wrong_by - expected).abs() <= 1, "gateway {at}: {health}");
+        }
     }
 
     fn address(&self, at: u64) -> SocketAddr {
@@ -129,7 +163,7 @@ impl House {
             0 => {
                 let mut gateways = self.gateways.write().await;
                 gateways[at].signal("KILL");
-                gateways[at] = Process::start(&self.urls[at], self.namespace.as_ref().filter(|_| at == 2));
+                gateways[at] = self.start_again(at);
                 self.addresses.lock().unwrap()[at] = gateways[at].address;
             }
             1 => {
@@ -148,6 +182,19 @@ impl House {
     }
 }
 
+/// The minute of the day of a timestamp of the gateway, or of [`now`].
+fn minute_of_the_day(timestamp: &str) -> i32 {
+    let (_, time) = timestamp.split_once('T').expect("a time of RFC 3339");
+    let number = |at: std::ops::Range<usize>| time[at].parse::<i32>().unwrap();
+    number(0..2) * 60 + number(3..5)
+}
+
+/// The time of this process, as far as [`minute_of_the_day`] needs it.
+fn now() -> String {
+    let minutes = support::now() / 60;
+    format!("T{:02}:{:02}", minutes / 60 % 24, minutes % 60)
+}
+
 /// What is running, and what came of it.
 struct Run {
     house: Arc<House>,
@@ -161,6 +208,7 @@ struct Run {
 impl Run {
     async fn start(house: Arc<House>) -> Self {
         house.ready().await;
+        house.check_wall_clocks().await;
         let token = support::token("alice", &["--subscribe", "*"]);
         let cursor = house.tail(0).await.unwrap();
         let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -225,7 +273,10 @@ impl Run {
 
 /// Publishes one event to any gateway until it is acknowledged.
 async fn publish(house: &House, at: u64, n: u64, chance: &mut Chance) {
-    let draft = format!(r#"{{"topic":"{}","type":"t","data":{n},"id":"{at} {n}"}}"#, TOPICS[at as usize]);
+    let draft = format!(
+        r#"{{"topic":"{}","type":"t","data":{n},"id":"{at} {n}","ttl_ms":{TTL_MS}}}"#,
+        TOPICS[at as usize]
+    );
     let request = format!(
         "POST /v1/publish HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer key\r\n\
          Content-Length: {}\r\n\r\n{draft}",

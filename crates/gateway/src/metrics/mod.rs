@@ -69,6 +69,7 @@ pub struct Metrics {
     log_bytes: IntGauge,
     log_budget_bytes: IntGauge,
     log_topics: IntGauge,
+    unsent_bytes: IntGauge,
     evicted: By<EvictionCause, IntCounter>,
     collected_topics: IntCounter,
     appends: By<AppendOutcome, IntCounter>,
@@ -233,6 +234,10 @@ impl Metrics {
                 "Most memory that the rings may hold, in bytes; beyond it the oldest events leave.",
             )?,
             log_topics: families.gauge("throughline_log_topics", "Topics that have a ring.")?,
+            unsent_bytes: families.gauge(
+                "throughline_unsent_bytes",
+                "Bytes that sessions have framed and their sockets have not taken.",
+            )?,
             evicted: families.counters(
                 "throughline_events_evicted_total",
                 "Events that left a ring, by the bound that made them leave.",
@@ -400,6 +405,11 @@ impl Metrics {
         set(&self.log_events, events);
         set(&self.log_bytes, bytes);
         set(&self.log_topics, topics);
+    }
+
+    /// The bytes that sessions have framed and their sockets have not taken.
+    pub fn set_unsent(&self, bytes: u64) {
+        set(&self.unsent_bytes, bytes);
     }
 
     /// The bytes that the rings may hold.

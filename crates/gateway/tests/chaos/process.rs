@@ -17,8 +17,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a gateway on Redis; in a namespace of the network, if there is one.
-    pub(crate) fn start(redis: &str, within: Option<&Namespace>) -> Self {
+    /// Starts a gateway on Redis; in a namespace of the network, if there is one, and with a wall clock of its own.
+    pub(crate) fn start(redis: &str, within: Option<&Namespace>, wall_clock: &WallClock) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("gateway-chaos-{}-{number}.log", std::process::id()));
@@ -36,6 +36,7 @@ impl Process {
         command.args(["--publish-key", "key", "--store", "redis", "--redis-url", redis, "--log-name", "log"]);
         command.args(["--ring-events", "1000000", "--drain-seconds", "1"]);
         command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        wall_clock.set(&mut command);
         let mut child = command.spawn().expect("the program starts");
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -61,6 +62,47 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
         drop(std::fs::remove_file(&self.log));
+    }
+}
+
+/// By how much the wall clock of a process is wrong.
+pub(crate) struct WallClock {
+    minutes: i32,
+    /// The library that lies to the process about the time. `None`: the clock is right.
+    library: Option<PathBuf>,
+}
+
+impl WallClock {
+    pub(crate) fn right() -> Self {
+        Self { minutes: 0, library: None }
+    }
+
+    /// Minutes ahead, or behind if negative.
+    ///
+    /// # Errors
+    /// libfaketime is not installed.
+    pub(crate) fn wrong_by(minutes: i32) -> Result<Self, String> {
+        let places = std::fs::read_dir("/usr/lib").map_err(|error| error.to_string())?;
+        let places = places.flatten().map(|place| place.path()).chain([PathBuf::from("/usr/lib")]);
+        let library =
+            places.map(|place| place.join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+        let library = library.ok_or("libfaketime is not installed")?;
+        Ok(Self { minutes, library: Some(library) })
+    }
+
+    pub(crate) fn minutes(&self) -> i32 {
+        self.minutes
+    }
+
+    fn set(&self, command: &mut Command) {
+        if let Some(library) = &self.library {
+            let offset = format!("{:+}m", self.minutes);
+            // Only the wall clock is wrong: no system steps the monotonic one.
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME", offset)
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
     }
 }
 
