@@ -80,6 +80,8 @@ pub struct Batch<'a> {
     pub cursor: Cursor,
     /// About the session.
     pub hello: Option<&'a Hello<'a>>,
+    /// The user of the session, in an answer without `hello`.
+    pub user: Option<&'a str>,
     /// The session has caught up.
     pub live: bool,
     /// More is there already, so the client should ask again at once.
@@ -104,6 +106,7 @@ impl<'a> Batch<'a> {
             after,
             cursor,
             hello: None,
+            user: None,
             live: false,
             more: false,
             refused: &[],
@@ -125,6 +128,10 @@ impl<'a> Batch<'a> {
             out.extend_from_slice(br#","hello":"#);
             // Writing into memory cannot fail.
             let _ = serde_json::to_writer(&mut *out, hello);
+        }
+        if let Some(user) = self.user {
+            out.extend_from_slice(br#","user":"#);
+            let _ = serde_json::to_writer(&mut *out, user);
         }
         if self.live {
             out.extend_from_slice(br#","live":true"#);

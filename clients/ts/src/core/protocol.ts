@@ -62,6 +62,8 @@ export interface Batch {
   readonly cursor: string
   readonly events: readonly ThroughlineEvent[]
   readonly hello?: Hello
+  /** Whose answer to a poll without a hello it is. */
+  readonly user?: string
   readonly live?: boolean
   readonly more?: boolean
   readonly reset?: Reset

@@ -9,8 +9,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 /// The order of a batch's members (B2 of PROTOCOL.md).
-pub(crate) const BATCH_ORDER: [&str; 10] =
-    ["after", "cursor", "hello", "live", "more", "refused", "reset", "bye", "expiring", "events"];
+pub(crate) const BATCH_ORDER: [&str; 11] =
+    ["after", "cursor", "hello", "user", "live", "more", "refused", "reset", "bye", "expiring", "events"];
 
 /// The order of an event's members (V1).
 pub(crate) const EVENT_ORDER: [&str; 7] = ["seq", "topic", "type", "key", "id", "time", "data"];

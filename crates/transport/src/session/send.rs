@@ -151,7 +151,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // An answer without `hello` is the only one that its client gets.
         let refused = if self.line.is_answer() { self.host.take_refused() } else { Vec::new() };
         let (first, mut rest) = events.split_at(self.fitting(events));
+        let host = Arc::clone(&self.host);
+        let user = self.line.is_answer().then(|| host.identity().user);
         let bytes = self.write(&Batch {
+            user,
             live,
             more: span.more && self.line.is_answer(),
             refused: &refused,
@@ -256,7 +259,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let after = self.chain_start(reset.as_ref());
         let notice = reset.map(|reset| self.notice(&reset));
         let at = self.reader.cursor();
-        self.write(&Batch { bye: Some(bye), reset: notice.as_ref(), ..Batch::new(after, at, &[]) });
+        let host = Arc::clone(&self.host);
+        let user = is_answer.then(|| host.identity().user);
+        self.write(&Batch { user, bye: Some(bye), reset: notice.as_ref(), ..Batch::new(after, at, &[]) });
         if !is_answer {
             self.finish_stream(bye.reason.close_code(), bye.reason.as_str());
             self.close(Ended::Bye(bye.reason));

@@ -36,7 +36,8 @@ async fn what_is_there_is_answered_at_once_up_to_the_limit() {
     let mut client = rig.start(poll(25_000));
     let (_, body) = client.answer().await;
     assert!(
-        rig.plain(&body).starts_with(r#"{"after":"E.0","cursor":"E.2","more":true,"events":["#),
+        rig.plain(&body)
+            .starts_with(r#"{"after":"E.0","cursor":"E.2","user":"alice","more":true,"events":["#),
         "{body}"
     );
     assert!(!body.contains("live"), "a poll says no live");
@@ -44,7 +45,10 @@ async fn what_is_there_is_answered_at_once_up_to_the_limit() {
     let Start::After(cursor) = rig.start else { unreachable!() };
     rig.resume(events::Cursor { seq: Seq::new(2).unwrap(), ..cursor });
     let (_, body) = rig.start(poll(25_000)).answer().await;
-    assert!(rig.plain(&body).starts_with(r#"{"after":"E.2","cursor":"E.3","events":["#), "{body}");
+    assert!(
+        rig.plain(&body).starts_with(r#"{"after":"E.2","cursor":"E.3","user":"alice","events":["#),
+        "{body}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +83,10 @@ async fn a_waiting_poll_gets_an_ephemeral_event() {
     rig.append(events::Draft { ephemeral: true, ..draft("all", "now") }).await;
     let (_, body) = client.answer().await;
     let body = rig.plain(&body);
-    assert!(body.starts_with(r#"{"after":"E.0","cursor":"E.0","events":[{"topic":"all""#), "{body}");
+    assert!(
+        body.starts_with(r#"{"after":"E.0","cursor":"E.0","user":"alice","events":[{"topic":"all""#),
+        "{body}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +174,8 @@ async fn an_old_cursor_is_reset_and_answered_in_one() {
     }
     let (_, body) = rig.start(poll(25_000)).answer().await;
     let body = rig.plain(&body);
-    let reset = r#"{"after":"E.1","cursor":"E.5","reset":{"reason":"expired","topics":["all"],"#;
+    let reset =
+        r#"{"after":"E.1","cursor":"E.5","user":"alice","reset":{"reason":"expired","topics":["all"],"#;
     assert!(body.starts_with(reset), "{body}");
     assert_eq!(seqs(&body), [4, 5]);
 }
@@ -185,7 +193,7 @@ async fn a_lost_history_behind_the_ring_is_told_whole() {
     rig.start = Start::Broken(events::ResetReason::Epoch, shared);
     let (_, body) = rig.start(poll(25_000)).answer().await;
     let body = rig.plain(&body);
-    let reset = r#"{"after":"E.1","cursor":"E.5","reset":{"reason":"epoch","topics":["user:alice","all"],"#;
+    let reset = r#"{"after":"E.1","cursor":"E.5","user":"alice","reset":{"reason":"epoch","topics":["user:alice","all"],"#;
     assert!(body.starts_with(reset), "the narrower reset must not hide the wider: {body}");
     assert_eq!(seqs(&body), [4, 5]);
     assert_eq!(rig.application.resets.lock().len(), 1);
@@ -198,7 +206,7 @@ async fn a_waiting_poll_learns_of_lost_history() {
     client.quiet(ms(100)).await;
     rig.log.apply(Fact::Epoch { epoch: Epoch::new(7), end: None, start: Seq::new(5).unwrap() });
     let (_, body) = client.answer().await;
-    let reset = r#"{"after":"7.5","cursor":"7.5","reset":{"reason":"epoch","topics":["user:alice","all"],"#;
+    let reset = r#"{"after":"7.5","cursor":"7.5","user":"alice","reset":{"reason":"epoch","topics":["user:alice","all"],"#;
     assert!(body.starts_with(reset), "{body}");
     assert_at(&client, 100);
 }
@@ -234,7 +242,10 @@ async fn a_reset_of_a_waiting_poll_starts_from_the_cursor_that_the_client_sent()
         rig.log.apply(Fact::Lost { topics: vec![topic("all")], through: Seq::new(9).unwrap() });
         let (_, body) = client.answer().await;
         let cursor = if ends { "7.8" } else { "7.9" };
-        assert!(body.starts_with(&format!(r#"{{"after":"{sent}","cursor":"{cursor}","reset":"#)), "{body}");
+        assert!(
+            body.starts_with(&format!(r#"{{"after":"{sent}","cursor":"{cursor}","user":"alice","reset":"#)),
+            "{body}"
+        );
         assert!(body.contains(r#""reset":{"reason":"expired","topics":["all"],"#), "{body}");
     }
 }
