@@ -32,8 +32,8 @@ const BACKLOG: i32 = 4096;
 /// The most connections above the cap that are kept until their client has stopped sending. Further ones are closed as
 /// soon as the answer is written, and may be reset before the client has read it.
 const TURNED_AWAY_MAX: usize = 256;
-/// The longest time that such a connection is written to, and then read from.
-const TURNED_AWAY_TIME: Duration = Duration::from_secs(1);
+/// The longest time that such a connection is waited for, then written to, and then read from.
+const TURNED_AWAY_TIME: Duration = Duration::from_secs(5);
 
 /// Raises the process's limit of open files as far as it may, and says so when that is too little for the connections
 /// that are allowed.
@@ -229,10 +229,14 @@ impl Future for Stream {
     }
 }
 
-/// Answers a connection above the cap without looking at its request. With a `seat`, the answer arrives although the
-/// client is still sending.
+/// Answers a connection above the cap without reading its request. With a `seat`, the answer arrives although the client
+/// is still sending, and not before the client has begun: Go's client takes an answer to no request for a broken
+/// connection.
 async fn turn_away(mut socket: TcpStream, problem: Problem, seat: Option<OwnedSemaphorePermit>) {
     let response = problem.last_response();
+    if seat.is_some() {
+        let _ = timeout(TURNED_AWAY_TIME, socket.peek(&mut [0])).await;
+    }
     let written = timeout(TURNED_AWAY_TIME, socket.write_all(&response)).await;
     if seat.is_some() && matches!(written, Ok(Ok(()))) {
         transport::close_after_answer(&mut socket, TURNED_AWAY_TIME).await;

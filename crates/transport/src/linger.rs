@@ -18,8 +18,9 @@ use tokio::time::{Instant, Sleep};
 const TIME_MAX: Duration = Duration::from_secs(30);
 /// The longest time without a byte.
 const IDLE_MAX: Duration = Duration::from_secs(5);
-/// The most bytes.
-const BYTES_MAX: usize = 16 << 20;
+/// The most bytes. They are dropped as they come, so this bounds the time at the speed of a fast
+/// link: most clients finish a body of 100 MB and then read the answer.
+const BYTES_MAX: usize = 128 << 20;
 
 /// Reads and drops what a client sends after the last response.
 #[derive(Debug)]
