@@ -249,8 +249,8 @@ impl Registry {
                     assert!(held.grant.may_subscribe(topic), "{user} has {topic}");
                 }
             }
-            // A session of before this process has no grant yet.
-            if !connections.is_empty() {
+            // Without a connection, the token of each `POST /v1/send` decides for itself.
+            if !entry.connections.is_empty() {
                 let key = SessionKey { user: Arc::clone(user), id: Arc::clone(&entry.id) };
                 for topic in self.presence.topics_of(&key) {
                     let may =
