@@ -136,9 +136,10 @@ async function member(gateway, topic, name) {
 }
 
 /** Waits until presence is right. @returns after how many seconds. */
-async function presence(gateway, topic, name, isRight, what) {
+async function presence(gateway, topic, name, isRight, what, keep) {
   const startedAt = Date.now()
   for (;;) {
+    await keep?.()
     const seen = await member(gateway, topic, name)
     if (isRight(seen)) return Math.round((Date.now() - startedAt) / 1000)
     if (Date.now() - startedAt > PRESENCE_MS) {
@@ -156,8 +157,8 @@ async function presence(gateway, topic, name, isRight, what) {
 export const loads = (transport) => async (gateway, userNamed) => {
   const user = userNamed(`loads-${transport}`)
   const topic = `room:${user.name}`
-  const load = async (what) => {
-    const stream = user[transport]({ topics: topic })
+  const load = async (what, session) => {
+    const stream = user[transport]({ topics: topic, ...(session && { session }) })
     try {
       const { hello: told } = await hello(stream, what)
       const command = { op: 'presence', topic, status: 'online' }
@@ -167,18 +168,22 @@ export const loads = (transport) => async (gateway, userNamed) => {
       } else {
         await user.send(told.session, command)
       }
-      return stream
+      return { ...stream, session: told.session }
     } catch (error) {
       stream.abandon()
       throw error
     }
   }
   for (let n = 1; n <= LOADS; n += 1) (await load(`${transport}, page load ${n}`)).abandon()
-  const last = await load(`${transport}, page load ${LOADS + 1}`)
+  let last = await load(`${transport}, page load ${LOADS + 1}`)
+  // As a client does whose stream has reached its age.
+  const keep = async () => {
+    if (!last.messages.isOpen) last = await load(`${transport}, the stream is continued`, last.session)
+  }
   try {
     await arrive(gateway, user, last, `${transport} after ${LOADS} page loads`)
     const alone = (seen) => seen?.status === 'online' && seen.sessions === 1
-    const stays = await presence(gateway, topic, user.name, alone, `${transport}, one of ${LOADS + 1} stays`)
+    const stays = await presence(gateway, topic, user.name, alone, `${transport}, one of ${LOADS + 1} stays`, keep)
     last.abandon()
     const left = (seen) => !seen || seen.status === 'offline'
     const goes = await presence(gateway, topic, user.name, left, `${transport}, all have gone`)
