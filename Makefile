@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load load-peers setup test-rust test-chaos test-kills test-stalled test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
+.PHONY: help run test test-socketio check bench load load-peers setup test-rust test-chaos test-kills test-stalled test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
 
 CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
@@ -20,7 +20,7 @@ run: ## Build and start `gateway dev`: prints the page's address and curl lines 
 	@$(CARGO) build -p gateway
 	@exec target/debug/gateway dev
 
-test: setup test-rust test-load test-proto test-client test-browser-short test-proxies-short test-collab test-page test-interop ## Run all tests, and install what they need first
+test: setup test-rust test-load test-proto test-client test-socketio test-browser-short test-proxies-short test-collab test-page test-interop ## Run all tests, and install what they need first
 
 test-rust: ## The Rust tests, including the examples in the documentation
 	timeout --kill-after=10 $(TEST_TIMEOUT) $(CARGO) test --workspace --no-fail-fast
@@ -63,6 +63,13 @@ test-page: ## The page of `gateway dev`, in a real browser
 test-collab: ## Three editors on one text, with CodeMirror's operational transform
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
+
+# The client for Python is left out where it cannot be installed.
+test-socketio: ## The real Socket.IO clients for JavaScript and Python, and the wire that they speak
+	$(CARGO) build --quiet -p gateway
+	@[ -x target/tools/socketio/bin/python ] || { .ci/need python3 && python3 -m venv target/tools/socketio && target/tools/socketio/bin/pip install --quiet 'python-socketio[client]==5.18.1'; } \
+	  || echo "without python-socketio: the client for Python is left out" >&2
+	cd crates/gateway/tests/socketio && npm ci --silent --no-audit --no-fund && npm test --silent
 
 # Debian has Firefox ESR as a package. Where it cannot be installed, its tests are left out.
 IF_FIREFOX = @.ci/need firefox-esr || { echo "without Firefox: its paths are left out" >&2; exit 0; };

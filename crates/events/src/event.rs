@@ -178,9 +178,21 @@ impl Event {
     }
 
     /// The type, JSON-escaped.
-    pub(crate) fn kind(&self) -> &[u8] {
+    #[must_use]
+    pub fn kind(&self) -> &[u8] {
         let Range { start, end } = self.head().kind;
         &self.bytes()[start as usize..end as usize]
+    }
+
+    /// The id that its publisher gave it, JSON-escaped.
+    #[must_use]
+    pub fn id(&self) -> Option<&[u8]> {
+        let head = self.head();
+        let label_end = if head.key_end == 0 { head.kind.end } else { head.key_end };
+        let rest =
+            self.bytes()[label_end as usize..head.data_start as usize].strip_prefix(b"\",\"id\":\"")?;
+        let end = rest.len().checked_sub(b"\",\"time\":\"2025-11-20T03:30:12.123Z\",\"data\":".len())?;
+        Some(&rest[..end])
     }
 
     /// Whether only the latest event of its key matters ([`Draft::is_latest_only`]).
@@ -315,6 +327,9 @@ mod tests {
         assert_eq!(value["id"], "ü");
         assert_eq!(event.kind(), &*escaped(r#"a"b"#));
         assert_eq!(event.key(), br"k\\1");
+        assert_eq!(event.id(), Some("ü".as_bytes()));
+        assert_eq!(encode(&Draft { key: None, ..draft.clone() }).id(), Some("ü".as_bytes()));
+        assert_eq!(encode(&Draft { id: None, ..draft.clone() }).id(), None);
         let identity = |event: &Event| {
             let Identity { label, owner } = event.identity().unwrap();
             (label.to_vec(), owner.to_vec())

@@ -6,11 +6,14 @@ use std::time::Duration;
 use events::{Chance, Clock, Evictions, Lens, Log, Options, SourceLeases, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use transport::socketio::{Settings, Speech};
 use transport::{HttpLimits, Transport, UnsentBytes};
 
 use crate::auth::{Authenticator, Grant};
 use crate::cluster::Cluster;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, SocketIo};
+use crate::dialect::Dialect;
+use crate::engineio::Engines;
 use crate::http::origin::OriginPolicy;
 use crate::limits::brake::RefusalBrake;
 use crate::limits::pacing::Pacing;
@@ -19,6 +22,7 @@ use crate::limits::replays::Replays;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, EvictionCause};
 use crate::presence::Presence;
+use crate::problem::{Code, Problem};
 use crate::publish::Publishing;
 use crate::redact::Redaction;
 use crate::registry::{Caps, OpenConnections, Registry, Strangers};
@@ -67,6 +71,10 @@ pub(crate) struct App {
     pub deployment: Arc<str>,
     /// The connections without a session, by address.
     pub strangers: Arc<Strangers>,
+    /// The Engine.IO sessions of clients that poll.
+    pub engines: Engines,
+    /// What all Socket.IO sessions share.
+    pub socketio: Arc<Settings>,
     /// Every open connection.
     pub open: OpenConnections,
     draining: watch::Sender<bool>,
@@ -86,6 +94,21 @@ fn unsent_ample(log_bytes: u64) -> usize {
 /// A name for this process, where none was configured: ten hexadecimal digits.
 fn some_deployment(chance: &Chance) -> String {
     format!("{:010x}", chance.below(1 << 40))
+}
+
+/// What all Socket.IO sessions share.
+fn settings(config: Option<&SocketIo>) -> Settings {
+    let speech = config.and_then(|config| config.dialect.clone());
+    Settings::new(
+        config.map(|config| config.cursor).unwrap_or_default(),
+        speech.map(|own| own as Arc<dyn Speech>),
+    )
+}
+
+/// What is told to a client that comes during the drain.
+#[must_use]
+pub(crate) fn draining() -> Problem {
+    Problem::new(Code::Unavailable, "this gateway is shutting down")
 }
 
 impl App {
@@ -154,6 +177,8 @@ impl App {
             unsent: Arc::new(UnsentBytes::new(unsent_ample(limits.log_bytes))),
             deployment: config.deployment.clone().unwrap_or_else(|| some_deployment(&chance)).into(),
             strangers: Arc::new(Strangers::new(limits.connections_per_ip_max)),
+            engines: Engines::default(),
+            socketio: Arc::new(settings(config.socketio.as_ref())),
             open: OpenConnections::default(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),
@@ -200,6 +225,12 @@ impl App {
         }
     }
 
+    /// The application's own names for the events of Socket.IO clients.
+    #[must_use]
+    pub(crate) fn dialect(&self) -> Option<&Dialect> {
+        self.config.socketio.as_ref()?.dialect.as_deref()
+    }
+
     /// How the bearer of a grant sees events; `None`: whole.
     #[must_use]
     pub(crate) fn lens(&self, grant: &Grant) -> Option<Arc<dyn Lens>> {
@@ -213,6 +244,17 @@ impl App {
         per_second.map_or(Duration::ZERO, |per_second| Duration::from_secs(1) / per_second)
     }
 
+    /// Whether streams and polls are taken now.
+    ///
+    /// # Errors
+    /// Why not: the gateway drains, or the log has not been read.
+    pub(crate) fn accepts_streams(&self) -> Result<(), Problem> {
+        if self.is_draining() {
+            return Err(draining());
+        }
+        Ok(self.store.loaded()?)
+    }
+
     /// Whether the gateway is on its way out.
     #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
@@ -223,6 +265,7 @@ impl App {
     pub(crate) fn drain(&self) {
         self.draining.send_replace(true);
         let told = self.registry.drain(self.config.streams.reconnects_per_second);
+        self.engines.end_all();
         tracing::info!(connections = told, "draining");
     }
 
@@ -249,6 +292,7 @@ impl App {
             for _ in 0..self.registry.sweep() {
                 self.metrics.session_closed(Transport::Poll, CloseReason::Idle);
             }
+            self.engines.sweep();
             self.presence.sweep();
             self.auth.sweep();
             watch.look(&*self.store, &self.log, &self.metrics);
@@ -284,6 +328,7 @@ impl App {
         self.metrics.evicted(EvictionCause::Budget, now.budget - seen.budget);
         self.metrics.topics_collected(now.topics - seen.topics);
         *seen = now;
+        self.metrics.set_socketio(self.engines.count() as u64, self.socketio.unsendable());
         self.metrics.set_drain(self.is_draining(), self.registry.connections() as u64);
         self.metrics.render()
     }

@@ -20,6 +20,7 @@ use crate::http::origin;
 use crate::loggable::RequestLine;
 use crate::metrics::labels::Route;
 use crate::problem::{Code, Problem};
+use crate::socketio;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -31,11 +32,12 @@ pub(crate) async fn answer(
 ) -> Reply {
     let started = app.log.clock().now();
     let (head, body) = request.into_parts();
-    let route = route_of(head.uri.path());
+    let route = route_of(&app, head.uri.path());
     let query = head.uri.query().unwrap_or_default();
     let query = form_urlencoded::parse(query.as_bytes()).collect();
     let call = Call { app: &app, peer, head: &head, query, framing };
-    let is_stream = matches!(route, Route::Ws | Route::Sse | Route::Poll) && head.method == Method::GET;
+    let is_stream =
+        matches!(route, Route::Ws | Route::Sse | Route::Poll | Route::SocketIo) && head.method == Method::GET;
     // A stream takes the connection as it is, and would leave a body there to be read as the next request.
     let has_stray_body = is_stream && !body.is_end_stream();
     let checked = match check_head(&app, &head, framing) {
@@ -86,7 +88,7 @@ fn check_head(app: &App, head: &Parts, framing: Framing) -> Result<(), Problem> 
     Ok(())
 }
 
-fn route_of(path: &str) -> Route {
+fn route_of(app: &App, path: &str) -> Route {
     match path {
         "/v1/ws" => Route::Ws,
         "/v1/sse" => Route::Sse,
@@ -101,6 +103,7 @@ fn route_of(path: &str) -> Route {
         "/health" => Route::Health,
         "/ready" => Route::Ready,
         "/metrics" => Route::Metrics,
+        path if app.config.socketio.as_ref().is_some_and(|config| config.is_at(path)) => Route::SocketIo,
         path if page::has(path) => Route::Page,
         _ => Route::Other,
     }
@@ -126,6 +129,10 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
         (Route::Sse, &Method::GET) => return stream::answer(call, Transport::Sse, &call.query).await,
         (Route::Poll, &Method::GET) => return stream::answer(call, Transport::Poll, &call.query).await,
         (Route::Poll, &Method::POST) => return stream::answer_posted_poll(call, body).await,
+        (Route::SocketIo, &Method::GET | &Method::POST) => {
+            let config = call.app.config.socketio.as_ref().ok_or_else(not_found)?;
+            return socketio::answer(call, config, body).await;
+        }
         (Route::Send, &Method::POST) => send::answer(call, body).await?,
         (Route::History, &Method::GET) => history::answer(call).await?,
         (Route::Presence, &Method::GET) => presence::answer(call).await?,
@@ -140,7 +147,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
             page::answer(call.head.uri.path()).ok_or_else(not_found)?
         }
         (Route::Other | Route::Page, _) => return Err(not_found()),
-        (Route::Poll, _) => method_not_allowed("GET, POST"),
+        (Route::Poll | Route::SocketIo, _) => method_not_allowed("GET, POST"),
         (Route::Send | Route::Publish | Route::Disconnect, _) => method_not_allowed("POST"),
         _ => method_not_allowed("GET"),
     };

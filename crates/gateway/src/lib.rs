@@ -5,6 +5,7 @@
 //!
 //! * [`run`]: the gateway from its configuration to its end; `server`: sockets, accepted, served and drained.
 //! * `dispatch`: which endpoint a request is for; `endpoints`: one module for each of them.
+//! * `socketio`: the endpoint of Socket.IO clients; `engineio`: what is known of them between two polls.
 //! * `session`: a client's session, from its admission to its end.
 //! * `cluster`: the other gateways of the same log, and what is asked of all of them.
 //! * `presence`: the members of each topic, and how their sessions learn of changes.
@@ -13,6 +14,7 @@
 //! * `app`: what all requests and sessions share.
 //! * [`telemetry`]: log lines; [`config`]: the command line and the environment, checked once into
 //!   [`config::Config`].
+//! * [`dialect`]: an application's own names for the events of Socket.IO clients.
 //! * [`http`]: errors as clients see them, web origins and CORS, the client's address behind proxies.
 //! * [`redact`]: the parts of an event that only some clients may see.
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
@@ -26,8 +28,10 @@ mod audit;
 pub mod auth;
 mod cluster;
 pub mod config;
+pub mod dialect;
 mod dispatch;
 mod endpoints;
+mod engineio;
 pub mod http;
 mod limits;
 pub mod loggable;
@@ -44,6 +48,7 @@ mod session;
 mod session_key;
 #[cfg(test)]
 mod simulation;
+mod socketio;
 pub mod sources;
 mod store;
 mod tasks;

@@ -94,6 +94,8 @@ pub struct Batch<'a> {
     pub bye: Option<Bye>,
     /// When the token ends, in RFC 3339 format.
     pub expiring: Option<&'a str>,
+    /// The heartbeat is due. The JSON does not say so: any batch is one.
+    pub heartbeat: bool,
     /// The events with a seq in (`after`, `cursor`], then ephemeral ones.
     pub events: &'a [Event],
 }
@@ -113,6 +115,7 @@ impl<'a> Batch<'a> {
             reset: None,
             bye: None,
             expiring: None,
+            heartbeat: false,
             events,
         }
     }

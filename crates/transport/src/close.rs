@@ -102,6 +102,8 @@ pub enum Ended {
     Answered,
     /// The client broke the WebSocket rules, or sent too much.
     Violation(CloseCode),
+    /// History was incomplete, on a line that cannot begin again in place.
+    Reset,
     /// The connection failed.
     Lost,
 }
@@ -116,6 +118,7 @@ impl Ended {
             Self::Answered => "answered",
             Self::Violation(CloseCode::RATE_LIMITED) => "abuse",
             Self::Violation(_) => "violation",
+            Self::Reset => "reset",
             Self::Lost => "lost",
         }
     }

@@ -46,6 +46,8 @@ pub struct Access {
 pub enum End {
     /// With a `bye`.
     Bye(Bye),
+    /// A poll with what there is; a stream goes on.
+    Answer,
     /// A WebSocket with this close code, and any other stream without a word.
     Close(CloseCode, &'static str),
 }
@@ -156,9 +158,13 @@ impl Handle {
         self.0.waker.wake();
     }
 
-    /// Ends the session the next time that it runs. The first end counts.
+    /// Ends the session the next time that it runs. The first end counts, except that any other
+    /// takes the place of an answer.
     pub fn end(&self, end: impl Into<End>) {
-        self.0.end.lock().get_or_insert_with(|| Box::new(end.into()));
+        let mut first = self.0.end.lock();
+        first.take_if(|first| matches!(**first, End::Answer));
+        first.get_or_insert_with(|| Box::new(end.into()));
+        drop(first);
         self.0.is_ended.store(true, Ordering::Release);
         self.0.waker.wake();
     }

@@ -14,6 +14,7 @@
 //! * `request`: [`Request`], what a client asks for.
 //! * `session`: [`Session`], what is sent next and when.
 //! * `line`: what is particular to each transport; `batch`: [`Batch`], the JSON that they share.
+//! * `socketio`: the packets of Socket.IO clients.
 //! * `ws`: the WebSocket protocol, in both directions.
 //! * `control`: [`Handle`], by which the application reaches a session, and [`Host`], which a
 //!   session asks.
@@ -32,6 +33,7 @@ mod line;
 mod linger;
 mod request;
 mod session;
+pub mod socketio;
 mod unsent;
 mod wire;
 pub mod ws;
@@ -42,7 +44,7 @@ pub use control::{Access, End, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, Served, serve};
 pub use guard::Framing;
 pub use limits::HttpLimits;
-pub use line::{ExtraHeaders, Line, PollLine, SseLine, WsLine};
+pub use line::{ExtraHeaders, Line, PollLine, SocketIoLine, SocketIoPollLine, SseLine, WsLine};
 pub use linger::close_after_answer;
 pub use request::{After, Request, RequestError, Transport, parse_after};
 pub use session::{Session, Terms};

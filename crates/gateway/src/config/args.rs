@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use super::choices::{DiskFsync, LogFormat, RedisDown};
+use super::choices::{DiskFsync, LogFormat, RedisDown, SocketIoCursor};
 use super::postgres::OutboxSqlArgs;
 use super::sources::SourceArgs;
 use crate::http::origin::Origin;
@@ -85,6 +85,8 @@ pub(super) struct DevArgs {
     #[command(flatten)]
     pub(super) streams: StreamArgs,
     #[command(flatten)]
+    pub(super) socketio: SocketIoArgs,
+    #[command(flatten)]
     pub(super) logs: LogArgs,
 }
 
@@ -104,6 +106,8 @@ pub(super) struct ServeArgs {
     pub(super) limits: LimitArgs,
     #[command(flatten)]
     pub(super) streams: StreamArgs,
+    #[command(flatten)]
+    pub(super) socketio: SocketIoArgs,
     #[command(flatten)]
     pub(super) logs: LogArgs,
 }
@@ -300,6 +304,27 @@ pub(super) struct StreamArgs {
     /// Name of this release or group of gateways, sent to clients [default: random at each start]
     #[arg(long, env = "GATEWAY_DEPLOYMENT", value_name = "NAME")]
     pub(super) deployment: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Socket.IO")]
+pub(super) struct SocketIoArgs {
+    /// Path at which Socket.IO clients connect, such as /socket.io/
+    /// [default: /socket.io/ for `gateway dev`, none for `gateway serve`]
+    #[arg(long, env = "GATEWAY_SOCKETIO", value_name = "PATH")]
+    pub(super) socketio: Option<String>,
+    /// Seconds between two pings to a Socket.IO client
+    #[arg(long, env = "GATEWAY_SOCKETIO_PING_INTERVAL", value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(super) socketio_ping_interval: u64,
+    /// Seconds that a Socket.IO client may take to answer a ping
+    #[arg(long, env = "GATEWAY_SOCKETIO_PING_TIMEOUT", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(super) socketio_ping_timeout: u64,
+    /// How Socket.IO clients get the cursor that they send back as their offset
+    #[arg(long, env = "GATEWAY_SOCKETIO_CURSOR", value_enum, default_value = "event")]
+    pub(super) socketio_cursor: SocketIoCursor,
+    /// JSON file with the application's own names for the events of Socket.IO clients
+    #[arg(long, env = "GATEWAY_SOCKETIO_DIALECT", value_name = "FILE")]
+    pub(super) socketio_dialect: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

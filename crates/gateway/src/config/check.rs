@@ -4,17 +4,20 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::args::{
-    AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, StoreArgs, StoreKind, StreamArgs, TokenArgs,
+    AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, SocketIoArgs, StoreArgs, StoreKind,
+    StreamArgs, TokenArgs,
 };
 use super::given::{environment, given, is_redis_url};
 use super::sources::sources;
-use super::{Config, ConfigError, Limits, Logs, RedisConfig, StoreConfig, Streams};
+use super::{Config, ConfigError, Limits, Logs, RedisConfig, SocketIo, StoreConfig, Streams};
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
+use crate::dialect::Dialect;
 use crate::http::address::TrustedProxies;
 use crate::redact::Rule;
 use crate::secret::Secret;
@@ -44,6 +47,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
         sources: sources(typed.sources, (None, None), None)?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
+        socketio: socketio(typed.socketio, Some("/socket.io/"))?,
         deployment: deployment(typed.streams.deployment)?,
         logs: logs(typed.logs)?,
     })
@@ -75,9 +79,41 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
         sources: sources(typed.sources, store_in_redis, log_name.as_deref())?,
         limits: limits(&typed.limits),
         streams: streams(&typed.streams),
+        socketio: socketio(typed.socketio, None)?,
         deployment: deployment(typed.streams.deployment)?,
         logs: logs(typed.logs)?,
     })
+}
+
+/// The endpoint of Socket.IO clients. `default`: its path where none is given.
+fn socketio(typed: SocketIoArgs, default: Option<&str>) -> Result<Option<SocketIo>, ConfigError> {
+    let path = given(typed.socketio, String::is_empty).or_else(|| default.map(str::to_owned));
+    let file = typed.socketio_dialect.filter(|path| !path.as_os_str().is_empty());
+    let Some(path) = path else {
+        return match file {
+            Some(_) => Err(ConfigError::new(
+                "--socketio-dialect needs --socketio PATH: add --socketio /socket.io/, or remove it",
+            )),
+            None => Ok(None),
+        };
+    };
+    let dialect = file.as_deref().map(Dialect::read).transpose();
+    let dialect =
+        dialect.map_err(|error| ConfigError::new(format!("--socketio-dialect: {error}")))?.map(Arc::new);
+    let is_plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    let is_taken = ["/v1/", "/health/", "/ready/", "/metrics/"].iter().any(|own| path.starts_with(own));
+    if !is_plain || is_taken || path.len() < 3 || !path.starts_with('/') || !path.ends_with('/') {
+        return Err(ConfigError::new(format!(
+            "--socketio {path:?} is no path for Socket.IO clients: use /socket.io/, or another that begins and ends with a slash"
+        )));
+    }
+    Ok(Some(SocketIo {
+        path,
+        ping_interval: Duration::from_secs(typed.socketio_ping_interval),
+        ping_timeout: Duration::from_secs(typed.socketio_ping_timeout),
+        cursor: typed.socketio_cursor.into(),
+        dialect,
+    }))
 }
 
 pub(super) fn token(typed: TokenArgs) -> Result<TokenRequest, ConfigError> {

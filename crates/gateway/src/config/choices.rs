@@ -1,6 +1,7 @@
 //! Options that are one of a few words.
 
 use clap::ValueEnum;
+use transport::socketio::CursorStyle;
 
 /// When an acknowledged event is synced to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -22,6 +23,25 @@ pub enum RedisDown {
     Refuse,
     /// Each gateway accepts them alone, in an epoch of its own, until Redis is back
     Local,
+}
+
+/// How Socket.IO clients get the cursor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SocketIoCursor {
+    /// In an event `throughline.cursor` behind the events of each read
+    #[default]
+    Event,
+    /// As the last argument of every event: handlers in Python must take it
+    Argument,
+}
+
+impl From<SocketIoCursor> for CursorStyle {
+    fn from(cursor: SocketIoCursor) -> Self {
+        match cursor {
+            SocketIoCursor::Event => Self::Event,
+            SocketIoCursor::Argument => Self::Argument,
+        }
+    }
 }
 
 /// Format of log lines.

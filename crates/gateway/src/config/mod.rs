@@ -15,10 +15,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use args::{Typed, TypedCommand};
 use clap::error::ErrorKind;
+use transport::socketio::CursorStyle;
 
 pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap};
 pub use error::ConfigError;
@@ -27,6 +29,7 @@ pub use postgres::PostgresConfig;
 pub use sources::{RedisSourceConfig, SourcesConfig};
 
 use crate::auth::{AuthConfig, TokenRequest};
+use crate::dialect::Dialect;
 use crate::http::address::TrustedProxies;
 use crate::http::origin::Origin;
 use crate::redact::Rule;
@@ -78,6 +81,8 @@ pub struct Config {
     pub limits: Limits,
     /// Timeouts and maximum ages of streams.
     pub streams: Streams,
+    /// The endpoint of Socket.IO clients; `None`: there is none.
+    pub socketio: Option<SocketIo>,
     /// The name that `hello` tells clients: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`. `None`: a random
     /// one of this process.
     pub deployment: Option<String>,
@@ -175,6 +180,32 @@ pub struct Streams {
     pub sse_age_max: Option<Duration>,
     /// Maximum age of a WebSocket; `None`: no maximum.
     pub websocket_age_max: Option<Duration>,
+}
+
+/// The endpoint of Socket.IO clients.
+#[derive(Clone, Debug)]
+pub struct SocketIo {
+    /// Its path: begins and ends with a slash.
+    pub path: String,
+    /// How often clients are pinged.
+    pub ping_interval: Duration,
+    /// How long a client may take to answer.
+    pub ping_timeout: Duration,
+    /// How clients learn the cursor.
+    pub cursor: CursorStyle,
+    /// The application's own names; `None`: those of the protocol.
+    pub dialect: Option<Arc<Dialect>>,
+}
+
+impl SocketIo {
+    /// Whether a request's path is this endpoint's, with or without the last slash.
+    #[must_use]
+    pub fn is_at(&self, path: &str) -> bool {
+        self.path
+            .strip_suffix('/')
+            .and_then(|own| path.strip_prefix(own))
+            .is_some_and(|rest| matches!(rest, "" | "/"))
+    }
 }
 
 /// Format and filter of log lines.

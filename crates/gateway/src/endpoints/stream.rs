@@ -68,9 +68,13 @@ pub(crate) fn asked(
         address: call.address(),
         headers: call.cors_lines(),
         is_http11: call.head.version == Version::HTTP_11,
-        keep_alive: headers::is_keep_alive(&call.head.headers, call.head.version)
-            && call.framing == Framing::Plain,
+        keep_alive: keeps_alive(call),
     })
+}
+
+/// Whether the connection can be used again behind the answer.
+pub(crate) fn keeps_alive(call: &Call<'_>) -> bool {
+    headers::is_keep_alive(&call.head.headers, call.head.version) && call.framing == Framing::Plain
 }
 
 /// The id of the last message that an EventSource got: from the header, or from the query of a library that cannot set

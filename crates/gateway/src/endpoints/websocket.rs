@@ -76,7 +76,7 @@ async fn admit(call: &Call<'_>) -> Result<admission::Admitted, Waiting> {
 }
 
 /// The client's key, if this is a handshake.
-fn handshake_key(headers: &HeaderMap, version: Version) -> Result<&str, Problem> {
+pub(crate) fn handshake_key(headers: &HeaderMap, version: Version) -> Result<&str, Problem> {
     let upgrades = has_token(headers, UPGRADE, "websocket") && has_token(headers, CONNECTION, "upgrade");
     if version != Version::HTTP_11 || !upgrades {
         return Err(Problem::new(Code::UpgradeRequired, "connect with a WebSocket"));

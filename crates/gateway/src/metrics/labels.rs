@@ -60,9 +60,9 @@ impl From<transport::Ended> for CloseReason {
             Ended::Bye(ByeReason::ExpiredToken) => Self::ExpiredToken,
             Ended::Bye(ByeReason::Replaced) => Self::Replaced,
             Ended::Bye(ByeReason::Disconnected) => Self::Disconnected,
-            Ended::Bye(ByeReason::Slow) => Self::Slow,
+            Ended::Bye(ByeReason::Slow) | Ended::Reset => Self::Slow,
             Ended::Bye(ByeReason::MaxAge) => Self::MaxAge,
-            Ended::Client | Ended::Answered => Self::Client,
+            Ended::Client | Ended::Answered | Ended::Violation(CloseCode::NORMAL) => Self::Client,
             Ended::Violation(CloseCode::TOO_LARGE) => Self::TooLarge,
             Ended::Violation(CloseCode::RATE_LIMITED) => Self::RateLimited,
             Ended::Violation(_) | Ended::Lost => Self::Error,
@@ -282,6 +282,20 @@ labels! {
         ReplayBytes = "replay_bytes",
     }
 
+    /// How a Socket.IO client came, or tried to.
+    Handshake {
+        /// Over polls.
+        Polling = "polling",
+        /// On a WebSocket.
+        WebSocket = "websocket",
+        /// From polls to a WebSocket.
+        Upgraded = "upgraded",
+        /// A WebSocket that was tried and given up.
+        UpgradeFailed = "upgrade_failed",
+        /// With the id of a session that is not here: without sticky sessions, of another gateway.
+        UnknownSession = "unknown_session",
+    }
+
     /// Which bound of the log made an event leave it.
     EvictionCause {
         /// The ring's number of events.
@@ -314,6 +328,8 @@ labels! {
         Sse = "sse",
         /// `/v1/poll`.
         Poll = "poll",
+        /// The path of Socket.IO clients.
+        SocketIo = "socketio",
         /// `/v1/send`.
         Send = "send",
         /// `/v1/history`.
@@ -388,7 +404,7 @@ impl Route {
     pub const fn class(self) -> RouteClass {
         match self {
             Self::Ws | Self::Sse => RouteClass::Stream,
-            Self::Poll => RouteClass::Poll,
+            Self::Poll | Self::SocketIo => RouteClass::Poll,
             Self::Send | Self::History | Self::Presence => RouteClass::Client,
             Self::Publish | Self::Disconnect | Self::Stats | Self::Explain => RouteClass::Backend,
             Self::Health | Self::Ready | Self::Metrics => RouteClass::Probe,

@@ -20,7 +20,7 @@ use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, Text
 use deliveries::{Deliveries, Sums};
 use families::{By, CountersByPair, Families};
 use labels::{
-    AppendOutcome, AuthFailure, CloseReason, EvictionCause, RateLimit, RefuseReason, ResetReason,
+    AppendOutcome, AuthFailure, CloseReason, EvictionCause, Handshake, RateLimit, RefuseReason, ResetReason,
     ResumeOutcome, Route, RouteClass, Source, StatusClass,
 };
 
@@ -82,6 +82,9 @@ pub struct Metrics {
 
     /// What sources of events outside the gateway count.
     pub sources: SourceMetrics,
+    socketio_handshakes: By<Handshake, IntCounter>,
+    socketio_engines: IntGauge,
+    socketio_unsendable: IntGauge,
 
     draining: IntGauge,
     drain_sessions: IntGauge,
@@ -278,6 +281,17 @@ impl Metrics {
                 "Ids of publishes forgotten within their 5 minutes, because --ids-bytes was reached.",
             )?,
             sources: SourceMetrics::register(&families)?,
+            socketio_handshakes: families.counters(
+                "throughline_socketio_handshakes_total",
+                "Handshakes and upgrades of Socket.IO clients, by how they ended.",
+                "result",
+            )?,
+            socketio_engines: families
+                .gauge("throughline_socketio_pollers", "Socket.IO clients that poll, or have not chosen yet.")?,
+            socketio_unsendable: families.gauge(
+                "throughline_socketio_unsendable_events",
+                "Events not sent to Socket.IO clients since the start, because their type is a reserved name there.",
+            )?,
             draining: families.gauge("throughline_draining", "1 while the gateway drains, else 0.")?,
             drain_sessions: families.gauge(
                 "throughline_drain_sessions",
@@ -334,6 +348,17 @@ impl Metrics {
     /// A connection was turned away before it had a session.
     pub fn connection_refused(&self, reason: RefuseReason) {
         self.refused.at(reason).inc();
+    }
+
+    /// A Socket.IO client came, changed its transport, or could not.
+    pub fn socketio_handshake(&self, handshake: Handshake) {
+        self.socketio_handshakes.at(handshake).inc();
+    }
+
+    /// How many Socket.IO clients poll, and how many events were not sent to any.
+    pub fn set_socketio(&self, pollers: u64, unsendable: u64) {
+        set(&self.socketio_engines, pollers);
+        set(&self.socketio_unsendable, unsendable);
     }
 
     /// A session began.

@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use events::{Seq, Start, Topic};
+use events::{BoxFuture, Seq, Start, Topic};
 use http::HeaderMap;
-use transport::{After, ExtraHeaders, Refused, RefusedCode, Request, Transport};
+use tokio::net::TcpStream;
+use transport::{After, ExtraHeaders, Handle, Line, Refused, RefusedCode, Request, Transport};
 
 use super::resume::start_at;
-use crate::app::App;
+use super::unadmitted::Unadmitted;
+use crate::app::{self, App};
 use crate::audit::{self, Deed};
 use crate::auth::{Credential, Grant, Refusal};
 use crate::http::Query;
@@ -64,6 +67,17 @@ impl Admitted {
 pub(crate) enum Plan {
     /// A session begins.
     Session(Box<Admitted>),
+    /// A session begins on this line.
+    Line(Box<(Admitted, Line)>),
+    /// A WebSocket is accepted, and what follows is asked of it.
+    Accepted {
+        /// The answer to the handshake.
+        accept: Box<[u8]>,
+        /// How long its client may take until a session begins.
+        within: Duration,
+        /// What follows; the future may give what a session begins with.
+        then: Box<dyn FnOnce(Unadmitted) -> BoxFuture<'static, Option<Beginning>> + Send>,
+    },
     /// A WebSocket is accepted first.
     WebSocket {
         /// The answer to the handshake.
@@ -73,13 +87,28 @@ pub(crate) enum Plan {
     },
 }
 
+/// What a session begins with: its socket, its line and its admission.
+pub(crate) type Beginning = (TcpStream, Line, Admitted);
+
+impl Admitted {
+    /// The id of its session.
+    pub(crate) fn session_id(&self) -> Arc<str> {
+        self.registration.connection.id.clone().unwrap_or_default()
+    }
+
+    /// Reaches its connection.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.registration.connection.handle
+    }
+}
+
 impl Plan {
     /// The status of the response, if it is written as soon as the connection has left HTTP; a poll's comes later.
     pub(crate) fn status_now(&self) -> Option<u16> {
         match self {
-            Self::WebSocket { .. } => Some(101),
+            Self::WebSocket { .. } | Self::Accepted { .. } => Some(101),
             Self::Session(admitted) if admitted.asked.transport == Transport::Sse => Some(200),
-            Self::Session(_) => None,
+            Self::Session(_) | Self::Line(_) => None,
         }
     }
 }
@@ -138,10 +167,7 @@ pub(crate) async fn admit(
 }
 
 async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> Result<Admitted, Problem> {
-    if app.is_draining() {
-        return Err(draining());
-    }
-    app.store.loaded()?;
+    app.accepts_streams()?;
     let topics_max = app.config.limits.topics_per_session_max;
     let Topics { topics, refused } = Topics::of(&grant, &asked.request.topics, topics_max);
     if let Some(first) = refused.iter().find(|refused| refused.code == RefusedCode::Forbidden) {
@@ -164,10 +190,6 @@ async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> R
     let replay = app.replays.admit(missed).await;
     let replay = replay.inspect_err(|_| app.metrics.rate_limited(RateLimit::ReplayBytes))?;
     Ok(Admitted { asked, grant, registration, joined, start, replay })
-}
-
-fn draining() -> Problem {
-    Problem::new(Code::Unavailable, "this gateway is shutting down")
 }
 
 /// Why a client was not let in, for the metrics.
@@ -226,7 +248,7 @@ fn register(
     let registered = app.registry.register(connection, wanted, asked.transport, app.caps());
     registered.map_err(|no_place| {
         let (kind, detail) = match no_place {
-            NoPlace::Draining => return draining(),
+            NoPlace::Draining => return app::draining(),
             NoPlace::User => (RateLimit::ConnectionsUser, "this user has too many connections"),
             NoPlace::Address => (RateLimit::ConnectionsAddress, "this address has too many connections"),
         };

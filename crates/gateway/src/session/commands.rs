@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use transport::{CloseCode, End, Outcome, Transport};
+use transport::{CloseCode, End, Outcome};
 
 use crate::app::App;
 use crate::audit::{self, Deed};
@@ -35,6 +35,8 @@ pub(crate) struct Sender<'a> {
     pub connection: &'a Arc<Connection>,
     /// Commands refused by the rate limit since the last that was not.
     pub refusals: &'a Mutex<u32>,
+    /// Whether the topics can be changed while the session runs.
+    pub may_change_topics: bool,
 }
 
 /// The `id` of a command, read apart: the reply repeats it whatever is wrong with the other members.
@@ -133,7 +135,7 @@ impl Sender<'_> {
     }
 
     /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
-    fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
+    pub(super) fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
         let Err(problem) = self.app.limiters.take(what, &self.connection.user, self.connection.address)
         else {
             *self.refusals.lock() = 0;
@@ -188,7 +190,7 @@ impl Sender<'_> {
     }
 
     fn subscribe(&self, body: TopicsBody) -> Result<Done, Problem> {
-        self.needs_websocket()?;
+        self.needs_lasting_topics()?;
         let wanted = wanted(body.topics)?;
         // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
         let mut held = self.connection.held.lock();
@@ -222,7 +224,7 @@ impl Sender<'_> {
     }
 
     fn unsubscribe(&self, body: TopicsBody) -> Result<Done, Problem> {
-        self.needs_websocket()?;
+        self.needs_lasting_topics()?;
         let unwanted = wanted(body.topics)?;
         let mut held = self.connection.held.lock();
         let is_own = |topic: &&Topic| **topic == held.grant.user_topic || topic.as_str() == "all";
@@ -281,9 +283,9 @@ impl Sender<'_> {
         Problem::new(Code::Forbidden, detail)
     }
 
-    /// Only the topics of a WebSocket can be changed while it runs.
-    fn needs_websocket(&self) -> Result<(), Problem> {
-        if self.connection.transport == Some(Transport::Ws) {
+    /// Only the topics of a WebSocket, or of a Socket.IO client, can be changed while it runs.
+    fn needs_lasting_topics(&self) -> Result<(), Problem> {
+        if self.may_change_topics {
             return Ok(());
         }
         Err(Problem::bad_request("only on a WebSocket: reconnect with other topics, the cursor carries over"))

@@ -12,6 +12,7 @@ use crate::metrics::Live;
 use crate::registry::Connection;
 use crate::registry::Registration;
 use crate::session::commands::{self, Sender};
+use crate::session::socketio_event;
 
 /// A client of this gateway, as long as its connection lives.
 pub(crate) struct SessionHost {
@@ -21,13 +22,21 @@ pub(crate) struct SessionHost {
     registration: Registration,
     /// Commands refused by the rate limit since the last that was not.
     refusals: Mutex<u32>,
+    /// Its commands are events of Socket.IO.
+    speaks_socketio: bool,
 }
 
 impl SessionHost {
     /// A client with this place in the table of sessions.
     #[must_use]
-    pub(crate) fn new(app: &Arc<App>, transport: Transport, registration: Registration) -> Arc<Self> {
-        Arc::new(Self { transport, app: Arc::clone(app), registration, refusals: Mutex::default() })
+    pub(crate) fn new(
+        app: &Arc<App>,
+        transport: Transport,
+        registration: Registration,
+        speaks_socketio: bool,
+    ) -> Arc<Self> {
+        let app = Arc::clone(app);
+        Arc::new(Self { transport, app, registration, refusals: Mutex::default(), speaks_socketio })
     }
 }
 
@@ -69,7 +78,13 @@ impl Host for SessionHost {
     fn command(self: Arc<Self>, text: String) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
             let Self { app, registration: Registration { connection, .. }, refusals, .. } = &*self;
-            Sender { app, connection, refusals }.run(&text).await
+            let may_change_topics = connection.transport == Some(Transport::Ws);
+            let sender = Sender { app, connection, refusals, may_change_topics };
+            if self.speaks_socketio {
+                socketio_event::run(&sender, &text).await
+            } else {
+                sender.run(&text).await
+            }
         })
     }
 

@@ -34,6 +34,18 @@ pub(crate) async fn begin(
 ) -> Option<RunningSession> {
     let admitted = match plan {
         Plan::Session(admitted) => *admitted,
+        Plan::Line(planned) => {
+            let (admitted, line) = *planned;
+            return Some(RunningSession::new(app, socket, line.with_received(&received), admitted));
+        }
+        Plan::Accepted { accept, within, then } => {
+            let limits = &app.config.limits;
+            let patience = app.config.streams.write_timeout;
+            let early =
+                Unadmitted::new(socket, &accept, &received, limits.command_bytes_max, patience, within);
+            let (socket, line, admitted) = then(early).await?;
+            return Some(RunningSession::new(app, socket, line, admitted));
+        }
         Plan::WebSocket { accept, then } => {
             let mut early = Unadmitted::new(
                 socket,
@@ -41,6 +53,7 @@ pub(crate) async fn begin(
                 &received,
                 app.config.limits.command_bytes_max,
                 app.config.streams.write_timeout,
+                Unadmitted::AUTH_WITHIN,
             );
             match *then {
                 Ok(admitted) => return begin_websocket(app, early, admitted).await,
@@ -196,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
         if is_stream || is_new || switched_from.is_some() {
             metrics.session_opened(transport);
         }
-        let client = SessionHost::new(app, transport, registration);
+        let client = SessionHost::new(app, transport, registration, line.speaks_socketio());
         metrics.connection_opened(transport);
         let session = Session::new(socket, line, reader, client, handle, terms);
         let mut session = session.space_ephemeral(app.ephemeral_spacing());

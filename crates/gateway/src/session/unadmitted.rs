@@ -8,8 +8,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use transport::ws::{Decoder, Step};
 use transport::{CloseCode, write_ws_close, write_ws_text};
 
-/// How long a client may take to send its token.
-const AUTH_WITHIN: Duration = Duration::from_secs(5);
 /// How long a peer is given to read a close frame and go.
 const LINGER: Duration = Duration::from_secs(1);
 /// The most messages before a token that is good.
@@ -36,7 +34,10 @@ pub(crate) enum NoText {
 }
 
 impl Unadmitted {
-    /// Answers the handshake with `accept`; `received` came behind it.
+    /// How long a client may take to send its token.
+    pub(crate) const AUTH_WITHIN: Duration = Duration::from_secs(5);
+
+    /// Answers the handshake with `accept`; `received` came behind it. A session begins `within` this time, or never.
     #[must_use]
     pub(crate) fn new(
         socket: TcpStream,
@@ -44,11 +45,17 @@ impl Unadmitted {
         received: &[u8],
         command_bytes_max: usize,
         write_timeout: Duration,
+        within: Duration,
     ) -> Self {
         let mut decoder = Decoder::new(command_bytes_max);
         decoder.feed(received);
-        let deadline = Instant::now() + AUTH_WITHIN;
+        let deadline = Instant::now() + within;
         Self { socket, decoder, out: accept.to_vec(), write_timeout, deadline, messages: 0 }
+    }
+
+    /// A session begins within this time from now on, or never.
+    pub(crate) fn expect_within(&mut self, within: Duration) {
+        self.deadline = Instant::now() + within;
     }
 
     /// Writes what is left and gives the socket to a session. `None` when the client is gone.

@@ -199,7 +199,8 @@ impl Client {
         let mut connection = Connection::new(self.grant(app).await, Vec::new(), None, ADDRESS);
         (connection.id, connection.handle) = (Some(id), handle);
         let refusals = Mutex::default();
-        let sender = Sender { app, connection: &Arc::new(connection), refusals: &refusals };
+        let sender =
+            Sender { app, connection: &Arc::new(connection), refusals: &refusals, may_change_topics: false };
         let Outcome { reply, .. } = sender.run(&command.to_string()).await;
         let tail = app.log.tail();
         app.registry.assert_granted();

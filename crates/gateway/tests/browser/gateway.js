@@ -1,4 +1,4 @@
-// Starts the real binary: `gateway dev` on a free loopback port, stopped when the test is over.
+// Starts the real binary: `gateway dev` or `gateway serve` on a free loopback port, stopped when the test is over.
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -16,9 +16,14 @@ const START_MS = 120_000;
 
 export class Gateway {
   /** `listen` is an address to take; the default is a free port. `options` are for the command line. */
-  static async start(listen = '127.0.0.1:0', options = []) {
+  static start(listen = '127.0.0.1:0', options = []) {
+    return Gateway.run(['dev', '--listen', listen, ...options]);
+  }
+
+  /** Runs it with these arguments. */
+  static async run(args) {
     if (!existsSync(BINARY)) throw new Error(`no gateway at ${BINARY}: build it with \`cargo build -p gateway\` or set GATEWAY_BIN`);
-    const child = spawn(BOUND, [BINARY, 'dev', '--listen', listen, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(BOUND, [BINARY, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     const gateway = new Gateway(child);
     gateway.origin = await gateway.ready();
     return gateway;

@@ -7,6 +7,8 @@
 
 mod poll;
 mod protocol;
+mod sio_poll;
+mod sio_ws;
 mod sse;
 mod ws;
 
@@ -15,6 +17,8 @@ use std::time::Duration;
 pub use poll::PollLine;
 pub use protocol::ExtraHeaders;
 pub(crate) use protocol::{Input, Protocol};
+pub use sio_poll::SocketIoPollLine;
+pub use sio_ws::SocketIoLine;
 pub use sse::SseLine;
 pub use ws::WsLine;
 
@@ -31,6 +35,10 @@ pub enum Line {
     Sse(SseLine),
     /// One long poll.
     Poll(PollLine),
+    /// A WebSocket that carries Socket.IO packets.
+    SocketIo(SocketIoLine),
+    /// One poll of a Socket.IO client.
+    SocketIoPoll(Box<SocketIoPollLine>),
 }
 
 /// Calls the same method on whichever transport a line has.
@@ -40,8 +48,25 @@ macro_rules! each {
             Line::Ws($one) => $call,
             Line::Sse($one) => $call,
             Line::Poll($one) => $call,
+            Line::SocketIo($one) => $call,
+            Line::SocketIoPoll($one) => $call,
         }
     };
+}
+
+impl Line {
+    /// The same line, with what the client had sent behind its request.
+    #[must_use]
+    pub fn with_received(mut self, bytes: &[u8]) -> Self {
+        self.receive(bytes);
+        self
+    }
+
+    /// Whether commands on it are events of Socket.IO.
+    #[must_use]
+    pub const fn speaks_socketio(&self) -> bool {
+        matches!(self, Self::SocketIo(_) | Self::SocketIoPoll(_))
+    }
 }
 
 impl Protocol for Line {
@@ -59,6 +84,14 @@ impl Protocol for Line {
 
     fn wait(&self) -> Option<Duration> {
         each!(self, line => line.wait())
+    }
+
+    fn resets_in_place(&self) -> bool {
+        each!(self, line => line.resets_in_place())
+    }
+
+    fn has_fixed_heartbeat(&self) -> bool {
+        each!(self, line => line.has_fixed_heartbeat())
     }
 
     fn takes_commands(&self) -> bool {

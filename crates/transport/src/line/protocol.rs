@@ -30,6 +30,18 @@ pub(crate) trait Protocol {
         true
     }
 
+    /// Whether a reset begins the session again in place. Otherwise it ends the connection, and the
+    /// client begins again with the next one.
+    fn resets_in_place(&self) -> bool {
+        true
+    }
+
+    /// Whether a heartbeat comes at fixed times, whatever else is sent. The batches that probe a
+    /// path are not sent then.
+    fn has_fixed_heartbeat(&self) -> bool {
+        false
+    }
+
     /// How long the first batch may take to come, in place of the heartbeat.
     fn wait(&self) -> Option<Duration> {
         None

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use events::Topic;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::state::{Phase, Session};
 use crate::close::Ended;
@@ -68,6 +69,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         match end {
             End::Bye(bye) => self.say_bye(bye),
+            End::Answer => {
+                if self.line.is_answer() {
+                    self.deadlines.wait_until(Instant::now());
+                }
+            }
             End::Close(code, reason) => {
                 if self.phase == Phase::Opening && self.line.ends_behind_head() {
                     self.open(self.now());

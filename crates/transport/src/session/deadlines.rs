@@ -85,6 +85,8 @@ pub(crate) struct Deadlines {
     /// closing.
     patient_until: Option<Moment>,
     is_closing: bool,
+    /// A heartbeat comes at its time whatever else is sent, and nothing probes the path.
+    is_heartbeat_fixed: bool,
 }
 
 impl Deadlines {
@@ -106,9 +108,20 @@ impl Deadlines {
             ends_at: terms.age_max.map(|age_max| Moment::START + age_max),
             patient_until: None,
             is_closing: false,
+            is_heartbeat_fixed: false,
         };
         deadlines.expire(terms.expiry, terms.expiring_before);
         deadlines
+    }
+
+    /// The heartbeat comes at its time whatever else is sent, and nothing probes the path.
+    pub(crate) fn fix_heartbeat(&mut self) {
+        self.is_heartbeat_fixed = true;
+    }
+
+    /// Whether the time of the heartbeat has come.
+    pub(crate) fn is_heartbeat_due(&self, now: Moment) -> bool {
+        is_past(Some(self.batch_at), now)
     }
 
     /// Ephemeral events come in one batch in this time at most; zero: as they come.
@@ -191,14 +204,17 @@ impl Deadlines {
 
     pub(crate) fn hello_sent(&mut self, now: Moment) {
         self.batch_at = now + self.heartbeat();
-        self.probe_at = Some(now + PROBE_AFTER);
+        self.probe_at = (!self.is_heartbeat_fixed).then(|| now + PROBE_AFTER);
     }
 
     pub(crate) fn batch_sent(&mut self, now: Moment, had_events: bool) {
         let interval = self.interval();
         self.probe_at = self.probe_at.filter(|&at| at > now);
-        self.batch_at = now + self.heartbeat().max(interval);
-        self.settle_at = had_events.then(|| now + SETTLE_AFTER.max(interval));
+        if !self.is_heartbeat_fixed || self.is_heartbeat_due(now) {
+            self.batch_at = now + self.heartbeat().max(interval);
+        }
+        let settles = had_events && !self.is_heartbeat_fixed;
+        self.settle_at = settles.then(|| now + SETTLE_AFTER.max(interval));
         self.spaced_until = (!interval.is_zero()).then(|| now + interval);
     }
 

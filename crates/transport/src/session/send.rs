@@ -80,7 +80,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             match self.read(now, &mut events) {
                 Ok(read) => self.send_read(now, must, &read, &events),
-                Err(reset) => self.hello(now, Some(reset)),
+                Err(reset) if self.line.resets_in_place() => self.hello(now, Some(reset)),
+                Err(reset) => {
+                    self.end_with(&reset);
+                    break;
+                }
             }
             events.clear();
             if !self.more || !self.has_room() {
@@ -147,6 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return;
         }
         let notice = lost.as_ref().map(|reset| self.notice(reset));
+        let heartbeat = self.line.has_fixed_heartbeat() && self.deadlines.is_heartbeat_due(now);
         let expiring = self.deadlines.take_expiring(now).then(|| self.host.expiring());
         // An answer without `hello` is the only one that its client gets.
         let refused = if self.line.is_answer() { self.host.take_refused() } else { Vec::new() };
@@ -160,6 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             refused: &refused,
             reset: notice.as_ref(),
             expiring: expiring.as_deref(),
+            heartbeat,
             ..Batch::new(self.sent_up_to, span.cursor, first)
         });
         self.deadlines.batch_sent(now, !events.is_empty());
@@ -198,6 +204,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             left.is_some()
         };
         (logged + events[logged..].iter().take_while(fits).count()).max(1)
+    }
+
+    /// Tells a reset as the last thing of a line that cannot begin again in place.
+    fn end_with(&mut self, reset: &Reset) {
+        let notice = self.notice(reset);
+        let at = self.sent_up_to;
+        self.write(&Batch { reset: Some(&notice), ..Batch::new(at, at, &[]) });
+        self.finish_stream(CloseCode::GOING_AWAY, "reset");
+        self.close(Ended::Reset);
     }
 
     /// The `after` of the next batch. It is the cursor that the client knows: an empty read that

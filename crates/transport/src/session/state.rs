@@ -78,6 +78,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(wait) = line.wait() {
             deadlines.wait_until(now + wait);
         }
+        if line.has_fixed_heartbeat() {
+            deadlines.fix_heartbeat();
+        }
         Self {
             socket,
             live_due: terms.resumed && !line.is_answer(),

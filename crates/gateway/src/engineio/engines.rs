@@ -1,0 +1,121 @@
+//! All Engine.IO sessions of clients that poll.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::Chance;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use transport::socketio::Mailbox;
+
+use super::engine::{Engine, Stage};
+
+/// How long a client may take from its handshake to its CONNECT. The slowest client seen takes five
+/// seconds, while it waits for a WebSocket that does not answer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(45);
+/// How often lost clients are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// All Engine.IO sessions of clients that poll.
+#[derive(Default)]
+pub(crate) struct Engines {
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    engines: HashMap<Arc<str>, Arc<Engine>>,
+    swept: Option<Instant>,
+}
+
+/// There are as many sessions as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoEngine;
+
+impl Engines {
+    /// Opens a session for a client that is pinged after each `interval` and answers within
+    /// `timeout`. There are at most `max`, and of one address at most `per_address`.
+    ///
+    /// # Errors
+    /// When there are as many already.
+    pub(crate) fn open(
+        &self,
+        address: IpAddr,
+        interval: Duration,
+        timeout: Duration,
+        max: usize,
+        per_address: Option<usize>,
+    ) -> Result<Arc<Engine>, NoEngine> {
+        let mailbox = Arc::new(Mailbox::new(interval, timeout));
+        let engine = Arc::new(Engine::new(fresh_sid().into(), address, mailbox));
+        let mut table = self.table.lock();
+        let of_address = || table.engines.values().filter(|other| other.address == address).count();
+        if table.engines.len() >= max || per_address.is_some_and(|most| of_address() >= most) {
+            return Err(NoEngine);
+        }
+        table.engines.insert(Arc::clone(&engine.sid), Arc::clone(&engine));
+        Ok(engine)
+    }
+
+    /// The session of this id.
+    #[must_use]
+    pub(crate) fn find(&self, sid: &str) -> Option<Arc<Engine>> {
+        let engine = self.table.lock().engines.get(sid).cloned()?;
+        if engine.mailbox.is_over() {
+            self.forget(sid);
+            return None;
+        }
+        Some(engine)
+    }
+
+    /// Forgets a session that has ended or was upgraded.
+    pub(crate) fn forget(&self, sid: &str) {
+        self.table.lock().engines.remove(sid);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn count(&self) -> usize {
+        self.table.lock().engines.len()
+    }
+
+    /// Ends all: the gateway drains.
+    pub(crate) fn end_all(&self) {
+        let engines: Vec<Arc<Engine>> = self.table.lock().engines.values().cloned().collect();
+        engines.iter().for_each(|engine| engine.end());
+    }
+
+    /// Ends the sessions whose clients are gone. Does nothing when it did a moment ago.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        if table.swept.is_some_and(|swept| now < swept + SWEEP_EVERY) {
+            return;
+        }
+        table.swept = Some(now);
+        let engines: Vec<Arc<Engine>> = table.engines.values().cloned().collect();
+        drop(table);
+        for engine in engines.iter().filter(|engine| is_gone(engine)) {
+            engine.end();
+            self.forget(&engine.sid);
+        }
+    }
+}
+
+/// Whether nobody comes for a session any more.
+fn is_gone(engine: &Engine) -> bool {
+    let is_waited_for = matches!(engine.stage(), Stage::Open | Stage::Awaiting(_));
+    let never_came = is_waited_for && engine.age() > CONNECT_WITHIN;
+    never_came || engine.mailbox.is_lost() || engine.mailbox.is_over()
+}
+
+/// 128 random bits, as a word that fits into a URL.
+pub(crate) fn fresh_sid() -> String {
+    let mut bits = [0; 16];
+    if Chance::system().fill(&mut bits).is_err() {
+        tracing::error!("the system returns no random numbers: session ids can be guessed");
+    }
+    data_encoding::BASE64URL_NOPAD.encode(&bits)
+}

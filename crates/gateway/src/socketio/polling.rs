@@ -1,0 +1,282 @@
+//! The requests of a client that polls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use events::Topic;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use transport::socketio::{EnginePacket, Mailbox, PACKETS_MAX, Packet, PacketKind, PollTurn, SEPARATOR};
+use transport::{After, Answer, End, Line, Outcome, SocketIoPollLine, Transport};
+
+use super::answers::{EngineError, payload};
+use super::connect::{self, Arrival, Authenticated, Awaiting, Declined, Introduction, arrive};
+use crate::endpoints::call::{Call, Reply};
+use crate::endpoints::stream;
+use crate::engineio::{Connected, Engine, PollTicket, Stage};
+use crate::http::answer::Body;
+use crate::problem::{Code, Problem};
+use crate::registry::{Connection, SessionHandle};
+use crate::session::admission::{Plan, StreamRequest, admit};
+use crate::session::commands::Sender;
+use crate::session::socketio_event;
+
+/// How long a poll waits while a WebSocket is tried: the client completes the change only once its
+/// poll is answered.
+const PROBED_WAIT: Duration = Duration::from_millis(100);
+
+/// Answers a poll: with what waits, or with the events that come.
+pub(super) async fn get(call: &Call<'_>, engine: Arc<Engine>) -> Result<Reply, Problem> {
+    let ticket = engine.poll();
+    let turn = engine.mailbox.turn().await;
+    loop {
+        let changed = engine.mailbox.changed();
+        tokio::pin!(changed);
+        // From here on a change is not missed.
+        changed.as_mut().enable();
+        if engine.mailbox.is_over() {
+            return Ok(payload("1".to_owned()));
+        }
+        match engine.stage() {
+            Stage::Connected(connected) => {
+                return answer_connected(call, &engine, &connected, turn, ticket).await;
+            }
+            Stage::Upgraded => return Ok(EngineError::BadRequest.reply()),
+            Stage::Open | Stage::Awaiting(_) => {}
+        }
+        let waiting = engine.mailbox.take(PACKETS_MAX);
+        if !waiting.is_empty() {
+            return Ok(payload(Mailbox::join(&waiting)));
+        }
+        if engine.mailbox.take_ping() {
+            return Ok(payload("2".to_owned()));
+        }
+        if !engine.is_newest(ticket) {
+            return Ok(payload("6".to_owned()));
+        }
+        let wait = if engine.is_probed() { PROBED_WAIT } else { engine.mailbox.wait() };
+        if tokio::time::timeout(wait, changed).await.is_err() && engine.is_probed() {
+            return Ok(payload("6".to_owned()));
+        }
+    }
+}
+
+/// Answers a poll of a client that is in, from the log.
+async fn answer_connected(
+    call: &Call<'_>,
+    engine: &Arc<Engine>,
+    connected: &Connected,
+    turn: PollTurn,
+    ticket: PollTicket,
+) -> Result<Reply, Problem> {
+    let cursor = engine.mailbox.cursor();
+    let mut request = connected.request.clone();
+    request.topics = connected.topics();
+    request.limit = SocketIoPollLine::EVENTS_MAX;
+    if let Some(cursor) = cursor {
+        request.after = After::Cursor(cursor);
+    }
+    if let Some(session) = connected.session() {
+        request.session = Some(session.to_string());
+    }
+    let headers = call.cors_lines();
+    let asked = StreamRequest {
+        transport: Transport::Poll,
+        request,
+        address: call.address(),
+        headers: headers.clone(),
+        is_http11: true,
+        keep_alive: stream::keeps_alive(call),
+    };
+    let keep_alive = asked.keep_alive && !call.app.is_draining();
+    let admitted = match admit(call.app, asked, connected.grant()).await {
+        Ok(admitted) => admitted,
+        Err(problem) => {
+            engine.end();
+            let packet = match Declined::from(problem) {
+                Declined::Refused(problem) if cursor.is_none() => connect::refusal(&problem),
+                _ => "1".to_owned(),
+            };
+            return Ok(payload(packet));
+        }
+    };
+    let greeting = connected.greeting.clone().filter(|_| cursor.is_none()).map(Box::new);
+    let wait = if engine.is_probed() { PROBED_WAIT } else { engine.mailbox.wait() };
+    let handle = admitted.handle().clone();
+    connected.waits(&admitted.session_id(), &handle);
+    // What came before the handle was there could not reach it.
+    if !engine.is_newest(ticket) || engine.mailbox.has_packets() || engine.mailbox.is_over() {
+        handle.end(End::Answer);
+    }
+    let line = SocketIoPollLine {
+        own_tag: socketio_event::tag_of(&admitted.session_id()),
+        turn,
+        settings: Arc::clone(&call.app.socketio),
+        greeting,
+        wait,
+        keep_alive,
+        headers,
+        pipelined: Vec::new(),
+    };
+    Ok(Answer::Detach(Plan::Line(Box::new((admitted, Line::SocketIoPoll(Box::new(line)))))))
+}
+
+/// Takes in the packets of a body, in their order.
+pub(super) async fn post(call: &Call<'_>, engine: &Arc<Engine>, body: Incoming) -> Result<Reply, Problem> {
+    let body = call.collect(body).await.inspect_err(|_| engine.end())?;
+    let text = str::from_utf8(&body).map_err(|_| {
+        engine.end();
+        Problem::bad_request("the body is not UTF-8")
+    })?;
+    let _one_at_a_time = engine.posting.lock().await;
+    engine.mailbox.heard();
+    for packet in text.split(SEPARATOR) {
+        if engine.mailbox.is_over() {
+            break;
+        }
+        if let Err(failure) = take_packet(call, engine, packet).await {
+            engine.end();
+            return match failure {
+                PacketFailure::Bad => Ok(EngineError::BadRequest.reply()),
+                PacketFailure::Refused(problem) => Err(problem),
+            };
+        }
+    }
+    let mut response = Response::new(Body::from("ok"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(Answer::Response(response))
+}
+
+/// How a packet ended the session.
+enum PacketFailure {
+    /// It is none, or may not come now.
+    Bad,
+    /// It is refused.
+    Refused(Problem),
+}
+
+/// Leaves packets for the next poll, and has the one that waits answered.
+fn push(engine: &Engine, packets: impl IntoIterator<Item = String>) -> Result<(), PacketFailure> {
+    for packet in packets {
+        let pushed = engine.mailbox.push(packet);
+        pushed.map_err(|full| PacketFailure::Refused(Problem::new(Code::RateLimited, full.to_string())))?;
+    }
+    engine.answer();
+    Ok(())
+}
+
+/// Takes in one packet.
+///
+/// # Errors
+/// How the packet ended the session, if it did.
+async fn take_packet(call: &Call<'_>, engine: &Arc<Engine>, text: &str) -> Result<(), PacketFailure> {
+    let packet_bytes_max = call.app.config.limits.command_bytes_max;
+    if text.len() > packet_bytes_max {
+        let detail = format!("a packet has at most {packet_bytes_max} bytes");
+        return Err(PacketFailure::Refused(Problem::new(Code::TooLarge, detail)));
+    }
+    match EnginePacket::parse(text) {
+        Ok(EnginePacket::Message(message)) => {
+            let packet = Packet::parse(message).map_err(|_| PacketFailure::Bad)?;
+            take_message(call, engine, message, &packet).await
+        }
+        Ok(EnginePacket::Close) => {
+            engine.end();
+            Ok(())
+        }
+        Ok(EnginePacket::Ping(data)) => push(engine, [format!("3{data}")]),
+        Ok(EnginePacket::Pong | EnginePacket::Upgrade | EnginePacket::Noop | EnginePacket::Binary) => Ok(()),
+        Err(_) => Err(PacketFailure::Bad),
+    }
+}
+
+async fn take_message(
+    call: &Call<'_>,
+    engine: &Arc<Engine>,
+    message: &str,
+    packet: &Packet<'_>,
+) -> Result<(), PacketFailure> {
+    match (packet.kind, packet.is_for_root()) {
+        (PacketKind::Connect, false) => push(engine, [connect::invalid_namespace(packet)]),
+        (_, false) | (PacketKind::Ack, true) => Ok(()),
+        (PacketKind::Connect, true) => match connect(call, engine, packet.data).await {
+            Ok(()) => Ok(()),
+            Err(Declined::Refused(problem)) => push(engine, [connect::refusal(&problem)]),
+            Err(Declined::NotNow) => {
+                engine.end();
+                Ok(())
+            }
+            Err(Declined::Awaits(awaiting)) => {
+                let greeting = awaiting.greeting(call.app);
+                engine.await_token(awaiting.into_request());
+                push(engine, greeting)
+            }
+        },
+        (PacketKind::Disconnect, true) => {
+            engine.end();
+            Ok(())
+        }
+        (PacketKind::Event, true) => match engine.stage() {
+            Stage::Connected(connected) => {
+                let reply = run(call, engine, &connected, message).await;
+                push(engine, reply.iter().flat_map(|reply| reply.split(SEPARATOR)).map(str::to_owned))
+            }
+            Stage::Awaiting(request) => {
+                let awaiting = Awaiting::new(&request);
+                let taken = awaiting.take(call.app, call.address(), message).await;
+                let Some(Authenticated { packets, client }) = taken else { return Ok(()) };
+                push(engine, packets)?;
+                if let Some((grant, request)) = client {
+                    engine.connected(Connected::new(grant, request, None));
+                }
+                Ok(())
+            }
+            Stage::Open | Stage::Upgraded => Err(PacketFailure::Bad),
+        },
+    }
+}
+
+async fn connect(call: &Call<'_>, engine: &Arc<Engine>, data: &str) -> Result<(), Declined> {
+    if matches!(engine.stage(), Stage::Connected(_) | Stage::Awaiting(_)) {
+        return Ok(());
+    }
+    let Some(config) = &call.app.config.socketio else { return Err(Declined::NotNow) };
+    let introduction = Introduction::of(call);
+    let Arrival { grant, request, greeting } =
+        arrive(call.app, config, &introduction, call.address(), data).await?;
+    engine.connected(Connected::new(grant, request, Some(greeting)));
+    Ok(())
+}
+
+/// Runs a client's event. `Some`: the packet that replies to it.
+async fn run(call: &Call<'_>, engine: &Engine, connected: &Connected, message: &str) -> Option<String> {
+    let grant = connected.grant();
+    let mut topics = vec![grant.user_topic.clone(), Topic::all()];
+    topics.extend(connected.topics());
+    let mut connection = Connection::new(Arc::clone(&grant), topics, None, call.address());
+    let session = connected.session();
+    if let Some(SessionHandle { id, handle }) =
+        session.and_then(|session| call.app.registry.link(&grant.user, &session))
+    {
+        (connection.id, connection.handle) = (Some(id), handle);
+    }
+    let connection = Arc::new(connection);
+    let refusals = Mutex::new(connected.refusals());
+    let sender =
+        Sender { app: call.app, connection: &connection, refusals: &refusals, may_change_topics: true };
+    let Outcome { reply, end } = socketio_event::run(&sender, message).await;
+    let held = connection.held.lock();
+    let wanted = held.subscriptions.topics().get(2..).unwrap_or_default();
+    connected.changed(&held.grant, wanted, *refusals.lock());
+    drop(held);
+    // The poll that waits has the topics of before: the next one has those of now.
+    engine.answer();
+    if end.is_some() {
+        engine.end();
+    }
+    (!reply.is_empty()).then(|| String::from_utf8_lossy(&reply).into_owned())
+}
