@@ -126,7 +126,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
     };
     let response = match (route, method) {
         (Route::Ws, &Method::GET) => return websocket::answer(call).await,
-        (Route::Sse, &Method::GET) => return stream::answer(call, Transport::Sse, &call.query).await,
+        (Route::Sse, &Method::GET) => return stream::answer_sse(call).await,
         (Route::Poll, &Method::GET) => return stream::answer(call, Transport::Poll, &call.query).await,
         (Route::Poll, &Method::POST) => return stream::answer_posted_poll(call, body).await,
         (Route::SocketIo, &Method::GET | &Method::POST) => {

@@ -17,6 +17,10 @@ pub enum ByeReason {
     Slow,
     /// The stream has reached its maximum age.
     MaxAge,
+    /// Not now; only before a session begins ([`crate::SseRefusal`]).
+    Unavailable,
+    /// Too much; only before a session begins.
+    RateLimited,
 }
 
 impl ByeReason {
@@ -30,6 +34,8 @@ impl ByeReason {
             Self::Disconnected => "disconnected",
             Self::Slow => "slow",
             Self::MaxAge => "max_age",
+            Self::Unavailable => "unavailable",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -41,6 +47,8 @@ impl ByeReason {
             Self::ExpiredToken => CloseCode::UNAUTHENTICATED,
             Self::Replaced | Self::Disconnected => CloseCode::ENDED,
             Self::Slow => CloseCode::SLOW,
+            Self::Unavailable => CloseCode::UNAVAILABLE,
+            Self::RateLimited => CloseCode::RATE_LIMITED,
         }
     }
 }

@@ -44,7 +44,7 @@ pub use control::{Access, End, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, Served, serve};
 pub use guard::Framing;
 pub use limits::HttpLimits;
-pub use line::{ExtraHeaders, Line, PollLine, SocketIoLine, SocketIoPollLine, SseLine, WsLine};
+pub use line::{ExtraHeaders, Line, PollLine, SocketIoLine, SocketIoPollLine, SseLine, SseRefusal, WsLine};
 pub use linger::close_after_answer;
 pub use request::{After, Request, RequestError, Transport, parse_after};
 pub use session::{Session, Terms};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use super::choices::{DiskFsync, LogFormat, RedisDown, SocketIoCursor};
+use super::choices::{DiskFsync, LogFormat, RedisDown, SocketIoCursor, SseRefusals};
 use super::postgres::OutboxSqlArgs;
 use super::sources::SourceArgs;
 use crate::http::origin::Origin;
@@ -301,6 +301,10 @@ pub(super) struct StreamArgs {
     /// [default: 300 for SSE, never for WebSocket]
     #[arg(long, env = "GATEWAY_MAX_STREAM_SECONDS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     pub(super) max_stream_seconds: Option<u64>,
+    /// How a request for server-sent events is refused while the gateway drains, is behind, or has too
+    /// many
+    #[arg(long, env = "GATEWAY_SSE_REFUSALS", value_enum, default_value = "bye")]
+    pub(super) sse_refusals: SseRefusals,
     /// Name of this release or group of gateways, sent to clients [default: random at each start]
     #[arg(long, env = "GATEWAY_DEPLOYMENT", value_name = "NAME")]
     pub(super) deployment: Option<String>,

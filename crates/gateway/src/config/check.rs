@@ -280,6 +280,7 @@ fn streams(typed: &StreamArgs) -> Streams {
     Streams {
         write_timeout: Duration::from_secs(typed.write_timeout_seconds),
         message_bytes_max: usize::try_from(typed.max_message_bytes).unwrap_or(usize::MAX),
+        sse_refusals: typed.sse_refusals,
         drain: Duration::from_secs(typed.drain_seconds),
         reconnects_per_second: typed.reconnects_per_second,
         sse_age_max: age(typed.max_stream_seconds.unwrap_or(300)),

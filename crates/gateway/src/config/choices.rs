@@ -44,6 +44,16 @@ impl From<SocketIoCursor> for CursorStyle {
     }
 }
 
+/// How a request for server-sent events is refused that may pass a moment later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SseRefusals {
+    /// 200 with `retry` and `bye`, after which an EventSource comes back by itself
+    #[default]
+    Bye,
+    /// 503 or 429, which load balancers understand, and after which an EventSource never comes back
+    Status,
+}
+
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

@@ -22,7 +22,7 @@ use args::{Typed, TypedCommand};
 use clap::error::ErrorKind;
 use transport::socketio::CursorStyle;
 
-pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap};
+pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap, SseRefusals};
 pub use error::ConfigError;
 pub(crate) use postgres::OutboxConfig;
 pub use postgres::PostgresConfig;
@@ -172,6 +172,8 @@ pub struct Streams {
     pub write_timeout: Duration,
     /// Largest message, in bytes, unless its client asked for another bound.
     pub message_bytes_max: usize,
+    /// How a request for server-sent events is refused that may pass a moment later.
+    pub sse_refusals: SseRefusals,
     /// How long connections get to close when the gateway stops. All are told at once.
     pub drain: Duration,
     /// How many of them per second are told to reconnect.

@@ -65,6 +65,7 @@ fn defaults_are_those_of_the_protocol() {
         Streams {
             write_timeout: Duration::from_secs(15),
             message_bytes_max: 32 << 10,
+            sse_refusals: SseRefusals::Bye,
             drain: Duration::from_secs(30),
             reconnects_per_second: NonZeroU32::new(1000).unwrap(),
             sse_age_max: Some(Duration::from_secs(300)),

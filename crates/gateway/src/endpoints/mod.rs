@@ -11,6 +11,7 @@ pub(crate) mod presence;
 pub(crate) mod publish;
 mod reading;
 pub(crate) mod send;
+mod sse_refusal;
 pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod websocket;

@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use transport::{Answer, Framing, Request, RequestError, Transport};
 
 use super::call::{Call, Reply};
+use super::sse_refusal;
 use crate::http::{Query, headers};
 use crate::metrics::labels::RefuseReason;
 use crate::problem::Problem;
@@ -29,6 +30,17 @@ pub(crate) async fn answer(
     })?;
     let admitted = admission::admit(call.app, asked, grant).await?;
     Ok(Answer::Detach(Plan::Session(Box::new(admitted))))
+}
+
+/// A stream of server-sent events, or the `bye` of one that cannot begin now.
+pub(crate) async fn answer_sse(call: &Call<'_>) -> Result<Reply, Problem> {
+    match answer(call, Transport::Sse, &call.query).await {
+        Err(problem) => match sse_refusal::answer(call, &problem).await {
+            Some(response) => Ok(Answer::Response(response)),
+            None => Err(problem),
+        },
+        reply => reply,
+    }
 }
 
 /// A poll whose parameters may be in the body, for clients that keep them out of URLs.

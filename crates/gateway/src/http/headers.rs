@@ -18,6 +18,14 @@ pub(crate) fn has_content_type(headers: &HeaderMap, wanted: &str) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
 }
 
+/// Whether a list of media types, such as `Accept`, names this one, whatever its parameters. `*/*` names none.
+#[must_use]
+pub(crate) fn has_media_type(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = values.flat_map(|list| list.split(',')).filter_map(|range| range.split(';').next());
+    kinds.any(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}
+
 /// Whether the client wants to use the connection again (RFC 9112 section 9.3).
 #[must_use]
 pub(crate) fn is_keep_alive(headers: &HeaderMap, version: Version) -> bool {

@@ -62,6 +62,9 @@ impl From<transport::Ended> for CloseReason {
             Ended::Bye(ByeReason::Disconnected) => Self::Disconnected,
             Ended::Bye(ByeReason::Slow) | Ended::Reset => Self::Slow,
             Ended::Bye(ByeReason::MaxAge) => Self::MaxAge,
+            // Said before a session begins, and never at its end.
+            Ended::Bye(ByeReason::RateLimited) => Self::RateLimited,
+            Ended::Bye(ByeReason::Unavailable) => Self::Error,
             Ended::Client | Ended::Answered | Ended::Violation(CloseCode::NORMAL) => Self::Client,
             Ended::Violation(CloseCode::TOO_LARGE) => Self::TooLarge,
             Ended::Violation(CloseCode::RATE_LIMITED) => Self::RateLimited,
@@ -112,7 +115,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Why a session ended. The first six are the reasons of `bye`.
+    /// Why a session ended. The first six are the reasons of `bye` at the end of a session.
     CloseReason {
         /// The gateway drains.
         Drain = "drain",

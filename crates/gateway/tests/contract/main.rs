@@ -18,4 +18,5 @@ mod poll;
 mod publish;
 mod refused_topics;
 mod sse;
+mod sse_refusals;
 mod websocket;

@@ -19,7 +19,7 @@ pub use protocol::ExtraHeaders;
 pub(crate) use protocol::{Input, Protocol};
 pub use sio_poll::SocketIoPollLine;
 pub use sio_ws::SocketIoLine;
-pub use sse::SseLine;
+pub use sse::{SseLine, SseRefusal};
 pub use ws::WsLine;
 
 use crate::batch::Batch;

@@ -3,9 +3,11 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use events::Cursor;
+
 use super::protocol::{ExtraHeaders, Protocol, write_response_head};
 use crate::batch::{Batch, put_before};
-use crate::close::CloseCode;
+use crate::close::{Bye, CloseCode};
 use crate::request::Transport;
 
 /// A stream of server-sent events.
@@ -53,6 +55,34 @@ impl Protocol for SseLine {
     fn write_end(&self, _code: CloseCode, _reason: &str, out: &mut Vec<u8>) {
         if self.chunked {
             out.extend_from_slice(LAST_CHUNK);
+        }
+    }
+}
+
+/// The body of a stream that says `bye` before a session begins: to a client that reconnects by
+/// itself after the end of a stream, and that never comes back after a status other than 200.
+#[derive(Clone, Copy, Debug)]
+pub struct SseRefusal {
+    /// From where the client is to go on.
+    pub cursor: Cursor,
+    /// Whether the client is told that as the id, which it sends back. Otherwise it repeats its
+    /// request.
+    pub has_id: bool,
+    /// Why, and when to come back.
+    pub bye: Bye,
+    /// Bytes of comment in front.
+    pub pad: usize,
+}
+
+impl SseRefusal {
+    /// Writes the one block of the body.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let batch = Batch { bye: Some(self.bye), ..Batch::new(self.cursor, self.cursor, &[]) };
+        batch.write_sse(self.pad, false, out);
+        if !self.has_id {
+            let id_len = batch.id_line_len(out);
+            out.truncate(out.len() - id_len);
+            out.extend_from_slice(b"\n\n");
         }
     }
 }
