@@ -12,7 +12,8 @@ use transport::{Answer, Framing, Transport};
 use crate::app::App;
 use crate::endpoints::call::{Call, Reply};
 use crate::endpoints::{
-    disconnect, explain, health, history, metrics, page, presence, publish, send, stats, stream, websocket,
+    disconnect, explain, health, history, leave, metrics, page, presence, publish, send, stats, stream,
+    websocket,
 };
 use crate::http::answer::Body;
 use crate::http::door::Door;
@@ -94,6 +95,7 @@ fn route_of(app: &App, path: &str) -> Route {
         "/v1/sse" => Route::Sse,
         "/v1/poll" => Route::Poll,
         "/v1/send" => Route::Send,
+        "/v1/leave" => Route::Leave,
         "/v1/history" => Route::History,
         "/v1/presence" => Route::Presence,
         "/v1/publish" => Route::Publish,
@@ -134,6 +136,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
             return socketio::answer(call, config, body).await;
         }
         (Route::Send, &Method::POST) => send::answer(call, body).await?,
+        (Route::Leave, &Method::POST) => leave::answer(call, body).await?,
         (Route::History, &Method::GET) => history::answer(call).await?,
         (Route::Presence, &Method::GET) => presence::answer(call).await?,
         (Route::Publish, &Method::POST) => publish::answer(call, body).await?,
@@ -148,7 +151,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
         }
         (Route::Other | Route::Page, _) => return Err(not_found()),
         (Route::Poll | Route::SocketIo, _) => method_not_allowed("GET, POST"),
-        (Route::Send | Route::Publish | Route::Disconnect, _) => method_not_allowed("POST"),
+        (Route::Send | Route::Leave | Route::Publish | Route::Disconnect, _) => method_not_allowed("POST"),
         _ => method_not_allowed("GET"),
     };
     Ok(Answer::Response(response))

@@ -34,7 +34,7 @@ async fn the_audit_log_has_one_shape() {
         tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
     // The gateway's tasks run on this thread.
     let guard = tracing::subscriber::set_default(subscriber);
-    let gateway = Gateway::serve(&["--commands-per-minute", "3", "--max-connections-per-user", "1"]).await;
+    let gateway = Gateway::serve(&["--commands-per-minute", "3", "--max-connections-per-ip", "1"]).await;
     let alice = token("alice", &["--subscribe", "room:1"]);
     get(gateway.address, "/v1/poll?token=not-a-token").await;
     post(gateway.address, "/v1/publish", &[("Authorization", "Bearer wrong-key")], "{}").await;

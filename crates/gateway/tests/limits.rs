@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Gateway, Sse, Ws, get, post, token};
+use support::{Gateway, Sse, Ws, eventually, get, post, token};
 use tokio::time::Instant;
 
 const ROOM: [&str; 4] = ["--subscribe", "room:*", "--publish", "room:*"];
@@ -167,10 +167,17 @@ async fn connections_have_caps_and_a_session_that_changes_its_transport_is_exemp
     let session = first.batch().await["hello"]["session"].as_str().unwrap().to_owned();
     let mut second = Ws::open(gateway.address, &query(&alice)).await;
     second.batch().await;
-    let mut third = Ws::open(gateway.address, &query(&alice)).await;
-    assert_eq!(third.close_code().await, 4429);
     let mut moved = Sse::open(gateway.address, &format!("{}&session={session}", query(&alice))).await;
     assert_eq!(moved.batch().await.unwrap()["hello"]["session"], session);
+    let mut third = Ws::open(gateway.address, &query(&alice)).await;
+    assert!(third.batch().await["hello"].is_object());
+    let mut last = None;
+    while let Some(batch) = moved.batch().await {
+        last = Some(batch);
+    }
+    assert_eq!(last.unwrap()["bye"]["reason"], "replaced", "the quietest makes room");
+    drop(first);
+    eventually("two are left", async || gateway.metric("throughline_connections").await == 2.0).await;
     let mut bobs = Ws::open(gateway.address, &query(&bob)).await;
     bobs.batch().await;
     let refused = get(gateway.address, &format!("/v1/poll?{}", query(&carol))).await;

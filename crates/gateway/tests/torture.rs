@@ -237,6 +237,11 @@ impl Client {
         let Some(head) = cut.head().await else { return };
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         while let Some((first, payload)) = cut.until(take_frame).await {
+            if first == 0x89 {
+                // Cut short, it cannot be answered either.
+                let _ = cut.socket.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await;
+                continue;
+            }
             assert_eq!(first, 0x81, "{}", String::from_utf8_lossy(&payload));
             self.take(&serde_json::from_slice(&payload).unwrap());
             if self.has_all() {

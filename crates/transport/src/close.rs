@@ -17,6 +17,8 @@ pub enum ByeReason {
     Slow,
     /// The stream has reached its maximum age.
     MaxAge,
+    /// The client has left too many pings unanswered.
+    Silent,
     /// Not now; only before a session begins ([`crate::SseRefusal`]).
     Unavailable,
     /// Too much; only before a session begins.
@@ -34,6 +36,7 @@ impl ByeReason {
             Self::Disconnected => "disconnected",
             Self::Slow => "slow",
             Self::MaxAge => "max_age",
+            Self::Silent => "silent",
             Self::Unavailable => "unavailable",
             Self::RateLimited => "rate_limited",
         }
@@ -46,7 +49,7 @@ impl ByeReason {
             Self::Drain | Self::MaxAge => CloseCode::GOING_AWAY,
             Self::ExpiredToken => CloseCode::UNAUTHENTICATED,
             Self::Replaced | Self::Disconnected => CloseCode::ENDED,
-            Self::Slow => CloseCode::SLOW,
+            Self::Slow | Self::Silent => CloseCode::SLOW,
             Self::Unavailable => CloseCode::UNAVAILABLE,
             Self::RateLimited => CloseCode::RATE_LIMITED,
         }
@@ -67,6 +70,8 @@ pub struct Bye {
 pub struct CloseCode(pub u16);
 
 impl CloseCode {
+    /// 1005: the client closed and gave no code. Never sent.
+    pub const NONE: Self = Self(1005);
     /// 1000: the client closed and nothing was wrong.
     pub const NORMAL: Self = Self(1000);
     /// 1001: drain, or the stream reached its maximum age.

@@ -1,7 +1,7 @@
 //! How the application controls a running session, and what a session asks of the application.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub enum End {
     Answer,
     /// A WebSocket with this close code, and any other stream without a word.
     Close(CloseCode, &'static str),
+    /// As if the client had closed, which it has asked for in another way.
+    Client,
 }
 
 impl From<Bye> for End {
@@ -124,6 +126,9 @@ pub trait Host: Send + Sync + 'static {
     /// How long a client that reconnects by itself should wait after its connection was lost.
     fn retry_after(&self) -> Duration;
 
+    /// The client closes its WebSocket with this code.
+    fn client_closed(&self, _code: CloseCode) {}
+
     /// A batch was handed to the socket.
     fn sent(&self, sent: Sent);
 
@@ -145,6 +150,8 @@ struct Control {
     end: Mutex<Option<Box<End>>>,
     /// Whether there is an end, so that a session can look without the lock.
     is_ended: AtomicBool,
+    /// What [`Handle::client_close`] gives; zero: nothing.
+    client_close: AtomicU16,
     /// Counts the changes of the session's access.
     revision: AtomicU32,
     waker: AtomicWaker,
@@ -167,6 +174,22 @@ impl Handle {
         drop(first);
         self.0.is_ended.store(true, Ordering::Release);
         self.0.waker.wake();
+    }
+
+    /// The client closed this connection, or the one that it continues, with this code. That a
+    /// message was too large stays remembered.
+    pub fn client_closed(&self, code: CloseCode) {
+        let known = &self.0.client_close;
+        if known.load(Ordering::Relaxed) != CloseCode::TOO_LARGE.0 {
+            known.store(code.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The code with which the client closed, if it did.
+    #[must_use]
+    pub fn client_close(&self) -> Option<CloseCode> {
+        let code = self.0.client_close.load(Ordering::Relaxed);
+        (code != 0).then_some(CloseCode(code))
     }
 
     /// How often the session's access has changed.

@@ -52,8 +52,8 @@ pub struct Request {
     pub topics: Vec<Topic>,
     /// The types to deliver; `None`: all.
     pub types: Option<TypeFilter>,
-    /// The longest time between two batches.
-    pub heartbeat: Duration,
+    /// The longest time between two batches; `None`: see [`Request::heartbeat_on`].
+    pub heartbeat: Option<Duration>,
     /// The shortest time between two batches; zero: no minimum.
     pub interval: Duration,
     /// The session that this connection continues.
@@ -114,7 +114,9 @@ impl Request {
                 "topics" => request.topics = parse_topics(value)?,
                 "types" if value.is_empty() => request.types = None,
                 "types" => request.types = Some(TypeFilter::parse(value)?),
-                "heartbeat" => request.heartbeat = Duration::from_secs(number("heartbeat", value, 2, 60)?),
+                "heartbeat" => {
+                    request.heartbeat = Some(Duration::from_secs(number("heartbeat", value, 2, 60)?));
+                }
                 "interval" => request.interval = Duration::from_millis(number("interval", value, 0, 60_000)?),
                 "wait" => request.wait = Duration::from_secs(number("wait", value, 0, 60)?),
                 "limit" => request.limit = number("limit", value, 1, Self::LIMIT_MAX as u64)? as usize,
@@ -128,6 +130,17 @@ impl Request {
             }
         }
         Ok(request)
+    }
+
+    /// The longest time between two batches. A client that asks for none gets 15 s, and on
+    /// server-sent events 4 s if it is no browser: popular libraries drop a stream that is quiet for
+    /// 5 s.
+    #[must_use]
+    pub fn heartbeat_on(&self, transport: Transport, is_browser: bool) -> Duration {
+        self.heartbeat.unwrap_or(match transport {
+            Transport::Sse if !is_browser => Duration::from_secs(4),
+            Transport::Sse | Transport::Ws | Transport::Poll => Duration::from_secs(15),
+        })
     }
 
     /// Lets the cursor of a `Last-Event-ID` header win over `after`. Its absence and an empty one
@@ -149,7 +162,7 @@ impl Default for Request {
             after: After::Latest,
             topics: Vec::new(),
             types: None,
-            heartbeat: Duration::from_secs(15),
+            heartbeat: None,
             interval: Duration::ZERO,
             session: None,
             wait: Duration::from_secs(25),
@@ -210,7 +223,12 @@ mod tests {
     fn defaults_are_the_protocols() {
         let request = Request::parse([]).unwrap();
         assert_eq!(request.after, After::Latest);
-        assert_eq!((request.heartbeat, request.wait), (Duration::from_secs(15), Duration::from_secs(25)));
+        assert_eq!(request.wait, Duration::from_secs(25));
+        for (transport, is_browser, seconds) in
+            [(Transport::Sse, false, 4), (Transport::Sse, true, 15), (Transport::Ws, false, 15)]
+        {
+            assert_eq!(request.heartbeat_on(transport, is_browser), Duration::from_secs(seconds));
+        }
         assert_eq!((request.interval, request.limit, request.pad), (Duration::ZERO, 1000, 0));
         assert_eq!(request.batch, None);
     }
@@ -218,8 +236,11 @@ mod tests {
     #[test]
     fn numbers_are_clamped_and_words_refused() {
         let of = |name, value| Request::parse([(name, value)]);
-        assert_eq!(of("heartbeat", "1").unwrap().heartbeat, Duration::from_secs(2));
-        assert_eq!(of("heartbeat", "99999999999999999999999").unwrap().heartbeat, Duration::from_secs(60));
+        assert_eq!(of("heartbeat", "1").unwrap().heartbeat, Some(Duration::from_secs(2)));
+        assert_eq!(
+            of("heartbeat", "99999999999999999999999").unwrap().heartbeat,
+            Some(Duration::from_secs(60))
+        );
         assert_eq!(of("wait", "-3").unwrap().wait, Duration::ZERO);
         assert_eq!(of("limit", "0").unwrap().limit, 1);
         assert_eq!(of("pad", "1000000").unwrap().pad, 64 << 10);

@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use transport::ws::Decoder;
 use transport::{
-    After, Bye, ByeReason, Line, PollLine, Refused, RefusedCode, Request, RequestError, SseLine, WsLine,
+    After, Bye, ByeReason, Line, PollLine, Refused, RefusedCode, Request, RequestError, SseLine, Transport,
+    WsLine,
 };
 
 mod rig;
@@ -269,6 +270,8 @@ impl Player {
         if let Some(id) = connects.headers.get("last-event-id") {
             request.resume_from(&id.replace("<epoch>", &epoch)).unwrap();
         }
+        let transport = Transport::ALL.into_iter().find(|known| known.as_str() == self.transport).unwrap();
+        let heartbeat = request.heartbeat_on(transport, connects.headers.contains_key("sec-fetch-mode"));
         self.rig.topics = vec![topic("user:alice"), topic("all")];
         let room = (self.topics_max - 2).min(request.topics.len());
         let refused = request.topics.split_off(room);
@@ -278,7 +281,7 @@ impl Player {
         self.rig.types = request.types;
         self.rig.start = self.start_at(request.after);
         let terms = &mut self.rig.terms;
-        (terms.heartbeat, terms.interval) = (request.heartbeat, request.interval);
+        (terms.heartbeat, terms.interval) = (heartbeat, request.interval);
         terms.limit.events = request.limit;
         terms.resumed = request.after != After::Latest;
         terms.age_max = (self.transport == "sse").then(|| ms(self.age_max_ms));

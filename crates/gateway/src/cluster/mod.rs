@@ -25,6 +25,13 @@ pub(crate) enum ClusterQuestion {
     EndUser(String),
     /// To end a session.
     EndSession(String),
+    /// To end the connections of a user's own session, as if its client had closed them.
+    Leave {
+        /// The user.
+        user: String,
+        /// The session's id.
+        session: String,
+    },
     /// Who is connected.
     Counts,
 }
@@ -147,6 +154,7 @@ impl Cluster {
         match question {
             ClusterQuestion::EndUser(user) => self.registry.end_user(user, bye),
             ClusterQuestion::EndSession(session) => self.registry.end_session(session, bye),
+            ClusterQuestion::Leave { user, session } => self.registry.leave_session(user, session),
             ClusterQuestion::Counts => 0,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use events::{Found, Seq, Topic};
 use http::Response;
 use serde::Serialize;
-use transport::Transport;
+use transport::{CloseCode, Transport};
 
 use super::call::Call;
 use crate::app::App;
@@ -74,7 +74,8 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let snapshots = call.app.registry.of_user(user, SESSIONS_MAX);
     let sessions: Vec<OfSession> = (snapshots.iter().filter(|_| !found.is_empty()))
         .map(|snapshot| {
-            let (verdict, detail) = judge(call.app, &found, seq, tail, snapshot);
+            let (verdict, mut detail) = judge(call.app, &found, seq, tail, snapshot);
+            detail.push_str(&closed_by_client(snapshot));
             let (session, transport) = (snapshot.id.to_string(), snapshot.transport.as_str());
             OfSession { session, transport, verdict, detail }
         })
@@ -102,6 +103,20 @@ fn not_connected(found: &[Found], own: &Topic) -> String {
     format!(
         "the user has no session here; one that comes with an earlier cursor and subscribes to {topics} gets it"
     )
+}
+
+/// How the client ended the last connection of the session, which may be why the event did not arrive.
+fn closed_by_client(session: &SessionSnapshot) -> String {
+    match session.connection.handle.client_close() {
+        Some(CloseCode::TOO_LARGE) => {
+            "; the client closed a connection with 1009, because a message was larger than it takes"
+                .to_owned()
+        }
+        Some(_) if session.is_connected => String::new(),
+        Some(CloseCode::NONE) => "; the client closed the last connection, without a code".to_owned(),
+        Some(CloseCode(code)) => format!("; the client closed the last connection with {code}"),
+        None => String::new(),
+    }
 }
 
 /// What became of an event for one session, and why.

@@ -5,6 +5,7 @@ pub(crate) mod disconnect;
 pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod leave;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod presence;

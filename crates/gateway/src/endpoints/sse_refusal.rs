@@ -3,10 +3,9 @@
 use events::{Cursor, Seq};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
-use transport::{After, Bye, ByeReason, SseRefusal, Transport};
+use transport::{After, Bye, ByeReason, Request, SseRefusal};
 
 use super::call::Call;
-use super::stream;
 use crate::config::SseRefusals;
 use crate::http::answer::Body;
 use crate::http::headers::has_media_type;
@@ -14,7 +13,11 @@ use crate::problem::{Code, Problem};
 
 /// The answer of a client that cannot be let in now, if it understands one: 200, `retry` and `bye` in one block, and the
 /// end. A standard `EventSource` never comes back after any other status.
-pub(super) async fn answer(call: &Call<'_>, problem: &Problem) -> Option<Response<Body>> {
+pub(super) async fn answer(
+    call: &Call<'_>,
+    problem: &Problem,
+    Request { after, pad, .. }: Request,
+) -> Option<Response<Body>> {
     if call.app.config.streams.sse_refusals == SseRefusals::Status
         || !has_media_type(&call.head.headers, ACCEPT, "text/event-stream")
     {
@@ -26,11 +29,10 @@ pub(super) async fn answer(call: &Call<'_>, problem: &Problem) -> Option<Respons
         Code::RateLimited => ByeReason::RateLimited,
         _ => return None,
     };
-    let request = stream::asked(call, Transport::Sse, &call.query).ok()?.request;
     // Some libraries come back at once whatever `retry` says.
     call.app.brake.refused(call.address(), None).await;
     let tail = call.app.log.tail_cursor();
-    let (cursor, has_id) = match request.after {
+    let (cursor, has_id) = match after {
         After::Cursor(cursor) => (cursor, true),
         After::Latest => (tail, true),
         // The request says it better than a cursor can.
@@ -39,7 +41,7 @@ pub(super) async fn answer(call: &Call<'_>, problem: &Problem) -> Option<Respons
     let reconnect_after = problem.retry_after.unwrap_or_default() + call.app.pacing.soon();
     let bye = Bye { reason, reconnect_after };
     let mut body = Vec::new();
-    SseRefusal { cursor, has_id, bye, pad: request.pad }.write(&mut body);
+    SseRefusal { cursor, has_id, bye, pad }.write(&mut body);
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

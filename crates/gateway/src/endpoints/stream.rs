@@ -34,13 +34,10 @@ pub(crate) async fn answer(
 
 /// A stream of server-sent events, or the `bye` of one that cannot begin now.
 pub(crate) async fn answer_sse(call: &Call<'_>) -> Result<Reply, Problem> {
-    match answer(call, Transport::Sse, &call.query).await {
-        Err(problem) => match sse_refusal::answer(call, &problem).await {
-            Some(response) => Ok(Answer::Response(response)),
-            None => Err(problem),
-        },
-        reply => reply,
-    }
+    let reply = answer(call, Transport::Sse, &call.query).await;
+    let Err(problem) = reply else { return reply };
+    let Ok(asked) = asked(call, Transport::Sse, &call.query) else { return Err(problem) };
+    sse_refusal::answer(call, &problem, asked.request).await.map(Answer::Response).ok_or(problem)
 }
 
 /// A poll whose parameters may be in the body, for clients that keep them out of URLs.
@@ -79,6 +76,7 @@ pub(crate) fn asked(
         request,
         address: call.address(),
         headers: call.cors_lines(),
+        is_browser: call.head.headers.contains_key("sec-fetch-mode"),
         is_http11: call.head.version == Version::HTTP_11,
         keep_alive: keeps_alive(call),
     })

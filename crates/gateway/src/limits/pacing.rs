@@ -47,6 +47,13 @@ impl Pacing {
         self.part_of(Duration::from_secs(1))
     }
 
+    /// How long a client waits that gave its place to another one of its user. One that comes back by
+    /// itself would take the place of the next, and so on.
+    #[must_use]
+    pub(crate) fn displaced(&self) -> Duration {
+        Duration::from_secs(60) + self.part_of(Duration::from_secs(30))
+    }
+
     /// How long an `EventSource` waits after its connection was lost, which may have happened to all
     /// clients.
     #[must_use]

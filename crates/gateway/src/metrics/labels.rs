@@ -62,6 +62,7 @@ impl From<transport::Ended> for CloseReason {
             Ended::Bye(ByeReason::Disconnected) => Self::Disconnected,
             Ended::Bye(ByeReason::Slow) | Ended::Reset => Self::Slow,
             Ended::Bye(ByeReason::MaxAge) => Self::MaxAge,
+            Ended::Bye(ByeReason::Silent) => Self::Silent,
             // Said before a session begins, and never at its end.
             Ended::Bye(ByeReason::RateLimited) => Self::RateLimited,
             Ended::Bye(ByeReason::Unavailable) => Self::Error,
@@ -79,6 +80,25 @@ impl From<events::ResetReason> for ResetReason {
             events::ResetReason::Expired => Self::Expired,
             events::ResetReason::Epoch => Self::Epoch,
             events::ResetReason::Ahead => Self::Ahead,
+        }
+    }
+}
+
+impl From<CloseCode> for ClientClose {
+    fn from(CloseCode(code): CloseCode) -> Self {
+        match code {
+            1000 => Self::Normal,
+            1001 => Self::GoingAway,
+            1002 => Self::Protocol,
+            1003 => Self::Unsupported,
+            1005 => Self::None,
+            1007 => Self::NotUtf8,
+            1008 => Self::Policy,
+            1009 => Self::TooLarge,
+            1010 => Self::Extension,
+            1011 => Self::Internal,
+            3000..=4999 => Self::Application,
+            _ => Self::Other,
         }
     }
 }
@@ -115,7 +135,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Why a session ended. The first six are the reasons of `bye` at the end of a session.
+    /// Why a session ended. The first seven are the reasons of `bye` at the end of a session.
     CloseReason {
         /// The gateway drains.
         Drain = "drain",
@@ -129,6 +149,8 @@ labels! {
         Slow = "slow",
         /// The stream reached its greatest age.
         MaxAge = "max_age",
+        /// A WebSocket left too many pings unanswered.
+        Silent = "silent",
         /// The client closed, or its connection went away.
         Client = "client",
         /// A poller did not come back in time.
@@ -221,6 +243,34 @@ labels! {
         Waited = "waited",
         /// This node was behind the cursor, or the store unreachable, for too long: 503 or 4503.
         Refused = "refused",
+    }
+
+    /// The code with which a client closed its WebSocket (RFC 6455 section 7.4.1).
+    ClientClose {
+        /// Nothing was wrong.
+        Normal = "1000",
+        /// The page or the process goes.
+        GoingAway = "1001",
+        /// The client saw a broken rule of the protocol.
+        Protocol = "1002",
+        /// It does not take such messages.
+        Unsupported = "1003",
+        /// It saw text that is not UTF-8.
+        NotUtf8 = "1007",
+        /// A rule of its own.
+        Policy = "1008",
+        /// A message is larger than it takes.
+        TooLarge = "1009",
+        /// It misses an extension.
+        Extension = "1010",
+        /// It failed, or got no answer to its pings.
+        Internal = "1011",
+        /// A code of the application.
+        Application = "3000-4999",
+        /// It gave no code.
+        None = "none",
+        /// Any other code.
+        Other = "other",
     }
 
     /// Why a session was told to fetch its state again.
@@ -335,6 +385,8 @@ labels! {
         SocketIo = "socketio",
         /// `/v1/send`.
         Send = "send",
+        /// `/v1/leave`.
+        Leave = "leave",
         /// `/v1/history`.
         History = "history",
         /// `/v1/presence`.
@@ -408,7 +460,7 @@ impl Route {
         match self {
             Self::Ws | Self::Sse => RouteClass::Stream,
             Self::Poll | Self::SocketIo => RouteClass::Poll,
-            Self::Send | Self::History | Self::Presence => RouteClass::Client,
+            Self::Send | Self::Leave | Self::History | Self::Presence => RouteClass::Client,
             Self::Publish | Self::Disconnect | Self::Stats | Self::Explain => RouteClass::Backend,
             Self::Health | Self::Ready | Self::Metrics => RouteClass::Probe,
             Self::Page | Self::Other => RouteClass::Other,

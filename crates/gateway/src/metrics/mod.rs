@@ -20,8 +20,8 @@ use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, Text
 use deliveries::{Deliveries, Sums};
 use families::{By, CountersByPair, Families};
 use labels::{
-    AppendOutcome, AuthFailure, CloseReason, EvictionCause, Handshake, RateLimit, RefuseReason, ResetReason,
-    ResumeOutcome, Route, RouteClass, Source, StatusClass,
+    AppendOutcome, AuthFailure, ClientClose, CloseReason, EvictionCause, Handshake, RateLimit, RefuseReason,
+    ResetReason, ResumeOutcome, Route, RouteClass, Source, StatusClass,
 };
 
 pub use labels::Transport;
@@ -55,6 +55,7 @@ pub struct Metrics {
     refused: By<RefuseReason, IntCounter>,
     switches: CountersByPair<Transport, Transport>,
     slow_readers: By<Transport, IntCounter>,
+    client_closes: By<ClientClose, IntCounter>,
 
     published: By<Source, IntCounter>,
     publish_duplicates: IntCounter,
@@ -199,6 +200,11 @@ impl Metrics {
                 "throughline_slow_readers_total",
                 "Sessions ended because writing to them was blocked for the whole write timeout.",
                 "transport",
+            )?,
+            client_closes: families.counters(
+                "throughline_client_closes_total",
+                "WebSockets that their clients closed, by the code that they gave; 1009: a message was too large for them.",
+                "code",
             )?,
             published: families.counters(
                 "throughline_events_published_total",
@@ -375,6 +381,11 @@ impl Metrics {
         if reason == CloseReason::Slow {
             self.slow_readers.at(transport).inc();
         }
+    }
+
+    /// A client closed its WebSocket.
+    pub fn client_closed(&self, code: ClientClose) {
+        self.client_closes.at(code).inc();
     }
 
     /// A session went on over another transport; going on over the same one is not counted.

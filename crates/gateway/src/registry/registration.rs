@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use events::Chance;
 use tokio::time::Instant;
-use transport::{Bye, ByeReason, Handle, Transport};
+use transport::{Bye, ByeReason, CloseCode, Handle, Transport};
 
 use super::connection::Connection;
 use super::sessions::Registry;
@@ -42,6 +42,8 @@ pub(crate) struct Registration {
 pub(crate) struct JoinedSession {
     /// Whether the session begins with this connection.
     pub is_new: bool,
+    /// Whether another session of the user ends for it.
+    pub displaces: bool,
     /// The transport of the session's last connection, if this one continues the session over another.
     pub switched_from: Option<Transport>,
     /// The connections of the session that this one replaces.
@@ -81,9 +83,9 @@ impl Registry {
         if beside.is_some_and(|beside| beside >= 2 * CONNECTIONS_MAX) {
             return Err(NoPlace::User);
         }
-        if !continued {
-            table.check(&key.user, address, caps)?;
-            *table.addresses.entry(address).or_default() += 1;
+        let displaces = table.take_place(&key, address, continued, caps, &self.pacing)?;
+        if table.takes_small_messages(&key) {
+            connection.handle.client_closed(CloseCode::TOO_LARGE);
         }
         table.resume(&key);
         let entry = table.enter(&key, address, transport);
@@ -93,6 +95,7 @@ impl Registry {
         if !continued {
             entry.address = address;
         }
+        (entry.has_left, entry.is_displaced) = (false, false);
         connection.id = Some(Arc::clone(&entry.id));
         connection.transport = Some(transport);
         let connection = Arc::new(connection);
@@ -114,7 +117,7 @@ impl Registry {
         drop(table);
         let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
         let registration = Registration { registry: Arc::clone(self), connection };
-        Ok((registration, JoinedSession { is_new, switched_from, older, before }))
+        Ok((registration, JoinedSession { is_new, displaces, switched_from, older, before }))
     }
 
     /// Whether the connection is still there.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use events::{Chance, Clock, Data, Topic};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use transport::{Bye, ByeReason, Handle, Transport};
+use transport::{Bye, ByeReason, End, Handle, Transport};
 
 use super::connection::Connection;
 use super::table::{Entry, Table};
@@ -135,6 +135,25 @@ impl Registry {
         let mut table = self.table.lock();
         let entries = table.users.values_mut().flatten().filter(|entry| &*entry.id == id);
         entries.map(|entry| usize::from(entry.end(bye))).sum()
+    }
+
+    /// The client of a session goes: its connections end, and a poller is not waited for longer than any other client.
+    /// Returns how many clients there were.
+    pub(crate) fn leave_session(&self, user: &str, id: &str) -> usize {
+        let mut table = self.table.lock();
+        let Some(entry) = table.users.get_mut(user).into_iter().flatten().find(|entry| &*entry.id == id)
+        else {
+            return 0;
+        };
+        let is_client = entry.is_client();
+        entry.has_left = true;
+        entry.connections.iter().for_each(|connection| connection.handle.end(End::Client));
+        if entry.connections.is_empty() {
+            let key = SessionKey { user: user.into(), id: Arc::clone(&entry.id) };
+            table.resume(&key);
+            table.lapse(&key, Instant::now());
+        }
+        usize::from(is_client)
     }
 
     /// Ends every connection, each in its own slot: so many may come back in a second. Returns how many there were.

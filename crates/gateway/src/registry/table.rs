@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use transport::{Bye, ByeReason, Transport};
+use transport::{Bye, ByeReason, CloseCode, Transport};
 
 use super::connection::Connection;
 use crate::limits::pacing::Pacing;
@@ -18,6 +18,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const GRACE_POLL: Duration = Duration::from_secs(60);
 /// How many sessions without a connection are remembered for one user.
 const LAPSED_MAX: usize = 64;
+
+/// How many sessions of a user may be ending to make room, if its cap is lower.
+const DISPLACED_MIN: usize = 8;
 
 /// The most connections that one user and one address may have; `None`: no limit.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,10 @@ pub(super) struct Entry {
     pub is_unnamed: bool,
     /// It is from before this process, and has had no connection in it yet.
     pub is_restored: bool,
+    /// It gives its place to another session of its user: its connections are ending.
+    pub is_displaced: bool,
+    /// Its client has said that it goes.
+    pub has_left: bool,
     /// Whether an operator ended it, and whether its client has been told.
     pub ending: Ending,
     /// When the grace period after its last connection is over, and the session is forgotten; `None`: it has a
@@ -130,7 +137,8 @@ impl Entry {
 
     /// Whether a client is there: it has a connection, or is a poller between two polls.
     pub(super) fn is_client(&self) -> bool {
-        let is_poller = self.last_transport == Transport::Poll && self.ending == Ending::No;
+        let is_awaited = self.ending == Ending::No && !self.has_left;
+        let is_poller = self.last_transport == Transport::Poll && is_awaited;
         !self.connections.is_empty() || is_poller
     }
 }
@@ -165,7 +173,10 @@ impl Table {
     ) -> &mut Entry {
         // Most users have one session, and most sessions one connection: no room is kept for others.
         let entries = self.users.entry(Arc::clone(&key.user)).or_insert_with(|| Vec::with_capacity(1));
-        let at = entries.iter().position(|entry| entry.id == key.id).unwrap_or_else(|| {
+        // The one that connected last stands last.
+        if let Some(at) = entries.iter().position(|entry| entry.id == key.id) {
+            entries[at..].rotate_left(1);
+        } else {
             entries.push(Entry {
                 id: Arc::clone(&key.id),
                 connections: Vec::with_capacity(1),
@@ -173,19 +184,22 @@ impl Table {
                 last_transport,
                 is_unnamed: false,
                 is_restored: false,
+                is_displaced: false,
+                has_left: false,
                 ending: Ending::No,
                 lapses_at: None,
                 last_connection: None,
             });
-            entries.len() - 1
-        });
-        &mut entries[at]
+        }
+        let last = entries.len() - 1;
+        &mut entries[last]
     }
 
     /// The session has no connection any more: its grace period begins.
     pub(super) fn lapse(&mut self, key: &SessionKey, now: Instant) {
         let Some(entry) = self.get_mut(key) else { return };
-        let grace = if entry.last_transport == Transport::Poll { GRACE_POLL } else { GRACE };
+        let is_awaited = entry.last_transport == Transport::Poll && !entry.has_left;
+        let grace = if is_awaited { GRACE_POLL } else { GRACE };
         let at = now + grace;
         entry.lapses_at = Some(at);
         self.lapsing.insert((at, key.clone()));
@@ -212,20 +226,67 @@ impl Table {
         self.lapsing.len()
     }
 
-    /// Whether another session of this user and address fits.
-    pub(super) fn check(&self, user: &Arc<str>, address: IpAddr, caps: Caps) -> Result<(), NoPlace> {
-        let connected = |entry: &&Entry| entry.lapses_at.is_none();
-        if let Some(max) = caps.per_user
-            && self.of_user(user).iter().filter(connected).count() >= max
-        {
+    /// Gives a session that gets a connection its place; one that `continues` has it. Says whether another session of the
+    /// user has to end for it.
+    pub(super) fn take_place(
+        &mut self,
+        key: &SessionKey,
+        address: IpAddr,
+        continues: bool,
+        caps: Caps,
+        pacing: &Pacing,
+    ) -> Result<bool, NoPlace> {
+        if !continues {
+            self.check_address(address, caps)?;
+        }
+        // A session that was to end and comes back needs a place anew.
+        let has_place = continues && !self.get(key).is_some_and(|entry| entry.is_displaced);
+        let displaces = !has_place && self.make_room(&key.user, caps, pacing)?;
+        if !continues {
+            *self.addresses.entry(address).or_default() += 1;
+        }
+        Ok(displaces)
+    }
+
+    /// Whether another session from this address fits.
+    fn check_address(&self, address: IpAddr, caps: Caps) -> Result<(), NoPlace> {
+        let is_full = |max| self.addresses.get(&address).is_some_and(|count| *count >= max);
+        if caps.per_address.is_some_and(is_full) { Err(NoPlace::Address) } else { Ok(()) }
+    }
+
+    /// Makes room for another session of this user: at the cap, the one that has said nothing for longest ends. A browser
+    /// that has gone behind a proxy that does not tell is not told from a quiet one, and must not lock its user out. Event
+    /// streams and polls say nothing after their request, so the one that connected first comes first; a WebSocket
+    /// answers its pings, and comes after them. Says whether one had to end.
+    fn make_room(&mut self, user: &Arc<str>, caps: Caps, pacing: &Pacing) -> Result<bool, NoPlace> {
+        let (Some(max), Some(entries)) = (caps.per_user, self.users.get_mut(user)) else { return Ok(false) };
+        let (mut staying, mut ending) = (0, 0);
+        for entry in entries.iter().filter(|entry| entry.lapses_at.is_none()) {
+            *(if entry.is_displaced { &mut ending } else { &mut staying }) += 1;
+        }
+        if staying < max {
+            return Ok(false);
+        }
+        // Those that end take a moment, during which they still cost something.
+        if ending >= max.max(DISPLACED_MIN) {
             return Err(NoPlace::User);
         }
-        if let Some(max) = caps.per_address
-            && self.addresses.get(&address).is_some_and(|count| *count >= max)
-        {
-            return Err(NoPlace::Address);
-        }
-        Ok(())
+        let stays = |entry: &&mut Entry| entry.lapses_at.is_none() && !entry.is_displaced;
+        let quietest =
+            entries.iter_mut().filter(stays).min_by_key(|entry| entry.last_transport == Transport::Ws);
+        let Some(quietest) = quietest else { return Err(NoPlace::User) };
+        quietest.is_displaced = true;
+        let bye = Bye { reason: ByeReason::Replaced, reconnect_after: pacing.displaced() };
+        quietest.connections.iter().for_each(|connection| connection.handle.end(bye));
+        Ok(true)
+    }
+
+    /// Whether this session, or one of its user that has lost its connection, was closed by its client because a message
+    /// was too large. A library that names no session comes back as a new one.
+    pub(super) fn takes_small_messages(&self, key: &SessionKey) -> bool {
+        let is_asked = |entry: &&Entry| entry.id == key.id || entry.lapses_at.is_some();
+        let last = self.of_user(&key.user).iter().filter(is_asked).filter_map(Entry::newest);
+        last.into_iter().any(|last| last.handle.client_close() == Some(CloseCode::TOO_LARGE))
     }
 
     /// A session of this user that no client can name and that has no connection now.

@@ -143,3 +143,88 @@ async fn an_operator_ends_a_poller_between_two_polls() {
     drop(again);
     assert_eq!(registry.end_user("nobody", BYE), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_poller_that_says_that_it_goes_is_waited_for_like_a_stream() {
+    let registry = registry();
+    let poll =
+        || connect(&registry, "alice", WantedSession::Named("s"), Transport::Poll, 1, NO_CAPS).unwrap().0;
+    let lapses_after = async |seconds: u64| {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        registry.sweep();
+        registry.link("alice", "s").is_none()
+    };
+    drop(poll());
+    assert_eq!(registry.leave_session("bob", "s"), 0, "another user's");
+    assert_eq!((registry.leave_session("alice", "s"), registry.counts(9).clients), (1, 0));
+    assert!(!lapses_after(9).await && lapses_after(1).await, "between two polls");
+
+    let waiting = poll();
+    registry.leave_session("alice", "s");
+    drop(waiting);
+    assert!(!lapses_after(9).await && lapses_after(1).await, "in a poll");
+
+    registry.leave_session("alice", "s");
+    drop(poll());
+    assert!(!lapses_after(50).await, "it has come back");
+}
+
+/// The sessions of alice that have been told to end, in the order of their table.
+fn displaced(registry: &Registry) -> Vec<String> {
+    let table = registry.table.lock();
+    table
+        .of_user("alice")
+        .iter()
+        .filter(|entry| entry.is_displaced)
+        .map(|entry| entry.id.to_string())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_session_that_connected_first_makes_room_and_a_websocket_last() {
+    let registry = registry();
+    let caps = Caps { per_user: Some(3), per_address: None };
+    let open = |id: &str, transport| {
+        connect(&registry, "alice", WantedSession::Named(id), transport, 1, caps).map(|(place, _)| place)
+    };
+    let _ws = open("ws", Transport::Ws).unwrap();
+    let first = open("a", Transport::Sse).unwrap();
+    let _second = open("b", Transport::Poll).unwrap();
+    let _again = open("a", Transport::Sse).unwrap();
+    assert!(displaced(&registry).is_empty(), "a session that goes on needs no other place");
+    let _third = open("c", Transport::Sse).unwrap();
+    assert_eq!(displaced(&registry), ["b"], "it said something less lately than a");
+    drop(first);
+    let _fourth = open("d", Transport::Ws).unwrap();
+    assert_eq!(displaced(&registry), ["b", "a"]);
+    // What was told to end and comes back at once needs a place like any other.
+    let _back = open("b", Transport::Poll).unwrap();
+    assert_eq!(displaced(&registry), ["a", "c"]);
+    let _fifth = open("e", Transport::Sse).unwrap();
+    assert_eq!(displaced(&registry), ["a", "c", "b"], "polls and event streams before a WebSocket");
+    let _sixth = open("f", Transport::Ws).unwrap();
+    let _seventh = open("g", Transport::Ws).unwrap();
+    assert_eq!(displaced(&registry), ["ws", "a", "c", "b", "e"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_make_room_are_bounded_while_they_end() {
+    let registry = registry();
+    let caps = Caps { per_user: Some(1), per_address: None };
+    let open = || connect(&registry, "alice", WantedSession::New, Transport::Sse, 1, caps);
+    let mut places: Vec<_> = (0..9).map(|_| open().unwrap().0).collect();
+    assert_eq!(open().err(), Some(NoPlace::User), "they come faster than they can end");
+    drop(places.remove(0));
+    assert!(open().is_ok());
+    assert!(connect(&registry, "bob", WantedSession::New, Transport::Sse, 1, caps).is_ok(), "nobody else's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_address_costs_nobody_a_place() {
+    let registry = registry();
+    let caps = Caps { per_user: Some(1), per_address: Some(1) };
+    let open = |from| connect(&registry, "alice", WantedSession::New, Transport::Sse, from, caps);
+    let _first = open(1).unwrap();
+    assert_eq!(open(1).err(), Some(NoPlace::Address));
+    assert!(displaced(&registry).is_empty());
+}

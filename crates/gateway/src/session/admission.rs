@@ -33,6 +33,8 @@ pub(crate) struct StreamRequest {
     pub address: IpAddr,
     /// CORS headers for the response.
     pub headers: ExtraHeaders,
+    /// Whether a browser says that it makes the request.
+    pub is_browser: bool,
     /// Whether the connection speaks HTTP/1.1.
     pub is_http11: bool,
     /// Whether the connection can be used again after a poll.
@@ -246,6 +248,10 @@ fn register(
         None => WantedSession::New,
     };
     let registered = app.registry.register(connection, wanted, asked.transport, app.caps());
+    if registered.as_ref().is_ok_and(|(_, joined)| joined.displaces) {
+        app.metrics.rate_limited(RateLimit::ConnectionsUser);
+        audit::record(Deed::LimitReached, &user, asked.address, "the quietest connection of this user ended");
+    }
     registered.map_err(|no_place| {
         let (kind, detail) = match no_place {
             NoPlace::Draining => return app::draining(),

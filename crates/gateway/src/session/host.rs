@@ -1,11 +1,14 @@
 //! One admitted client: what its session asks of the gateway.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use events::{BoxFuture, Cursor, Reset, ResetReason, Topic};
 use parking_lot::Mutex;
-use transport::{Access, ByeReason, Host, Identity, Outcome, Refused, Sent, Transport, UnsentBytes};
+use transport::{
+    Access, ByeReason, CloseCode, Host, Identity, Outcome, Refused, Sent, Transport, UnsentBytes,
+};
 
 use crate::app::App;
 use crate::metrics::Live;
@@ -20,6 +23,8 @@ pub(crate) struct SessionHost {
     app: Arc<App>,
     /// Dropped with the session, it gives up the place in the table.
     registration: Registration,
+    /// The largest message that it was sent, in bytes.
+    largest: AtomicU32,
     /// Commands refused by the rate limit since the last that was not.
     refusals: Mutex<u32>,
     /// Its commands are events of Socket.IO.
@@ -36,7 +41,8 @@ impl SessionHost {
         speaks_socketio: bool,
     ) -> Arc<Self> {
         let app = Arc::clone(app);
-        Arc::new(Self { transport, app, registration, refusals: Mutex::default(), speaks_socketio })
+        let (largest, refusals) = (AtomicU32::new(0), Mutex::default());
+        Arc::new(Self { transport, app, registration, largest, refusals, speaks_socketio })
     }
 }
 
@@ -104,7 +110,22 @@ impl Host for SessionHost {
         self.app.pacing.retry()
     }
 
+    fn client_closed(&self, code: CloseCode) {
+        self.app.metrics.client_closed(code.into());
+        let connection = &self.registration.connection;
+        // From here on its messages are small, so one line is written until that is forgotten.
+        if code == CloseCode::TOO_LARGE && connection.handle.client_close() != Some(code) {
+            tracing::warn!(
+                user = %connection.user,
+                message_bytes = self.largest.load(Ordering::Relaxed),
+                "a client closed with 1009: a message is larger than its library takes; its next connections get at \
+                 most 8 KiB in one (`batch=` asks for that)"
+            );
+        }
+    }
+
     fn sent(&self, sent: Sent) {
+        self.largest.fetch_max(u32::try_from(sent.bytes).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.registration.connection.sent_up_to(sent.cursor.seq);
         let live = sent.latency_us.map(|us| Live { latency: Duration::from_micros(us), lag: sent.lag });
         self.app.metrics.sent(self.transport, sent.events as u64, sent.bytes as u64, live);

@@ -25,6 +25,10 @@ use crate::metrics::labels::{CloseReason, Route};
 use crate::problem::Problem;
 use crate::registry::JoinedSession;
 
+/// The most bytes of a message to a client that closed because one was too large: what the libraries with the lowest
+/// limit take.
+const SMALL_MESSAGE_BYTES: usize = 8 << 10;
+
 /// Begins what was planned for a connection, on its bare socket. `None`: the connection ended before a session.
 pub(crate) async fn begin(
     app: &Arc<App>,
@@ -153,6 +157,15 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
     }
 }
 
+/// How many bytes a batch of this client may have, which `asked` for so many in a message.
+fn batch_bytes(transport: Transport, asked: usize, handle: &Handle) -> usize {
+    match transport {
+        Transport::Poll => BATCH_BYTES,
+        _ if handle.client_close() == Some(CloseCode::TOO_LARGE) => asked.min(SMALL_MESSAGE_BYTES),
+        Transport::Ws | Transport::Sse => asked,
+    }
+}
+
 /// A session with what the gateway counts about it. A future of its own: an `async` function around the session would
 /// keep everything that led to it for as long as the session lives.
 pub(crate) struct RunningSession<S = TcpStream> {
@@ -163,21 +176,22 @@ pub(crate) struct RunningSession<S = TcpStream> {
 impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
     fn new(app: &Arc<App>, socket: S, line: Line, admitted: Admitted) -> Self {
         let Admitted { asked, grant, registration, joined, start, replay } = admitted;
-        let JoinedSession { is_new, switched_from, older, before } = joined;
+        let JoinedSession { is_new, switched_from, older, before, .. } = joined;
         let connection = Arc::clone(&registration.connection);
         let transport = asked.transport;
         let request = asked.request;
         let streams = &app.config.streams;
         connection.expire_as(before.as_deref(), app.log.clock());
         let terms = Terms {
-            heartbeat: request.heartbeat,
+            heartbeat: request.heartbeat_on(transport, asked.is_browser),
             interval: request.interval,
             limit: Limit {
                 events: request.limit,
-                bytes: match transport {
-                    Transport::Poll => BATCH_BYTES,
-                    Transport::Ws | Transport::Sse => request.batch.unwrap_or(streams.message_bytes_max),
-                },
+                bytes: batch_bytes(
+                    transport,
+                    request.batch.unwrap_or(streams.message_bytes_max),
+                    &connection.handle,
+                ),
             },
             resumed: request.after != After::Latest,
             expiry: grant.ends_at_instant(app.log.clock()),

@@ -87,7 +87,7 @@ impl Unadmitted {
                 }
                 // A fragment was taken in, and more is there already.
                 Step::Incomplete => {}
-                Step::Closed | Step::Violated(_) => return Err(NoText::Closed),
+                Step::Closed(_) | Step::Violated(_) => return Err(NoText::Closed),
             }
         }
     }

@@ -27,6 +27,9 @@ use crate::session::commands::Sender;
 use crate::session::running;
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// A ping of the gateway, as it stands between two messages.
+const PING: [u8; 2] = [0x89, 0];
+
 /// How long the last connection stays, so that members whose sessions are gone are gone too.
 const LAST_STAY: Duration = Duration::from_secs(66);
 
@@ -69,7 +72,7 @@ impl Client {
             let stay = Duration::from_millis(self.below(8_000) as u64);
             self.granted = 1 + self.below(ROOMS.len());
             let transport = Transport::ALL[self.below(3)];
-            if let Some((mut socket, app, connection)) = self.connect(transport).await {
+            if let Some((mut socket, app, connection)) = self.connect(transport, "2").await {
                 let scissors = socket.scissors();
                 let _ = timeout(stay, self.use_connection(&mut socket, &app, &connection)).await;
                 scissors.cut();
@@ -84,7 +87,9 @@ impl Client {
     async fn end(mut self) -> Known {
         self.granted = ROOMS.len();
         self.view.wanted = ROOMS.map(str::to_owned).into();
-        let (mut socket, app, connection) = self.connect(Transport::Ws).await.expect("nothing is in the way");
+        // It answers no ping while it waits for the other clients.
+        let (mut socket, app, connection) =
+            self.connect(Transport::Ws, "30").await.expect("nothing is in the way");
         let end = Instant::now() + LAST_STAY;
         let mut rooms = ROOMS.iter();
         loop {
@@ -112,11 +117,15 @@ impl Client {
         app.auth.verify(&self.token()).await.unwrap()
     }
 
-    async fn connect(&mut self, transport: Transport) -> Option<(Socket, Arc<App>, Arc<Connection>)> {
+    async fn connect(
+        &mut self,
+        transport: Transport,
+        heartbeat: &str,
+    ) -> Option<(Socket, Arc<App>, Arc<Connection>)> {
         let app = self.world.app();
         let cursor = self.view.cursor().map(|cursor| cursor.to_string());
         let topics = self.view.wanted.iter().cloned().collect::<Vec<_>>().join(",");
-        let mut parameters = vec![("topics", &*topics), ("heartbeat", "2"), ("wait", "2")];
+        let mut parameters = vec![("topics", &*topics), ("heartbeat", heartbeat), ("wait", "2")];
         parameters.extend(cursor.as_deref().map(|cursor| ("after", cursor)));
         parameters.extend(self.session.as_deref().map(|session| ("session", session)));
         let request = Request::parse(parameters).unwrap();
@@ -126,6 +135,7 @@ impl Client {
             request,
             address: ADDRESS,
             headers,
+            is_browser: false,
             is_http11: false,
             keep_alive: true,
         };
@@ -244,7 +254,13 @@ impl Client {
         if socket.read_buf(&mut self.view.received).await.unwrap_or(0) == 0 {
             return false;
         }
-        while let Some(text) = take_text(&mut self.view.received) {
+        loop {
+            if self.view.received.starts_with(&PING) {
+                self.view.received.drain(..PING.len());
+                let _ = socket.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await;
+                continue;
+            }
+            let Some(text) = take_text(&mut self.view.received) else { break };
             let message: Value = serde_json::from_slice(&text).unwrap();
             if message.get("events").is_none() {
                 self.take_reply(&message, app, connection);

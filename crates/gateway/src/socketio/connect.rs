@@ -182,7 +182,7 @@ pub(super) async fn arrive(
     let wanted = wanted.iter().filter_map(|(name, value)| value.map(|value| (*name, value)));
     let mut request = Request::parse(wanted).map_err(Problem::from)?;
     request.after = after;
-    request.heartbeat = config.ping_interval;
+    request.heartbeat = Some(config.ping_interval);
     let carried = introduction.credential.as_ref().map(Credential::token);
     let token = token.as_deref().filter(|token| !token.is_empty()).or(carried);
     let user = user.as_deref().or(introduction.user.as_deref());

@@ -87,6 +87,7 @@ async fn answer_connected(
         request,
         address: call.address(),
         headers: headers.clone(),
+        is_browser: false,
         is_http11: true,
         keep_alive: stream::keeps_alive(call),
     };

@@ -214,6 +214,7 @@ impl Newcomer {
             request,
             address: self.address,
             headers: String::new().into(),
+            is_browser: false,
             is_http11: true,
             keep_alive: false,
         };

@@ -171,6 +171,7 @@ async fn frame(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Value>> {
         match first {
             0x81 => return Ok(Some(serde_json::from_slice(&payload)?)),
             0x88 => return Ok(None),
+            0x89 => reader.get_mut().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await?,
             _ => {}
         }
     }

@@ -123,7 +123,7 @@ async fn a_token_that_is_too_long_is_told_so() {
 
 #[tokio::test]
 async fn too_much_says_when_to_come_back() {
-    let gateway = Gateway::serve(&["--max-connections-per-user", "1"]).await;
+    let gateway = Gateway::serve(&["--max-connections-per-ip", "1"]).await;
     let alice = format!("token={}", token("alice", &[]));
     let mut sse = crate::support::Sse::open(gateway.address, &alice).await;
     sse.batch().await;

@@ -9,27 +9,44 @@ fn of(user: &str) -> String {
 }
 
 #[tokio::test]
-async fn connections_of_one_user() {
+async fn the_newest_connection_of_a_user_takes_the_place_of_the_one_that_was_silent_for_longest() {
     let gateway = Gateway::serve(&["--max-connections-per-user", "3"]).await;
-    let mut open = Vec::new();
-    for _ in 0..3 {
+    let mut ws = Ws::open(gateway.address, &of("alice")).await;
+    ws.batch().await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
         let mut sse = Sse::open(gateway.address, &of("alice")).await;
         sse.batch().await;
-        open.push(sse);
+        streams.push(sse);
     }
-    for transport in ["sse", "poll"] {
-        let answer = get(gateway.address, &format!("/v1/{transport}?{}", of("alice"))).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (429, &json!("rate_limited")), "{transport}");
+    // As many page loads as one likes behind a proxy that never tells that a page has gone.
+    for _ in 0..24 {
+        let mut newest = Sse::open(gateway.address, &of("alice")).await;
+        assert!(newest.batch().await.unwrap()["hello"].is_object());
+        let mut oldest = std::mem::replace(&mut streams[0], newest);
+        streams.rotate_left(1);
+        let mut last = None;
+        while let Some(batch) = oldest.batch().await {
+            last = Some(batch);
+        }
+        let bye = &last.unwrap()["bye"];
+        assert_eq!(bye["reason"], "replaced");
+        assert!(
+            bye["reconnect_after_ms"].as_u64().unwrap() >= 60_000,
+            "it does not push out the next: {bye}"
+        );
     }
-    assert_eq!(Ws::open(gateway.address, &of("alice")).await.close_code().await, 4429);
+    // A WebSocket answers its pings: it is chosen last.
+    let seq = gateway.publish(json!({"topic": "user:alice", "type": "t", "data": 1})).await;
+    assert_eq!(crate::support::seqs(&ws.events().await), [seq]);
     Sse::open(gateway.address, &of("bob")).await.batch().await.unwrap();
-    open.pop();
-    eventually("a place is free again", async || {
-        get(gateway.address, &format!("/v1/poll?{}", of("alice"))).await.status == 200
+    eventually("no more than the cap", async || {
+        let stats = gateway.stats().await;
+        let of_alice =
+            stats["clientsByUser"].as_array().unwrap().iter().find(|user| user["userId"] == "alice");
+        of_alice.unwrap()["connections"] == 3
     })
     .await;
-    drop(open);
-    gateway.comes_to_rest().await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod cors;
 mod errors;
 mod explain;
 mod keys;
+mod leave;
 mod limits;
 mod message_size;
 mod poll;

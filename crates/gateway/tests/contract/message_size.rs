@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Gateway, PATIENCE, token};
+use crate::support::{Frame, Gateway, PATIENCE, Ws, get, get_with, token};
 
 /// 250 KiB that alice has missed, in events of up to 6 KiB.
 async fn missed(gateway: &Gateway) -> usize {
@@ -89,4 +89,34 @@ async fn an_operator_chooses_how_long_messages_are() {
         let longest = *sizes.iter().max().unwrap();
         assert!(longest <= most && longest > most / 2, "{query}: {sizes:?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_closed_with_1009_gets_small_messages_and_an_operator_sees_it() {
+    let gateway = Gateway::serve(&[]).await;
+    let events = missed(&gateway).await;
+    let alice = token("alice", &["--subscribe", "*"]);
+    let mut ws = Ws::open(gateway.address, &format!("token={alice}&session=mine&after=earliest")).await;
+    while ws.batch().await["events"].as_array().unwrap().is_empty() {}
+    // As a library with a limit does when the head of a longer message comes.
+    ws.send(&Ws::frame(0x88, &1009_u16.to_be_bytes())).await;
+    while !matches!(ws.next().await, Frame::Close(1009, _) | Frame::End) {}
+    drop(ws);
+    gateway.comes_to_rest().await;
+    // A library may name its session, or come back as a new one.
+    for (transport, query) in [("ws", "&session=mine"), ("ws", ""), ("sse", "&session=mine&batch=65536")] {
+        let sizes = sizes(&gateway, transport, query, events).await;
+        let longest = *sizes.iter().max().unwrap();
+        assert!(longest <= 8_192 && longest > 6_000, "{transport} {query}: {sizes:?}");
+    }
+    let metrics = get(gateway.address, "/metrics").await.body;
+    assert!(metrics.contains("throughline_client_closes_total{code=\"1009\"} 1"), "{metrics}");
+    let key = [("Authorization", "Bearer key")];
+    let told = get_with(gateway.address, "/v1/explain?user=alice&seq=1", &key).await.json();
+    let of_mine = told["sessions"].as_array().unwrap().iter().find(|told| told["session"] == "mine").unwrap();
+    assert!(of_mine["detail"].as_str().unwrap().contains("closed a connection with 1009"), "{told}");
+    let bob = token("bob", &[]);
+    Ws::open(gateway.address, &format!("token={bob}")).await.batch().await;
+    let told = get_with(gateway.address, "/v1/explain?user=bob&seq=1", &key).await.json();
+    assert!(!told.to_string().contains("1009"), "{told}");
 }

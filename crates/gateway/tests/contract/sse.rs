@@ -262,8 +262,6 @@ async fn a_connection_that_continues_a_session_ends_the_older_one_after_5_second
     let gateway = Gateway::serve(&["--max-connections-per-user", "1"]).await;
     let mut older = Sse::open(gateway.address, &alice()).await;
     let session = older.batch().await.unwrap()["hello"]["session"].as_str().unwrap().to_owned();
-    let refused = get(gateway.address, &format!("/v1/sse?{}", alice())).await;
-    assert_eq!(refused.status, 429, "another session is one too many");
     let mut newer = Sse::open(gateway.address, &format!("{}&session={session}", alice())).await;
     let started = Instant::now();
     assert_eq!(newer.batch().await.unwrap()["hello"]["session"], json!(session));

@@ -48,7 +48,7 @@ async fn what_is_no_handshake_is_426_or_400() {
 
 #[tokio::test]
 async fn who_is_refused_is_accepted_first_and_then_closed_with_the_reason() {
-    let gateway = Gateway::serve(&["--max-connections-per-user", "1"]).await;
+    let gateway = Gateway::serve(&["--max-connections-per-ip", "1"]).await;
     for (query, code) in [
         ("token=nonsense".to_owned(), 4401),
         (format!("{}&after=nonsense", alice()), 4400),
@@ -68,7 +68,7 @@ async fn who_is_refused_is_accepted_first_and_then_closed_with_the_reason() {
 
 #[tokio::test]
 async fn a_client_that_is_no_browser_is_refused_by_a_status() {
-    let gateway = Gateway::serve(&["--max-connections-per-user", "1"]).await;
+    let gateway = Gateway::serve(&["--max-connections-per-ip", "1"]).await;
     let handshake = [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
@@ -96,6 +96,8 @@ async fn a_client_that_is_no_browser_is_refused_by_a_status() {
     let began = std::time::Instant::now();
     assert_eq!(Ws::open(gateway.address, "token=nonsense").await.close_code().await, 4401);
     assert!(began.elapsed() >= std::time::Duration::from_secs(1), "a browser's too");
+    drop(first);
+    eventually("its place is free", async || gateway.metric("throughline_connections").await == 0.0).await;
     let mut later = get_without_token(gateway.address, &handshake).await;
     later.command(json!({"id": 1, "op": "auth", "token": token("bob", &[])})).await;
     assert_eq!(later.reply().await["ok"]["user"], "bob", "without a token it may still send one");

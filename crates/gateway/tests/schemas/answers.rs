@@ -332,7 +332,7 @@ fn refusals_are_problems() {
     socket.ask_for_websocket("/v1/ws?user=alice", &[("origin", "http://elsewhere.example")]);
     problem(&schemas, &socket.answer(soon()), 403, "forbidden");
 
-    let crowd = Gateway::dev(&["--max-connections-per-user".to_owned(), "1".to_owned()]);
+    let crowd = Gateway::dev(&["--max-connections-per-ip".to_owned(), "1".to_owned()]);
     let mut first = Connection::open(crowd.address());
     first.ask("GET", "/v1/sse?user=alice", &[], b"");
     first.head(soon());

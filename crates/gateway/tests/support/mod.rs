@@ -514,15 +514,23 @@ impl Ws {
         timeout_at(until, self.read_frame()).await.expect("a frame").unwrap_or(Frame::End)
     }
 
+    /// Pings are answered, as libraries do.
     async fn read_frame(&mut self) -> std::io::Result<Frame> {
-        let first = self.socket.read_u8().await?;
-        let len = match self.socket.read_u8().await? {
-            126 => usize::from(self.socket.read_u16().await?),
-            127 => self.socket.read_u64().await? as usize,
-            len => usize::from(len),
+        let (first, payload) = loop {
+            let first = self.socket.read_u8().await?;
+            let len = match self.socket.read_u8().await? {
+                126 => usize::from(self.socket.read_u16().await?),
+                127 => self.socket.read_u64().await? as usize,
+                len => usize::from(len),
+            };
+            let mut payload = vec![0; len];
+            self.socket.read_exact(&mut payload).await?;
+            if first != 0x89 {
+                break (first, payload);
+            }
+            self.socket.write_all(&Self::frame(0x8a, &payload)).await?;
         };
-        let mut payload = vec![0; len];
-        self.socket.read_exact(&mut payload).await?;
+        let len = payload.len();
         Ok(match first {
             0x81 => Frame::Text(serde_json::from_slice(&payload).unwrap()),
             0x88 if len >= 2 => {

@@ -24,7 +24,7 @@ where
         let is_over = loop {
             match decoder.step(&mut out) {
                 Step::Incomplete => break false,
-                Step::Closed | Step::Violated(_) => break true,
+                Step::Closed(_) | Step::Violated(_) => break true,
                 Step::Control => {}
                 Step::Text(text) => write_ws_text(text.as_bytes(), &mut out),
                 Step::Binary(bytes) => {

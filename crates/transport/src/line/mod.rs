@@ -98,6 +98,14 @@ impl Protocol for Line {
         each!(self, line => line.takes_commands())
     }
 
+    fn answers_pings(&self) -> bool {
+        each!(self, line => line.answers_pings())
+    }
+
+    fn write_ping(&self, out: &mut Vec<u8>) {
+        each!(self, line => line.write_ping(out));
+    }
+
     fn awaits_close(&self) -> bool {
         each!(self, line => line.awaits_close())
     }

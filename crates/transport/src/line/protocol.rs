@@ -53,6 +53,14 @@ pub(crate) trait Protocol {
         false
     }
 
+    /// Whether the client answers pings, so that one that does not has gone.
+    fn answers_pings(&self) -> bool {
+        false
+    }
+
+    /// Writes a ping. A line whose client answers none has none to write.
+    fn write_ping(&self, _out: &mut Vec<u8>) {}
+
     /// Whether the client answers the end of the session, so that the socket stays open for that
     /// answer.
     fn awaits_close(&self) -> bool {
@@ -123,8 +131,8 @@ pub(crate) enum Input {
     NotACommand,
     /// A control frame, which has been answered.
     Control,
-    /// The client closed, and that has been answered.
-    Closed,
+    /// The client closed with this code, and that has been answered.
+    Closed(CloseCode),
     /// The client broke a rule of the transport, and has been told so.
     Violated(CloseCode),
 }

@@ -46,7 +46,7 @@ impl SocketIoLine {
 
     fn closed(out: &mut Vec<u8>) -> Input {
         write_ws_close(Some(CloseCode::NORMAL), "", out);
-        Input::Closed
+        Input::Closed(CloseCode::NORMAL)
     }
 
     fn take_packet(text: String, out: &mut Vec<u8>) -> Input {
@@ -146,7 +146,7 @@ impl Protocol for SocketIoLine {
             Step::Text(text) => Self::take_packet(text, out),
             // An attachment; the event that it belongs to has been refused.
             Step::Binary(_) | Step::Control => Input::Control,
-            Step::Closed => Input::Closed,
+            Step::Closed(code) => Input::Closed(code.unwrap_or(CloseCode::NONE)),
             Step::Violated(code) => Input::Violated(code),
         }
     }

@@ -6,7 +6,7 @@ use super::protocol::{Input, Protocol};
 use crate::batch::{Batch, put_before};
 use crate::close::CloseCode;
 use crate::request::Transport;
-use crate::ws::{Decoder, Message, Step, write_ws_close, write_ws_head, write_ws_text};
+use crate::ws::{Decoder, Message, Step, write_ws_close, write_ws_head, write_ws_ping, write_ws_text};
 
 /// A WebSocket that has been accepted, with what its client has sent so far.
 #[derive(Debug)]
@@ -27,6 +27,14 @@ impl Protocol for WsLine {
 
     fn takes_commands(&self) -> bool {
         true
+    }
+
+    fn answers_pings(&self) -> bool {
+        true
+    }
+
+    fn write_ping(&self, out: &mut Vec<u8>) {
+        write_ws_ping(out);
     }
 
     fn awaits_close(&self) -> bool {
@@ -65,7 +73,7 @@ impl Protocol for WsLine {
             Step::Text(text) => Input::Command(text),
             Step::Binary(_) => Input::NotACommand,
             Step::Control => Input::Control,
-            Step::Closed => Input::Closed,
+            Step::Closed(code) => Input::Closed(code.unwrap_or(CloseCode::NONE)),
             Step::Violated(code) => Input::Violated(code),
         }
     }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::state::{Phase, Session};
-use crate::close::Ended;
+use crate::close::{CloseCode, Ended};
 use crate::control::End;
 use crate::line::Protocol as _;
 
@@ -80,6 +80,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 self.finish_stream(code, reason);
                 self.close(Ended::Violation(code));
+            }
+            End::Client => {
+                if self.phase == Phase::Open && !self.line.is_answer() {
+                    self.finish_stream(CloseCode::NORMAL, "");
+                }
+                self.close(Ended::Client);
             }
         }
     }

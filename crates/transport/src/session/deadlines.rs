@@ -87,6 +87,23 @@ pub(crate) struct Deadlines {
     is_closing: bool,
     /// A heartbeat comes at its time whatever else is sent, and nothing probes the path.
     is_heartbeat_fixed: bool,
+    /// The next ping goes with the first batch from here on.
+    ping_at: Tenths,
+    /// Pings since the client last said something.
+    unanswered: u8,
+}
+
+/// How many pings a client may leave unanswered. When the next one is due, it counts as gone.
+const UNANSWERED_MAX: u8 = 2;
+
+/// A point of the session's time in tenths of a second, which last for 13 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Tenths(u32);
+
+impl From<Moment> for Tenths {
+    fn from(at: Moment) -> Self {
+        Self(u32::try_from(at.us() / 100_000).unwrap_or(u32::MAX))
+    }
 }
 
 impl Deadlines {
@@ -109,6 +126,8 @@ impl Deadlines {
             patient_until: None,
             is_closing: false,
             is_heartbeat_fixed: false,
+            ping_at: (Moment::START + terms.heartbeat).into(),
+            unanswered: 0,
         };
         deadlines.expire(terms.expiry, terms.expiring_before);
         deadlines
@@ -122,6 +141,26 @@ impl Deadlines {
     /// Whether the time of the heartbeat has come.
     pub(crate) fn is_heartbeat_due(&self, now: Moment) -> bool {
         is_past(Some(self.batch_at), now)
+    }
+
+    /// Whether a ping goes with the batch that is sent now.
+    pub(crate) fn take_ping(&mut self, now: Moment) -> bool {
+        let is_due = Tenths::from(now) >= self.ping_at;
+        if is_due {
+            self.ping_at = (now + self.heartbeat()).into();
+            self.unanswered += 1;
+        }
+        is_due
+    }
+
+    /// The client said something.
+    pub(crate) fn heard(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// Whether the client has left too many pings unanswered.
+    pub(crate) fn is_unanswered(&self, now: Moment) -> bool {
+        self.unanswered >= UNANSWERED_MAX && Tenths::from(now) >= self.ping_at
     }
 
     /// Ephemeral events come in one batch in this time at most; zero: as they come.

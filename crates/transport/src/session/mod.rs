@@ -97,6 +97,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn overdue(&self, now: Moment) -> Option<ByeReason> {
         if self.deadlines.is_stuck(now) {
             Some(ByeReason::Slow)
+        } else if self.deadlines.is_unanswered(now) {
+            Some(ByeReason::Silent)
         } else if self.deadlines.is_expired(now) {
             Some(ByeReason::ExpiredToken)
         } else if self.deadlines.is_aged(now) {

@@ -45,7 +45,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.count_control();
             }
             Input::Control => self.count_control(),
-            Input::Closed => {
+            Input::Closed(code) => {
+                self.host.client_closed(code);
+                self.handle.client_closed(code);
                 self.close(Ended::Client);
                 self.deadlines.close_by(Instant::now());
             }
@@ -90,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Poll::Ready(match self.phase {
                     Phase::Opening | Phase::Open => {
+                        self.deadlines.heard();
                         self.line.receive(bytes);
                         None
                     }

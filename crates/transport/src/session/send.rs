@@ -155,6 +155,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let expiring = self.deadlines.take_expiring(now).then(|| self.host.expiring());
         // An answer without `hello` is the only one that its client gets.
         let refused = if self.line.is_answer() { self.host.take_refused() } else { Vec::new() };
+        if self.line.answers_pings() && self.deadlines.take_ping(now) {
+            let line = &self.line;
+            self.unsent.write(|out| line.write_ping(out));
+        }
         let (first, mut rest) = events.split_at(self.fitting(events));
         let host = Arc::clone(&self.host);
         let user = self.line.is_answer().then(|| host.identity().user);

@@ -39,7 +39,8 @@ pub enum Step {
     /// A ping, now answered, or a pong.
     Control,
     /// The client closed, and its close frame is answered. Nothing may be sent behind the answer.
-    Closed,
+    /// The code if it gave one.
+    Closed(Option<CloseCode>),
     /// The client broke a rule, and a close frame with this code says so. Nothing may be sent
     /// behind it.
     Violated(CloseCode),
@@ -152,7 +153,7 @@ impl Decoder {
             }
             Ok(Some(Message::Close(code))) => {
                 write_ws_close(code, "", out);
-                Step::Closed
+                Step::Closed(code)
             }
             Err(Violation { code, reason }) => {
                 write_ws_close(Some(code), reason, out);

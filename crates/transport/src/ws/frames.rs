@@ -16,6 +16,11 @@ pub fn write_ws_pong(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+/// Writes a ping without a payload (RFC 6455 section 5.5.2).
+pub(crate) fn write_ws_ping(out: &mut Vec<u8>) {
+    write_ws_head(OpCode::Ping, 0, out);
+}
+
 /// Writes a close frame, without a code where the peer gave none.
 pub fn write_ws_close(code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
     let mut frame = match code {

@@ -9,8 +9,8 @@ mod frames;
 use std::io::Write as _;
 
 pub use decoder::{Decoder, Message, Step, Violation};
-pub(crate) use frames::write_ws_head;
 pub use frames::{write_ws_close, write_ws_pong, write_ws_text};
+pub(crate) use frames::{write_ws_head, write_ws_ping};
 use ring::digest;
 
 /// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 section 4.2.2).

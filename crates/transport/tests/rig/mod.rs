@@ -230,6 +230,8 @@ impl Rig {
             running: Some(tokio::spawn(running)),
             socket: far,
             received: Vec::new(),
+            pings: 0,
+            answers_pings: true,
             body: Vec::new(),
             is_over: false,
             since: Instant::now(),
@@ -284,6 +286,10 @@ pub struct Client {
     pub running: Option<JoinHandle<Closed>>,
     pub socket: DuplexStream,
     pub received: Vec<u8>,
+    /// Pings so far.
+    pub pings: usize,
+    /// Whether it answers them.
+    pub answers_pings: bool,
     body: Vec<u8>,
     is_over: bool,
     since: Instant,
@@ -315,11 +321,18 @@ impl Client {
         self.send(&client_frame(first, payload)).await;
     }
 
-    /// The next WebSocket frame; `None`: the end.
+    /// The next WebSocket frame; `None`: the end. Pings are answered and counted, as libraries do.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = take_frame(&mut self.received) {
-                return Some(frame);
+                if frame.opcode != 9 {
+                    return Some(frame);
+                }
+                self.pings += 1;
+                if self.answers_pings {
+                    self.send_frame(0x8a, &frame.payload).await;
+                }
+                continue;
             }
             if !self.receive().await {
                 assert!(self.received.is_empty(), "a cut frame: {:?}", self.received);

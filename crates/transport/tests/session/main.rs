@@ -6,6 +6,7 @@ mod commands;
 mod cuts;
 mod ends;
 mod messages;
+mod pings;
 mod polls;
 mod streams;
 
