@@ -12,7 +12,7 @@ use transport::{HttpLimits, Transport, UnsentBytes};
 use crate::auth::{Authenticator, Grant};
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, SocketIo};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Speaker};
 use crate::engineio::Engines;
 use crate::http::origin::OriginPolicy;
 use crate::limits::brake::RefusalBrake;
@@ -97,12 +97,11 @@ fn some_deployment(chance: &Chance) -> String {
 }
 
 /// What all Socket.IO sessions share.
-fn settings(config: Option<&SocketIo>) -> Settings {
-    let speech = config.and_then(|config| config.dialect.clone());
-    Settings::new(
-        config.map(|config| config.cursor).unwrap_or_default(),
-        speech.map(|own| own as Arc<dyn Speech>),
-    )
+fn settings(config: Option<&SocketIo>, clock: &Clock) -> Settings {
+    let dialect = config.and_then(|config| config.dialect.clone());
+    let speech =
+        dialect.map(|dialect| Arc::new(Speaker { dialect, clock: clock.clone() }) as Arc<dyn Speech>);
+    Settings::new(config.map(|config| config.cursor).unwrap_or_default(), speech)
 }
 
 /// What is told to a client that comes during the drain.
@@ -177,8 +176,8 @@ impl App {
             unsent: Arc::new(UnsentBytes::new(unsent_ample(limits.log_bytes))),
             deployment: config.deployment.clone().unwrap_or_else(|| some_deployment(&chance)).into(),
             strangers: Arc::new(Strangers::new(limits.connections_per_ip_max)),
-            engines: Engines::default(),
-            socketio: Arc::new(settings(config.socketio.as_ref())),
+            engines: Engines::new(chance),
+            socketio: Arc::new(settings(config.socketio.as_ref(), log.clock())),
             open: OpenConnections::default(),
             draining: watch::Sender::new(false),
             evictions_counted: Mutex::default(),

@@ -12,8 +12,9 @@ mod pointer;
 mod template;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use events::Event;
+use events::{Clock, Event};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use transport::socketio::Speech;
@@ -117,17 +118,25 @@ struct Member<'a> {
     info: Option<&'a RawValue>,
 }
 
-impl Speech for Dialect {
+/// A dialect, spoken at the time of a clock.
+pub(crate) struct Speaker {
+    /// The dialect.
+    pub dialect: Arc<Dialect>,
+    /// What tells the time.
+    pub clock: Clock,
+}
+
+impl Speech for Speaker {
     fn translate(&self, event: &Event, own_tag: &str, emit: &mut dyn FnMut(&[u8])) -> bool {
         let is_own =
             || event.id().is_some_and(|id| !own_tag.is_empty() && id.starts_with(own_tag.as_bytes()));
-        if !self.echo && is_own() {
+        if !self.dialect.echo && is_own() {
             return true;
         }
         let translated = match event.kind() {
-            b"presence.join" => &self.join,
-            b"presence.leave" => &self.leave,
-            b"presence.update" => &self.update,
+            b"presence.join" => &self.dialect.join,
+            b"presence.leave" => &self.dialect.leave,
+            b"presence.update" => &self.dialect.update,
             _ => return false,
         };
         let member = serde_json::from_slice::<Member<'_>>(event.data());
@@ -137,7 +146,7 @@ impl Speech for Dialect {
                 count: Some(count),
                 payload: info,
                 topic: event.topic(),
-                ..Context::now()
+                ..Context::at(self.clock.system_time())
             };
             if let Ok(packet) = translated.packet(&context) {
                 emit(packet.as_bytes());
@@ -147,8 +156,8 @@ impl Speech for Dialect {
     }
 
     fn greet(&self, user: &str, emit: &mut dyn FnMut(&[u8])) {
-        let context = Context { user, ..Context::now() };
-        self.greeting(&context).iter().for_each(|packet| emit(packet.as_bytes()));
+        let context = Context { user, ..Context::at(self.clock.system_time()) };
+        self.dialect.greeting(&context).iter().for_each(|packet| emit(packet.as_bytes()));
     }
 }
 

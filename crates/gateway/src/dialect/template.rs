@@ -1,8 +1,8 @@
 //! JSON with places to fill in.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
-use events::Clock;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -81,9 +81,8 @@ pub(crate) struct Missing(String);
 impl Context<'_> {
     /// With nothing but the time.
     #[must_use]
-    pub(crate) fn now() -> Self {
-        let now = Clock::system().system_time();
-        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    pub(crate) fn at(now: SystemTime) -> Self {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             payload: None,
             user: "",
@@ -318,7 +317,7 @@ mod tests {
             count: Some(3),
             time_ms: 12,
             topic: "room:1",
-            ..Context::now()
+            ..Context::at(SystemTime::UNIX_EPOCH)
         };
         JsonTemplate::parse(&template).unwrap().render(&context)
     }

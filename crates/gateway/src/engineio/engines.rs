@@ -19,9 +19,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(45);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// All Engine.IO sessions of clients that poll.
-#[derive(Default)]
 pub(crate) struct Engines {
     table: Mutex<Table>,
+    chance: Chance,
 }
 
 #[derive(Default)]
@@ -35,6 +35,22 @@ struct Table {
 pub(crate) struct NoEngine;
 
 impl Engines {
+    /// No sessions yet; their ids are of this chance.
+    #[must_use]
+    pub(crate) fn new(chance: Chance) -> Self {
+        Self { table: Mutex::default(), chance }
+    }
+
+    /// A new id: 128 random bits, as a word that fits into a URL.
+    #[must_use]
+    pub(crate) fn fresh_sid(&self) -> String {
+        let mut bits = [0; 16];
+        if self.chance.fill(&mut bits).is_err() {
+            tracing::error!("the system returns no random numbers: session ids can be guessed");
+        }
+        data_encoding::BASE64URL_NOPAD.encode(&bits)
+    }
+
     /// Opens a session for a client that is pinged after each `interval` and answers within
     /// `timeout`. There are at most `max`, and of one address at most `per_address`.
     ///
@@ -49,7 +65,7 @@ impl Engines {
         per_address: Option<usize>,
     ) -> Result<Arc<Engine>, NoEngine> {
         let mailbox = Arc::new(Mailbox::new(interval, timeout));
-        let engine = Arc::new(Engine::new(fresh_sid().into(), address, mailbox));
+        let engine = Arc::new(Engine::new(self.fresh_sid().into(), address, mailbox));
         let mut table = self.table.lock();
         let of_address = || table.engines.values().filter(|other| other.address == address).count();
         if table.engines.len() >= max || per_address.is_some_and(|most| of_address() >= most) {
@@ -109,13 +125,4 @@ fn is_gone(engine: &Engine) -> bool {
     let is_waited_for = matches!(engine.stage(), Stage::Open | Stage::Awaiting(_));
     let never_came = is_waited_for && engine.age() > CONNECT_WITHIN;
     never_came || engine.mailbox.is_lost() || engine.mailbox.is_over()
-}
-
-/// 128 random bits, as a word that fits into a URL.
-pub(crate) fn fresh_sid() -> String {
-    let mut bits = [0; 16];
-    if Chance::system().fill(&mut bits).is_err() {
-        tracing::error!("the system returns no random numbers: session ids can be guessed");
-    }
-    data_encoding::BASE64URL_NOPAD.encode(&bits)
 }

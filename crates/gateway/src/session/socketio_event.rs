@@ -1,5 +1,7 @@
 //! The events of Socket.IO clients, as commands: those of the protocol, and those of a dialect.
 
+use std::time::SystemTime;
+
 use events::{Chance, Topic};
 use ring::digest;
 use serde::Deserialize;
@@ -53,7 +55,7 @@ pub(crate) async fn run(sender: &Sender<'_>, message: &str) -> Outcome {
         && event.ack.is_none()
         && serde_json::from_slice::<ReplyMembers<'_>>(&reply).is_ok_and(|reply| reply.ok.is_some())
     {
-        packets.push(format!("42[\"pong\",{{\"timestamp\":{}}}]", Context::now().time_ms));
+        packets.push(format!("42[\"pong\",{{\"timestamp\":{}}}]", Context::at(now(sender)).time_ms));
     }
     Outcome { reply: join(packets), end }
 }
@@ -62,11 +64,12 @@ pub(crate) async fn run(sender: &Sender<'_>, message: &str) -> Outcome {
 pub(crate) fn token_of<'a>(
     dialect: &Dialect,
     message: &'a str,
+    now: SystemTime,
 ) -> Option<(Packet<'a>, Result<String, Problem>)> {
     let packet = Packet::parse(message).ok()?;
     let event = ClientEvent::of(&packet).ok()?;
     let Action::Auth(token) = &dialect.on(&event.name)?.action else { return None };
-    let context = Context { payload: event.argument, ..Context::now() };
+    let context = Context { payload: event.argument, ..Context::at(now) };
     let token = token.render(&context).map_err(|missing| Problem::bad_request(missing.to_string()));
     let text =
         |json: String| serde_json::from_str(&json).map_err(|_| Problem::bad_request("the token is no text"));
@@ -79,10 +82,11 @@ pub(crate) fn authenticated(
     dialect: &Dialect,
     packet: &Packet<'_>,
     result: Result<&str, &Problem>,
+    now: SystemTime,
 ) -> Vec<String> {
     let Ok(event) = ClientEvent::of(packet) else { return Vec::new() };
     let Some(on) = dialect.on(&event.name) else { return Vec::new() };
-    let context = Context { payload: event.argument, ..Context::now() };
+    let context = Context { payload: event.argument, ..Context::at(now) };
     match result {
         Ok(user) => dialect.answer(on, true, &Context { user, ..context }),
         Err(problem) => {
@@ -128,10 +132,15 @@ impl<'a> ClientEvent<'a> {
 async fn run_in(dialect: &Dialect, on: &On, sender: &Sender<'_>, event: &ClientEvent<'_>) -> Outcome {
     let user = &*sender.connection.user;
     let tag = match &on.action {
-        Action::Publish(_) => sender.connection.id.as_deref().map(draft_id).unwrap_or_default(),
+        Action::Publish(_) => sender
+            .connection
+            .id
+            .as_deref()
+            .map(|session| draft_id(session, sender.app.log.chance()))
+            .unwrap_or_default(),
         _ => String::new(),
     };
-    let context = Context { payload: event.argument, user, tag: &tag, ..Context::now() };
+    let context = Context { payload: event.argument, user, tag: &tag, ..Context::at(now(sender)) };
     let command = match &on.action {
         Action::Nothing => return Outcome { reply: Vec::new(), end: None },
         Action::Close => {
@@ -165,11 +174,15 @@ async fn run_in(dialect: &Dialect, on: &On, sender: &Sender<'_>, event: &ClientE
     Outcome { reply: join(packets), end }
 }
 
+fn now(sender: &Sender<'_>) -> SystemTime {
+    sender.app.log.clock().system_time()
+}
+
 /// An id for a draft of this session.
-fn draft_id(session: &str) -> String {
+fn draft_id(session: &str, chance: &Chance) -> String {
     let mut bits = [0; 12];
     // Without chance an id may repeat, and its draft be taken for a repeat.
-    if Chance::system().fill(&mut bits).is_err() {
+    if chance.fill(&mut bits).is_err() {
         return String::new();
     }
     format!("{}.{}", tag_of(session), data_encoding::BASE64URL_NOPAD.encode(&bits))
@@ -266,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_id_of_a_draft_tells_its_session_to_nobody_but_itself() {
-        let id = draft_id("session");
+        let id = draft_id("session", &Chance::system());
         assert!(id.starts_with(&*tag_of("session")) && !id.contains("session"));
         assert_ne!(tag_of("session"), tag_of("session2"));
     }

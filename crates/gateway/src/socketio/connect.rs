@@ -15,7 +15,6 @@ use crate::auth::{Credential, Grant, Refusal};
 use crate::config::SocketIo;
 use crate::dialect::{Context, Dialect};
 use crate::endpoints::call::Call;
-use crate::engineio::fresh_sid;
 use crate::problem::{Code, Problem};
 use crate::session::socketio_event;
 
@@ -103,14 +102,15 @@ impl Awaiting {
     /// Takes the token in an event; `None`: this is another event. The packets answer it.
     pub(super) async fn take(&self, app: &App, address: IpAddr, message: &str) -> Option<Authenticated> {
         let dialect = app.dialect()?;
-        let (packet, token) = socketio_event::token_of(dialect, message)?;
+        let now = app.log.clock().system_time();
+        let (packet, token) = socketio_event::token_of(dialect, message, now)?;
         let verified = match token {
             Ok(token) => verify(app, address, &token).await,
             Err(problem) => Err(problem),
         };
         let packets = match &verified {
-            Ok(grant) => socketio_event::authenticated(dialect, &packet, Ok(&grant.user)),
-            Err(problem) => socketio_event::authenticated(dialect, &packet, Err(problem)),
+            Ok(grant) => socketio_event::authenticated(dialect, &packet, Ok(&grant.user), now),
+            Err(problem) => socketio_event::authenticated(dialect, &packet, Err(problem), now),
         };
         let mut request = self.request.clone();
         if request.after == After::Latest {
@@ -122,9 +122,13 @@ impl Awaiting {
 
     /// The packets that answer the CONNECT of such a client.
     pub(super) fn greeting(&self, app: &App) -> Vec<String> {
-        let (sid, pid) = (fresh_sid(), fresh_sid());
+        let (sid, pid) = (app.engines.fresh_sid(), app.engines.fresh_sid());
         let mut packets = vec![format!("40{{\"sid\":\"{sid}\",\"pid\":\"{pid}\"}}")];
-        packets.extend(app.dialect().into_iter().flat_map(|dialect| dialect.greeting(&Context::now())));
+        packets.extend(
+            app.dialect()
+                .into_iter()
+                .flat_map(|dialect| dialect.greeting(&Context::at(app.log.clock().system_time()))),
+        );
         packets
     }
 }

@@ -15,7 +15,7 @@ use crate::auth::Grant;
 use crate::config::SocketIo;
 use crate::endpoints::call::{Call, Reply};
 use crate::endpoints::websocket::handshake_key;
-use crate::engineio::{Engine, Stage, fresh_sid};
+use crate::engineio::{Engine, Stage};
 use crate::metrics::labels::Handshake;
 use crate::problem::Problem;
 use crate::session::admission::{Admitted, Beginning, Plan, StreamRequest, admit};
@@ -82,7 +82,9 @@ impl Newcomer {
     /// A session that begins here.
     async fn begin(self, mut early: Unadmitted, max_payload: usize) -> Option<Beginning> {
         self.app.metrics.socketio_handshake(Handshake::WebSocket);
-        early.reply(open_packet(&self.config, &fresh_sid(), &[], max_payload).as_bytes()).await;
+        early
+            .reply(open_packet(&self.config, &self.app.engines.fresh_sid(), &[], max_payload).as_bytes())
+            .await;
         self.connect(early, None).await
     }
 
@@ -230,7 +232,7 @@ impl Newcomer {
         let own_tag = socketio_event::tag_of(&admitted.session_id());
         let (socket, decoder) = early.into_session().await?;
         let line = SocketIoLine::new(decoder, Arc::clone(&self.app.socketio), greeting, own_tag);
-        Some((socket, Line::SocketIo(line), admitted))
+        Some((socket, Line::SocketIo(Box::new(line)), admitted))
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Line {
     /// One long poll.
     Poll(PollLine),
     /// A WebSocket that carries Socket.IO packets.
-    SocketIo(SocketIoLine),
+    SocketIo(Box<SocketIoLine>),
     /// One poll of a Socket.IO client.
     SocketIoPoll(Box<SocketIoPollLine>),
 }

@@ -165,8 +165,9 @@ mod tests {
         assert_eq!(of(r#"2/room,3["a"]"#), (PacketKind::Event, 0, "/room", Some("3"), r#"["a"]"#));
         assert_eq!(of("30[]"), (PacketKind::Ack, 0, "/", Some("0"), "[]"));
         let attached = r#"["e",{"_placeholder":true,"num":0}]"#;
-        assert_eq!(of(&format!("51-{attached}")), (PacketKind::Event, 1, "/", None, attached));
-        assert_eq!(of(&format!("61-0{attached}")), (PacketKind::Ack, 1, "/", Some("0"), attached));
+        let (event, ack) = (format!("51-{attached}"), format!("61-0{attached}"));
+        assert_eq!(of(&event), (PacketKind::Event, 1, "/", None, attached));
+        assert_eq!(of(&ack), (PacketKind::Ack, 1, "/", Some("0"), attached));
         for text in ["", "4{}", "9", "5[]", "5x-[]", "21234567890123456[]"] {
             assert_eq!(Packet::parse(text), Err(PacketError), "{text}");
         }
