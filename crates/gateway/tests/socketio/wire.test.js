@@ -163,6 +163,26 @@ test('an upgrade: the poll that waits is let go, and the WebSocket goes on', asy
   ws.close();
 });
 
+test('a client that answers no ping is let go, on a WebSocket and on polls', async () => {
+  const quick = await Gateway.start('127.0.0.1:0', ['--socketio-ping-interval', '1', '--socketio-ping-timeout', '1']);
+  const at = (query) => `${quick.origin}/socket.io/?${new URLSearchParams({ EIO: 4, ...query })}`;
+  const ws = new WebSocket(at({ transport: 'websocket' }).replace('http', 'ws'));
+  const got = [];
+  ws.on('message', (data) => got.push(data.toString()));
+  ws.on('open', () => ws.send('40{"user":"alice"}'));
+  await new Promise((resolve) => ws.on('close', resolve));
+  assert.equal(got.filter((packet) => packet === '2').length, 2);
+  assert.equal(got.at(-1), '1');
+
+  const { sid } = JSON.parse((await (await fetch(at({ transport: 'polling' }))).text()).slice(1));
+  const poll = at({ transport: 'polling', sid });
+  await fetch(poll, { method: 'POST', body: '40{"user":"alice"}' });
+  let status = 200;
+  while (status === 200) ({ status } = await fetch(poll));
+  assert.equal(status, 400);
+  await quick.stop();
+});
+
 test('what a client leaves is no session: a closed one is unknown', async () => {
   const poller = await Poller.open();
   await poller.post('40{"user":"alice"}');

@@ -102,6 +102,11 @@ impl Protocol for SocketIoLine {
         true
     }
 
+    /// The ping is a packet of the heartbeat, so there is no other to write.
+    fn answers_pings(&self) -> bool {
+        true
+    }
+
     fn awaits_close(&self) -> bool {
         true
     }
