@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
@@ -17,6 +18,16 @@ pub(super) struct Deliveries(Box<[Place]>);
 /// Wider than what a processor fetches at once: two locks are never there together.
 #[repr(align(128))]
 struct Place(Mutex<Tally>);
+
+/// How far behind a batch was that carried live events. A replayed one has none: it would measure for how long the client
+/// was away.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    /// The time from publish of its oldest event to the turn of the session that writes it.
+    pub latency: Duration,
+    /// How many events lay between the cursor and the tail when it was made.
+    pub lag: u64,
+}
 
 /// One metric for each thing that is counted.
 pub(super) struct Each<C, H> {

@@ -7,16 +7,16 @@
 //!
 //! `grafana/` shows these families; `tests/grafana.rs` fails when the two disagree.
 
+mod buckets;
 mod deliveries;
 mod families;
 pub mod labels;
 mod process;
 mod sources;
 
-use std::time::Duration;
-
 use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use buckets::{LAG_BUCKETS, LATENCY_BUCKETS, REQUEST_BUCKETS};
 use deliveries::{Deliveries, Sums};
 use families::{By, CountersByPair, Families};
 use labels::{
@@ -24,24 +24,12 @@ use labels::{
     ResetReason, ResumeOutcome, Route, RouteClass, Source, StatusClass,
 };
 
+pub use deliveries::Live;
 pub use labels::Transport;
 pub use sources::SourceMetrics;
 
 /// The `Content-Type` of [`Metrics::render`]: Prometheus text format 0.0.4.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Seconds: 50 us, well below the fastest fan-out, to 10 s, well past the slowest that anyone would accept.
-const LATENCY_BUCKETS: [f64; 17] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0,
-];
-
-/// Seconds: from a request that touches memory only to a poll that waits for its 60 s.
-const REQUEST_BUCKETS: [f64; 15] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
-
-/// Events: a reader that is up to date has none, and no ring holds more than the last bucket by default.
-const LAG_BUCKETS: [f64; 9] = [0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
 
 /// What one gateway counts.
 pub struct Metrics {
@@ -92,16 +80,6 @@ pub struct Metrics {
 
     requests: CountersByPair<Route, StatusClass>,
     request_duration: By<RouteClass, Histogram>,
-}
-
-/// How far behind a batch was that carried live events. A replayed one has none: it would measure for how long the client
-/// was away.
-#[derive(Clone, Copy, Debug)]
-pub struct Live {
-    /// The time from publish of its oldest event to the turn of the session that writes it.
-    pub latency: Duration,
-    /// How many events lay between the cursor and the tail when it was made.
-    pub lag: u64,
 }
 
 impl Default for Metrics {

@@ -10,7 +10,7 @@ use crate::for_each_file;
 const ENDINGS: [&str; 7] = ["MAX", "BYTES", "PATIENCE", "GRACE", "GRACE_POLL", "LINGER", "WITHIN"];
 
 /// Options among the limits and streams that bound nothing.
-const NO_BOUNDS: [&str; 1] = ["--deployment"];
+const NO_BOUNDS: [&str; 2] = ["--deployment", "--sse-refusals"];
 
 /// The rows of a section of the document: their cells.
 fn rows(section: &str) -> Vec<Vec<String>> {
