@@ -9,7 +9,7 @@ CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
 export PATH := $(CURDIR)/target/tools/node_modules/.bin:$(HOME)/.cargo/bin:$(PATH)
 # A test that hangs fails after this many seconds.
-TEST_TIMEOUT ?= 1500
+TEST_TIMEOUT ?= 2700
 
 help: ## List all commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22

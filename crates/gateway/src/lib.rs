@@ -33,6 +33,7 @@ mod dispatch;
 mod endpoints;
 mod engineio;
 pub mod http;
+mod json_pointer;
 mod limits;
 pub mod loggable;
 pub mod metrics;

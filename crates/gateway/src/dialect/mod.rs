@@ -4,11 +4,9 @@
 //! commands, and the events of the log that the gateway itself makes (presence) to names that the
 //! application's pages know.
 //!
-//! * `file`: the file, checked; `template`: JSON with places to fill in; `pointer`: a part of a
-//!   client's argument.
+//! * `file`: the file, checked; `template`: JSON with places to fill in.
 
 mod file;
-mod pointer;
 mod template;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::pointer::Pointer;
+use crate::json_pointer::JsonPointer;
 
 /// JSON with places to fill in: `{"user": "{user}", "text": "{/message}"}`.
 ///
@@ -36,7 +36,7 @@ enum Piece {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// `{/a/b}`: a part of the client's argument.
-    Argument(Pointer),
+    Argument(JsonPointer),
     /// `{user}`: the user of the session, or the one that a presence event is about.
     User,
     /// `{count}`: the members of the topic.
@@ -197,10 +197,10 @@ fn place(name: &str) -> Result<Place, String> {
         "message" => Place::Message,
         "code" => Place::Code,
         "topic" => Place::Topic("".into()),
-        _ => match (name.strip_prefix("topic:"), Pointer::parse(name)) {
+        _ => match (name.strip_prefix("topic:"), name.parse()) {
             (Some(prefix), _) => Place::Topic(prefix.into()),
-            (None, Some(pointer)) => Place::Argument(pointer),
-            (None, None) => {
+            (None, Ok(pointer)) => Place::Argument(pointer),
+            (None, Err(_)) => {
                 return Err(format!(
                     "{{{name}}} is no place: use {{/pointer}}, {{user}}, {{count}}, {{time}}, {{message}}, \
                      {{code}}, {{topic}} or {{topic:PREFIX}}"

@@ -5,15 +5,13 @@
 //! as one with half a surrogate pair or with a number beyond any float, arrives as it was sent.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use events::{Draft, Topic};
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::rule::{JsonPointer, Members, Shape, SourceRule, Template, TemplatePart};
+use super::rule::{Members, Shape, SourceRule, Template, TemplatePart};
 use crate::metrics::labels::RejectReason;
 use crate::problem::{Code, Problem};
 use crate::publish::{CloudEvent, DraftBody};
@@ -63,7 +61,7 @@ impl SourceMessage {
             Shape::Draft => self.listed(json, check),
             Shape::CloudEvent { topics, key } => vec![self.cloud_event(json, topics, key.as_ref(), check)],
             Shape::Members(made) => {
-                let data = made.data.as_ref().map_or(Some(json), |pointer| find(json, pointer));
+                let data = made.data.as_ref().map_or(Some(json), |pointer| pointer.find(json));
                 vec![match data {
                     Some(data) => self.made(made, json, data, check),
                     None => Err(RejectReason::BadDraft),
@@ -146,7 +144,7 @@ impl SourceMessage {
                 TemplatePart::Text(part) => Cow::Borrowed(part),
                 TemplatePart::Channel => Cow::Borrowed(&self.channel),
                 TemplatePart::First => Cow::Borrowed(self.first.as_deref()?),
-                TemplatePart::Pointer(pointer) => Cow::Owned(word(find(json, pointer)?)?),
+                TemplatePart::Pointer(pointer) => Cow::Owned(word(pointer.find(json)?)?),
             };
             if part.is_empty() {
                 return None;
@@ -172,71 +170,6 @@ fn word(json: &RawValue) -> Option<String> {
             digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.to_owned())
         }
         _ => None,
-    }
-}
-
-/// What a pointer leads to.
-fn find<'a>(json: &'a RawValue, pointer: &JsonPointer) -> Option<&'a RawValue> {
-    pointer.0.iter().try_fold(json, |json, token| step(json, token))
-}
-
-/// One step of a pointer: a member of an object, the last of its name as in JavaScript, or an
-/// element of an array.
-fn step<'a>(json: &'a RawValue, token: &str) -> Option<&'a RawValue> {
-    let mut from = serde_json::Deserializer::from_str(json.get());
-    match json.get().as_bytes().first()? {
-        b'{' => from.deserialize_map(MemberNamed(token)).ok()?,
-        b'[' => {
-            let is_index = token == "0" || token.starts_with(|first: char| ('1'..='9').contains(&first));
-            let index = token.parse().ok().filter(|_| is_index)?;
-            from.deserialize_seq(ElementAt(index)).ok()?
-        }
-        _ => None,
-    }
-}
-
-struct MemberNamed<'t>(&'t str);
-
-impl<'de> Visitor<'de> for MemberNamed<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        // Raw, because a name may be text that a parser of strings refuses.
-        while let Some(name) = map.next_key::<&RawValue>()? {
-            if serde_json::from_str::<Cow<'_, str>>(name.get()).is_ok_and(|name| name == self.0) {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-struct ElementAt(usize);
-
-impl<'de> Visitor<'de> for ElementAt {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        let mut at = 0;
-        while let Some(element) = seq.next_element::<&RawValue>()? {
-            if at == self.0 {
-                found = Some(element);
-            }
-            at += 1;
-        }
-        Ok(found)
     }
 }
 

@@ -15,6 +15,8 @@
 
 use std::str::FromStr;
 
+use crate::json_pointer::{JsonPointer, JsonPointerError};
+
 /// A rule together with the channels that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceRule {
@@ -79,10 +81,6 @@ pub enum TemplatePart {
     First,
 }
 
-/// A path into a JSON value (RFC 6901), unescaped. Empty: the whole value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonPointer(pub Box<[Box<str>]>);
-
 /// Why a text is no rule, for the person who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -90,6 +88,16 @@ pub struct SourceRuleError(String);
 
 fn wrong<T>(text: impl Into<String>) -> Result<T, SourceRuleError> {
     Err(SourceRuleError(text.into()))
+}
+
+/// The pointer in a pair of braces.
+fn pointer(text: &str) -> Result<JsonPointer, SourceRuleError> {
+    text.parse().map_err(|error| match error {
+        JsonPointerError::NoSlash => {
+            SourceRuleError(format!("{{{text}}}: expected {{/pointer}}, {{channel}} or {{1}}"))
+        }
+        JsonPointerError::Escape => SourceRuleError(format!("{{{text}}}: {error}")),
+    })
 }
 
 /// What stands between the pattern and the rule.
@@ -286,7 +294,7 @@ impl FromStr for Template {
             parts.push(match name {
                 "channel" => TemplatePart::Channel,
                 "1" => TemplatePart::First,
-                pointer => TemplatePart::Pointer(pointer.parse()?),
+                text => TemplatePart::Pointer(pointer(text)?),
             });
             rest = behind;
         }
@@ -298,26 +306,6 @@ impl FromStr for Template {
             return wrong("a word of the rule ends with its =: say what stands behind it");
         }
         Ok(Self(parts))
-    }
-}
-
-impl FromStr for JsonPointer {
-    type Err = SourceRuleError;
-
-    fn from_str(text: &str) -> Result<Self, SourceRuleError> {
-        if text.is_empty() {
-            return Ok(Self(Box::default()));
-        }
-        let Some(path) = text.strip_prefix('/') else {
-            return wrong(format!("{{{text}}}: expected {{/pointer}}, {{channel}} or {{1}}"));
-        };
-        let is_escaped = |token: &str| {
-            token.split('~').skip(1).all(|behind| behind.starts_with('0') || behind.starts_with('1'))
-        };
-        if !path.split('/').all(is_escaped) {
-            return wrong(format!("{{{text}}}: ~ stands for itself as ~0, / as ~1 (RFC 6901)"));
-        }
-        Ok(Self(path.split('/').map(|token| token.replace("~1", "/").replace("~0", "~").into()).collect()))
     }
 }
 

@@ -51,6 +51,7 @@ const ROOMS: &[&str] = &[
     "tasks.rs",
     "config/error.rs",
     "dialect/",
+    "json_pointer.rs",
     "secret.rs",
     "time.rs",
 ];
