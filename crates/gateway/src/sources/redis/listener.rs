@@ -10,7 +10,7 @@ use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::ended::Ended;
+use super::interruption::Interruption;
 use super::wait::{PATIENCE, REFUSED, backoff};
 use super::{glob, servers};
 use crate::config::{ConfigError, RedisSourceConfig};
@@ -54,7 +54,7 @@ impl Listener {
     }
 
     /// Connects, and listens until that ends. Says whether it was heard in between.
-    async fn listen(&self, turn: usize) -> (bool, Ended) {
+    async fn listen(&self, turn: usize) -> (bool, Interruption) {
         let (mut connection, gone) = match self.subscribe(turn).await {
             Ok(subscribed) => subscribed,
             Err(ended) => return (false, ended),
@@ -62,7 +62,7 @@ impl Listener {
         loop {
             tokio::select! {
                 () = gone.notified() => {
-                    return (true, Ended::broken("the server has closed the connection"));
+                    return (true, Interruption::broken("the server has closed the connection"));
                 }
                 () = tokio::time::sleep(PING_EVERY) => {}
                 () = self.ear.asked() => {}
@@ -75,8 +75,8 @@ impl Listener {
         }
     }
 
-    async fn subscribe(&self, turn: usize) -> Result<(MultiplexedConnection, Arc<Notify>), Ended> {
-        let server = self.servers.any_master(PATIENCE, turn).await.map_err(Ended::broken)?;
+    async fn subscribe(&self, turn: usize) -> Result<(MultiplexedConnection, Arc<Notify>), Interruption> {
+        let server = self.servers.any_master(PATIENCE, turn).await.map_err(Interruption::broken)?;
         let gone = Arc::new(Notify::new());
         let config = {
             let (rules, ear, gone) = (Arc::clone(&self.rules), self.ear.clone(), Arc::clone(&gone));
@@ -113,7 +113,7 @@ impl Listener {
             self.ear.up();
             Ok(connection)
         };
-        let late = |_| Ended::broken("connecting took too long");
+        let late = |_| Interruption::broken("connecting took too long");
         let connection = tokio::time::timeout(PATIENCE * 2, subscribing).await.map_err(late)?;
         connection.map(|connection| (connection, gone))
     }

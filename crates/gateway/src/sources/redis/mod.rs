@@ -4,8 +4,8 @@
 //! patterns of the rules, because operators grant exactly these, and hands each message to the queue
 //! as soon as it is read: a subscriber that does not read is dropped by the server.
 
-mod ended;
 mod glob;
+mod interruption;
 mod listener;
 mod servers;
 mod stream;

@@ -16,7 +16,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::ended::Ended;
+use super::interruption::Interruption;
 use super::servers;
 use super::streams_up::StreamsUp;
 use super::wait::{PATIENCE, REFUSED, backoff};
@@ -106,7 +106,7 @@ impl StreamReader {
         }
     }
 
-    async fn connect_and_read(&mut self) -> (bool, Ended) {
+    async fn connect_and_read(&mut self) -> (bool, Interruption) {
         let mut connection = match self.connect().await {
             Ok(connection) => connection,
             Err(ended) => return (false, ended),
@@ -133,8 +133,8 @@ impl StreamReader {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, Ended> {
-        let server = self.servers.master(PATIENCE).await.map_err(Ended::broken)?;
+    async fn connect(&self) -> Result<MultiplexedConnection, Interruption> {
+        let server = self.servers.master(PATIENCE).await.map_err(Interruption::broken)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE + BLOCK));
@@ -172,7 +172,7 @@ impl StreamReader {
         &mut self,
         connection: &mut MultiplexedConnection,
         lease: Option<&Lease>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Interruption> {
         let mut is_pending = true;
         let mut renewed = Instant::now();
         let mut claimed: Option<Instant> = None;
@@ -200,7 +200,7 @@ impl StreamReader {
     }
 
     /// Takes what other consumers of the group have left, so that it is read as this one's own.
-    async fn claim(&self, connection: &mut MultiplexedConnection) -> Result<(), Ended> {
+    async fn claim(&self, connection: &mut MultiplexedConnection) -> Result<(), Interruption> {
         let mut call = cmd("XAUTOCLAIM");
         call.arg(&*self.rule.pattern).arg(&self.group).arg(CONSUMER);
         call.arg(CLAIM_AFTER.as_millis() as u64).arg("0-0").arg("COUNT").arg(1000).arg("JUSTID");
@@ -215,7 +215,7 @@ impl StreamReader {
         &self,
         connection: &mut MultiplexedConnection,
         is_pending: bool,
-    ) -> Result<Vec<StreamItem>, Ended> {
+    ) -> Result<Vec<StreamItem>, Interruption> {
         let mut call = cmd("XREADGROUP");
         call.arg("GROUP").arg(&self.group).arg(CONSUMER).arg("COUNT").arg(BATCH_DRAFTS);
         if !is_pending {
@@ -223,7 +223,7 @@ impl StreamReader {
         }
         call.arg("STREAMS").arg(&*self.rule.pattern).arg(if is_pending { "0" } else { ">" });
         let answer = call.query_async::<Value>(connection).await?;
-        items(answer).ok_or_else(|| Ended::broken("XREADGROUP answered something else"))
+        items(answer).ok_or_else(|| Interruption::broken("XREADGROUP answered something else"))
     }
 
     /// Publishes, and acknowledges when the store has it. What became no event is acknowledged too:
@@ -232,7 +232,7 @@ impl StreamReader {
         &mut self,
         connection: &mut MultiplexedConnection,
         items: Vec<StreamItem>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Interruption> {
         if items.is_empty() {
             return Ok(());
         }

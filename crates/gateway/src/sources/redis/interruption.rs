@@ -3,7 +3,7 @@
 use redis::ErrorKind;
 
 /// Why a source in Redis is not heard.
-pub(super) struct Ended {
+pub(super) struct Interruption {
     /// For everyone.
     pub(super) reason: &'static str,
     /// For the log. It may quote the server.
@@ -12,13 +12,13 @@ pub(super) struct Ended {
     pub(super) is_refusal: bool,
 }
 
-impl Ended {
+impl Interruption {
     pub(super) fn broken(detail: impl Into<String>) -> Self {
         Self { reason: "Redis cannot be reached", detail: detail.into(), is_refusal: false }
     }
 }
 
-impl From<redis::RedisError> for Ended {
+impl From<redis::RedisError> for Interruption {
     fn from(error: redis::RedisError) -> Self {
         let detail = error.to_string();
         let reason = match (error.code(), error.kind()) {
