@@ -52,7 +52,16 @@ export interface Reset {
 
 /** The stream is about to end. */
 export interface Bye {
-  readonly reason: 'drain' | 'expired_token' | 'replaced' | 'disconnected' | 'slow' | 'max_age' | 'silent' | 'unavailable' | 'rate_limited'
+  readonly reason:
+    | 'drain'
+    | 'expired_token'
+    | 'replaced'
+    | 'disconnected'
+    | 'slow'
+    | 'max_age'
+    | 'silent'
+    | 'unavailable'
+    | 'rate_limited'
   readonly reconnect_after_ms: number
 }
 
