@@ -127,6 +127,8 @@ async fn who_was_on_a_gateway_that_died_goes_or_goes_on_elsewhere() {
     let doomed = support::Program::serve(&["--store", "redis", "--redis-url", &url, "--log-name", "log"]);
     let gateways = gateways(&server, 2).await;
     eventually("ready", async || get(doomed.address, "/ready").await.status == 200).await;
+    let mut observer =
+        Sse::open(gateways[1].address, &format!("topics=room:a&access_token={}", of("observer"))).await;
     let there = async |user: &str| {
         let query = format!("topics=room:a&access_token={}", of(user));
         let mut ws = Ws::open(doomed.address, &query).await;
@@ -138,8 +140,8 @@ async fn who_was_on_a_gateway_that_died_goes_or_goes_on_elsewhere() {
     let (_moves, session) = there("bob").await;
     let both = [member("alice", "online", 1), member("bob", "online", 1)];
     eventually("both are listed", async || members(&gateways[0]).await == both).await;
-    let mut observer =
-        Sse::open(gateways[1].address, &format!("topics=room:a&access_token={}", of("observer"))).await;
+    // Their joins have been told before one of the gateways dies.
+    told(&mut observer, ("presence.join", "bob")).await;
     doomed.signal("KILL");
     // Bob's client goes on at another gateway, with the session that it had.
     let (_bob, _) = enter(&gateways[0], "bob", &format!("&session={session}")).await;
