@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use transport::socketio::Mailbox;
 
 use super::engine::{Engine, Stage};
+use crate::session_key::fresh_id;
 
 /// How long a client may take from its handshake to its CONNECT. The slowest client seen takes five
 /// seconds, while it waits for a WebSocket that does not answer.
@@ -43,12 +44,8 @@ impl Engines {
 
     /// A new id: 128 random bits, as a word that fits into a URL.
     #[must_use]
-    pub(crate) fn fresh_sid(&self) -> String {
-        let mut bits = [0; 16];
-        if self.chance.fill(&mut bits).is_err() {
-            tracing::error!("the system returns no random numbers: session ids can be guessed");
-        }
-        data_encoding::BASE64URL_NOPAD.encode(&bits)
+    pub(crate) fn fresh_sid(&self) -> Arc<str> {
+        fresh_id(&self.chance)
     }
 
     /// Opens a session for a client that is pinged after each `interval` and answers within
@@ -65,7 +62,7 @@ impl Engines {
         per_address: Option<usize>,
     ) -> Result<Arc<Engine>, NoEngine> {
         let mailbox = Arc::new(Mailbox::new(interval, timeout));
-        let engine = Arc::new(Engine::new(self.fresh_sid().into(), address, mailbox));
+        let engine = Arc::new(Engine::new(self.fresh_sid(), address, mailbox));
         let mut table = self.table.lock();
         let of_address = || table.engines.values().filter(|other| other.address == address).count();
         if table.engines.len() >= max || per_address.is_some_and(|most| of_address() >= most) {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use events::Chance;
 use tokio::time::Instant;
 use transport::{Bye, ByeReason, CloseCode, Handle, Transport};
 
 use super::connection::Connection;
 use super::sessions::Registry;
 use super::table::{Caps, Ending, NoPlace};
-use crate::session_key::SessionKey;
+use crate::session_key::{SessionKey, fresh_id};
 
 /// How long an older connection of a session goes on beside a newer one.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
@@ -184,15 +183,6 @@ impl Registration {
             });
         }
     }
-}
-
-/// 128 random bits, as a word that fits into a URL.
-fn fresh_id(chance: &Chance) -> Arc<str> {
-    let mut bits = [0; 16];
-    if chance.fill(&mut bits).is_err() {
-        tracing::error!("the system returns no random numbers: session ids can be guessed");
-    }
-    data_encoding::BASE64URL_NOPAD.encode(&bits).into()
 }
 
 #[cfg(test)]

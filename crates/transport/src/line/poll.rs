@@ -23,7 +23,7 @@ pub struct PollLine {
 
 /// The most bytes behind a poll's request, beyond which the client is not read until the poll is
 /// answered.
-const PIPELINED_BYTES_MAX: usize = 16 << 10;
+pub(super) const PIPELINED_BYTES_MAX: usize = 16 << 10;
 
 impl Protocol for PollLine {
     fn transport(&self) -> Transport {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::poll::PIPELINED_BYTES_MAX;
 use super::protocol::{ExtraHeaders, Protocol, write_response_head};
 use crate::batch::Batch;
 use crate::request::Transport;
@@ -33,9 +34,6 @@ impl SocketIoPollLine {
     /// The most events of one answer: with the packets around them, no more than
     /// [`PACKETS_MAX`].
     pub const EVENTS_MAX: usize = 10;
-    /// The most bytes behind a poll's request, beyond which the client is not read until the poll
-    /// is answered.
-    const PIPELINED_BYTES_MAX: usize = 16 << 10;
 }
 
 impl Protocol for SocketIoPollLine {
@@ -88,7 +86,7 @@ impl Protocol for SocketIoPollLine {
     }
 
     fn wants_bytes(&self) -> bool {
-        self.pipelined.len() < Self::PIPELINED_BYTES_MAX
+        self.pipelined.len() < PIPELINED_BYTES_MAX
     }
 
     fn receive(&mut self, bytes: &[u8]) {
