@@ -5,12 +5,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** Generous, because a busy machine is no failure. */
 const PATIENCE_MS = 120_000;
 
-/** Waits until `holds()` is true. */
-export async function until(what, holds) {
+/** Waits until `holds()` is true, and asks it again after `pause_ms`. */
+export async function until(what, holds, pause_ms = 10) {
   const deadline = Date.now() + PATIENCE_MS;
   while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
-    await sleep(10);
+    await sleep(pause_ms);
   }
 }
 
