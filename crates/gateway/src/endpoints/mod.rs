@@ -1,5 +1,6 @@
 //! One module for each endpoint: what a request to it may contain, and its answer.
 
+mod binary_event;
 pub(crate) mod call;
 pub(crate) mod disconnect;
 pub(crate) mod explain;

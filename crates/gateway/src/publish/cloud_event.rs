@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 in structured JSON mode, as a draft.
+//! CloudEvents 1.0 in the JSON event format, as a draft.
 //!
 //! `type` is the event's type. Its topics are those of the rule or, without one, the extension
 //! attribute `topic`, else `subject`. `id` together with `source` is its identity, which the
@@ -7,11 +7,13 @@
 
 use std::borrow::Cow;
 
+use data_encoding::BASE64;
 use events::Topic;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::draft::DraftBody;
+use crate::object::Object;
 use crate::problem::Problem;
 
 /// An event with the attributes that matter here. Others are let through: that is what extension
@@ -42,12 +44,8 @@ impl<'a> CloudEvent<'a> {
     ///
     /// # Errors
     /// When it is no JSON object, a required attribute is missing, or the version is not 1.0.
-    pub(crate) fn parse(json: &'a str) -> Result<Self, Problem> {
-        // serde also takes an array for a struct.
-        if !json.trim_start().starts_with('{') {
-            return Err(Problem::bad_request("a CloudEvent is an object"));
-        }
-        let event: Self = serde_json::from_str(json)
+    pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Problem> {
+        let Object(event): Object<Self> = serde_json::from_slice(json)
             .map_err(|error| Problem::bad_request(format!("not a valid CloudEvent: {error}")))?;
         if event.specversion != "1.0" {
             return Err(Problem::bad_request("specversion: only CloudEvents 1.0 are understood"));
@@ -61,14 +59,17 @@ impl<'a> CloudEvent<'a> {
         if event.data.is_some() && event.data_base64.is_some() {
             return Err(Problem::bad_request("data and data_base64: only one of them"));
         }
+        if event.data_base64.is_some_and(|data| !is_base64(data)) {
+            return Err(Problem::bad_request("data_base64: not a string of Base64"));
+        }
         Ok(event)
     }
 
     /// The draft. `topics`: what a rule says; `None`: the event says.
     ///
     /// # Errors
-    /// When no topic is named, or it is none.
-    pub(crate) fn draft(&self, topics: Option<Vec<Topic>>) -> Result<DraftBody<'_>, Problem> {
+    /// When no topic is named, or the name is not a topic.
+    pub(crate) fn into_draft(self, topics: Option<Vec<Topic>>) -> Result<DraftBody<'a>, Problem> {
         let topics = match topics {
             Some(topics) => topics,
             None => {
@@ -80,9 +81,14 @@ impl<'a> CloudEvent<'a> {
             }
         };
         let data = self.data.or(self.data_base64).unwrap_or(RawValue::NULL);
-        let mut draft = DraftBody::made(topics, Cow::Borrowed(&*self.r#type), data);
-        draft.id = Some(self.id.to_string());
+        let mut draft = DraftBody::made(topics, self.r#type, data);
         draft.once = Some(format!("{}\n{}", self.source, self.id));
+        draft.id = Some(self.id.into_owned());
         Ok(draft)
     }
+}
+
+fn is_base64(data: &RawValue) -> bool {
+    let text: Result<Cow<'_, str>, _> = serde_json::from_str(data.get());
+    text.is_ok_and(|text| BASE64.decode(text.as_bytes()).is_ok())
 }

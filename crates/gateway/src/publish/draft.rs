@@ -33,7 +33,8 @@ pub(crate) struct DraftBody<'a> {
     #[serde(default)]
     pub(crate) ephemeral: bool,
     expect: Option<u64>,
-    /// Its idempotency token, and what clients see as its id.
+    /// Its idempotency token, and what clients see as its id. In commands it is called `event_id`.
+    #[serde(alias = "event_id")]
     pub(crate) id: Option<String>,
     /// An idempotency token that clients do not see. It comes before `id`.
     #[serde(skip)]

@@ -119,9 +119,9 @@ impl SourceMessage {
         key: Option<&Template>,
         check: &mut Check<'_>,
     ) -> Result<Draft, RejectReason> {
-        let event = CloudEvent::parse(json.get()).map_err(reason)?;
+        let event = CloudEvent::parse(json.get().as_bytes()).map_err(reason)?;
         let topics = if topics.is_empty() { None } else { Some(self.topics(topics, json)?) };
-        let mut body = event.draft(topics).map_err(reason)?;
+        let mut body = event.into_draft(topics).map_err(reason)?;
         if let Some(key) = key {
             body.key = self.fill(key, json);
         }

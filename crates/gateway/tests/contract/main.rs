@@ -8,6 +8,7 @@ mod support;
 mod admin;
 mod auth;
 mod cli;
+mod cloud_events;
 mod cors;
 mod errors;
 mod explain;
