@@ -5,13 +5,14 @@ import { minify_sync } from 'terser'
  * runtime. Their names are shortened in the build. `test/mangle.test.ts` holds the list to that.
  */
 export const INTERNAL = `
-  address adopt again asked base begin blockedUntil canRefresh cancel carrier chain changed climbing closeAt closed command
-  connectMs current deliver dispatch doubts drain drained effects ended expected failedAt firstAt flaky follows forget
-  graceFrom greeted hear heard hold late heardAt heartbeatMs history http inUse init judge keep kind implied ladder lapse lastClose
-  lasting leaving link links memory metDeployment nextAt openedAt owes ping pingAt plan proven provenAt
-  quarantine queue receive renew reopen replyMs requests report result retryAt rung rungs second settled standing start started
-  startedAt step stop strikes suspect sync take tell tokens told upgraded view waitMs waiting
-  wakeAt want watched weight withheldAt writer
+  address adopt again asked askedAt base begin blockedUntil cancel canRefresh carrier chain changed climbing closeAt
+  closed command connectMs current deliver dispatch doubts drain drained effects ended excuse expected failedAt
+  firstAt flaky follows forget graceFrom greeted group hand hear heard heardAt hearDrained hearLead heartbeatMs
+  history hold http identifiedAt identity implied init inUse judge keep kind ladder lapse lastClose lasting late
+  leader leading leaving led lend life link links meet memory metDeployment nextAt openedAt owes ping pingAt plan
+  proven provenAt quarantine queue receive rejoin renew reopen replies replyMs report requests result retryAt roster
+  rung rungs second serve settled standing start started startedAt step stop strikes suspect sync take tell tokens
+  told upgraded view waitAgain waiting waitMs wakeAt want wanted watched weight withheldAt writer
 `
   .trim()
   .split(/\s+/)
