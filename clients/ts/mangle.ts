@@ -6,13 +6,14 @@ import { minify_sync } from 'terser'
  */
 export const INTERNAL = `
   address adopt again asked askedAt base begin blockedUntil cancel canRefresh carrier chain changed climbing closeAt
-  closed command connectMs current deliver dispatch doubts drain drained effects ended excuse expected failedAt
-  firstAt flaky follows forget graceFrom greeted group hand hear heard heardAt hearDrained hearLead heartbeatMs
-  history hold http identifiedAt identity implied init inUse judge keep kind ladder lapse lastClose lasting late
-  leader leading leaving led lend life link links meet memory metDeployment nextAt openedAt owes ping pingAt plan
-  proven provenAt quarantine queue receive rejoin renew reopen replies replyMs report requests result retryAt roster
-  rung rungs second serve settled standing start started startedAt step stop strikes suspect sync take tell tokens
-  told upgraded view waitAgain waiting waitMs wakeAt want wanted watched weight withheldAt writer
+  closed command connectMs current deliver dispatch doubts drain drained effects ended excuse expected explain
+  failedAt fault firstAt flaky follows forget free graceFrom greeted greeting group hand hear heard heardAt
+  hearDrained hearLead heartbeatMs heed history identifiedAt identity init judge keep kind ladder lapse lastClose
+  lasting late leader leading leaving led lend life link links load loaded look measure meet memory metDeployment
+  nextAt openedAt opener owes ping pingAt plan post proven provenAt quarantine queue receive refuse rejoin rename
+  renew renewToken reopen replies replyMs report result retained retryAt roster run rung rungs second serve settled
+  standing start started startedAt step stop strikes suspect sync take tell tokens told upgraded view waitAgain
+  waiting waitMs wakeAt want wanted watched weight whose wishes withheldAt writer
 `
   .trim()
   .split(/\s+/)
@@ -26,11 +27,9 @@ export function mangle() {
     name: 'mangle',
     renderChunk(code: string, chunk: { fileName: string }) {
       const [, name] =
-        /^(index|tabs|requests|upkeep|fallback|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(
-          chunk.fileName,
-        ) ?? []
+        /^(index|tabs|lazy|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ?? []
       if (!name) return null
-      const core = ['index', 'tabs', 'requests', 'upkeep', 'fallback'].includes(name)
+      const core = ['index', 'tabs', 'lazy'].includes(name)
       // One word for all declarations compresses better than two.
       const { code: short = '', map } = minify_sync(code.replace(/\bconst (?=[\w${[]+)/g, 'let   '), {
         module: chunk.fileName.endsWith('.js'),

@@ -13,19 +13,17 @@ beforeEach(() => {
   loads = 0
   broken = false
   vi.resetModules()
-  vi.doMock('../src/core/requests.js', async (original) => {
+  vi.doMock('../src/core/lazy.js', async (original) => {
     loads += 1
     if (broken) throw new TypeError('error loading dynamically imported module')
     return await original()
   })
 })
 afterEach(() => {
-  vi.doUnmock('../src/core/fallback.js')
-  vi.doUnmock('../src/core/requests.js')
-  vi.doUnmock('../src/core/upkeep.js')
+  vi.doUnmock('../src/core/lazy.js')
 })
 
-async function connected(transport: 'sse' | 'poll') {
+async function connected(transport: 'ws' | 'sse' | 'poll') {
   const { createClient, CommandError } = await import('@throughline/client')
   const client = createClient({ env: server.env, transports: [transport] })
   client.connect()
@@ -50,6 +48,7 @@ async function outcome(sent: Promise<unknown>): Promise<unknown> {
     await server.clock.advance(100)
     await vi.dynamicImportSettled()
   }
+  expect(isSettled, 'settled within 10 s').toBe(true)
   return result
 }
 
@@ -60,17 +59,6 @@ describe.skipIf(process.env.BUILT).each(['sse', 'poll'] as const)('commands over
     expect(loads).toBe(1)
     broken = true
     expect(await outcome(client.room('a').publish('said', 'hi'))).toMatchObject({ seq: 1 })
-  })
-
-  it('fail as unavailable when their part cannot be loaded, members() too', async () => {
-    broken = true
-    const { client, CommandError } = await connected(transport)
-    const { publish, members } = client.room('a')
-    for (const send of [() => publish('said', 'hi'), members]) {
-      const error = (await outcome(send())) as CommandError
-      expect(error).toBeInstanceOf(CommandError)
-      expect(error.code).toBe('unavailable')
-    }
   })
 
   it('fail as unavailable when the request fails', async () => {
@@ -88,7 +76,7 @@ describe.skipIf(process.env.BUILT)('a client that is closed while a part of it i
     const arrival = new Promise<void>((resolve) => {
       arrive = resolve
     })
-    vi.doMock('../src/core/upkeep.js', async (original) => {
+    vi.doMock('../src/core/lazy.js', async (original) => {
       await arrival
       return await original()
     })
@@ -103,21 +91,39 @@ describe.skipIf(process.env.BUILT)('a client that is closed while a part of it i
   })
 })
 
-describe.skipIf(process.env.BUILT)('what a path without WebSocket needs', () => {
-  it('is loaded before it is needed, and again when that has failed', async () => {
-    let fallbacks = 0
-    vi.doMock('../src/core/fallback.js', async (original) => {
-      fallbacks += 1
-      if (fallbacks === 1) throw new TypeError('error loading dynamically imported module')
-      return await original()
-    })
+describe.skipIf(process.env.BUILT)('a client that cannot load its second part', () => {
+  it('goes on over WebSocket with commands and topics; what needs the part is unavailable', async () => {
+    broken = true
+    const { client, CommandError } = await connected('ws')
+    const said: unknown[] = []
+    const { on, publish, members, presence, since } = client.room('a')
+    on('said', ({ data }) => said.push(data))
+    for (let turn = 0; turn < 4; turn += 1) {
+      await server.clock.advance(SECOND)
+      await vi.dynamicImportSettled()
+    }
+    expect(await outcome(publish('said', 'hi'))).toMatchObject({ seq: 1 })
+    expect(said).toEqual(['hi'])
+    for (const send of [members, () => presence('online'), () => since('earliest')]) {
+      const error = (await outcome(send())) as CommandError
+      expect(error).toBeInstanceOf(CommandError)
+      expect(error.code).toBe('unavailable')
+    }
+  })
+
+  it('asks for it again while the network works, before it is needed', async () => {
+    broken = true
     const { createClient } = await import('@throughline/client')
     const client = createClient({ env: server.env })
     client.connect()
     await vi.dynamicImportSettled()
+    broken = false
     await server.clock.advance(SECOND)
+    await vi.dynamicImportSettled()
     expect(client.state.transport).toBe('ws')
-    expect(fallbacks).toBe(1)
+    const before = loads
+    expect(before).toBeGreaterThan(1)
+    broken = true
     server.path.ws = 'refused'
     server.cut()
     for (let turn = 0; turn < 10; turn += 1) {
@@ -125,5 +131,6 @@ describe.skipIf(process.env.BUILT)('what a path without WebSocket needs', () => 
       await vi.dynamicImportSettled()
     }
     expect(client.state.transport).toBe('sse')
+    expect(loads).toBe(before)
   })
 })

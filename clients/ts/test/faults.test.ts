@@ -69,10 +69,12 @@ describe('a client in which something throws', () => {
       env: new FakeServer().env as Env,
       wishes: { topics: () => ['room:a'], present: () => new Map() },
       refused: new Map(),
-      implied: () => [],
-      inUse: () => {
-        if (broken) throw new Error('a bug')
-        return carrier
+      hello: () => null,
+      ladder: {
+        get writer() {
+          if (broken) throw new Error('a bug')
+          return { carrier }
+        },
       },
       command: async (command) => sent.push(command),
       refuse() {},

@@ -218,8 +218,8 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
         await ready()
         return source.settled(name)
       },
-      members: async () => (await connection.requests()).members(connection, name),
-      since: async (after) => (await connection.requests()).retained(connection, name, after, decoded),
+      members: async () => (await connection.load()).members(name),
+      since: async (after) => (await connection.load()).retained(name, after, decoded),
     }
   }
 

@@ -34,10 +34,6 @@ export interface LinkRequest {
   readonly tokens: { readonly current: string | null }
   /** An address at the gateway, with cursor, topics and session as of now: a poll asks before every request. */
   address(path: string, more?: Params): string
-  /** What a response other than 200 means. */
-  refusal(response: Response): Close
-  /** True where this request may be held: there are few such requests for all pages of an origin. */
-  hold(): Promise<boolean>
   /** True where this batch may be of another user than the one before, and does not tell. */
   doubts(batch: Partial<Batch>): boolean
   /** Options of a request. */
@@ -49,17 +45,3 @@ export type Params = Record<string, string | number | false | undefined>
 
 /** Opens a transport. */
 export type OpenLink = (request: LinkRequest, events: LinkEvents) => Link
-
-const WAIT_MAX_SECONDS = 600
-
-/**
- * What a response other than 200 means. Only the gateway's own refusals (problem+json) are final: a proxy's 403
- * or 400 says something about the path, and another transport may pass.
- */
-export function refusal({ status, headers }: Response): Close {
-  const own = headers.get('content-type')?.includes('problem+json')
-  const waitMs = Math.min(Number(headers.get('retry-after')) || 0, WAIT_MAX_SECONDS) * 1000
-  const busy = status === 429 || (own && status === 503)
-  const kind = status === 401 ? 'auth' : busy ? 'busy' : own && (status === 400 || status === 403) ? 'fatal' : 'lost'
-  return { kind, code: status, message: `HTTP ${status}`, waitMs }
-}

@@ -1,6 +1,7 @@
 import type { Close } from './close.js'
 import type { Link, LinkEvents, LinkRequest, Params } from './link.js'
 import type { Batch } from './protocol.js'
+import { refusal } from './refusal.js'
 
 /** Hold of one long poll, and what is added before one without an answer is cut: a silent cut shows within 15 s. */
 const HOLD_MS = 9000
@@ -16,9 +17,13 @@ const FAILURES_MAX = 2
  * Long polls, one after another. The first asks for `wait=0`: its answer proves the path. A hold that is cut gets
  * shorter; on a path that cuts even the shortest it becomes plain polling, and so it does while other pages hold as
  * many requests as may be.
+ * @param hold true where one more request may be held.
  */
-export function openPoll(request: LinkRequest, { heard, message, greeted, closed }: LinkEvents): Link {
-  const { env, timing, address, init, refusal } = request
+export function openPoll(
+  { env, timing, address, init, doubts }: LinkRequest,
+  { heard, message, greeted, closed }: LinkEvents,
+  hold: () => Promise<boolean>,
+): Link {
   const ended = new AbortController()
   let current: AbortController
   let timer: unknown
@@ -31,7 +36,7 @@ export function openPoll(request: LinkRequest, { heard, message, greeted, closed
     current = abort
     const cut = (): void => abort.abort()
     ended.signal.onabort = cut
-    const isHeld = waitMs > 0 && (await request.hold())
+    const isHeld = waitMs > 0 && (await hold())
     if (current !== abort || abort.signal.aborted) return
     if (!isHeld) waitMs = 0
     const startedAt = env.now()
@@ -42,7 +47,7 @@ export function openPoll(request: LinkRequest, { heard, message, greeted, closed
       const response = await get({ wait: `${Math.ceil(waitMs / 1000)}` })
       const { status } = response
       const text = await response.text()
-      if (status === 200 && request.doubts(JSON.parse(text))) {
+      if (status === 200 && doubts(JSON.parse(text))) {
         greeted((JSON.parse(await (await get({ wait: '0', after: '' })).text()) as Partial<Batch>).hello)
       }
       if (current !== abort) return

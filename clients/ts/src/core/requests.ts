@@ -3,12 +3,14 @@ import type { Command } from './commands.js'
 import type { Env } from './env.js'
 import type { Params } from './link.js'
 import type { Batch, Hello, Reply, ReplyError, ThroughlineEvent } from './protocol.js'
+import { refusal } from './refusal.js'
+import type { Tokens } from './token.js'
 import type { Member } from './topic.js'
 
 /** What a request needs of the connection that it belongs to. */
 export interface RequestHost {
   readonly env: Env
-  readonly tokens: { get(): Promise<void> }
+  readonly tokens: Tokens
   readonly session: { readonly id: string }
   /** How long an answer may take, in milliseconds. */
   readonly replyMs: number
@@ -16,13 +18,10 @@ export interface RequestHost {
   init(signal: AbortSignal): RequestInit
   /** @throws CommandError for an error reply. */
   result(reply: Reply): unknown
-  /** What a response other than 200 means for a link. */
-  refusal(response: Response): Close
 }
 
 /**
- * One request beside the links, with the same identity: for what has no place in band. This file is loaded with the
- * first of them.
+ * One request beside the links, with the same identity: for what has no place in band.
  * @throws CommandError
  */
 export async function request(host: RequestHost, path: string, params: Params, body?: string): Promise<unknown> {
@@ -77,7 +76,7 @@ export async function explain(host: RequestHost): Promise<Close | undefined> {
       host.address('v1/poll', { wait: '0', session: session.id }),
       host.init(abort.signal),
     )
-    if (!response.ok) return host.refusal(response)
+    if (!response.ok) return refusal(response)
   } catch {
     // The path is at fault.
   } finally {

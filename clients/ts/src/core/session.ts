@@ -103,3 +103,6 @@ export function createSession(cursor: string | null) {
   }
   return session
 }
+
+/** What {@link createSession} makes. */
+export type Session = ReturnType<typeof createSession>

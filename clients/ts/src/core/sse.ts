@@ -1,14 +1,12 @@
 import type { Link, LinkEvents, LinkRequest } from './link.js'
+import { refusal } from './refusal.js'
 
 const PAD_BYTES = 16384
 /** A line longer than this is not from a gateway. */
 const LINE_MAX = 4 * 1024 * 1024
 
 /** Server-sent events read through fetch, which sees status, headers and every byte; EventSource sees none of them. */
-export function openSse(
-  { env, pad, address, init, refusal }: LinkRequest,
-  { heard, message, closed }: LinkEvents,
-): Link {
+export function openSse({ env, pad, address, init }: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const abort = new AbortController()
 
   async function read(): Promise<void> {

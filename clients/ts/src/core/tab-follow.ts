@@ -84,11 +84,11 @@ export function createFollowing(tab: TabState) {
     looking = true
     lookedAt = now
     try {
-      const { look } = await connection.requests()
+      const { look } = await connection.load()
       const chain = session.begin(false)
       const { cursor: after, id } = session
       const query = { after: `${after}`, topics: `${own.topics()}`, types: `${options.types ?? ''}`, session: id }
-      const batch = (await look(connection, query)) as object
+      const batch = (await look(query)) as object
       // The leader or an own connection may have been quicker, and an own connection tells of a reset itself.
       const isOver = life !== tab.life || tab.led || tab.leading
       if (isOver || !connection.isBatch(batch) || has(batch.cursor) || (tab.alone && batch.reset)) return

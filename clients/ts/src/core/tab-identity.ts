@@ -35,9 +35,9 @@ export const userOf = (hello: Hello | null | undefined): Identity | null =>
  */
 export async function identify(connection: Connection): Promise<Identity> {
   const { tokens } = connection
-  const { whose } = await connection.requests()
+  const { whose } = await connection.load()
   await tokens.get()
-  return claimsOf(tokens.current) ?? (userOf(await whose(connection)) as Identity)
+  return claimsOf(tokens.current) ?? (userOf(await whose()) as Identity)
 }
 
 /**

@@ -77,3 +77,6 @@ export function createTokens(source: GetToken | undefined, env: Pick<Env, 'setTi
 
   return tokens
 }
+
+/** What {@link createTokens} makes. */
+export type Tokens = ReturnType<typeof createTokens>

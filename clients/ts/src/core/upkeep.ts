@@ -1,6 +1,7 @@
 import type { Carrier } from './carrier.js'
 import type { Command, CommandError } from './commands.js'
 import type { Env } from './env.js'
+import type { Hello } from './protocol.js'
 import type { Wishes } from './wishes.js'
 
 /** After a command without a reply, and the least wait after a refusal by rate. */
@@ -13,10 +14,9 @@ export interface UpkeepHost {
   readonly wishes: Wishes
   /** Topics that this session cannot have, with the reason. */
   readonly refused: Map<string, string>
-  /** Topics that every session of this user has. */
-  implied(): readonly string[]
-  /** What runs for the link in use; nothing: there is none. */
-  inUse(): Carrier | undefined
+  /** What the gateway said of this session. */
+  hello(): Hello | null
+  readonly ladder: { readonly writer: { readonly carrier?: Carrier } | null }
   command(command: Command): Promise<unknown>
   /** A topic is refused. */
   refuse(topic: string, error: CommandError): void
@@ -50,6 +50,9 @@ export function createUpkeep(host: UpkeepHost) {
   let running = false
   /** How many topics the next `subscribe` may name: one refused topic spoils the whole command. */
   let most = Infinity
+
+  /** What runs for the link in use. */
+  const inUse = (): Carrier | undefined => host.ladder.writer?.carrier
 
   const wantedPresence = (topic: string): string | undefined => {
     const wanted = wishes.present().get(topic)
@@ -97,7 +100,8 @@ export function createUpkeep(host: UpkeepHost) {
   }
 
   function next(carrier: Carrier): Step | undefined {
-    const implied = host.implied()
+    // Those that every session of this user has.
+    const implied = host.hello()?.topics.slice(0, 2) ?? []
     const wanted = wishes.topics().filter((topic) => !implied.includes(topic))
     if (carrier.link.send) {
       const extra = carrier.topics.filter((topic) => ![...wanted, ...implied].includes(topic))
@@ -121,7 +125,7 @@ export function createUpkeep(host: UpkeepHost) {
       const { code, retryAfterMs = 0 } = error
       if (code !== 'rate_limited' && code !== 'unavailable') return refused(error)
       // A link that is gone has its answer in the next one.
-      if (host.inUse() !== carrier) return
+      if (inUse() !== carrier) return
       const ms = Math.min(Math.max(retryAfterMs, AGAIN_MS), AGAIN_MAX_MS)
       await new Promise<void>((resolve) => void env.setTimeout(resolve, ms))
     }
@@ -146,7 +150,7 @@ export function createUpkeep(host: UpkeepHost) {
       running = true
       try {
         for (;;) {
-          const carrier = host.inUse()
+          const carrier = inUse()
           const step = carrier && next(carrier)
           answer()
           if (!step) break
