@@ -21,14 +21,19 @@ fn main() -> ExitCode {
         Ok(Command::Token(request)) => request.sign(&clock()).map(|token| print(&format!("{token}\n"))),
         Ok(Command::OutboxSql(outbox)) => Ok(print(&outbox.script())),
         Ok(Command::Run(config)) => run(*config),
-        Err(Stop::Print(text)) => Ok(print(&text)),
-        Err(Stop::Refuse(error)) => Err(error),
+        Ok(Command::Print(text)) | Err(Stop::Print(text)) => Ok(print(&text)),
+        Err(Stop::Refuse(errors)) => return refuse(&errors),
     };
-    outcome.unwrap_or_else(|error| {
+    outcome.unwrap_or_else(|error| refuse(&[error]))
+}
+
+/// A line for each problem.
+fn refuse(errors: &[ConfigError]) -> ExitCode {
+    for error in errors {
         // Nothing can be done when standard error is closed.
         let _ = writeln!(io::stderr(), "gateway: {error}");
-        ExitCode::from(EXIT_USAGE)
-    })
+    }
+    ExitCode::from(EXIT_USAGE)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the root of the command line")]

@@ -73,6 +73,28 @@ fn options_come_from_the_environment_too() {
 }
 
 #[test]
+fn a_variable_wins_over_the_file_unless_it_is_empty() {
+    let path = std::env::temp_dir().join(format!("gateway-command-line-{}.toml", std::process::id()));
+    std::fs::write(&path, "listen = \"127.0.0.1:0\"\npublish-key = [\"k\"]\nring-events = 5\n")
+        .expect("written");
+    let path = path.to_str().expect("a plain path");
+    let ring = |environment: &[(&str, &str)]| {
+        let text = printed(&["config", "--config", path], environment);
+        text.lines().find(|line| line.starts_with("ring-events")).expect("a line for it").to_owned()
+    };
+    assert_eq!(ring(&[]), "ring-events = 5 # file");
+    assert_eq!(ring(&[("GATEWAY_RING_EVENTS", "")]), "ring-events = 5 # file");
+    assert_eq!(ring(&[("GATEWAY_RING_EVENTS", "7")]), "ring-events = 7 # environment");
+    let text = printed(&["check"], &[("GATEWAY_CONFIG", path)]);
+    assert_eq!(text, "no problem was found\n");
+    std::fs::write(path, "listen = \"here\"\nstore = \"disk\"\nring-events = 5\n").expect("written");
+    let output = gateway(&["check", "--config", path], &[]);
+    let lines = String::from_utf8(output.stderr).expect("text");
+    assert_eq!((output.status.code(), lines.lines().count()), (Some(2), 3), "{lines}");
+    std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
 fn an_option_wins_over_its_variable() {
     let line = refusal(&["dev", "--listen", "192.0.2.1:1"], &[("GATEWAY_LISTEN", "127.0.0.1:0")]);
     assert!(line.contains("192.0.2.1"), "{line}");

@@ -144,8 +144,8 @@ impl Jwks {
         };
         let set = match source {
             JwksSource::File(path) => {
-                let json = read_file(path).map_err(wrong)?;
-                first.keys = read_key_set(&json, true).map_err(|reason| wrong(reason.to_owned()))?.into();
+                let (json, keys) = read_set_file(source, path)?;
+                first.keys = keys.into();
                 first.attempts = 1;
                 first.read_at = Some(Instant::now());
                 first.next_attempt += pace.spacing;
@@ -162,6 +162,17 @@ impl Jwks {
         let may_hold_secrets = matches!(source, JwksSource::File(_));
         let reader = Mutex::new(Some((set, sender)));
         Ok(Self { readings, wanted, patience, may_hold_secrets, reader })
+    }
+
+    /// Checks a set without opening it. One behind a URL is not asked for.
+    ///
+    /// # Errors
+    /// When a file holds no usable key set.
+    pub(super) fn check(source: &JwksSource) -> Result<(), ConfigError> {
+        match source {
+            JwksSource::File(path) => read_set_file(source, path).map(|_| ()),
+            JwksSource::Url(_) => Ok(()),
+        }
     }
 
     /// The task that reads the set again and again and never ends. Given once.
@@ -316,6 +327,14 @@ async fn wait_for_next(wait: Duration, wanted: &Notify, readings: &watch::Sender
 /// The duration give or take a tenth, so that many gateways do not ask at the same moment.
 fn jittered(duration: Duration, chance: &Chance) -> Duration {
     duration.mul_f64(0.9 + chance.below(201) as f64 / 1000.0)
+}
+
+/// A set in a file: its bytes and its keys.
+fn read_set_file(source: &JwksSource, path: &PathBuf) -> Result<(Bytes, Vec<VerifyingKey>), ConfigError> {
+    let wrong = |reason: String| ConfigError::new(format!("--jwks {source}: {reason}"));
+    let json = read_file(path).map_err(wrong)?;
+    let keys = read_key_set(&json, true).map_err(|reason| wrong(reason.to_owned()))?;
+    Ok((json, keys))
 }
 
 fn read_file(path: &PathBuf) -> Result<Bytes, String> {

@@ -78,6 +78,14 @@ impl AuthConfig {
     pub fn verifies_tokens(&self) -> bool {
         self.jwt_secret.is_some() || self.jwt_public_key.is_some() || self.jwks.is_some()
     }
+
+    /// The problems of files with keys, each as one line: a gateway with them would not start.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ConfigError> {
+        let pem = self.jwt_public_key.as_deref().and_then(|path| VerifyingKey::from_pem_file(path).err());
+        let set = self.jwks.as_ref().and_then(|source| Jwks::check(source).err());
+        pem.into_iter().chain(set).collect()
+    }
 }
 
 /// Verifies tokens and publish keys.

@@ -1,12 +1,15 @@
 //! The command line as clap reads it: text and numbers. [`super::check`] decides what they mean.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use super::ConfigError;
 use super::choices::{DiskFsync, LogFormat, RedisDown, SocketIoCursor, SseRefusals};
 use super::postgres::OutboxSqlArgs;
 use super::sources::SourceArgs;
@@ -37,6 +40,12 @@ pub(super) enum TypedCommand {
     Dev(Box<DevArgs>),
     #[command(about = "Run a gateway for production")]
     Serve(Box<ServeArgs>),
+    #[command(
+        about = "Check a configuration for `gateway serve` without running it: a line for each problem"
+    )]
+    Check(Box<ServeArgs>),
+    #[command(about = "Print the configuration for `gateway serve` that is in force, with secrets hidden")]
+    Config(Box<ServeArgs>),
     #[command(about = "Print a JWT that a gateway with the same secret accepts")]
     Token(TokenArgs),
     #[command(about = "Print the SQL that creates an outbox table for --source-outbox")]
@@ -44,25 +53,63 @@ pub(super) enum TypedCommand {
 }
 
 impl Typed {
-    /// Reads the arguments (the first is the program's name) and the environment.
-    pub(super) fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<std::ffi::OsString> + Clone,
-    {
-        Self::from_arg_matches(&Self::clap().try_get_matches_from(arguments)?)
-    }
-
     /// The command line for clap. The help never prints a value from the environment, because it may be
     /// a secret.
     pub(super) fn clap() -> clap::Command {
         Self::command().mut_subcommands(|command| {
+            let command =
+                if RUNS.contains(&command.get_name()) { command.arg(config_file()) } else { command };
             command.mut_args(|arg| {
                 let takes_value = arg.get_action().takes_values();
                 arg.hide_env_values(true).allow_negative_numbers(takes_value)
             })
         })
     }
+
+    /// The command line for reading. An empty variable is none, because compose files leave unset
+    /// variables empty.
+    pub(super) fn for_reading() -> clap::Command {
+        let is_empty =
+            |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        Self::clap().mut_subcommands(|command| {
+            command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
+        })
+    }
+
+    /// The command of these arguments that takes a configuration file, and the file; `None`: none is
+    /// given, or the arguments are wrong.
+    pub(super) fn config_file(arguments: &[OsString]) -> Option<(String, PathBuf)> {
+        // What is required may stand in the file.
+        let lenient =
+            Self::for_reading().mut_subcommands(|command| command.mut_args(|arg| arg.required(false)));
+        let matches = lenient.try_get_matches_from(arguments).ok()?;
+        let (name, matches) = matches.subcommand()?;
+        let path = matches.try_get_one::<PathBuf>(CONFIG).ok().flatten()?;
+        (!path.as_os_str().is_empty()).then(|| (name.to_owned(), path.clone()))
+    }
+}
+
+/// The commands that are configured by a file.
+const RUNS: [&str; 4] = ["dev", "serve", "check", "config"];
+/// The option that names the file.
+const CONFIG: &str = "config";
+
+/// Whether an option may be given more than once.
+pub(super) fn takes_several(option: &Arg) -> bool {
+    matches!(option.get_action(), ArgAction::Append)
+}
+
+fn config_file() -> Arg {
+    Arg::new(CONFIG)
+        .long(CONFIG)
+        .env("GATEWAY_CONFIG")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help_heading("Configuration")
+        .help(
+            "TOML file with options by their names, such as `ring-events = 1000`; an option or an environment \
+             variable wins over the file",
+        )
 }
 
 #[derive(Debug, Args)]
@@ -379,4 +426,29 @@ fn network(text: &str) -> Result<IpNet, String> {
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map(|network| network.trunc())
         .map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
+}
+
+/// clap's message as one line: its first paragraphs, without the usage.
+pub(super) fn one_line(error: &clap::Error) -> ConfigError {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return ConfigError::new(
+            "a command is missing: use dev, serve, check, config, token or outbox-sql (see `gateway --help`)",
+        );
+    }
+    let text = error.render().to_string();
+    let text = text.replace("invalid digit found in string", "expected a whole number");
+    let mut line = String::new();
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        if part.starts_with("Usage:") || part.starts_with("For more information") {
+            break;
+        }
+        if !line.is_empty() {
+            line.push_str(if part.starts_with("tip:") { "; " } else { " " });
+        }
+        line.push_str(part.strip_prefix("error: ").unwrap_or(part));
+    }
+    if matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
+        line.push_str(" (see `gateway --help`)");
+    }
+    ConfigError::new(line)
 }

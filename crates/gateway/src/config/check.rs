@@ -10,8 +10,8 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{
-    AccessArgs, DevArgs, KeyArgs, LimitArgs, LogArgs, ServeArgs, SocketIoArgs, StoreArgs, StoreKind,
-    StreamArgs, TokenArgs,
+    AccessArgs, DevArgs, KeyArgs, LimitArgs, ListeningArgs, LogArgs, ServeArgs, SocketIoArgs, StoreArgs,
+    StoreKind, StreamArgs, TokenArgs,
 };
 use super::given::{environment, given, is_redis_url};
 use super::sources::sources;
@@ -22,14 +22,36 @@ use crate::http::address::TrustedProxies;
 use crate::redact::Rule;
 use crate::secret::Secret;
 
-pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
-    let listen = address("--listen", &typed.listen)?;
-    if !listen.ip().is_loopback() {
-        return Err(ConfigError::new(format!(
-            "--listen {listen} is not a loopback address, and `gateway dev` needs no token: \
-             use 127.0.0.1:8080, or `gateway serve`"
-        )));
+/// The problems of a configuration that were found so far.
+#[derive(Default)]
+struct Problems(Vec<ConfigError>);
+
+impl Problems {
+    /// The value, or `None` with its problem noted.
+    fn note<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
     }
+}
+
+/// The configuration of `gateway dev`.
+///
+/// # Errors
+/// Every problem, each as one line.
+pub(super) fn dev(typed: DevArgs) -> Result<Config, Vec<ConfigError>> {
+    let mut problems = Problems::default();
+    let listen = problems.note(loopback(&typed.listen));
+    let redact = problems.note(redact(typed.access.redact));
+    let sources = problems.note(sources(typed.sources, (None, None), None));
+    let limits = limits(&typed.limits);
+    let streams_config = streams(&typed.streams);
+    let socketio = problems.note(socketio(typed.socketio, Some("/socket.io/")));
+    let deployment = problems.note(deployment(typed.streams.deployment));
+    let logs = problems.note(logs(typed.logs));
+    let parts = (listen, redact, sources, socketio, deployment, logs);
+    let (Some(listen), Some(redact), Some(sources), Some(socketio), Some(deployment), Some(logs)) = parts
+    else {
+        return Err(problems.0);
+    };
     Ok(Config {
         dev: true,
         listen,
@@ -43,19 +65,86 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, ConfigError> {
         },
         allow_origins: typed.access.allow_origins,
         trusted_proxies: TrustedProxies::new(typed.access.trusted_proxies),
-        redact: redact(typed.access.redact)?,
-        sources: sources(typed.sources, (None, None), None)?,
-        limits: limits(&typed.limits),
-        streams: streams(&typed.streams),
-        socketio: socketio(typed.socketio, Some("/socket.io/"))?,
-        deployment: deployment(typed.streams.deployment)?,
-        logs: logs(typed.logs)?,
+        redact,
+        sources,
+        limits,
+        streams: streams_config,
+        socketio,
+        deployment,
+        logs,
     })
 }
 
-pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
-    let listen = address("--listen", &typed.listening.listen)?;
-    let admin_listen = given(typed.listening.admin_listen, String::is_empty)
+/// The configuration of `gateway serve`.
+///
+/// # Errors
+/// Every problem, each as one line.
+pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
+    let mut problems = Problems::default();
+    let listening = problems.note(listening(typed.listening));
+    let store_in_redis = (typed.store.redis_url.clone(), typed.store.redis_ca.clone());
+    let store = problems.note(store(typed.store));
+    let log_name =
+        if let Some(StoreConfig::Redis(redis)) = &store { Some(redis.log_name.clone()) } else { None };
+    let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
+    let auth = problems.note(keys(typed.keys));
+    let redact = problems.note(redact(rules));
+    let sources = problems.note(sources(typed.sources, store_in_redis, log_name.as_deref()));
+    let limits = limits(&typed.limits);
+    let streams_config = streams(&typed.streams);
+    let socketio = problems.note(socketio(typed.socketio, None));
+    let deployment = problems.note(deployment(typed.streams.deployment));
+    let logs = problems.note(logs(typed.logs));
+    let (Some((listen, admin_listen)), Some(store), Some(auth), Some(redact)) =
+        (listening, store, auth, redact)
+    else {
+        return Err(problems.0);
+    };
+    let (Some(sources), Some(socketio), Some(deployment), Some(logs)) = (sources, socketio, deployment, logs)
+    else {
+        return Err(problems.0);
+    };
+    Ok(Config {
+        dev: false,
+        listen,
+        admin_listen,
+        store,
+        auth,
+        allow_origins,
+        trusted_proxies: TrustedProxies::new(trusted_proxies),
+        redact,
+        sources,
+        limits,
+        streams: streams_config,
+        socketio,
+        deployment,
+        logs,
+    })
+}
+
+/// Checks what only the files themselves tell: whether keys can be read.
+///
+/// # Errors
+/// Every problem, each as one line.
+pub(super) fn files(config: &Config) -> Result<(), Vec<ConfigError>> {
+    let problems = config.auth.problems();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
+    let listen = address("--listen", text)?;
+    if listen.ip().is_loopback() {
+        return Ok(listen);
+    }
+    Err(ConfigError::new(format!(
+        "--listen {listen} is not a loopback address, and `gateway dev` needs no token: \
+         use 127.0.0.1:8080, or `gateway serve`"
+    )))
+}
+
+fn listening(typed: ListeningArgs) -> Result<(SocketAddr, Option<SocketAddr>), ConfigError> {
+    let listen = address("--listen", &typed.listen)?;
+    let admin_listen = given(typed.admin_listen, String::is_empty)
         .map(|text| address("--admin-listen", &text))
         .transpose()?;
     if admin_listen == Some(listen) && listen.port() != 0 {
@@ -63,26 +152,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, ConfigError> {
             "--admin-listen and --listen are the same address: use another port for one of them",
         ));
     }
-    let store_in_redis = (typed.store.redis_url.clone(), typed.store.redis_ca.clone());
-    let store = store(typed.store)?;
-    let log_name = if let StoreConfig::Redis(redis) = &store { Some(redis.log_name.clone()) } else { None };
-    let AccessArgs { allow_origins, trusted_proxies, redact: rules } = typed.access;
-    Ok(Config {
-        dev: false,
-        listen,
-        admin_listen,
-        store,
-        auth: keys(typed.keys)?,
-        allow_origins,
-        trusted_proxies: TrustedProxies::new(trusted_proxies),
-        redact: redact(rules)?,
-        sources: sources(typed.sources, store_in_redis, log_name.as_deref())?,
-        limits: limits(&typed.limits),
-        streams: streams(&typed.streams),
-        socketio: socketio(typed.socketio, None)?,
-        deployment: deployment(typed.streams.deployment)?,
-        logs: logs(typed.logs)?,
-    })
+    Ok((listen, admin_listen))
 }
 
 /// The endpoint of Socket.IO clients. `default`: its path where none is given.

@@ -1,13 +1,16 @@
 //! The meaning of the command line: a [`Command`], and for a gateway that runs its [`Config`].
 //!
-//! `args.rs` reads the options and the environment. `check.rs` checks them once and turns them into plain values, so that
-//! no later code sees text, an unset option or an impossible combination. Each error is a [`ConfigError`] of one line.
+//! `args.rs` reads the options and the environment, `file.rs` a configuration file. `check.rs` checks
+//! them once and turns them into plain values, so that no later code sees text, an unset option or an
+//! impossible combination. `in_force.rs` prints them. Each error is a [`ConfigError`] of one line.
 
 mod args;
 mod check;
 mod choices;
 pub(crate) mod error;
+mod file;
 mod given;
+mod in_force;
 mod postgres;
 mod sources;
 
@@ -18,8 +21,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use args::{Typed, TypedCommand};
-use clap::error::ErrorKind;
+use args::{Typed, TypedCommand, one_line};
+use clap::FromArgMatches;
+use file::ConfigFile;
 use transport::socketio::CursorStyle;
 
 pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap, SseRefusals};
@@ -41,6 +45,8 @@ use crate::sources::postgres::sql::OutboxSql;
 pub enum Command {
     /// Run a gateway: `gateway dev` or `gateway serve`.
     Run(Box<Config>),
+    /// Print a text: what `gateway check` or `gateway config` found.
+    Print(String),
     /// Print a token: `gateway token`.
     Token(TokenRequest),
     /// Print the SQL of an outbox: `gateway outbox-sql`.
@@ -52,8 +58,8 @@ pub enum Command {
 pub enum Stop {
     /// The text of `--help` or `--version`: for standard output, with exit code 0.
     Print(String),
-    /// An option is wrong or missing: one line for standard error, with exit code 2.
-    Refuse(ConfigError),
+    /// Options are wrong or missing: a line for each on standard error, with exit code 2.
+    Refuse(Vec<ConfigError>),
 }
 
 /// The checked configuration of a gateway.
@@ -219,57 +225,71 @@ pub struct Logs {
     pub filter: String,
 }
 
-/// Reads the arguments of the program (the first is its name) and the environment.
+/// The command of this name, which is one of them.
+fn command_of<'a>(clap: &'a clap::Command, name: &str) -> &'a clap::Command {
+    clap.find_subcommand(name).unwrap_or(clap)
+}
+
+/// Reads the arguments of the program (the first is its name), the environment and the configuration
+/// file. An option wins over its environment variable, and that over the file.
 ///
 /// # Errors
 /// [`Stop::Print`] for `--help` and `--version`; [`Stop::Refuse`] if an option is wrong or missing.
 pub fn read<I, T>(arguments: I) -> Result<Command, Stop>
 where
     I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
+    T: Into<OsString>,
 {
-    let typed = Typed::read(arguments).map_err(|error| {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut clap = Typed::for_reading();
+    let file = match Typed::config_file(&arguments) {
+        Some((name, path)) => {
+            Some((ConfigFile::read(&path, command_of(&clap, &name)).map_err(Stop::Refuse)?, name))
+        }
+        None => None,
+    };
+    if let Some((file, name)) = &file {
+        clap = clap.mut_subcommand(name, |command| file.defaults(command));
+    }
+    let refused = |error: ConfigError| match &file {
+        Some((file, _)) => file.locate(error),
+        None => error,
+    };
+    let stop = |error: clap::Error| {
         if error.use_stderr() {
-            Stop::Refuse(one_line(&error))
+            Stop::Refuse(vec![refused(one_line(&error))])
         } else {
             Stop::Print(error.render().to_string())
         }
-    })?;
+    };
+    let matches = clap.try_get_matches_from(arguments).map_err(stop)?;
+    let typed = Typed::from_arg_matches(&matches).map_err(stop)?;
+    let located = |errors: Vec<ConfigError>| Stop::Refuse(errors.into_iter().map(refused).collect());
+    let run = |config: Config| Command::Run(Box::new(config));
     match typed.command {
-        TypedCommand::Dev(typed) => check::dev(*typed).map(|config| Command::Run(Box::new(config))),
-        TypedCommand::Serve(typed) => check::serve(*typed).map(|config| Command::Run(Box::new(config))),
-        TypedCommand::Token(typed) => check::token(typed).map(Command::Token),
-        TypedCommand::OutboxSql(typed) => typed.check().map(Command::OutboxSql),
-    }
-    .map_err(Stop::Refuse)
-}
-
-/// clap's message as one line: its first paragraphs, without the usage.
-fn one_line(error: &clap::Error) -> ConfigError {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return ConfigError::new(
-            "a command is missing: use dev, serve, token or outbox-sql (see `gateway --help`)",
-        );
-    }
-    let text = error.render().to_string();
-    let text = text.replace("invalid digit found in string", "expected a whole number");
-    let mut line = String::new();
-    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
-        if part.starts_with("Usage:") || part.starts_with("For more information") {
-            break;
+        TypedCommand::Dev(typed) => check::dev(*typed).map(run).map_err(located),
+        TypedCommand::Serve(typed) => check::serve(*typed).map(run).map_err(located),
+        TypedCommand::Check(typed) => check::serve(*typed)
+            .and_then(|config| check::files(&config))
+            .map_err(located)
+            .map(|()| Command::Print("no problem was found\n".to_owned())),
+        TypedCommand::Config(typed) => {
+            check::serve(*typed).map_err(located)?;
+            let sources = file.as_ref().map(|(file, _)| file);
+            Ok(Command::Print(in_force::text(command_of(&Typed::clap(), "config"), &matches, sources)))
         }
-        if !line.is_empty() {
-            line.push_str(if part.starts_with("tip:") { "; " } else { " " });
+        TypedCommand::Token(typed) => {
+            check::token(typed).map(Command::Token).map_err(|error| located(vec![error]))
         }
-        line.push_str(part.strip_prefix("error: ").unwrap_or(part));
+        TypedCommand::OutboxSql(typed) => {
+            typed.check().map(Command::OutboxSql).map_err(|error| located(vec![error]))
+        }
     }
-    if matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
-        line.push_str(" (see `gateway --help`)");
-    }
-    ConfigError::new(line)
 }
 
 #[cfg(test)]
 mod documented;
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod tests;

@@ -15,10 +15,14 @@ fn config(line: &str) -> Config {
 
 fn refusal(line: &str) -> String {
     match read(line) {
-        Err(Stop::Refuse(error)) => {
-            let text = error.to_string();
-            assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
-            text
+        Err(Stop::Refuse(errors)) => {
+            let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert!(!texts.is_empty());
+            assert!(
+                texts.iter().all(|text| !text.is_empty() && !text.contains(char::is_control)),
+                "{texts:?}"
+            );
+            texts.join("\n")
         }
         other => panic!("{line}: {other:?}"),
     }
@@ -166,7 +170,7 @@ fn serve_without_a_key_is_refused() {
 #[test]
 fn wrong_and_missing_options_are_one_line() {
     for (line, part) in [
-        ("", "dev, serve, token or outbox-sql"),
+        ("", "dev, serve, check, config, token or outbox-sql"),
         ("fly", "fly"),
         ("dev --wings", "(see `gateway --help`)"),
         ("serve --publish-key k", "--listen <ADDR>"),
@@ -319,8 +323,10 @@ fn no_dump_of_a_configuration_shows_a_secret() {
 
 #[test]
 fn an_error_is_one_line_whatever_was_typed() {
-    let error = super::read(["gateway", "dev", "--deployment", "a\nb\u{1b}[31m"]);
-    assert!(matches!(error, Err(Stop::Refuse(error)) if !error.to_string().contains(char::is_control)));
-    let error = super::read(["gateway", "dev", "--ring-events", "1\n2"]);
-    assert!(matches!(error, Err(Stop::Refuse(error)) if !error.to_string().contains(char::is_control)));
+    for wrong in [["--deployment", "a\nb\u{1b}[31m"], ["--ring-events", "1\n2"]] {
+        let Err(Stop::Refuse(errors)) = super::read(["gateway", "dev", wrong[0], wrong[1]]) else {
+            panic!("{wrong:?} is taken");
+        };
+        assert!(errors.iter().all(|error| !error.to_string().contains(char::is_control)), "{errors:?}");
+    }
 }
