@@ -18,7 +18,7 @@ use crate::http::answer::Body;
 use crate::metrics::labels::{AuthFailure, RefuseReason};
 use crate::problem::{Code, Problem};
 use crate::publish::Author;
-use crate::session::admission::{self, Plan};
+use crate::session::admission::{self, Plan, RefusedClient};
 
 /// What answers a request.
 pub(crate) type Reply = Answer<Body, Plan>;
@@ -105,6 +105,11 @@ impl Call<'_> {
         let by_name = found.is_none() && self.app.config.dev && query.iter().any(|(name, _)| name == "user");
         let checked = self.app.origins.check(self.peer, &self.head.headers, by_cookie || by_name);
         Ok(checked.inspect_err(|_| self.foreign())?)
+    }
+
+    /// The client as one that is not let in, before its user is known.
+    pub(crate) fn refused(&self, problem: Problem) -> RefusedClient {
+        RefusedClient { problem, address: self.address(), user: None }
     }
 
     /// Lets only those pass who may act on the whole deployment.

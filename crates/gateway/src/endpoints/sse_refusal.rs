@@ -13,7 +13,7 @@ use crate::problem::{Code, Problem};
 
 /// The answer of a client that cannot be let in now, if it understands one: 200, `retry` and `bye` in one block, and the
 /// end. A standard `EventSource` never comes back after any other status.
-pub(super) async fn answer(
+pub(super) fn answer(
     call: &Call<'_>,
     problem: &Problem,
     Request { after, pad, .. }: Request,
@@ -29,8 +29,6 @@ pub(super) async fn answer(
         Code::RateLimited => ByeReason::RateLimited,
         _ => return None,
     };
-    // Some libraries come back at once whatever `retry` says.
-    call.app.brake.refused(call.address(), None).await;
     let tail = call.app.log.tail_cursor();
     let (cursor, has_id) = match after {
         After::Cursor(cursor) => (cursor, true),

@@ -1,5 +1,7 @@
 //! `GET /v1/sse` and `/v1/poll`: from here on the connection is no longer HTTP's.
 
+use std::sync::Arc;
+
 use events::Topic;
 use http::{HeaderValue, Version};
 use hyper::body::Incoming;
@@ -10,7 +12,7 @@ use super::sse_refusal;
 use crate::http::{Query, headers};
 use crate::metrics::labels::RefuseReason;
 use crate::problem::Problem;
-use crate::session::admission::{self, Plan, StreamRequest};
+use crate::session::admission::{self, Admitted, Plan, RefusedClient, StreamRequest};
 
 /// The most bytes of a posted poll beside its topics: as many as a head may have.
 const FORM_BYTES_MAX: usize = 16 << 10;
@@ -23,13 +25,31 @@ pub(crate) async fn answer(
     transport: Transport,
     query: &Query<'_>,
 ) -> Result<Reply, Problem> {
-    let asked = asked(call, transport, query)?;
-    call.check_origin(query)?;
-    let grant = call.grant(query).await.inspect_err(|problem| {
-        call.app.metrics.connection_refused(admission::refusal_label(call.app, problem));
+    match admit(call, transport, query).await {
+        Ok(admitted) => Ok(Answer::Detach(Plan::Session(Box::new(admitted)))),
+        Err(refused) => Err(refused.held_back(call.app).await),
+    }
+}
+
+async fn admit(call: &Call<'_>, transport: Transport, query: &Query<'_>) -> Result<Admitted, RefusedClient> {
+    let asked = asked(call, transport, query).map_err(|problem| call.refused(problem))?;
+    call.check_origin(query).map_err(|problem| call.refused(problem))?;
+    admit_with_token(call, asked, query).await
+}
+
+/// Lets in a client that has sent what authenticates it.
+pub(super) async fn admit_with_token(
+    call: &Call<'_>,
+    asked: StreamRequest,
+    query: &Query<'_>,
+) -> Result<Admitted, RefusedClient> {
+    let grant = call.grant(query).await.map_err(|problem| {
+        call.app.metrics.connection_refused(admission::refusal_label(call.app, &problem));
+        call.refused(problem)
     })?;
-    let admitted = admission::admit(call.app, asked, grant).await?;
-    Ok(Answer::Detach(Plan::Session(Box::new(admitted))))
+    let user = Arc::clone(&grant.user);
+    let admitted = admission::admit(call.app, asked, grant).await;
+    admitted.map_err(|problem| RefusedClient { user: Some(user), ..call.refused(problem) })
 }
 
 /// A stream of server-sent events, or the `bye` of one that cannot begin now.
@@ -37,7 +57,7 @@ pub(crate) async fn answer_sse(call: &Call<'_>) -> Result<Reply, Problem> {
     let reply = answer(call, Transport::Sse, &call.query).await;
     let Err(problem) = reply else { return reply };
     let Ok(asked) = asked(call, Transport::Sse, &call.query) else { return Err(problem) };
-    sse_refusal::answer(call, &problem, asked.request).await.map(Answer::Response).ok_or(problem)
+    sse_refusal::answer(call, &problem, asked.request).map(Answer::Response).ok_or(problem)
 }
 
 /// A poll whose parameters may be in the body, for clients that keep them out of URLs.
@@ -45,13 +65,17 @@ pub(crate) async fn answer_posted_poll(call: &Call<'_>, body: Incoming) -> Resul
     let is_form = headers::has_content_type(&call.head.headers, "application/x-www-form-urlencoded");
     // Nobody is authenticated yet, so no more is taken in than a session's parameters may have.
     let topics_max = call.app.config.limits.topics_per_session_max;
-    let body = call.collect_within(body, FORM_BYTES_MAX + topics_max * TOPIC_BYTES_MAX).await?;
+    let body = call.collect_within(body, FORM_BYTES_MAX + topics_max * TOPIC_BYTES_MAX).await;
+    let body = match body {
+        Ok(body) if is_form || body.is_empty() => body,
+        Ok(_) => {
+            let problem = Problem::bad_request("the body of a poll is application/x-www-form-urlencoded");
+            return Err(call.refused(problem).held_back(call.app).await);
+        }
+        Err(problem) => return Err(call.refused(problem).held_back(call.app).await),
+    };
     let mut query: Query<'_> = call.query.clone();
-    if is_form {
-        query.extend(form_urlencoded::parse(&body));
-    } else if !body.is_empty() {
-        return Err(Problem::bad_request("the body of a poll is application/x-www-form-urlencoded"));
-    }
+    query.extend(form_urlencoded::parse(&body));
     answer(call, Transport::Poll, &query).await
 }
 

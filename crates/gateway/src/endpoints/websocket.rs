@@ -1,7 +1,5 @@
 //! The WebSocket handshake (RFC 6455 section 4.2), and who is refused how.
 
-use std::sync::Arc;
-
 use http::header::{
     CONNECTION, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -13,7 +11,7 @@ use super::stream;
 use crate::auth::Credential;
 use crate::http::headers::has_token;
 use crate::problem::{Code, Problem};
-use crate::session::admission::{self, Plan, RefusedClient, Waiting};
+use crate::session::admission::{Admitted, Plan, Waiting};
 
 /// The subprotocol of the gateway.
 const PROTOCOL: &str = "throughline.v1";
@@ -36,13 +34,14 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
             return Ok(Answer::Response(response));
         }
     };
-    call.check_origin(&call.query)?;
+    if let Err(problem) = call.check_origin(&call.query) {
+        return Err(call.refused(problem).held_back(call.app).await);
+    }
     let then = match admit(call).await {
         Err(Waiting::Refused(refused))
             if !headers.contains_key(ORIGIN) && is_told_by_status(refused.problem.code) =>
         {
-            call.app.brake.refused(refused.address, refused.user.as_ref()).await;
-            return Err(refused.problem);
+            return Err(refused.held_back(call.app).await);
         }
         then => then,
     };
@@ -58,21 +57,14 @@ const fn is_told_by_status(code: Code) -> bool {
     matches!(code, Code::Unauthenticated | Code::Forbidden | Code::RateLimited | Code::Unavailable)
 }
 
-async fn admit(call: &Call<'_>) -> Result<admission::Admitted, Waiting> {
-    let refused =
-        |problem: Problem, user| Waiting::Refused(RefusedClient { problem, address: call.address(), user });
-    let asked = stream::asked(call, Transport::Ws, &call.query).map_err(|problem| refused(problem, None))?;
+async fn admit(call: &Call<'_>) -> Result<Admitted, Waiting> {
+    let asked = stream::asked(call, Transport::Ws, &call.query)
+        .map_err(|problem| Waiting::Refused(call.refused(problem)))?;
     let has_user = call.app.config.dev && call.query.iter().any(|(name, _)| name == "user");
     if Credential::find(&call.head.headers, &call.query).is_none() && !has_user {
         return Err(Waiting::ForAuth(asked));
     }
-    let grant = call.grant(&call.query).await.map_err(|problem| {
-        call.app.metrics.connection_refused(admission::refusal_label(call.app, &problem));
-        refused(problem, None)
-    })?;
-    let user = Arc::clone(&grant.user);
-    let admitted = admission::admit(call.app, asked, grant).await;
-    admitted.map_err(|problem| refused(problem, Some(user)))
+    stream::admit_with_token(call, asked, &call.query).await.map_err(Waiting::Refused)
 }
 
 /// The client's key, if this is a handshake.

@@ -13,14 +13,15 @@ use tokio::time::{Instant, sleep};
 /// How many refusals of one user or address in [`WINDOW`] are told at once.
 const PROMPT_MAX: u32 = 2;
 const WINDOW: Duration = Duration::from_secs(10);
-/// How long each further refusal is held back.
-const HOLD: Duration = Duration::from_secs(1);
+/// How long each further refusal is held back: with this, a client that comes back at once makes at most ten
+/// requests in any ten seconds. Less than the two seconds after which a browser tries another transport beside.
+const HOLD: Duration = Duration::from_millis(1500);
 /// How many refusals are held back at once; beyond it they are told at once.
 const HELD_MAX: usize = 1000;
 /// How many users and how many addresses are remembered. Forgetting one only makes its next refusals prompt.
 const REMEMBERED_MAX: u64 = 10_000;
 
-/// The refusals of WebSockets a moment ago.
+/// The refusals of streams and polls a moment ago.
 pub(crate) struct RefusalBrake {
     addresses: Cache<IpAddr, Arc<Mutex<Recent>>>,
     users: Cache<Arc<str>, Arc<Mutex<Recent>>>,
@@ -102,6 +103,21 @@ mod tests {
         }
         tokio::time::advance(WINDOW).await;
         assert!(takes(&brake, 1, None).await < HOLD, "later it begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_comes_back_at_once_makes_ten_requests_in_ten_seconds_at_the_most() {
+        let (brake, began) = (RefusalBrake::new(), Instant::now());
+        let mut asked = Vec::new();
+        while began.elapsed() < 6 * WINDOW {
+            asked.push(Instant::now());
+            takes(&brake, 1, None).await;
+        }
+        for (first, at) in asked.iter().enumerate() {
+            let within = asked[first..].iter().filter(|later| **later < *at + WINDOW).count();
+            assert!(within <= 10, "{within} within ten seconds of request {first}");
+        }
+        assert!(asked.len() > 30, "held back, not locked out: {}", asked.len());
     }
 
     #[tokio::test(start_paused = true)]

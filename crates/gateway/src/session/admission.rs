@@ -133,6 +133,14 @@ pub(crate) struct RefusedClient {
     pub user: Option<Arc<str>>,
 }
 
+impl RefusedClient {
+    /// Why, once the client is to be told: some libraries come back at once after every refusal.
+    pub(crate) async fn held_back(self, app: &App) -> Problem {
+        app.brake.refused(self.address, self.user.as_ref()).await;
+        self.problem
+    }
+}
+
 /// Finds the grant behind a request.
 ///
 /// # Errors

@@ -61,8 +61,8 @@ pub(crate) async fn begin(
             );
             match *then {
                 Ok(admitted) => return begin_websocket(app, early, admitted).await,
-                Err(Waiting::Refused(RefusedClient { problem, address, user })) => {
-                    app.brake.refused(address, user.as_ref()).await;
+                Err(Waiting::Refused(refused)) => {
+                    let problem = refused.held_back(app).await;
                     early.refuse(problem.close_code(), &problem.detail).await;
                     return None;
                 }
@@ -136,6 +136,8 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
                 app.metrics.auth_failed(refusal.into());
                 let problem = Problem::from(refusal);
                 early.reply(&commands::early_reply(&text, Err(problem.clone()))).await;
+                let problem =
+                    RefusedClient { problem, address: asked.address, user: None }.held_back(app).await;
                 early.refuse(problem.close_code(), &problem.detail).await;
                 return None;
             }
@@ -150,7 +152,7 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
     match admit(app, asked, grant).await {
         Ok(admitted) => Some(admitted),
         Err(problem) => {
-            app.brake.refused(address, Some(&user)).await;
+            let problem = RefusedClient { problem, address, user: Some(user) }.held_back(app).await;
             early.refuse(problem.close_code(), &problem.detail).await;
             None
         }

@@ -13,6 +13,13 @@ use crate::problem::{Code, Problem};
 
 /// Answers a request of a Socket.IO client.
 pub(crate) async fn answer(call: &Call<'_>, config: &SocketIo, body: Incoming) -> Result<Reply, Problem> {
+    match take(call, config, body).await {
+        Err(problem) => Err(call.refused(problem).held_back(call.app).await),
+        reply => reply,
+    }
+}
+
+async fn take(call: &Call<'_>, config: &SocketIo, body: Incoming) -> Result<Reply, Problem> {
     if call.parameter("EIO") != Some("4") {
         return Ok(EngineError::UnsupportedVersion.reply());
     }

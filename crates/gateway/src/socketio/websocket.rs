@@ -135,7 +135,10 @@ impl Newcomer {
             match declined {
                 // The connection stays: a page may try again with other data.
                 Declined::Refused(problem) => early.reply(connect::refusal(&problem).as_bytes()).await,
-                Declined::NotNow => return end(early, CloseCode::UNAVAILABLE, "not now").await,
+                Declined::NotNow => {
+                    self.app.brake.refused(self.address, None).await;
+                    return end(early, CloseCode::UNAVAILABLE, "not now").await;
+                }
                 Declined::Awaits(waiting) => {
                     reply_all(&mut early, &waiting.greeting(&self.app)).await;
                     early.expect_within(Unadmitted::AUTH_WITHIN);

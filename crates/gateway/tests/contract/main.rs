@@ -18,6 +18,7 @@ mod limits;
 mod message_size;
 mod poll;
 mod publish;
+mod refusal_brake;
 mod refused_topics;
 mod sse;
 mod sse_refusals;
