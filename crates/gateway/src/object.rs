@@ -1,4 +1,4 @@
-//! JSON that must be an object.
+//! JSON that must be an object: the one place that reads it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,6 +10,24 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 /// elements it takes for the members in their order.
 #[derive(Debug)]
 pub(crate) struct Object<T>(pub(crate) T);
+
+/// Reads the members of an object.
+///
+/// # Errors
+/// When the text is no JSON object, or a member is missing or wrong.
+pub(crate) fn from_str<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::Result<T> {
+    serde_json::from_str(json).map(|Object(members)| members)
+}
+
+/// Reads the members of an object from bytes that need not be text.
+///
+/// # Errors
+/// When the bytes are no JSON object, or a member is missing or wrong.
+pub(crate) fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    // A parser of text need not check each string by itself; one of bytes says where the text is none.
+    let parsed = str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
+    parsed.map(|Object(members)| members)
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -54,7 +72,7 @@ mod tests {
     #[test]
     fn an_array_is_no_object_at_any_depth() {
         let text = r#" {"raw": {"a": [1, 2]}, "inner": {"status": "online"}} "#;
-        let Object(outer) = serde_json::from_str::<Object<Outer<'_>>>(text).unwrap();
+        let outer: Outer<'_> = from_str(text).unwrap();
         assert_eq!((outer.raw.get(), &*outer.inner.unwrap().0.status), (r#"{"a": [1, 2]}"#, "online"));
         for wrong in [
             r#"[1, {"status": "online"}]"#,
@@ -64,8 +82,9 @@ mod tests {
             "null",
             "",
         ] {
-            assert!(serde_json::from_str::<Object<Outer<'_>>>(wrong).is_err(), "{wrong}");
-            assert!(serde_json::from_slice::<Object<Outer<'_>>>(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(from_str::<Outer<'_>>(wrong).is_err(), "{wrong}");
+            assert!(from_slice::<Outer<'_>>(wrong.as_bytes()).is_err(), "{wrong}");
         }
+        assert!(from_slice::<Outer<'_>>(b"{\"raw\": 1, \"inner\": {\"status\": \"\xff\"}}").is_err());
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::error::ConfigError;
+use crate::object;
 use crate::secret::Secret;
 
 /// Keys of a set that are read; the others are left out.
@@ -120,7 +121,7 @@ pub(super) fn read_key_set(json: &[u8], secrets: bool) -> Result<Vec<VerifyingKe
         keys: Vec<Value>,
     }
 
-    let set: Set = serde_json::from_slice(json).map_err(|_| "not a JSON Web Key Set")?;
+    let set: Set = object::from_slice(json).map_err(|_| "not a JSON Web Key Set")?;
     let mut keys = Vec::new();
     for member in set.keys.into_iter().take(SET_KEYS_MAX) {
         let read = serde_json::from_value::<Jwk>(member).map_err(|_| "not readable");

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::template::{JsonTemplate, Place};
 use super::{Action, Dialect, Emit, On};
+use crate::object;
 
 /// Names that Socket.IO clients keep for themselves.
 const RESERVED: [&str; 6] =
@@ -99,7 +100,7 @@ impl Dialect {
     /// # Errors
     /// Says what is wrong, and where.
     pub fn parse(text: &str) -> Result<Self, DialectError> {
-        let file: File = serde_json::from_str(text).map_err(|error| DialectError(error.to_string()))?;
+        let file: File = object::from_str(text).map_err(|error| DialectError(error.to_string()))?;
         let File { connect, on, error, presence, echo } = file;
         let on = on.into_iter().map(|(name, on)| {
             let checked = on.check().map_err(|why| DialectError(format!("on.{name}: {why}")))?;

@@ -8,7 +8,7 @@ use super::call::Call;
 use crate::audit::{self, Deed};
 use crate::cluster::ClusterQuestion;
 use crate::http::answer::{Body, json};
-use crate::object::Object;
+use crate::object;
 use crate::problem::Problem;
 
 /// `POST /v1/disconnect`: ends the sessions of a user, or one session, whichever gateway of the log has them.
@@ -25,7 +25,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
     }
     call.operator().await?;
     let body = call.collect(body).await?;
-    let Object(wanted): Object<Wanted> = serde_json::from_slice(&body)
+    let wanted: Wanted = object::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("not a valid request: {error}")))?;
     let (ended, asked) = match (wanted.user, wanted.session) {
         (Some(user), None) => (user.clone(), ClusterQuestion::EndUser(user)),

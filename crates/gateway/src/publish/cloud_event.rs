@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::draft::DraftBody;
-use crate::object::Object;
+use crate::object;
 use crate::problem::Problem;
 
 /// An event with the attributes that matter here. Others are let through: that is what extension
@@ -45,7 +45,7 @@ impl<'a> CloudEvent<'a> {
     /// # Errors
     /// When it is no JSON object, a required attribute is missing, or the version is not 1.0.
     pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Problem> {
-        let Object(event): Object<Self> = serde_json::from_slice(json)
+        let event: Self = object::from_slice(json)
             .map_err(|error| Problem::bad_request(format!("not a valid CloudEvent: {error}")))?;
         if event.specversion != "1.0" {
             return Err(Problem::bad_request("specversion: only CloudEvents 1.0 are understood"));

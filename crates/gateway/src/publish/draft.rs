@@ -4,23 +4,24 @@ use std::borrow::Cow;
 
 use events::{Data, Draft, EventId, Key, Kind, Seq, Topic, Topics};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::author::Author;
 use crate::audit::{self, Deed};
-use crate::object::Object;
+use crate::object;
 use crate::problem::{Code, Problem};
 
 /// The longest time to live: ten years.
 const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3600 * 1000;
 
-/// A draft as it is written, where it is written.
+/// The members of a draft, borrowed from the text in which they are written: the one definition for
+/// every origin.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DraftBody<'a> {
     topic: Option<Topic>,
-    topics: Option<Vec<Topic>>,
+    /// Several topics in the place of `topic`.
+    pub(super) topics: Option<Vec<Topic>>,
     #[serde(borrow)]
     r#type: Cow<'a, str>,
     #[serde(borrow)]
@@ -39,28 +40,6 @@ pub(crate) struct DraftBody<'a> {
     /// An idempotency token that clients do not see. It comes before `id`.
     #[serde(skip)]
     pub(crate) once: Option<String>,
-}
-
-/// A draft inside a command, whose other members are the command's. Its members stand here once more,
-/// because serde cannot flatten a struct that refuses unknown members.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CommandDraft<'a> {
-    #[serde(rename = "id")]
-    _id: Option<IgnoredAny>,
-    #[serde(rename = "op")]
-    _op: IgnoredAny,
-    topic: Topic,
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    #[serde(borrow)]
-    data: &'a RawValue,
-    key: Option<String>,
-    ttl_ms: Option<u64>,
-    #[serde(default)]
-    ephemeral: bool,
-    expect: Option<u64>,
-    event_id: Option<String>,
 }
 
 impl<'a> DraftBody<'a> {
@@ -86,30 +65,7 @@ impl<'a> DraftBody<'a> {
     /// # Errors
     /// When a member is missing, wrong or unknown.
     pub(crate) fn parse(json: &'a [u8]) -> Result<Self, Problem> {
-        // A parser of text need not check each string by itself; one of bytes says where the text is none.
-        let parsed = str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
-        parsed.map(|Object(draft)| draft).map_err(|error| malformed(&error))
-    }
-
-    /// The draft of a `publish` command, where `id` is the command's and `event_id` the event's.
-    ///
-    /// # Errors
-    /// When a member is missing, wrong or unknown.
-    pub(crate) fn of_command(text: &'a str) -> Result<Self, Problem> {
-        let Object(command): Object<CommandDraft<'_>> =
-            serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        Ok(Self {
-            topic: Some(command.topic),
-            topics: None,
-            r#type: command.r#type,
-            data: command.data,
-            key: command.key,
-            ttl_ms: command.ttl_ms,
-            ephemeral: command.ephemeral,
-            expect: command.expect,
-            id: command.event_id,
-            once: None,
-        })
+        object::from_slice(json).map_err(|error| malformed(&error))
     }
 
     /// Checks everything that is written against what may be, and who writes it.

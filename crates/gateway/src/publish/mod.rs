@@ -4,6 +4,7 @@
 
 mod author;
 mod cloud_event;
+mod command_draft;
 mod draft;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 pub(crate) use author::Author;
 pub(crate) use cloud_event::CloudEvent;
+pub(crate) use command_draft::draft_of_command;
 pub(crate) use draft::{DraftBody, malformed};
 
 use crate::limits::rates::{Limiters, Use};

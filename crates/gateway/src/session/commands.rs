@@ -15,10 +15,10 @@ use crate::audit::{self, Deed};
 use crate::auth::Grant;
 use crate::limits::rates::Use;
 use crate::metrics::labels::{AuthFailure, Source};
-use crate::object::Object;
+use crate::object::{self, Object};
 use crate::presence::Status;
 use crate::problem::{Code, ErrorMember, Problem};
-use crate::publish::{Author, DraftBody, DraftResult};
+use crate::publish::{Author, DraftResult, draft_of_command};
 use crate::registry::Connection;
 use crate::registry::NoMember;
 use crate::session_key::SessionKey;
@@ -77,13 +77,13 @@ struct TopicsBody {
     presence: Option<Object<JoiningBody>>,
 }
 
+/// What `presence` has beside the members of [`JoiningBody`].
 #[derive(Debug, Deserialize)]
 struct PresenceBody {
     topic: Topic,
-    status: String,
-    info: Option<Box<RawValue>>,
 }
 
+/// As what a session is a member: in `presence`, and in the `presence` of a `subscribe`.
 #[derive(Debug, Deserialize)]
 struct JoiningBody {
     status: String,
@@ -121,7 +121,7 @@ enum Done {
 impl Sender<'_> {
     /// Runs one command.
     pub(crate) async fn run(&self, text: &str) -> Outcome {
-        let body: Result<CommandBody, _> = object(text);
+        let body: Result<CommandBody, _> = object::from_str(text);
         let id = id_of(text);
         let what = body.as_ref().map_or(Use::Command, CommandBody::cost);
         if let Err(outcome) = self.limit(what, id.as_deref()) {
@@ -158,7 +158,7 @@ impl Sender<'_> {
             "subscribe" => self.subscribe(members(text)?),
             "unsubscribe" => self.unsubscribe(members(text)?),
             "publish" => self.publish(text).await,
-            "presence" => self.presence(members(text)?),
+            "presence" => self.presence(&members::<PresenceBody>(text)?.topic, members(text)?),
             _ => Err(Problem::bad_request("op: auth, subscribe, unsubscribe, publish, presence or ping")),
         }
     }
@@ -241,13 +241,13 @@ impl Sender<'_> {
         Ok(Done::Topics { topics: held.subscriptions.topics().to_vec() })
     }
 
-    fn presence(&self, body: PresenceBody) -> Result<Done, Problem> {
+    fn presence(&self, topic: &Topic, joining: JoiningBody) -> Result<Done, Problem> {
         let grant = Arc::clone(&self.connection.held.lock().grant);
-        if !grant.may_subscribe(&body.topic) {
-            return Err(self.forbidden(&format!("subscribing to {} is not allowed", body.topic)));
+        if !grant.may_subscribe(topic) {
+            return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
-        let (status, info) = JoiningBody { status: body.status, info: body.info }.check(&grant)?;
-        self.join(&body.topic, status, info)?;
+        let (status, info) = joining.check(&grant)?;
+        self.join(topic, status, info)?;
         Ok(Done::Present {})
     }
 
@@ -294,7 +294,7 @@ impl Sender<'_> {
     async fn publish(&self, text: &str) -> Result<Done, Problem> {
         let author = Author::Grant(Arc::clone(&self.connection.held.lock().grant), self.connection.address);
         let publishing = &self.app.publishing;
-        let draft = publishing.check(DraftBody::of_command(text)?, &author)?;
+        let draft = publishing.check(draft_of_command(text)?, &author)?;
         let appended = publishing.append_one(Source::Command, draft).await?;
         Ok(Done::Published(DraftResult::of_command(appended)))
     }
@@ -317,7 +317,7 @@ impl JoiningBody {
 
 /// The members of a command's op. Others are ignored (C1).
 fn members<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
-    object(text).map_err(|error| Problem::bad_request(format!("not a valid command: {error}")))
+    object::from_str(text).map_err(|error| Problem::bad_request(format!("not a valid command: {error}")))
 }
 
 fn too_many_memberships(topics_max: usize) -> Problem {
@@ -362,16 +362,12 @@ pub(crate) fn refusal(text: &str, problem: Problem) -> Vec<u8> {
 }
 
 fn id_of(text: &str) -> Option<Box<RawValue>> {
-    object::<Identified>(text).ok()?.id
-}
-
-fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
-    serde_json::from_str(text).map(|Object(members)| members)
+    object::from_str::<Identified>(text).ok()?.id
 }
 
 /// The token of an `auth` command; `None` if it is another, or none at all.
 #[must_use]
 pub(crate) fn token_of(text: &str) -> Option<String> {
-    let body: CommandBody = object(text).ok()?;
-    if body.op == "auth" { object(text).ok().map(|AuthBody { token }| token) } else { None }
+    let body: CommandBody = object::from_str(text).ok()?;
+    if body.op == "auth" { object::from_str(text).ok().map(|AuthBody { token }| token) } else { None }
 }

@@ -15,6 +15,7 @@ use crate::auth::{Credential, Grant, Refusal};
 use crate::config::SocketIo;
 use crate::dialect::{Context, Dialect};
 use crate::endpoints::call::Call;
+use crate::object;
 use crate::problem::{Code, Problem};
 use crate::session::socketio_event;
 
@@ -173,9 +174,8 @@ pub(super) async fn arrive(
 ) -> Result<Arrival, Declined> {
     let auth: Auth<'_> = match data.trim() {
         "" | "null" => Auth::default(),
-        data if data.starts_with('{') => serde_json::from_str(data)
+        data => object::from_str(data)
             .map_err(|error| Problem::bad_request(format!("auth cannot be read: {error}")))?,
-        _ => return Err(Problem::bad_request("auth: an object is expected").into()),
     };
     let Auth { token, user, topics, types, pid, offset } = auth;
     let (after, offset) = offset_of(offset);
