@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use events::{Data, Draft, Located, Options, ResetReason, Start, Store as _, Topics};
 use regex::Regex;
-use rig::{Client, Rig, ms, topic};
+use rig::{Client, Rig, ms, poll_line, topic};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -290,11 +290,8 @@ impl Player {
             "ws" => Line::Ws(WsLine::new(Decoder::new(16 << 10))),
             "sse" => Line::Sse(SseLine { chunked: true, pad: request.pad, headers }),
             _ => Line::Poll(PollLine {
-                wait_ms: request.wait.as_millis() as u32,
                 hello: request.after == After::Latest,
-                keep_alive: true,
-                headers,
-                pipelined: Vec::new(),
+                ..poll_line(request.wait.as_millis() as u64)
             }),
         }));
     }

@@ -5,6 +5,9 @@
 #![allow(clippy::disallowed_methods, reason = "what it measures is real time")]
 #![allow(clippy::print_stdout, reason = "the figures are the output")]
 
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
+#[path = "../../tests/rig/quiet_host.rs"]
+mod quiet_host;
 mod session;
 
 use std::hint::black_box;

@@ -8,16 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use events::{
-    BoxFuture, Data, Draft, Limit, Log, Memory, Options, Reader, Reset, ResetReason, Start, Store as _,
-    Topic, Topics,
-};
+use events::{Data, Draft, Limit, Log, Memory, Options, Reader, Start, Store as _, Topic, Topics};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use transport::ws::Decoder;
-use transport::{
-    Access, ByeReason, Handle, Host, Identity, Line, Outcome, Sent, Session, SseLine, Terms, UnsentBytes,
-    WsLine,
-};
+use transport::{Handle, Host, Line, Session, Terms};
+
+use super::quiet_host::{self, QuietHost, sse, ws};
 
 const ROUNDS: u32 = 5;
 const EVENTS: u32 = 2_000;
@@ -34,14 +29,6 @@ pub(crate) async fn measure() {
     }
 }
 
-fn ws() -> Line {
-    Line::Ws(WsLine::new(Decoder::new(1000)))
-}
-
-fn sse() -> Line {
-    Line::Sse(SseLine { chunked: true, pad: 0, headers: "".into() })
-}
-
 /// A session that comes back with [`MISSED`] events to get, and how many writes that takes.
 async fn replay(name: &str, line: fn() -> Line) {
     let log = Log::new(&Options { ring_events_max: MISSED, ..Options::default() });
@@ -49,7 +36,7 @@ async fn replay(name: &str, line: fn() -> Line) {
     for _ in 0..MISSED / 1000 {
         store.append(vec![draft(); 1000]).await;
     }
-    let host = Arc::new(Nobody::default()) as Arc<dyn Host>;
+    let host = host();
     let (mut fastest, mut writes) = (f64::INFINITY, 0);
     for _ in 0..ROUNDS {
         let reader = Reader::new(&log, &[Topic::all()], None, Start::Earliest);
@@ -74,7 +61,7 @@ async fn run(name: &str, line: Line) {
     let log = Log::new(&Options::default());
     let store = Memory::open(Arc::clone(&log));
     let reader = Reader::new(&log, &[Topic::all()], None, Start::Latest);
-    let host = Arc::new(Nobody::default()) as Arc<dyn Host>;
+    let host = host();
     let sink = Sink::default();
     let mut session = pin!(Session::new(sink, line, reader, host, Handle::default(), terms()));
     let draft = draft();
@@ -103,17 +90,15 @@ fn draft() -> Draft {
     )
 }
 
+/// The terms of the sessions that are measured.
 fn terms() -> Terms {
-    Terms {
-        heartbeat: Duration::from_secs(60),
-        interval: Duration::ZERO,
-        limit: Limit { events: 1000, bytes: 32 << 10 },
-        resumed: false,
-        expiry: None,
-        expiring_before: Duration::ZERO,
-        age_max: None,
-        write_timeout: Duration::from_secs(15),
-    }
+    let limit = Limit { events: 1000, bytes: 32 << 10 };
+    Terms { heartbeat: Duration::from_secs(60), limit, ..quiet_host::terms() }
+}
+
+/// The application around a session that is measured.
+fn host() -> Arc<dyn Host> {
+    Arc::new(QuietHost::new(vec![Topic::all()], Arc::default(), Box::new(|_, _| {})))
 }
 
 /// Takes what is written, counts the writes and never says anything.
@@ -143,56 +128,4 @@ impl AsyncWrite for Sink {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
     }
-}
-
-/// An application that has nothing to say.
-#[derive(Default)]
-struct Nobody(Arc<UnsentBytes>);
-
-impl Host for Nobody {
-    fn identity(&self) -> Identity<'_> {
-        Identity { session: "0123456789abcdefghijkl", user: "alice", deployment: "bench" }
-    }
-
-    fn access(&self) -> Access {
-        Access::default()
-    }
-
-    fn expires_at(&self) -> String {
-        String::new()
-    }
-
-    fn unsent(&self) -> &Arc<UnsentBytes> {
-        &self.0
-    }
-
-    fn expiring(&self) -> String {
-        self.expires_at()
-    }
-
-    fn command(self: Arc<Self>, _: String) -> BoxFuture<'static, Outcome> {
-        Box::pin(async { Outcome { reply: Vec::new(), end: None } })
-    }
-
-    fn not_a_command(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn refetch_after(&self, _: ResetReason) -> Duration {
-        Duration::ZERO
-    }
-
-    fn reconnect_after(&self, _: ByeReason) -> Duration {
-        Duration::ZERO
-    }
-
-    fn retry_after(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn sent(&self, _: Sent) {}
-
-    fn reset(&self, _: &Reset) {}
-
-    fn subscribed(&self, _: &[Topic], _: events::Cursor) {}
 }

@@ -1,23 +1,26 @@
 //! A session on one end of an in-memory pipe, and a client that reads byte by byte on the other.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test uses a part of it")]
+
+mod quiet_host;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use events::{
-    BoxFuture, Cursor, Data, Draft, Limit, Log, Memory, Options, Reader, Reset, ResetReason, Start,
-    Store as _, Topic, Topics, TypeFilter,
+    BoxFuture, Cursor, Data, Draft, Log, Memory, Options, Reader, Reset, ResetReason, Start, Store as _,
+    Topic, Topics, TypeFilter,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use transport::ws::Decoder;
 use transport::{
-    Access, ByeReason, End, Ended, Handle, Host, Identity, Line, Outcome, PollLine, Refused, Sent, Session,
-    SseLine, Terms, UnsentBytes, WsLine,
+    Access, ByeReason, End, Ended, Handle, Host, Identity, Line, Outcome, Refused, Sent, Session, Terms,
+    UnsentBytes,
 };
+
+pub use quiet_host::{poll, poll_line, sse, terms, ws};
 
 /// The reply to a command.
 pub type Reply = fn(&str) -> String;
@@ -157,24 +160,6 @@ pub fn draft(name: &str, data: &str) -> Draft {
     Draft::new(Topics::one(topic(name)), "t".parse().unwrap(), Data::from_value(data).unwrap())
 }
 
-pub fn sse() -> Line {
-    Line::Sse(SseLine { chunked: true, pad: 0, headers: "".into() })
-}
-
-pub fn ws() -> Line {
-    Line::Ws(WsLine::new(Decoder::new(1000)))
-}
-
-pub fn poll(wait_ms: u64) -> Line {
-    Line::Poll(PollLine {
-        wait_ms: wait_ms as u32,
-        hello: false,
-        keep_alive: true,
-        headers: "".into(),
-        pipelined: Vec::new(),
-    })
-}
-
 impl Rig {
     pub fn new() -> Self {
         Self::with(&Options::default())
@@ -187,16 +172,7 @@ impl Rig {
             log,
             store,
             application: Arc::default(),
-            terms: Terms {
-                heartbeat: ms(15_000),
-                interval: Duration::ZERO,
-                limit: Limit { events: 1000, bytes: 256 << 10 },
-                resumed: false,
-                expiry: None,
-                expiring_before: ms(60_000),
-                age_max: None,
-                write_timeout: ms(15_000),
-            },
+            terms: Terms { expiring_before: ms(60_000), ..terms() },
             topics: vec![topic("user:alice"), topic("all")],
             types: None,
             start: Start::Latest,

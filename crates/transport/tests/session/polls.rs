@@ -2,7 +2,7 @@ use events::{Epoch, Fact, Options, Seq, Start};
 use tokio::time::{Instant, sleep};
 use transport::{Bye, ByeReason, Ended, Line, PollLine};
 
-use super::rig::{Rig, draft, ms, poll, topic};
+use super::rig::{Rig, draft, ms, poll, poll_line, topic};
 use super::{assert_at, seqs};
 
 /// A rig whose clients come with the cursor of the tail.
@@ -16,9 +16,8 @@ fn resumed() -> Rig {
 async fn a_poll_without_a_cursor_is_answered_at_once() {
     let rig = Rig::new();
     rig.publish("all", "x").await;
-    let (wait_ms, keep_alive, headers) = (25_000, true, "Vary: Origin\r\n".into());
-    let mut client =
-        rig.start(Line::Poll(PollLine { wait_ms, hello: true, keep_alive, headers, pipelined: Vec::new() }));
+    let headers = "Vary: Origin\r\n".into();
+    let mut client = rig.start(Line::Poll(PollLine { hello: true, headers, ..poll_line(25_000) }));
     let (head, body) = client.answer().await;
     assert!(head.contains("\r\nConnection: keep-alive\r\nVary: Origin\r\n\r\n"), "{head}");
     assert!(rig.plain(&body).starts_with(r#"{"after":"E.1","cursor":"E.1","hello":{"session":"#), "{body}");
@@ -111,14 +110,7 @@ async fn what_came_behind_a_poll_is_kept_for_the_next_request() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_not_kept_is_closed() {
     let rig = resumed();
-    let headers = "".into();
-    let mut client = rig.start(Line::Poll(PollLine {
-        wait_ms: 0,
-        hello: false,
-        keep_alive: false,
-        headers,
-        pipelined: Vec::new(),
-    }));
+    let mut client = rig.start(Line::Poll(PollLine { keep_alive: false, ..poll_line(0) }));
     assert!(client.answer().await.0.contains("\r\nConnection: close\r\n"));
     assert!(!client.receive().await);
     assert!(client.closed().await.reuse.is_none());

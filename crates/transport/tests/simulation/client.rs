@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{BoxFuture, Chance, Cursor, Limit, Located, Log, Reader, Reset, ResetReason, Start, Topic};
+use events::{Chance, Limit, Located, Log, Reader, Start, Topic};
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
-use transport::ws::Decoder;
-use transport::{
-    Access, ByeReason, Handle, Host, Identity, Line, Outcome, PollLine, Sent, Session, SseLine, Terms,
-    UnsentBytes, WsLine,
-};
+use transport::{Handle, Host, Line, PollLine, Session, SseLine, Terms, UnsentBytes};
 
 use super::messages::take_text;
 use super::network::{Socket, connect};
+use super::quiet_host::{QuietHost, poll_line, terms, ws};
 use super::truth::{Batch, Truth, View};
 
 /// Topics that a client may have.
@@ -26,74 +23,6 @@ pub(crate) struct Client {
     pub(crate) truth: Arc<Mutex<Truth>>,
     pub(crate) view: Arc<Mutex<View>>,
     pub(crate) unsent: Arc<UnsentBytes>,
-}
-
-/// What the application around a session does: it says which topics were added.
-struct Application {
-    view: Arc<Mutex<View>>,
-    unsent: Arc<UnsentBytes>,
-    access: Mutex<Access>,
-}
-
-impl Application {
-    fn subscribe(&self, topic: Topic) {
-        let mut access = self.access.lock();
-        if !access.topics.contains(&topic) {
-            access.topics.push(topic);
-            access.added += 1;
-        }
-    }
-}
-
-impl Host for Application {
-    fn identity(&self) -> Identity<'_> {
-        Identity { session: "session", user: "alice", deployment: "simulation" }
-    }
-
-    fn access(&self) -> Access {
-        self.access.lock().clone()
-    }
-
-    fn unsent(&self) -> &Arc<UnsentBytes> {
-        &self.unsent
-    }
-
-    fn expiring(&self) -> String {
-        String::new()
-    }
-
-    fn expires_at(&self) -> String {
-        String::new()
-    }
-
-    fn command(self: Arc<Self>, _: String) -> BoxFuture<'static, Outcome> {
-        Box::pin(std::future::ready(Outcome { reply: Vec::new(), end: None }))
-    }
-
-    fn not_a_command(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn refetch_after(&self, _: ResetReason) -> Duration {
-        Duration::ZERO
-    }
-
-    fn reconnect_after(&self, _: ByeReason) -> Duration {
-        Duration::ZERO
-    }
-
-    fn retry_after(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    fn sent(&self, _: Sent) {}
-
-    fn reset(&self, _: &Reset) {}
-
-    fn subscribed(&self, topics: &[Topic], at: Cursor) {
-        self.access.lock().added -= topics.len();
-        topics.iter().for_each(|topic| self.view.lock().subscribed(topic.as_str(), at));
-    }
 }
 
 impl Client {
@@ -129,11 +58,14 @@ impl Client {
             Some(other) => panic!("{cursor:?} is {other:?}"),
         };
         let reader = Reader::new(&self.log, &topics, None, start);
-        let application = Arc::new(Application {
-            view: Arc::clone(&self.view),
-            unsent: Arc::clone(&self.unsent),
-            access: Mutex::new(Access { topics, ..Access::default() }),
-        });
+        let view = Arc::clone(&self.view);
+        let application = Arc::new(QuietHost::new(
+            topics,
+            Arc::clone(&self.unsent),
+            Box::new(move |topics, at| {
+                topics.iter().for_each(|topic| view.lock().subscribed(topic.as_str(), at));
+            }),
+        ));
         let host: Arc<dyn Host> = application.clone();
         let handle = Handle::default();
         let line = self.line(cursor.is_none());
@@ -159,24 +91,16 @@ impl Client {
             interval: [Duration::ZERO, Duration::from_millis(300)][self.chance.below(2) as usize],
             limit: Limit { events: 1 + self.chance.below(30) as usize, bytes: 2 << 10 },
             resumed,
-            expiry: None,
-            expiring_before: Duration::ZERO,
-            age_max: None,
             write_timeout: Duration::from_secs(5),
+            ..terms()
         }
     }
 
     fn line(&self, hello: bool) -> Line {
         match self.chance.below(3) {
-            0 => Line::Ws(WsLine::new(Decoder::new(1000))),
+            0 => ws(),
             1 => Line::Sse(SseLine { chunked: false, pad: 0, headers: "".into() }),
-            _ => Line::Poll(PollLine {
-                wait_ms: self.chance.below(2_000) as u32,
-                hello,
-                keep_alive: true,
-                headers: "".into(),
-                pipelined: Vec::new(),
-            }),
+            _ => Line::Poll(PollLine { hello, ..poll_line(self.chance.below(2_000)) }),
         }
     }
 
@@ -185,7 +109,7 @@ impl Client {
         &self,
         mut socket: Socket,
         is_poll: bool,
-        application: &Application,
+        application: &QuietHost,
         handle: &Handle,
         catch_up: bool,
     ) {

@@ -7,6 +7,9 @@
 mod client;
 mod messages;
 mod network;
+#[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
+#[path = "../rig/quiet_host.rs"]
+mod quiet_host;
 mod truth;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
