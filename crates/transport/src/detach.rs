@@ -76,7 +76,6 @@ where
     let guard: Arc<Mutex<Guard>> = Arc::default();
     guard.lock().scan(&received);
     let service = service_fn(|request| {
-        let (slot, guard) = (Arc::clone(&slot), Arc::clone(&guard));
         let framing = {
             let mut guard = guard.lock();
             guard.answer_is_due();
@@ -84,27 +83,8 @@ where
         };
         // Boxed: hyper moves what it is given several times, and has room for it between two
         // requests.
-        let mut answer = Some(Box::pin(service(request, framing)));
-        poll_fn(move |cx| {
-            let Some(answering) = &mut answer else { return Poll::Pending };
-            match ready!(answering.as_mut().poll(cx)) {
-                Answer::Response(mut response) => {
-                    let mut guard = guard.lock();
-                    guard.answer_is_due();
-                    if guard.is_answered_early() {
-                        // hyper does not read what nobody asked for, so this connection ends.
-                        let close = HeaderValue::from_static("close");
-                        response.headers_mut().insert(CONNECTION, close);
-                    }
-                    Poll::Ready(Ok::<_, Infallible>(response))
-                }
-                Answer::Detach(plan) => {
-                    answer = None;
-                    *slot.lock() = Some(plan);
-                    Poll::Pending
-                }
-            }
-        })
+        let answering = Box::pin(service(request, framing));
+        answer(answering, Arc::clone(&slot), Arc::clone(&guard))
     });
     let wire = Wire::new(socket, received, Arc::clone(&guard), limits, refuse);
     let mut connection = http1::Builder::new()
@@ -115,32 +95,75 @@ where
         .max_headers(limits.headers_max)
         .half_close(false)
         .serve_connection(wire, service);
-    let mut shutdown = pin!(shutdown);
-    let mut draining = false;
-    let plan = poll_fn(|cx| {
-        if !draining && shutdown.as_mut().poll(cx).is_ready() {
-            draining = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => slot.lock().take().map_or(Poll::Pending, |plan| Poll::Ready(Some(plan))),
-        }
-    })
-    .await;
+    let plan = plan(&mut connection, http1::Connection::graceful_shutdown, pin!(shutdown), &slot).await;
     let Some(plan) = plan else { return Served::Closed };
-    // An earlier answer on this connection may still be on its way; hyper finishes it first.
-    let failed = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-        Poll::Pending if guard.lock().is_unflushed() => Poll::Pending,
-        polled => Poll::Ready(polled.is_ready()),
-    })
-    .await;
-    if failed {
+    if !has_flushed(&mut connection, &guard).await {
         return Served::Closed;
     }
     let parts = connection.into_parts();
     let (socket, received) = parts.io.into_parts();
-    // Copied, because what hyper read it into is 8 KiB that an idle stream need not hold.
+    // Copied, because hyper read it into 8 KiB that an idle stream need not hold.
     let received = [parts.read_buf, received].concat().into();
     Served::Detached { socket, received, plan }
+}
+
+/// The response for hyper. For a request that detaches the connection there is none: its plan goes
+/// into the slot, and this future is never ready.
+fn answer<B, D>(
+    answering: Pin<Box<impl Future<Output = Answer<B, D>>>>,
+    slot: Arc<Mutex<Option<D>>>,
+    guard: Arc<Mutex<Guard>>,
+) -> impl Future<Output = Result<Response<B>, Infallible>> {
+    let mut answering = Some(answering);
+    poll_fn(move |cx| {
+        let Some(running) = &mut answering else { return Poll::Pending };
+        match ready!(running.as_mut().poll(cx)) {
+            Answer::Response(mut response) => {
+                let mut guard = guard.lock();
+                guard.answer_is_due();
+                if guard.is_answered_early() {
+                    // hyper does not read the rest of a body that nobody asked for, so this
+                    // connection ends.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                Poll::Ready(Ok(response))
+            }
+            Answer::Detach(plan) => {
+                answering = None;
+                *slot.lock() = Some(plan);
+                Poll::Pending
+            }
+        }
+    })
+}
+
+/// Runs the connection until a request leaves its plan in the slot; `None`: until it closes. Drains
+/// it once `shutdown` is ready.
+fn plan<C: Future + Unpin, D>(
+    connection: &mut C,
+    drain: fn(Pin<&mut C>),
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    slot: &Mutex<Option<D>>,
+) -> impl Future<Output = Option<D>> {
+    let mut draining = false;
+    poll_fn(move |cx| {
+        if !draining && shutdown.as_mut().poll(cx).is_ready() {
+            draining = true;
+            drain(Pin::new(connection));
+        }
+        match Pin::new(&mut *connection).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => slot.lock().take().map_or(Poll::Pending, |plan| Poll::Ready(Some(plan))),
+        }
+    })
+}
+
+/// Runs the connection until hyper has written an earlier answer that may still be on its way;
+/// `false`: until it closes.
+fn has_flushed(connection: &mut (impl Future + Unpin), guard: &Mutex<Guard>) -> impl Future<Output = bool> {
+    poll_fn(move |cx| match Pin::new(&mut *connection).poll(cx) {
+        Poll::Pending if guard.lock().is_unflushed() => Poll::Pending,
+        polled => Poll::Ready(polled.is_pending()),
+    })
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
-use prometheus::{Histogram, IntCounter};
+use prometheus::{Histogram, IntCounter, Result};
 
 use super::Transport;
-use super::families::By;
+use super::buckets::{LAG_BUCKETS, LATENCY_BUCKETS};
+use super::families::{By, Families};
 
 /// The families of deliveries. Each worker counts in a tally of its own, under a lock that nobody else takes meanwhile;
 /// before the families are shown, the tallies are added to them.
@@ -30,19 +31,19 @@ pub struct Live {
 }
 
 /// One metric for each thing that is counted.
-pub(super) struct Each<C, H> {
-    pub(super) events: By<Transport, C>,
-    pub(super) batches: By<Transport, C>,
-    pub(super) bytes: By<Transport, C>,
-    pub(super) publish_to_write: By<Transport, H>,
-    pub(super) reader_lag: H,
+struct Each<C, H> {
+    events: By<Transport, C>,
+    batches: By<Transport, C>,
+    bytes: By<Transport, C>,
+    publish_to_write: By<Transport, H>,
+    reader_lag: H,
 }
 
 /// The families that a tally is added to.
-pub(super) type Sums = Each<IntCounter, Histogram>;
+type Sums = Each<IntCounter, Histogram>;
 
 /// What one worker has counted since the families were shown last.
-pub(super) type Tally = Each<LocalIntCounter, LocalHistogram>;
+type Tally = Each<LocalIntCounter, LocalHistogram>;
 
 thread_local! {
     /// The number of this thread among those that have counted.
@@ -53,13 +54,27 @@ thread_local! {
 }
 
 impl Deliveries {
-    pub(super) fn new(sums: &Sums) -> Self {
-        let tally = |_| Place(Mutex::new(Tally::of(sums)));
-        Self((0..available_parallelism().map_or(1, usize::from)).map(tally).collect())
+    pub(super) fn register(families: &Families<'_>) -> Result<Self> {
+        let sums = Sums::register(families)?;
+        let tally = |_| Place(Mutex::new(Tally::of(&sums)));
+        Ok(Self((0..available_parallelism().map_or(1, usize::from)).map(tally).collect()))
+    }
+
+    /// One batch was sent.
+    pub(super) fn sent(&self, transport: Transport, events: u64, bytes: u64, live: Option<Live>) {
+        self.count(|tally| {
+            tally.events.at(transport).inc_by(events);
+            tally.batches.at(transport).inc();
+            tally.bytes.at(transport).inc_by(bytes);
+            if let Some(Live { latency, lag }) = live {
+                tally.publish_to_write.at(transport).observe(latency.as_secs_f64());
+                tally.reader_lag.observe(lag as f64);
+            }
+        });
     }
 
     /// Has this thread count.
-    pub(super) fn count(&self, count: impl FnOnce(&Tally)) {
+    fn count(&self, count: impl FnOnce(&Tally)) {
         let place = NUMBER.with(|number| number % self.0.len());
         count(&self.0[place].0.lock());
     }
@@ -67,6 +82,39 @@ impl Deliveries {
     /// Adds what was counted to the families.
     pub(super) fn add_up(&self) {
         self.0.iter().for_each(|Place(tally)| tally.lock().add_up());
+    }
+}
+
+impl Sums {
+    fn register(families: &Families<'_>) -> Result<Self> {
+        Ok(Self {
+            events: families.counters(
+                "throughline_events_delivered_total",
+                "Events written to sessions; one event to ten sessions counts ten.",
+                "transport",
+            )?,
+            batches: families.counters(
+                "throughline_batches_sent_total",
+                "Batches written to sessions, heartbeats included.",
+                "transport",
+            )?,
+            bytes: families.counters(
+                "throughline_sent_bytes_total",
+                "Bytes of batches and their framing handed to sockets, before TLS.",
+                "transport",
+            )?,
+            publish_to_write: families.histograms(
+                "throughline_publish_to_write_seconds",
+                "Seconds from the log's acceptance of an event to the turn of the live session that writes it; replays not counted.",
+                "transport",
+                &LATENCY_BUCKETS,
+            )?,
+            reader_lag: families.histogram(
+                "throughline_reader_lag_events",
+                "Events between a session's cursor and the tail at the time of a batch.",
+                &LAG_BUCKETS,
+            )?,
+        })
     }
 }
 

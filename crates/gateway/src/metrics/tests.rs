@@ -3,7 +3,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::labels::{Label, RejectReason, SourceKind};
+use super::labels::*;
 use super::*;
 
 fn text(metrics: &Metrics) -> String {
