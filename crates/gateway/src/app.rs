@@ -25,11 +25,15 @@ use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::publish::Publishing;
 use crate::redact::Redaction;
-use crate::registry::{Caps, OpenConnections, Registry, Strangers};
+use crate::registry::{Caps, OpenConnections, Registry, Sessionless};
 use crate::sources::{SourceParts, SourceStates};
 use crate::store;
 
 /// A running gateway, apart from its sockets.
+///
+/// `session/`, `socketio/` and `endpoints/` get it whole: the admission and the commands of one client use 14 of its
+/// parts, and each endpoint uses others, so a struct of what they need would be this one under another name. The rooms
+/// below this file are given their parts one by one, and so is a function above it that needs no more than two.
 pub(crate) struct App {
     /// What was configured.
     pub config: Config,
@@ -70,7 +74,7 @@ pub(crate) struct App {
     /// `hello.deployment`.
     pub deployment: Arc<str>,
     /// The connections without a session, by address.
-    pub strangers: Arc<Strangers>,
+    pub sessionless: Arc<Sessionless>,
     /// The Engine.IO sessions of clients that poll.
     pub engines: Engines,
     /// What all Socket.IO sessions share.
@@ -175,7 +179,7 @@ impl App {
             pacing,
             unsent: Arc::new(UnsentBytes::new(unsent_ample(limits.log_bytes))),
             deployment: config.deployment.clone().unwrap_or_else(|| some_deployment(&chance)).into(),
-            strangers: Arc::new(Strangers::new(limits.connections_per_ip_max)),
+            sessionless: Arc::new(Sessionless::new(limits.connections_per_ip_max)),
             engines: Engines::new(chance),
             socketio: Arc::new(settings(config.socketio.as_ref(), log.clock())),
             open: OpenConnections::default(),

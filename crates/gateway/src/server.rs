@@ -22,7 +22,7 @@ use crate::dispatch;
 use crate::http::door::Door;
 use crate::metrics::labels::RateLimit;
 use crate::problem::{Code, Problem};
-use crate::registry::Stranger;
+use crate::registry::SessionlessPlace;
 use crate::session::admission::Plan;
 use crate::session::running::{self, RunningSession};
 
@@ -93,7 +93,7 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
             continue;
         }
         let is_counted_elsewhere = door == Door::Backends || app.config.trusted_proxies.contains(peer.ip());
-        let Ok(stranger) = app.strangers.admit(peer.ip(), is_counted_elsewhere) else {
+        let Ok(place) = app.sessionless.admit(peer.ip(), is_counted_elsewhere) else {
             app.metrics.rate_limited(RateLimit::ConnectionsAddress);
             let problem =
                 Problem::new(Code::RateLimited, "this address has too many connections without a session");
@@ -101,14 +101,14 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
             continue;
         };
         let patience = app.http_limits().head_timeout;
-        tokio::spawn(await_request(Guest::enter(&app), stranger, door, socket, patience));
+        tokio::spawn(await_request(OpenConnection::enter(&app), place, door, socket, patience));
     }
 }
 
 /// One of the open connections.
-struct Guest(Arc<App>);
+struct OpenConnection(Arc<App>);
 
-impl Guest {
+impl OpenConnection {
     fn enter(app: &Arc<App>) -> Self {
         app.open.enter();
         app.metrics.tcp_opened();
@@ -116,7 +116,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.open.leave();
         self.0.metrics.tcp_closed();
@@ -125,8 +125,14 @@ impl Drop for Guest {
 
 /// Waits for the first byte of a request, at most for `patience`. Until it comes there is nothing for HTTP to do, and so
 /// none of its buffers and no task of its own: thousands of clients may be between two polls.
-async fn await_request(guest: Guest, stranger: Stranger, door: Door, socket: TcpStream, patience: Duration) {
-    let app = &guest.0;
+async fn await_request(
+    connection: OpenConnection,
+    place: SessionlessPlace,
+    door: Door,
+    socket: TcpStream,
+    patience: Duration,
+) {
+    let app = &connection.0;
     let drained = async {
         if app.is_draining() {
             // A connection that was accepted during the drain is still answered.
@@ -142,15 +148,15 @@ async fn await_request(guest: Guest, stranger: Stranger, door: Door, socket: Tcp
         () = drained => false,
     };
     if has_come {
-        tokio::spawn(serve(guest, stranger, door, socket, Bytes::new()));
+        tokio::spawn(serve(connection, place, door, socket, Bytes::new()));
     }
 }
 
 /// Serves HTTP until the connection becomes a stream, and goes on with HTTP after a poll. The stream runs in a task of
 /// its own, so that it does not carry HTTP's memory along.
 fn serve(
-    guest: Guest,
-    stranger: Stranger,
+    connection: OpenConnection,
+    place: SessionlessPlace,
     door: Door,
     socket: TcpStream,
     received: Bytes,
@@ -158,7 +164,7 @@ fn serve(
     Box::pin(async move {
         // Asked for each time: a stream need not keep it. Without one the client has gone already.
         let Ok(peer) = socket.peer_addr() else { return };
-        let app = &guest.0;
+        let app = &connection.0;
         let limits = app.http_limits();
         // A connection that comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
         let came_late = app.is_draining();
@@ -171,23 +177,23 @@ fn serve(
         let answer = |request, framing| dispatch::answer(Arc::clone(app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, refuse, answer).await;
         if let Served::Detached { socket, received, plan } = served {
-            tokio::spawn(stream(guest, stranger, door, socket, received, plan));
+            tokio::spawn(stream(connection, place, door, socket, received, plan));
         }
     })
 }
 
 async fn stream(
-    guest: Guest,
-    stranger: Stranger,
+    connection: OpenConnection,
+    place: SessionlessPlace,
     door: Door,
     socket: TcpStream,
     received: Bytes,
     plan: Plan,
 ) {
-    if let Some(running) = running::begin(&guest.0, socket, received, plan).await {
+    if let Some(running) = running::begin(&connection.0, socket, received, plan).await {
         // From here on the caps of sessions hold.
-        drop(stranger);
-        tokio::spawn(Stream { running, door, guest: Some(guest) });
+        drop(place);
+        tokio::spawn(Stream { running, door, connection: Some(connection) });
     }
 }
 
@@ -196,33 +202,33 @@ struct Stream {
     running: RunningSession,
     door: Door,
     /// Until the session ends.
-    guest: Option<Guest>,
+    connection: Option<OpenConnection>,
 }
 
 impl Future for Stream {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { running, door, guest } = self.get_mut();
-        let reuse = match guest {
-            Some(Guest(app)) => ready!(running.poll_end(app, cx)),
+        let Self { running, door, connection } = self.get_mut();
+        let reuse = match connection {
+            Some(OpenConnection(app)) => ready!(running.poll_end(&app.metrics, cx)),
             None => None,
         };
-        if let (Some((socket, received)), Some(guest)) = (reuse, guest.take())
+        if let (Some((socket, received)), Some(connection)) = (reuse, connection.take())
             && let Ok(peer) = socket.peer_addr()
         {
-            let app = &guest.0;
+            let app = &connection.0;
             if received.is_empty() && app.is_draining() {
                 // Nobody is waited for: the next request goes to another gateway.
                 return Poll::Ready(());
             }
             let is_proxy = app.config.trusted_proxies.contains(peer.ip());
-            let stranger = app.strangers.readmit(peer.ip(), is_proxy);
+            let place = app.sessionless.readmit(peer.ip(), is_proxy);
             if received.is_empty() {
                 let patience = app.http_limits().keep_alive;
-                tokio::spawn(await_request(guest, stranger, *door, socket, patience));
+                tokio::spawn(await_request(connection, place, *door, socket, patience));
             } else {
-                tokio::spawn(serve(guest, stranger, *door, socket, received));
+                tokio::spawn(serve(connection, place, *door, socket, received));
             }
         }
         Poll::Ready(())

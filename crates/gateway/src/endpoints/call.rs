@@ -93,7 +93,7 @@ impl Call<'_> {
 
     /// What the request's token allows.
     pub(crate) async fn grant(&self, query: &Query<'_>) -> Result<Arc<Grant>, Problem> {
-        let grant = admission::grant_of(self.app, &self.head.headers, query).await;
+        let grant = admission::grant_of(&self.app.auth, &self.app.metrics, &self.head.headers, query).await;
         Ok(grant.inspect_err(|refusal| self.audit_token(*refusal))?)
     }
 

@@ -25,13 +25,13 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
     let grant = call.grant(&call.query).await?;
     let body = call.collect(body).await?;
     let session = call.parameter("session");
-    let link = session.and_then(|id| call.app.registry.link(&grant.user, id));
-    if session.is_some() && link.is_none() {
+    let target = session.and_then(|id| call.app.registry.session_handle(&grant.user, id));
+    if session.is_some() && target.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
     // What these commands may do is what this request's token allows, whatever the session's own does.
     let mut connection = Connection::new(grant, Vec::new(), None, call.address());
-    if let Some(SessionHandle { id, handle }) = link {
+    if let Some(SessionHandle { id, handle }) = target {
         (connection.id, connection.handle) = (Some(id), handle);
     }
     let connection = Arc::new(connection);

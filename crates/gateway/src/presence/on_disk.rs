@@ -19,7 +19,7 @@ pub(crate) struct OnDisk {
 const ALIVE: &str = "alive";
 
 #[derive(Serialize, Deserialize)]
-struct MemberRecord {
+struct MemberJson {
     info: Box<RawValue>,
     since_ms: u64,
     last_seen_ms: u64,
@@ -71,7 +71,7 @@ pub(super) fn write(kept: &Kept) -> KeptValue {
             status: session.status.as_str().to_owned(),
             polls: session.polls,
         };
-        let record = MemberRecord {
+        let record = MemberJson {
             info: serde_json::from_slice(member.info.as_bytes()).ok()?,
             since_ms: member.since_ms,
             last_seen_ms: member.last_seen_ms,
@@ -84,7 +84,7 @@ pub(super) fn write(kept: &Kept) -> KeptValue {
 
 pub(super) fn parse(name: &str, value: &[u8]) -> Option<Kept> {
     let (topic, user) = name.split_once(' ')?;
-    let record: MemberRecord = serde_json::from_slice(value).ok()?;
+    let record: MemberJson = serde_json::from_slice(value).ok()?;
     let session = |record: SessionRecord| {
         let status = Status::named(&record.status)?;
         Some(KeptSession { id: record.id.into(), status, polls: record.polls })

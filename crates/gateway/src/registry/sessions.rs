@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use transport::{Bye, ByeReason, End, Handle, Transport};
 
 use super::connection::Connection;
-use super::table::{Entry, Table};
+use super::table::{SessionEntry, Table};
 use crate::auth::Grant;
 use crate::limits::pacing::Pacing;
 use crate::presence::{Presence, SessionPresence, Status};
@@ -176,7 +176,7 @@ impl Registry {
 
     /// How to reach a user's session. `None`: the user has no such session.
     #[must_use]
-    pub(crate) fn link(&self, user: &str, id: &str) -> Option<SessionHandle> {
+    pub(crate) fn session_handle(&self, user: &str, id: &str) -> Option<SessionHandle> {
         let table = self.table.lock();
         let entry = table.of_user(user).iter().find(|entry| &*entry.id == id)?;
         let handle = entry.connections.last().map(|connection| connection.handle.clone());
@@ -187,7 +187,7 @@ impl Registry {
     #[must_use]
     pub(crate) fn of_user(&self, user: &str, max: usize) -> Vec<SessionSnapshot> {
         let table = self.table.lock();
-        let standing = |entry: &Entry| {
+        let snapshot = |entry: &SessionEntry| {
             let connection = entry.newest()?;
             Some(SessionSnapshot {
                 id: Arc::clone(&entry.id),
@@ -196,7 +196,7 @@ impl Registry {
                 connection: Arc::clone(connection),
             })
         };
-        table.of_user(user).iter().filter_map(standing).take(max).collect()
+        table.of_user(user).iter().filter_map(snapshot).take(max).collect()
     }
 
     /// Gives every connection of a session another grant, those that a newer one replaces included. What it does not

@@ -44,7 +44,7 @@ pub(crate) enum NoPlace {
 
 /// What the table knows of a session.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct SessionEntry {
     /// The id in `hello`.
     pub id: Arc<str>,
     /// Its connections, the oldest first.
@@ -85,7 +85,7 @@ pub(super) enum Ending {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// The sessions of each user: few, and looked through. No list is empty.
-    pub users: HashMap<Arc<str>, Vec<Entry>>,
+    pub users: HashMap<Arc<str>, Vec<SessionEntry>>,
     /// Sessions with a connection, by address.
     pub addresses: HashMap<IpAddr, usize>,
     /// Pollers that did not come back, since the last sweep.
@@ -96,7 +96,7 @@ pub(super) struct Table {
     lapsing: BTreeSet<(Instant, SessionKey)>,
 }
 
-impl Entry {
+impl SessionEntry {
     /// The connection that began last, whether it is there or has gone.
     pub(super) fn newest(&self) -> Option<&Arc<Connection>> {
         let connections = self.connections.iter().rev();
@@ -145,22 +145,22 @@ impl Entry {
 
 impl Table {
     /// The sessions of a user.
-    pub(super) fn of_user(&self, user: &str) -> &[Entry] {
+    pub(super) fn of_user(&self, user: &str) -> &[SessionEntry] {
         self.users.get(user).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// All sessions of all users.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &SessionEntry> {
         self.users.values().flatten()
     }
 
     /// The session of this name.
-    pub(super) fn get(&self, key: &SessionKey) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &SessionKey) -> Option<&SessionEntry> {
         self.of_user(&key.user).iter().find(|entry| entry.id == key.id)
     }
 
     /// The session of this name, to be changed.
-    pub(super) fn get_mut(&mut self, key: &SessionKey) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, key: &SessionKey) -> Option<&mut SessionEntry> {
         self.users.get_mut(&key.user)?.iter_mut().find(|entry| entry.id == key.id)
     }
 
@@ -170,14 +170,14 @@ impl Table {
         key: &SessionKey,
         address: IpAddr,
         last_transport: Transport,
-    ) -> &mut Entry {
+    ) -> &mut SessionEntry {
         // Most users have one session, and most sessions one connection: no room is kept for others.
         let entries = self.users.entry(Arc::clone(&key.user)).or_insert_with(|| Vec::with_capacity(1));
         // The one that connected last stands last.
         if let Some(at) = entries.iter().position(|entry| entry.id == key.id) {
             entries[at..].rotate_left(1);
         } else {
-            entries.push(Entry {
+            entries.push(SessionEntry {
                 id: Arc::clone(&key.id),
                 connections: Vec::with_capacity(1),
                 address,
@@ -271,7 +271,7 @@ impl Table {
         if ending >= max.max(DISPLACED_MIN) {
             return Err(NoPlace::User);
         }
-        let stays = |entry: &&mut Entry| entry.lapses_at.is_none() && !entry.is_displaced;
+        let stays = |entry: &&mut SessionEntry| entry.lapses_at.is_none() && !entry.is_displaced;
         let quietest =
             entries.iter_mut().filter(stays).min_by_key(|entry| entry.last_transport == Transport::Ws);
         let Some(quietest) = quietest else { return Err(NoPlace::User) };
@@ -284,8 +284,8 @@ impl Table {
     /// Whether this session, or one of its user that has lost its connection, was closed by its client because a message
     /// was too large. A library that names no session comes back as a new one.
     pub(super) fn takes_small_messages(&self, key: &SessionKey) -> bool {
-        let is_asked = |entry: &&Entry| entry.id == key.id || entry.lapses_at.is_some();
-        let last = self.of_user(&key.user).iter().filter(is_asked).filter_map(Entry::newest);
+        let is_asked = |entry: &&SessionEntry| entry.id == key.id || entry.lapses_at.is_some();
+        let last = self.of_user(&key.user).iter().filter(is_asked).filter_map(SessionEntry::newest);
         last.into_iter().any(|last| last.handle.client_close() == Some(CloseCode::TOO_LARGE))
     }
 

@@ -93,7 +93,7 @@ async fn a_grace_period_begins_with_the_last_connection_whatever_came_before() {
     };
     let (poll, _) = open(WantedSession::New, Transport::Poll);
     let id = id_of(&poll);
-    let is_there = || registry.link("alice", &id).is_some();
+    let is_there = || registry.session_handle("alice", &id).is_some();
     drop(poll);
     // It becomes a stream, whose grace period is shorter.
     drop(open(WantedSession::Named(&id), Transport::Ws));
@@ -152,7 +152,7 @@ async fn a_poller_that_says_that_it_goes_is_waited_for_like_a_stream() {
     let lapses_after = async |seconds: u64| {
         tokio::time::advance(Duration::from_secs(seconds)).await;
         registry.sweep();
-        registry.link("alice", "s").is_none()
+        registry.session_handle("alice", "s").is_none()
     };
     drop(poll());
     assert_eq!(registry.leave_session("bob", "s"), 0, "another user's");

@@ -13,9 +13,10 @@ use super::resume::start_at;
 use super::unadmitted::Unadmitted;
 use crate::app::{self, App};
 use crate::audit::{self, Deed};
-use crate::auth::{Credential, Grant, Refusal};
+use crate::auth::{Authenticator, Credential, Grant, Refusal};
 use crate::http::Query;
 use crate::limits::replays::Replay;
+use crate::metrics::Metrics;
 use crate::metrics::labels::{RateLimit, RefuseReason};
 use crate::problem::{Code, Problem};
 use crate::registry::{Connection, JoinedSession, NoPlace, Registration, WantedSession};
@@ -146,18 +147,19 @@ impl RefusedClient {
 /// # Errors
 /// Why there is none.
 pub(crate) async fn grant_of(
-    app: &App,
+    auth: &Authenticator,
+    metrics: &Metrics,
     headers: &HeaderMap,
     query: &Query<'_>,
 ) -> Result<Arc<Grant>, Refusal> {
     let result = match Credential::find(headers, query) {
-        Some(credential) => app.auth.verify(credential.token()).await,
+        Some(credential) => auth.verify(credential.token()).await,
         None => match query.iter().rfind(|(name, _)| name == "user") {
-            Some((_, user)) => app.auth.grant_of_user_parameter(user),
+            Some((_, user)) => auth.grant_of_user_parameter(user),
             None => Err(Refusal::Missing),
         },
     };
-    result.inspect_err(|refusal| app.metrics.auth_failed((*refusal).into()))
+    result.inspect_err(|refusal| metrics.auth_failed((*refusal).into()))
 }
 
 /// Lets a client in: its topics, its place among the connections, and where its cursor stands.

@@ -347,7 +347,7 @@ pub(crate) fn not_a_command() -> Vec<u8> {
 
 /// The reply to an `auth` that came before the client was admitted.
 #[must_use]
-pub(crate) fn early_reply(text: &str, result: Result<&Grant, Problem>) -> Vec<u8> {
+pub(crate) fn auth_reply(text: &str, result: Result<&Grant, Problem>) -> Vec<u8> {
     let done = result.map(|grant| Done::Auth {
         user: grant.user.to_string(),
         expires_at: grant.expires_at.map(time::rfc3339),

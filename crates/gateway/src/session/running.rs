@@ -21,6 +21,7 @@ use super::unadmitted::{NoText, Unadmitted};
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::Refusal;
+use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, Route};
 use crate::problem::Problem;
 use crate::registry::JoinedSession;
@@ -45,13 +46,13 @@ pub(crate) async fn begin(
         Plan::Accepted { accept, within, then } => {
             let limits = &app.config.limits;
             let patience = app.config.streams.write_timeout;
-            let early =
+            let unadmitted =
                 Unadmitted::new(socket, &accept, &received, limits.command_bytes_max, patience, within);
-            let (socket, line, admitted) = then(early).await?;
+            let (socket, line, admitted) = then(unadmitted).await?;
             return Some(RunningSession::new(app, socket, line, admitted));
         }
         Plan::WebSocket { accept, then } => {
-            let mut early = Unadmitted::new(
+            let mut unadmitted = Unadmitted::new(
                 socket,
                 &accept,
                 &received,
@@ -60,15 +61,15 @@ pub(crate) async fn begin(
                 Unadmitted::AUTH_WITHIN,
             );
             match *then {
-                Ok(admitted) => return begin_websocket(app, early, admitted).await,
+                Ok(admitted) => return begin_websocket(app, unadmitted, admitted).await,
                 Err(Waiting::Refused(refused)) => {
                     let problem = refused.held_back(app).await;
-                    early.refuse(problem.close_code(), &problem.detail).await;
+                    unadmitted.refuse(problem.close_code(), &problem.detail).await;
                     return None;
                 }
                 Err(Waiting::ForAuth(asked)) => {
-                    let admitted = authenticate(app, &mut early, asked).await?;
-                    return begin_websocket(app, early, admitted).await;
+                    let admitted = authenticate(app, &mut unadmitted, asked).await?;
+                    return begin_websocket(app, unadmitted, admitted).await;
                 }
             }
         }
@@ -76,8 +77,12 @@ pub(crate) async fn begin(
     Some(begin_on(app, socket, None, received.into(), admitted))
 }
 
-async fn begin_websocket(app: &Arc<App>, early: Unadmitted, admitted: Admitted) -> Option<RunningSession> {
-    let (socket, decoder) = early.into_session().await?;
+async fn begin_websocket(
+    app: &Arc<App>,
+    unadmitted: Unadmitted,
+    admitted: Admitted,
+) -> Option<RunningSession> {
+    let (socket, decoder) = unadmitted.into_session().await?;
     Some(begin_on(app, socket, Some(decoder), Vec::new(), admitted))
 }
 
@@ -109,17 +114,17 @@ pub(crate) fn begin_on<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Waits for the `auth` of a WebSocket that came without a token.
-async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamRequest) -> Option<Admitted> {
+async fn authenticate(app: &Arc<App>, unadmitted: &mut Unadmitted, asked: StreamRequest) -> Option<Admitted> {
     let grant = loop {
-        let text = match early.next_text().await {
+        let text = match unadmitted.next_text().await {
             Ok(text) => text,
             Err(NoText::None) => {
                 app.metrics.auth_failed(Refusal::Missing.into());
-                early.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
+                unadmitted.refuse(CloseCode::UNAUTHENTICATED, "a token is needed").await;
                 return None;
             }
             Err(NoText::Closed) => {
-                early.close().await;
+                unadmitted.close().await;
                 return None;
             }
         };
@@ -129,22 +134,22 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
         };
         match verified {
             Ok(grant) => {
-                early.reply(&commands::early_reply(&text, Ok(&grant))).await;
+                unadmitted.reply(&commands::auth_reply(&text, Ok(&grant))).await;
                 break grant;
             }
             Err(refusal) if !refusal.is_final() => {
                 app.metrics.auth_failed(refusal.into());
                 let problem = Problem::from(refusal);
-                early.reply(&commands::early_reply(&text, Err(problem.clone()))).await;
+                unadmitted.reply(&commands::auth_reply(&text, Err(problem.clone()))).await;
                 let problem =
                     RefusedClient { problem, address: asked.address, user: None }.held_back(app).await;
-                early.refuse(problem.close_code(), &problem.detail).await;
+                unadmitted.refuse(problem.close_code(), &problem.detail).await;
                 return None;
             }
             Err(refusal) => {
                 app.metrics.auth_failed(refusal.into());
                 audit::record(Deed::TokenRefused, "", asked.address, refusal.reason());
-                early.reply(&commands::early_reply(&text, Err(refusal.into()))).await;
+                unadmitted.reply(&commands::auth_reply(&text, Err(refusal.into()))).await;
             }
         }
     };
@@ -153,7 +158,7 @@ async fn authenticate(app: &Arc<App>, early: &mut Unadmitted, asked: StreamReque
         Ok(admitted) => Some(admitted),
         Err(problem) => {
             let problem = RefusedClient { problem, address, user: Some(user) }.held_back(app).await;
-            early.refuse(problem.close_code(), &problem.detail).await;
+            unadmitted.refuse(problem.close_code(), &problem.detail).await;
             None
         }
     }
@@ -225,9 +230,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
         if is_stream || is_new || switched_from.is_some() {
             metrics.session_opened(transport);
         }
-        let client = SessionHost::new(app, transport, registration, line.speaks_socketio());
+        let host = SessionHost::new(app, transport, registration, line.speaks_socketio());
         metrics.connection_opened(transport);
-        let session = Session::new(socket, line, reader, client, handle, terms);
+        let session = Session::new(socket, line, reader, host, handle, terms);
         let mut session = session.space_ephemeral(app.ephemeral_spacing());
         if let Some(replay) = replay {
             session = session.hold_until_caught_up(Box::new(replay));
@@ -236,13 +241,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
     }
 
     /// Ready once, when the session has ended; gives the socket back if HTTP can go on with it.
-    pub(crate) fn poll_end(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Option<(S, Bytes)>> {
+    pub(crate) fn poll_end(&mut self, metrics: &Metrics, cx: &mut Context<'_>) -> Poll<Option<(S, Bytes)>> {
         let Some(session) = &mut self.session else { return Poll::Pending };
         let ended = ready!(Pin::new(&mut *session).poll(cx));
         let (transport, started) = (session.transport(), session.started());
         // Its place in the table is free before the connection goes on.
         let reuse = self.session.take().and_then(|session| session.reuse(ended));
-        let metrics = &app.metrics;
         if transport != Transport::Poll {
             metrics.session_closed(transport, ended.into());
         }

@@ -149,9 +149,9 @@ impl Client {
         let mut session = running::begin_on(&app, near, decoder, Vec::new(), admitted);
         self.asked = None;
         self.view.connect(&app, &connection);
-        let of = Arc::clone(&app);
+        let metrics = Arc::clone(&app.metrics);
         self.world.spawn(&app, async move {
-            poll_fn(|cx| session.poll_end(&of, cx)).await;
+            poll_fn(|cx| session.poll_end(&metrics, cx)).await;
         });
         Some((far, app, connection))
     }
@@ -205,7 +205,9 @@ impl Client {
     /// Runs a command as `POST /v1/send` does, beside the connection. Says whether it was done.
     async fn send(&mut self, app: &Arc<App>, command: Value) -> bool {
         let Some(id) = &self.session else { return false };
-        let Some(SessionHandle { id, handle }) = app.registry.link(&self.user, id) else { return false };
+        let Some(SessionHandle { id, handle }) = app.registry.session_handle(&self.user, id) else {
+            return false;
+        };
         let mut connection = Connection::new(self.grant(app).await, Vec::new(), None, ADDRESS);
         (connection.id, connection.handle) = (Some(id), handle);
         let refusals = Mutex::default();

@@ -261,7 +261,7 @@ async fn run(call: &Call<'_>, engine: &Engine, connected: &Connected, message: &
     let mut connection = Connection::new(Arc::clone(&grant), topics, None, call.address());
     let session = connected.session();
     if let Some(SessionHandle { id, handle }) =
-        session.and_then(|session| call.app.registry.link(&grant.user, &session))
+        session.and_then(|session| call.app.registry.session_handle(&grant.user, &session))
     {
         (connection.id, connection.handle) = (Some(id), handle);
     }

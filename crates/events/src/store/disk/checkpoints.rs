@@ -30,11 +30,11 @@ pub(super) struct Stored {
 const PREFIX: &str = "checkpoint:";
 
 /// A kept value: its name and its bytes.
-type Kept = (String, Vec<u8>);
+type StoredValue = (String, Vec<u8>);
 
 impl Checkpoints {
     /// Takes the checkpoints out of what was kept.
-    pub(super) fn take_from(kept: &mut Vec<Kept>) -> Self {
+    pub(super) fn take_from(kept: &mut Vec<StoredValue>) -> Self {
         let mut found = HashMap::new();
         kept.retain(|(name, value)| {
             let Some(source) = name.strip_prefix(PREFIX) else { return true };
@@ -54,7 +54,7 @@ impl Checkpoints {
     }
 
     /// The values that a batch changes, with their names and as frames.
-    pub(super) fn frames(&self, batch: &Batch, stamp: u64) -> Vec<Kept> {
+    pub(super) fn frames(&self, batch: &Batch, stamp: u64) -> Vec<StoredValue> {
         let mut frames = Vec::with_capacity(batch.checkpoints.len());
         for (source, position) in &batch.checkpoints {
             let name = format!("{PREFIX}{source}");
@@ -98,7 +98,7 @@ impl FoundCheckpoints {
     /// A checkpoint of a refused commit covers events that are not in the log, so a source that continued from it would
     /// lose them. It is recognised by the event with its last seq: that seq is above the end, or a later commit used
     /// it again.
-    pub(super) fn newest(&self, end: Seq, stamp_of: impl Fn(Seq) -> Option<u64>) -> Vec<Kept> {
+    pub(super) fn newest(&self, end: Seq, stamp_of: impl Fn(Seq) -> Option<u64>) -> Vec<StoredValue> {
         let is_of_the_log = |stored: &&Stored| {
             stored.last <= end && stamp_of(stored.last).is_none_or(|stamp| stamp <= stored.stamp)
         };
@@ -112,8 +112,8 @@ impl FoundCheckpoints {
 
 /// The values to write when the events above `end` turn out to have been refused: each checkpoint of their commit is
 /// again what it was before. `None`: it was not there.
-pub(super) fn undone_above(kept: Vec<Kept>, end: Seq) -> Vec<(String, Option<Vec<u8>>)> {
-    let undo = |(name, value): Kept| {
+pub(super) fn undone_above(kept: Vec<StoredValue>, end: Seq) -> Vec<(String, Option<Vec<u8>>)> {
+    let undo = |(name, value): StoredValue| {
         let stored = name.strip_prefix(PREFIX).and_then(|_| Stored::decode(&value))?;
         let stamp = stored.stamp + 1;
         let restored = |position| Stored { stamp, last: end, position, before: None }.encode();
@@ -168,7 +168,7 @@ mod tests {
             all.take("a value", b"that is no checkpoint");
             found.iter().for_each(|stored| all.take("checkpoint:s", &stored.encode()));
             let stamp_of = |seq: Seq| stamps.iter().find(|(at, _)| *at == seq.number()).map(|at| at.1);
-            let mut kept: Vec<Kept> = all.newest(Seq::new(9).unwrap(), stamp_of);
+            let mut kept: Vec<StoredValue> = all.newest(Seq::new(9).unwrap(), stamp_of);
             let (_, frame) = kept.pop()?;
             let (_, value) = crate::store::disk::record::unseal_kept(&frame)?;
             Stored::decode(value).map(|stored| stored.position)

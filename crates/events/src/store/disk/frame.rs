@@ -10,14 +10,14 @@ pub(super) enum Sort {
     Meta = 2,
     Last = 3,
     Token = 4,
-    Kept = 5,
+    Value = 5,
     Floor = 6,
     Lacking = 7,
 }
 
 impl Sort {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Kept, Self::Floor, Self::Lacking]
+        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Value, Self::Floor, Self::Lacking]
             .into_iter()
             .find(|sort| *sort as u8 == byte)
     }

@@ -182,7 +182,7 @@ pub(super) fn unseal_token(bytes: &[u8]) -> Option<(&str, Appended, u64)> {
 
 /// A value that is kept beside the log.
 pub(super) fn seal_kept(name: &str, value: &[u8]) -> Vec<u8> {
-    frame::seal(Sort::Kept, |body| {
+    frame::seal(Sort::Value, |body| {
         put(body, name.as_bytes());
         put(body, value);
     })
@@ -190,7 +190,7 @@ pub(super) fn seal_kept(name: &str, value: &[u8]) -> Vec<u8> {
 
 /// Name and value.
 pub(super) fn unseal_kept(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let mut fields = Fields(frame::unseal(Sort::Kept, bytes)?);
+    let mut fields = Fields(frame::unseal(Sort::Value, bytes)?);
     Some((fields.text()?, fields.bytes()?))
 }
 

@@ -84,7 +84,7 @@ impl Salvage {
                 *kept = (*kept).max((seq, time_ms));
             }
             // Of two values of one name nobody knows which is the later, unless they are checkpoints.
-            Sort::Kept => {
+            Sort::Value => {
                 let Some((name, value)) = unseal_kept(frame) else { return };
                 self.checkpoints.take(name, value);
             }

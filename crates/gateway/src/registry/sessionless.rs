@@ -11,21 +11,21 @@ use parking_lot::Mutex;
 
 /// The connections without a session, by peer. They are counted from the moment they are accepted.
 #[derive(Debug)]
-pub(crate) struct Strangers {
+pub(crate) struct Sessionless {
     /// The most of one address; `None`: no limit, and nothing is counted.
     allowance: Option<usize>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// The place of one connection. Dropped, the connection is no stranger any more: it has a session, or is closed.
+/// The place of one connection. Dropped, the connection has a session, or is closed.
 #[derive(Debug)]
-pub(crate) struct Stranger(Option<(Arc<Strangers>, IpAddr)>);
+pub(crate) struct SessionlessPlace(Option<(Arc<Sessionless>, IpAddr)>);
 
 /// The address has as many connections without a session as it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AllowanceUsed;
 
-impl Strangers {
+impl Sessionless {
     /// `sessions_max` is the cap of sessions of one address. A browser keeps one or two connections beside each session
     /// for other requests, so the allowance is twice the cap and 8 more.
     #[must_use]
@@ -43,8 +43,8 @@ impl Strangers {
         self: &Arc<Self>,
         address: IpAddr,
         is_proxy: bool,
-    ) -> Result<Stranger, AllowanceUsed> {
-        let Some(allowance) = self.allowance.filter(|_| !is_proxy) else { return Ok(Stranger(None)) };
+    ) -> Result<SessionlessPlace, AllowanceUsed> {
+        let Some(allowance) = self.allowance.filter(|_| !is_proxy) else { return Ok(SessionlessPlace(None)) };
         let address = address.to_canonical();
         let mut by_address = self.by_address.lock();
         let count = by_address.entry(address).or_default();
@@ -52,26 +52,26 @@ impl Strangers {
             return Err(AllowanceUsed);
         }
         *count += 1;
-        Ok(Stranger(Some((Arc::clone(self), address))))
+        Ok(SessionlessPlace(Some((Arc::clone(self), address))))
     }
 
     /// A connection from this address has no session any more, and stays open for other requests: it is counted, and
     /// never refused.
     #[must_use]
-    pub(crate) fn readmit(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> Stranger {
+    pub(crate) fn readmit(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> SessionlessPlace {
         if self.allowance.is_none() || is_proxy {
-            return Stranger(None);
+            return SessionlessPlace(None);
         }
         let address = address.to_canonical();
         *self.by_address.lock().entry(address).or_default() += 1;
-        Stranger(Some((Arc::clone(self), address)))
+        SessionlessPlace(Some((Arc::clone(self), address)))
     }
 }
 
-impl Drop for Stranger {
+impl Drop for SessionlessPlace {
     fn drop(&mut self) {
-        let Some((strangers, address)) = self.0.take() else { return };
-        let mut by_address = strangers.by_address.lock();
+        let Some((sessionless, address)) = self.0.take() else { return };
+        let mut by_address = sessionless.by_address.lock();
         if let Some(count) = by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -89,18 +89,19 @@ mod tests {
 
     #[test]
     fn an_address_cannot_use_the_places_of_others() {
-        let strangers = Arc::new(Strangers::new(Some(5)));
+        let sessionless = Arc::new(Sessionless::new(Some(5)));
         let [one, other] = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
-        let taken: Vec<Stranger> = (0..60).filter_map(|_| strangers.admit(one, false).ok()).collect();
+        let taken: Vec<SessionlessPlace> =
+            (0..60).filter_map(|_| sessionless.admit(one, false).ok()).collect();
         assert_eq!(taken.len(), 18);
-        assert!(strangers.admit(other, false).is_ok());
-        assert!((0..100).all(|_| strangers.admit(one, true).is_ok()), "a proxy is many clients");
-        let kept = strangers.readmit(one, false);
+        assert!(sessionless.admit(other, false).is_ok());
+        assert!((0..100).all(|_| sessionless.admit(one, true).is_ok()), "a proxy is many clients");
+        let kept = sessionless.readmit(one, false);
         drop(taken);
-        assert_eq!(*strangers.by_address.lock(), HashMap::from([(one, 1)]));
+        assert_eq!(*sessionless.by_address.lock(), HashMap::from([(one, 1)]));
         drop(kept);
-        assert!(strangers.by_address.lock().is_empty(), "nothing is left behind");
-        let unlimited = Arc::new(Strangers::new(None));
+        assert!(sessionless.by_address.lock().is_empty(), "nothing is left behind");
+        let unlimited = Arc::new(Sessionless::new(None));
         let all: Vec<_> = (0..100).map(|_| unlimited.admit(one, false)).collect();
         assert!(all.iter().all(Result::is_ok) && unlimited.by_address.lock().is_empty());
     }
