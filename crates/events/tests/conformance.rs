@@ -217,7 +217,7 @@ async fn follow(log: Arc<Log>, names: &[&str], start: Cursor, over: Arc<AtomicBo
                     }
                     if !span.more {
                         let ready = poll_fn(|cx| reader.poll_ready(cx));
-                        tokio::time::timeout(Duration::from_secs(10), ready).await.expect("woken");
+                        tokio::time::timeout(Duration::from_secs(180), ready).await.expect("woken");
                     }
                 }
             }

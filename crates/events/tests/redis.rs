@@ -158,7 +158,7 @@ fn read_after(node: &Subject, name: &str, cursor: Cursor) -> Result<Vec<Event>, 
 
 /// Waits until who reads a topic after a cursor is told that something is missing: somebody has to tell of it first.
 async fn told_of_loss(node: &Subject, name: &str, cursor: Cursor) -> Reset {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if let Err(reset) = read_after(node, name, cursor) {
             return reset;
         }

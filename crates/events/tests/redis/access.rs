@@ -22,7 +22,7 @@ async fn works(url: &str, authorities: Option<Vec<u8>>) {
 async fn error(url: &str, authorities: Option<Vec<u8>>) -> String {
     let log = Log::new(&Options::default());
     let store = Redis::open(log, &RedisOptions { authorities, ..redis_options(url) }).unwrap();
-    for _ in 0..200 {
+    for _ in 0..6_000 {
         if let Some(error) = store.last_error() {
             return error;
         }

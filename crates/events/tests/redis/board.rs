@@ -30,7 +30,7 @@ async fn hear(board: &Board, name: &str, value: &str) {
             }
         }
     };
-    let heard = tokio::time::timeout(Duration::from_secs(15), heard).await;
+    let heard = tokio::time::timeout(LONG, heard).await;
     assert!(heard.is_ok(), "nobody shows {value} under {name}");
 }
 
@@ -120,7 +120,7 @@ impl Told {
 }
 
 /// The longest that anything may take on a busy machine.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(180);
 
 /// By then each node judges who is gone.
 const SETTLED: Duration = Duration::from_secs(7);
@@ -136,11 +136,10 @@ async fn who_is_slow_to_listen_is_not_gone() {
     hear(watch.board(), "slow", "1").await;
     hear(busy.board(), "slow", "1").await;
     // More messages than any queue holds, and more bytes.
-    let until = tokio::time::Instant::now() + Duration::from_secs(8);
     let mut last = HashMap::from([("last".to_owned(), "1".to_owned())]);
     let mut messages = 0;
     let publishing = async {
-        while tokio::time::Instant::now() < until {
+        while messages < 8000 {
             let (name, value) =
                 (format!("name {}", messages % 2000), format!("{messages} {}", "x".repeat(1000)));
             busy.board().show(shown(&name, &value));
@@ -159,10 +158,9 @@ async fn who_is_slow_to_listen_is_not_gone() {
         told.shown.values().any(|of_node| of_node.contains_key("last") && !of_node.contains_key("name 7"))
     };
     let (watching, ()) =
-        tokio::join!(watched.listen(watch.board(), Duration::from_secs(8) + LONG, until_last), publishing);
+        tokio::join!(watched.listen(watch.board(), LONG, until_last), publishing);
     assert!(watching, "the last is heard");
     assert_eq!(watched.gone, 0, "its heart beats");
-    assert!(messages > 5000, "{messages}");
     let is_last = |told: &Told| {
         let mut all = told.all();
         all.remove("slow");

@@ -34,7 +34,7 @@ impl Pair {
 
 /// Waits until a server has so many entries.
 pub(crate) async fn has(server: &Server, entries: usize) {
-    for _ in 0..200 {
+    for _ in 0..6_000 {
         if server.cli(&["XLEN", "{log}:s"]) == entries.to_string() {
             return;
         }
@@ -440,7 +440,7 @@ async fn a_checkpoint_is_lost_with_the_events_that_it_came_with() {
     pair.master.kill();
     pair.replica.cli(&["REPLICAOF", "NO", "ONE"]);
     let mut at = position().await;
-    for _ in 0..100 {
+    for _ in 0..2_000 {
         if at.is_ok() {
             break;
         }

@@ -13,7 +13,7 @@ use super::{node, publish_at_last, reach, read_after, redis_options, settle, tol
 /// and on until something is acknowledged if something has to be. What was.
 async fn publish_for(nodes: &[&super::Subject], time: Duration, from: u64, has_to: bool) -> Vec<Vec<u64>> {
     let until = std::time::Instant::now() + time;
-    let deadline = until + Duration::from_secs(20);
+    let deadline = until + Duration::from_secs(180);
     let publishing = nodes.iter().enumerate().map(async |(at, node)| {
         let mut acknowledged = Vec::new();
         for n in from.. {
@@ -235,7 +235,7 @@ async fn a_repeat_after_a_visit_to_an_empty_server() {
     pair.master.kill();
     settle(&node).await;
     let repeat = node.append_one(once("x", draft(&["a"], 1)));
-    let again = tokio::time::timeout(Duration::from_secs(20), repeat).await.expect("at once").unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(180), repeat).await.expect("at once").unwrap();
     assert_eq!((again.duplicate, again.seq), (true, first.seq));
     assert!(node.store.ready().is_ok());
 }

@@ -20,7 +20,7 @@ async fn a_counter_that_starts_over_is_not_waited_for() {
     let before = settle(&node).await;
     server.cli(&["FLUSHALL"]);
     let next = publish_at_last(&node, draft(&["a"], 50)).await.cursor;
-    tokio::time::timeout(Duration::from_secs(60), reach(&node, next)).await.expect("soon");
+    tokio::time::timeout(Duration::from_secs(180), reach(&node, next)).await.expect("soon");
     assert_eq!(node.log.locate(before), Located::Unknown);
 }
 

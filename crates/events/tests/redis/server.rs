@@ -44,7 +44,7 @@ impl Server {
     pub(crate) async fn replica_of(master: &Self, options: &[&str]) -> Self {
         let port = master.port.to_string();
         let server = Self::start(&[options, &["--replicaof", "127.0.0.1", &port]].concat()).await;
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             if server.cli(&["INFO", "replication"]).contains("master_link_status:up") {
                 return server;
             }
@@ -107,7 +107,7 @@ impl Server {
     }
 
     async fn wait(&mut self) {
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             // Another may have the port, and would answer.
             let gone = self.child.try_wait().unwrap();
             assert!(gone.is_none(), "redis-server on port {} ended: {gone:?}", self.port);

@@ -24,7 +24,7 @@ pub(crate) struct Subject {
 }
 
 /// How long anything may take that should happen at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Makes a test of each thing that a store owes. `$open` is an `async fn(&Options) -> Subject` that opens an empty
 /// store.
