@@ -11,7 +11,8 @@ use transport::{HttpLimits, Transport, UnsentBytes};
 
 use crate::auth::{Authenticator, Grant};
 use crate::cluster::Cluster;
-use crate::config::{Config, ConfigError, SocketIo};
+use crate::config::{Config, ConfigError, ConfigReader, Limits, SocketIo};
+use crate::current::Current;
 use crate::dialect::{Dialect, Speaker};
 use crate::engineio::Engines;
 use crate::http::origin::OriginPolicy;
@@ -35,8 +36,12 @@ use crate::store;
 /// parts, and each endpoint uses others, so a struct of what they need would be this one under another name. The rooms
 /// below this file are given their parts one by one, and so is a function above it that needs no more than two.
 pub(crate) struct App {
-    /// What was configured.
+    /// What was configured at the start. What changes with a reload is apart: the keys, the origins,
+    /// the redaction and the limits.
     pub config: Config,
+    limits: Current<Limits>,
+    /// Reads the configuration again.
+    pub reader: ConfigReader,
     /// The log that every session reads.
     pub log: Arc<Log>,
     /// Where what is published goes.
@@ -50,7 +55,7 @@ pub(crate) struct App {
     /// Every session and its connections.
     pub registry: Arc<Registry>,
     /// What of an event not everybody may see.
-    pub redaction: Arc<Redaction>,
+    redaction: Current<Redaction>,
     /// The members of every topic.
     pub presence: Arc<Presence>,
     /// All gateways of the log.
@@ -119,7 +124,12 @@ impl App {
     ///
     /// # Errors
     /// When something that was configured cannot be had, as one line.
-    pub(crate) fn open(config: Config, clock: Clock, chance: Chance) -> Result<Arc<Self>, ConfigError> {
+    pub(crate) fn open(
+        config: Config,
+        reader: ConfigReader,
+        clock: Clock,
+        chance: Chance,
+    ) -> Result<Arc<Self>, ConfigError> {
         let limits = &config.limits;
         let log_bytes_max = usize::try_from(limits.log_bytes).unwrap_or(usize::MAX);
         let options = Options {
@@ -131,7 +141,7 @@ impl App {
         };
         let log = Log::with(&options, clock, chance);
         let opened = store::open(&config.store, &log, limits)?;
-        Self::on(config, log, opened)
+        Self::on(config, reader, log, opened)
     }
 
     /// A gateway on a store that is open.
@@ -140,6 +150,7 @@ impl App {
     /// When a key cannot be read, as one line.
     pub(crate) fn on(
         config: Config,
+        reader: ConfigReader,
         log: Arc<Log>,
         store::Opened { store, keep, board, leases }: store::Opened,
     ) -> Result<Arc<Self>, ConfigError> {
@@ -168,7 +179,9 @@ impl App {
             cluster: Cluster::new(board, Arc::clone(&registry), Arc::clone(&presence), pacing.clone()),
             registry,
             presence,
-            redaction: Redaction::new(&config.redact),
+            redaction: Current::new(Redaction::new(&config.redact)),
+            limits: Current::new(config.limits),
+            reader,
             brake: RefusalBrake::new(),
             publishing,
             leases,
@@ -194,19 +207,55 @@ impl App {
     /// What a connection may do while it speaks HTTP.
     #[must_use]
     pub(crate) fn http_limits(&self) -> HttpLimits {
+        let limits = self.limits();
         HttpLimits {
-            head_timeout: self.config.limits.head_timeout,
-            keep_alive: self.config.limits.keep_alive,
+            head_timeout: limits.head_timeout,
+            keep_alive: limits.keep_alive,
             head_bytes_max: 16 << 10,
             headers_max: 64,
             write_timeout: self.config.streams.write_timeout,
         }
     }
 
+    /// The limits that hold now.
+    #[must_use]
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.get()
+    }
+
+    /// What of an event not everybody may see now.
+    #[must_use]
+    pub(crate) fn redaction(&self) -> Arc<Redaction> {
+        self.redaction.get()
+    }
+
+    /// Puts the keys, origins, redaction and limits of another configuration in force, and tells
+    /// which of its options wait for a restart. Sessions stay. Each sees what the new rules leave of
+    /// events from here on.
+    ///
+    /// # Errors
+    /// When a key cannot be read. Nothing has changed then.
+    pub(crate) fn take_over(&self, config: &Config) -> Result<Vec<&'static str>, ConfigError> {
+        let trusted = self.auth.prepare(&config.auth)?;
+        let limits = self.limits().with_changeable(&config.limits);
+        self.auth.take_over(trusted);
+        self.origins.allow(config.allow_origins.clone());
+        self.sessionless.set_cap(limits.connections_per_ip_max);
+        if !self.limits().has_rates_of(&limits) {
+            self.limiters.set(&limits);
+        }
+        self.limits.set(limits);
+        if !self.redaction().is_of(&config.redact) {
+            self.redaction.set(Redaction::new(&config.redact));
+            self.registry.revise_all();
+        }
+        Ok(self.config.fixed_changes(config))
+    }
+
     /// The caps on connections.
     #[must_use]
     pub(crate) fn caps(&self) -> Caps {
-        let limits = &self.config.limits;
+        let limits = self.limits();
         Caps { per_user: limits.connections_per_user_max, per_address: limits.connections_per_ip_max }
     }
 
@@ -237,13 +286,13 @@ impl App {
     /// How the bearer of a grant sees events; `None`: whole.
     #[must_use]
     pub(crate) fn lens(&self, grant: &Grant) -> Option<Arc<dyn Lens>> {
-        self.redaction.lens(grant).map(|view| view as Arc<dyn Lens>)
+        self.redaction().lens(grant).map(|view| view as Arc<dyn Lens>)
     }
 
     /// The shortest time between two batches with ephemeral events for one reader.
     #[must_use]
     pub(crate) fn ephemeral_spacing(&self) -> Duration {
-        let per_second = self.config.limits.ephemerals_per_second;
+        let per_second = self.limits().ephemerals_per_second;
         per_second.map_or(Duration::ZERO, |per_second| Duration::from_secs(1) / per_second)
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum Deed {
     Abuse,
     /// An operator ended sessions.
     Disconnected,
+    /// An operator had the configuration read again.
+    Reloaded,
 }
 
 impl Deed {
@@ -43,6 +45,7 @@ impl Deed {
             Self::LimitReached => "limit_reached",
             Self::Abuse => "abuse",
             Self::Disconnected => "disconnected",
+            Self::Reloaded => "reloaded",
         }
     }
 }

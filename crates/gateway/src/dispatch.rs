@@ -12,8 +12,8 @@ use transport::{Answer, Framing, Transport};
 use crate::app::App;
 use crate::endpoints::call::{Call, Reply};
 use crate::endpoints::{
-    disconnect, explain, health, history, leave, metrics, page, presence, publish, send, stats, stream,
-    websocket,
+    disconnect, explain, health, history, leave, metrics, page, presence, publish, reload, send, stats,
+    stream, websocket,
 };
 use crate::http::answer::Body;
 use crate::http::door::Door;
@@ -100,6 +100,7 @@ fn route_of(app: &App, path: &str) -> Route {
         "/v1/presence" => Route::Presence,
         "/v1/publish" => Route::Publish,
         "/v1/disconnect" => Route::Disconnect,
+        "/v1/reload" => Route::Reload,
         "/v1/stats" => Route::Stats,
         "/v1/explain" => Route::Explain,
         "/health" => Route::Health,
@@ -141,6 +142,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
         (Route::Presence, &Method::GET) => presence::answer(call).await?,
         (Route::Publish, &Method::POST) => publish::answer(call, body).await?,
         (Route::Disconnect, &Method::POST) => disconnect::answer(call, body).await?,
+        (Route::Reload, &Method::POST) => reload::answer(call).await?,
         (Route::Stats, &Method::GET) => stats::answer(call).await?,
         (Route::Explain, &Method::GET) => explain::answer(call).await?,
         (Route::Health, &Method::GET) => health::answer(call),
@@ -151,7 +153,9 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
         }
         (Route::Other | Route::Page, _) => return Err(not_found()),
         (Route::Poll | Route::SocketIo, _) => method_not_allowed("GET, POST"),
-        (Route::Send | Route::Leave | Route::Publish | Route::Disconnect, _) => method_not_allowed("POST"),
+        (Route::Send | Route::Leave | Route::Publish | Route::Disconnect | Route::Reload, _) => {
+            method_not_allowed("POST")
+        }
         _ => method_not_allowed("GET"),
     };
     Ok(Answer::Response(response))

@@ -11,6 +11,7 @@
 //! * `presence`: the members of each topic, and how their sessions learn of changes.
 //! * `sources`: events from outside, such as Redis and PostgreSQL.
 //! * `publish`: drafts on their way into the store; `store` opens the store that was configured.
+//! * `reload`: another configuration for a gateway that runs.
 //! * `app`: what all requests and sessions share.
 //! * [`telemetry`]: log lines; [`config`]: the command line and the environment, checked once into
 //!   [`config::Config`].
@@ -18,6 +19,7 @@
 //! * [`http`]: errors as clients see them, web origins and CORS, the client's address behind proxies.
 //! * [`redact`]: the parts of an event that only some clients may see.
 //! * [`auth`]: tokens and publish keys; a verified token becomes an [`auth::Grant`].
+//! * `current`: a value that a reload replaces.
 //! * [`metrics`]: every name on a dashboard; `audit`: refused attempts; [`secret`]: text that is never shown.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance"))]
@@ -28,6 +30,7 @@ mod audit;
 pub mod auth;
 mod cluster;
 pub mod config;
+mod current;
 pub mod dialect;
 mod dispatch;
 mod endpoints;
@@ -43,6 +46,7 @@ mod problem;
 mod publish;
 pub mod redact;
 mod registry;
+mod reload;
 pub mod secret;
 mod server;
 mod session;
@@ -63,7 +67,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::App;
-use config::{Config, ConfigError};
+use config::{Config, ConfigError, ConfigReader};
 use events::{Chance, Clock};
 use http::door::Door;
 use tasks::Tasks;
@@ -81,12 +85,14 @@ pub struct Bound {
     pub admin: Option<SocketAddr>,
 }
 
-/// Runs a gateway until `shutdown` is ready and everyone has been sent away. `ready` is told once clients can connect.
+/// Runs a gateway until `shutdown` is ready and everyone has been sent away. `reader` reads its configuration again.
+/// `ready` is told once clients can connect.
 ///
 /// # Errors
 /// When something that was configured cannot be had, as one line.
 pub async fn run(
     config: Config,
+    reader: ConfigReader,
     ready: impl FnOnce(Bound),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ConfigError> {
@@ -94,7 +100,7 @@ pub async fn run(
     server::allow_files(config.limits.connections_max);
     #[expect(clippy::disallowed_methods, reason = "everything below takes the time and chance from here")]
     let (clock, chance) = (Clock::system(), Chance::system());
-    let app = App::open(config, clock, chance)?;
+    let app = App::open(config, reader, clock, chance)?;
     let mut tasks = Tasks::default();
     tasks.spawn("key set", Arc::clone(&app).read_key_set());
     app.restore_presence().await;
@@ -108,6 +114,7 @@ pub async fn run(
     let door = if admin_listen.is_some() { Door::Clients } else { Door::Both };
     tasks.spawn("listener", server::accept(Arc::clone(&app), client_listener, door));
     tasks.spawn("sweep", Arc::clone(&app).tidy());
+    tasks.spawn("configuration", reload::watch(Arc::clone(&app)));
     tasks.spawn("presence", Arc::clone(&app).tell_presence());
     for (name, task) in sources::open(&app.config.sources, &app.source_parts())? {
         tasks.spawn(name, task);

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use events::Clock;
-use gateway::config::{self, Command, Config, ConfigError, Stop};
+use gateway::config::{self, Command, Config, ConfigError, ConfigReader, Stop};
 use gateway::{Bound, telemetry};
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Events of all sizes come and go in any order, at which the C library's allocator is slow and keeps holes.
 #[global_allocator]
@@ -42,7 +43,7 @@ fn clock() -> Clock {
 }
 
 fn run(config: Config) -> Result<ExitCode, ConfigError> {
-    telemetry::start(&config.logs)?;
+    let filter = telemetry::start(&config.logs)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -51,11 +52,35 @@ fn run(config: Config) -> Result<ExitCode, ConfigError> {
     runtime.block_on(async {
         // Listened for before anyone learns that the gateway runs: until then a signal just kills the process.
         let signals = Signals::listen()?;
-        gateway::run(config, |bound| announce(bound, is_dev), signals.asked_to_stop()).await
+        let reader = ConfigReader::new(read_again, move |text| filter.set(text), hangups()?);
+        gateway::run(config, reader, |bound| announce(bound, is_dev), signals.asked_to_stop()).await
     })?;
     // Connections that outlived the drain end here, with the runtime.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration of this process anew.
+fn read_again() -> Result<Config, Vec<ConfigError>> {
+    match config::read(std::env::args_os()) {
+        Ok(Command::Run(config)) => Ok(*config),
+        Err(Stop::Refuse(errors)) => Err(errors),
+        // The arguments are those of the start.
+        Ok(_) | Err(Stop::Print(_)) => Err(vec![ConfigError::new("the command is no gateway's")]),
+    }
+}
+
+/// A message for each SIGHUP from now on. One that comes while another waits is the same.
+fn hangups() -> Result<mpsc::Receiver<()>, ConfigError> {
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| ConfigError::new(format!("cannot listen for signals: {error}")))?;
+    let (ask, asked) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let _ = ask.try_send(());
+        }
+    });
+    Ok(asked)
 }
 
 /// The signals that ask a process to end.

@@ -124,6 +124,12 @@ impl Redaction {
         })
     }
 
+    /// Whether these are its rules.
+    #[must_use]
+    pub(crate) fn is_of(&self, rules: &[Rule]) -> bool {
+        self.rules == rules
+    }
+
     /// How the bearer of a grant sees events; `None`: whole.
     #[must_use]
     pub(crate) fn lens(self: &Arc<Self>, grant: &Grant) -> Option<Arc<View>> {

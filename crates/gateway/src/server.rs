@@ -86,7 +86,7 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
         // would try for a quarter of an hour. A reader that is merely slow is for its session to let go, with last words.
         let vanished_after = app.config.streams.write_timeout + Duration::from_secs(5);
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(vanished_after));
-        if door != Door::Backends && app.open.count() >= app.config.limits.connections_max {
+        if door != Door::Backends && app.open.count() >= app.limits().connections_max {
             app.metrics.rate_limited(RateLimit::ConnectionsTotal);
             let problem = Problem::new(Code::Unavailable, "this gateway has too many connections");
             tokio::spawn(turn_away(socket, problem, Arc::clone(&turned_away).try_acquire_owned().ok()));

@@ -1,29 +1,60 @@
 //! Log lines on standard error, and what may stand in them: never a token, a key or a cookie.
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{ConfigError, LogFormat, Logs};
+
+/// Changes which log lines are written.
+pub struct LogFilter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl LogFilter {
+    /// Writes the lines that this filter lets through from now on.
+    ///
+    /// # Errors
+    /// When the text is no filter.
+    pub fn set(&self, filter: &str) -> Result<(), ConfigError> {
+        let changed = (self.0)(parsed(filter)?);
+        changed.map_err(|error| ConfigError::new(error.to_string()))
+    }
+}
 
 /// Starts writing log lines to standard error, for the rest of the process.
 ///
 /// # Errors
 /// When the process writes log lines already.
-pub fn start(logs: &Logs) -> Result<(), ConfigError> {
-    let subscriber = subscriber(logs, std::io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|error| ConfigError::new(error.to_string()))
+pub fn start(logs: &Logs) -> Result<LogFilter, ConfigError> {
+    let (subscriber, filter) = subscriber(logs, std::io::stderr)?;
+    let started = tracing::subscriber::set_global_default(subscriber);
+    started.map_err(|error| ConfigError::new(error.to_string()))?;
+    Ok(filter)
 }
 
-fn subscriber<W>(logs: &Logs, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, ConfigError>
+fn parsed(filter: &str) -> Result<EnvFilter, ConfigError> {
+    EnvFilter::try_new(filter).map_err(|error| ConfigError::new(error.to_string()))
+}
+
+fn subscriber<W>(
+    logs: &Logs,
+    writer: W,
+) -> Result<(Box<dyn Subscriber + Send + Sync>, LogFilter), ConfigError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&logs.filter).map_err(|error| ConfigError::new(error.to_string()))?;
+    let filter = parsed(&logs.filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match logs.format {
-        LogFormat::Text => Box::new(builder.with_ansi(false).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => {
+            let builder = builder.with_ansi(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), LogFilter(Box::new(move |filter| handle.reload(filter))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), LogFilter(Box::new(move |filter| handle.reload(filter))))
+        }
     })
 }
 
@@ -57,7 +88,7 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let logs = Logs { format, filter: "trace".to_owned() };
-        let subscriber = subscriber(&logs, move || writer.clone()).unwrap();
+        let (subscriber, _) = subscriber(&logs, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = lines.0.lock().clone();
         String::from_utf8(bytes).unwrap()

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance")]
 
+#[path = "restart/reload.rs"]
+mod reload;
 mod support;
 
 use std::collections::BTreeMap;

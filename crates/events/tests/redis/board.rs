@@ -157,8 +157,7 @@ async fn who_is_slow_to_listen_is_not_gone() {
     let until_last = |told: &Told| {
         told.shown.values().any(|of_node| of_node.contains_key("last") && !of_node.contains_key("name 7"))
     };
-    let (watching, ()) =
-        tokio::join!(watched.listen(watch.board(), LONG, until_last), publishing);
+    let (watching, ()) = tokio::join!(watched.listen(watch.board(), LONG, until_last), publishing);
     assert!(watching, "the last is heard");
     assert_eq!(watched.gone, 0, "its heart beats");
     let is_last = |told: &Told| {

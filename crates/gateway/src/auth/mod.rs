@@ -28,7 +28,7 @@ pub(crate) mod testing;
 mod topic_pattern;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use claims::Claims;
@@ -40,6 +40,7 @@ use keys::VerifyingKey;
 use lists::Lately;
 use publish_key::PublishKeys;
 use remembered::{Remembered, TokenId};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use credential::{Credential, Source};
@@ -51,13 +52,16 @@ pub use refusal::{Refusal, TOKEN_BYTES_MAX};
 pub use topic_pattern::TopicPattern;
 
 use crate::config::error::ConfigError;
+use crate::current::Current;
 use crate::secret::Secret;
 
 /// Which tokens and keys are good.
 #[derive(Clone, Debug, Default)]
 pub struct AuthConfig {
-    /// Secret of HS256 tokens.
-    pub jwt_secret: Option<Secret>,
+    /// Secrets of HS256 tokens: each is good, so that one may follow another.
+    pub jwt_secrets: Vec<Secret>,
+    /// The files that hold these secrets, if any does.
+    pub jwt_secret_files: Vec<PathBuf>,
     /// PEM file with a public key for RS256, ES256 or EdDSA.
     pub jwt_public_key: Option<PathBuf>,
     /// Key set that is read again.
@@ -76,7 +80,16 @@ impl AuthConfig {
     /// Whether any key verifies tokens.
     #[must_use]
     pub fn verifies_tokens(&self) -> bool {
-        self.jwt_secret.is_some() || self.jwt_public_key.is_some() || self.jwks.is_some()
+        !self.jwt_secrets.is_empty() || self.jwt_public_key.is_some() || self.jwks.is_some()
+    }
+
+    /// The files that hold keys.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let set = match &self.jwks {
+            Some(JwksSource::File(path)) => Some(path),
+            _ => None,
+        };
+        self.jwt_secret_files.iter().chain(&self.jwt_public_key).chain(set).map(PathBuf::as_path)
     }
 
     /// The problems of files with keys, each as one line: a gateway with them would not start.
@@ -91,15 +104,79 @@ impl AuthConfig {
 /// Verifies tokens and publish keys.
 #[derive(Debug)]
 pub struct Authenticator {
+    trusted: Current<Trusted>,
+    /// Another key set took the place of the one before.
+    replaced: Notify,
+    user_parameter: bool,
+    pace: Pace,
+    clock: Clock,
+    chance: Chance,
+    remembered: Remembered,
+    lately: Lately,
+}
+
+/// The keys and required claims of one configuration.
+#[derive(Debug)]
+pub struct Trusted {
     keys: Vec<VerifyingKey>,
-    jwks: Option<Jwks>,
+    jwks: Option<(JwksSource, Arc<Jwks>)>,
     issuer: Option<String>,
     audience: Option<String>,
     publish_keys: PublishKeys,
-    user_parameter: bool,
-    clock: Clock,
-    remembered: Remembered,
-    lately: Lately,
+    /// How many configurations there were before.
+    generation: u32,
+}
+
+impl Trusted {
+    /// Reads the keys. A key set that `before` has too is taken over as it is.
+    fn read(
+        config: &AuthConfig,
+        pace: Pace,
+        chance: &Chance,
+        before: Option<&Self>,
+    ) -> Result<Self, ConfigError> {
+        let mut keys = Vec::new();
+        for secret in &config.jwt_secrets {
+            if secret.expose().len() < 32 && !config.user_parameter {
+                tracing::warn!(
+                    "the JWT secret is shorter than 32 bytes and may be guessed (RFC 7518, section 3.2)"
+                );
+            }
+            keys.push(VerifyingKey::from_secret(secret));
+        }
+        if let Some(path) = &config.jwt_public_key {
+            keys.push(VerifyingKey::from_pem_file(path)?);
+        }
+        let known = before.and_then(|before| before.jwks.as_ref());
+        let jwks = match &config.jwks {
+            Some(source) => Some(match known.filter(|(known, _)| known == source) {
+                Some(known) => known.clone(),
+                None => (source.clone(), Arc::new(Jwks::open(source, pace, chance.clone())?)),
+            }),
+            None => None,
+        };
+        Ok(Self {
+            keys,
+            jwks,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            publish_keys: PublishKeys::new(&config.publish_keys, chance)?,
+            generation: before.map_or(0, |before| before.generation.wrapping_add(1)),
+        })
+    }
+
+    fn jwks(&self) -> Option<&Arc<Jwks>> {
+        self.jwks.as_ref().map(|(_, jwks)| jwks)
+    }
+
+    /// The version of all keys: it rises with each configuration and each change of its key set.
+    fn version(&self) -> u64 {
+        self.version_with(self.jwks().map_or(0, |jwks| jwks.version()))
+    }
+
+    fn version_with(&self, set: u64) -> u64 {
+        (u64::from(self.generation) << 32) + set
+    }
 }
 
 impl Authenticator {
@@ -113,38 +190,54 @@ impl Authenticator {
 
     fn at_pace(config: &AuthConfig, pace: Pace, clock: Clock, chance: Chance) -> Result<Self, ConfigError> {
         provider::install();
-        let mut keys = Vec::new();
-        if let Some(secret) = &config.jwt_secret {
-            if secret.expose().len() < 32 && !config.user_parameter {
-                tracing::warn!(
-                    "the JWT secret is shorter than 32 bytes and may be guessed (RFC 7518, section 3.2)"
-                );
-            }
-            keys.push(VerifyingKey::from_secret(secret));
-        }
-        if let Some(path) = &config.jwt_public_key {
-            keys.push(VerifyingKey::from_pem_file(path)?);
-        }
-        let publish_keys = PublishKeys::new(&config.publish_keys, &chance)?;
-        let jwks = config.jwks.as_ref().map(|source| Jwks::open(source, pace, chance)).transpose()?;
         Ok(Self {
-            keys,
-            jwks,
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
-            publish_keys,
+            trusted: Current::new(Trusted::read(config, pace, &chance, None)?),
+            replaced: Notify::new(),
             user_parameter: config.user_parameter,
+            pace,
             clock,
+            chance,
             remembered: Remembered::new(),
             lately: Lately::new(),
         })
     }
 
+    /// Reads the keys of another configuration, which [`Authenticator::take_over`] puts in force.
+    ///
+    /// # Errors
+    /// As for [`Authenticator::new`].
+    pub fn prepare(&self, config: &AuthConfig) -> Result<Trusted, ConfigError> {
+        Trusted::read(config, self.pace, &self.chance, Some(&self.trusted.get()))
+    }
+
+    /// Verifies by these keys from now on. Sessions stay until their tokens end.
+    pub fn take_over(&self, trusted: Trusted) {
+        let before = self.trusted.get();
+        let is_same_set = match (before.jwks(), trusted.jwks()) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        };
+        self.trusted.set(trusted);
+        if !is_same_set {
+            self.replaced.notify_one();
+        }
+    }
+
     /// Reads the key set again and again, if there is one, and never ends. Called once.
     pub async fn read_key_set(&self) {
-        match self.jwks.as_ref().and_then(Jwks::take_reader) {
-            Some(reader) => reader.await,
-            None => std::future::pending().await,
+        loop {
+            let reader = self.trusted.get().jwks().and_then(|jwks| jwks.take_reader());
+            let reading = async {
+                match reader {
+                    Some(reader) => reader.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = reading => {}
+                () = self.replaced.notified() => {}
+            }
         }
     }
 
@@ -163,7 +256,7 @@ impl Authenticator {
             return Err(Refusal::TooLong);
         }
         let id = TokenId::of(token);
-        if let Some(grant) = self.remembered.get(id, self.version()) {
+        if let Some(grant) = self.remembered.get(id, self.trusted.get().version()) {
             return if grant.has_ended(self.clock.system_time()) { Err(Refusal::Expired) } else { Ok(grant) };
         }
         let (grant, version) = self.verify_anew(token).await?;
@@ -186,13 +279,13 @@ impl Authenticator {
     /// Whether this is a publish key. Takes the same time whatever is presented.
     #[must_use]
     pub fn publish_key(&self, presented: &str) -> bool {
-        self.publish_keys.contains(presented)
+        self.trusted.get().publish_keys.contains(presented)
     }
 
     /// Whether every configured key is known: `false` while a key set was never read.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        self.jwks.as_ref().is_none_or(Jwks::was_read)
+        self.trusted.get().jwks().is_none_or(|jwks| jwks.was_read())
     }
 
     /// Forgets what was verified too long ago.
@@ -200,38 +293,40 @@ impl Authenticator {
         self.remembered.sweep();
     }
 
-    fn version(&self) -> u64 {
-        self.jwks.as_ref().map_or(0, Jwks::version)
-    }
-
     async fn verify_anew(&self, token: &str) -> Result<(Grant, u64), Refusal> {
         let came = Instant::now();
         let header = read_header(token)?;
-        let Some(jwks) = &self.jwks else {
-            return self.verify_now(token, &header).map_err(|(refusal, _)| refusal);
+        let trusted = self.trusted.get();
+        let Some(jwks) = trusted.jwks() else {
+            return self.verify_now(&trusted, token, &header).map_err(|(refusal, _)| refusal);
         };
-        match self.verify_now(token, &header) {
+        match self.verify_now(&trusted, token, &header) {
             Err((_, true)) => {}
             outcome => return outcome.map_err(|(refusal, _)| refusal),
         }
         let read = jwks.read_after(came).await;
         // A reading that began before the token came may still have brought its key.
-        self.verify_now(token, &header).map_err(|(refusal, key_is_absent)| match read {
+        self.verify_now(&trusted, token, &header).map_err(|(refusal, key_is_absent)| match read {
             Err(retry_after) if key_is_absent => Refusal::KeysUnread { retry_after },
             _ => refusal,
         })
     }
 
     /// Verifies by the keys that are known now. With the refusal comes whether a newer key set may change it.
-    fn verify_now(&self, token: &str, header: &Header) -> Result<(Grant, u64), (Refusal, bool)> {
-        let (set, version) = self.jwks.as_ref().map_or_else(|| (Arc::from([]), 0), Jwks::keys);
+    fn verify_now(
+        &self,
+        trusted: &Trusted,
+        token: &str,
+        header: &Header,
+    ) -> Result<(Grant, u64), (Refusal, bool)> {
+        let (set, version) = trusted.jwks().map_or_else(|| (Arc::from([]), 0), |jwks| jwks.keys());
         let named = |key: &VerifyingKey| match (&key.id, &header.kid) {
             (Some(id), Some(wanted)) => id == wanted,
             _ => true,
         };
         let by_name: Vec<&VerifyingKey> =
-            self.keys.iter().chain(set.iter()).filter(|key| named(key)).collect();
-        let key_is_absent = self.jwks.as_ref().is_some_and(|jwks| jwks.may_verify(header.alg))
+            trusted.keys.iter().chain(set.iter()).filter(|key| named(key)).collect();
+        let key_is_absent = trusted.jwks().is_some_and(|jwks| jwks.may_verify(header.alg))
             && match &header.kid {
                 Some(wanted) => !set.iter().any(|key| key.id.as_ref() == Some(wanted)),
                 // Keys without names replace each other unseen.
@@ -244,25 +339,25 @@ impl Authenticator {
             Refusal::Algorithm
         };
         for key in by_name.into_iter().filter(|key| key.algorithm == header.alg) {
-            match self.verify_by(token, key) {
+            match self.verify_by(trusted, token, key) {
                 Err(Refusal::Signature) => refusal = Refusal::Signature,
                 Err(other) => return Err((other, false)),
-                Ok(grant) => return Ok((grant, version)),
+                Ok(grant) => return Ok((grant, trusted.version_with(version))),
             }
         }
         Err((refusal, key_is_absent))
     }
 
-    fn verify_by(&self, token: &str, key: &VerifyingKey) -> Result<Grant, Refusal> {
+    fn verify_by(&self, trusted: &Trusted, token: &str, key: &VerifyingKey) -> Result<Grant, Refusal> {
         let mut validation = Validation::new(key.algorithm);
         // The library asks the system for the time; the claims are checked by the gateway's clock.
         validation.validate_exp = false;
         let mut required = HashSet::new();
-        if let Some(issuer) = &self.issuer {
+        if let Some(issuer) = &trusted.issuer {
             validation.set_issuer(&[issuer]);
             required.insert("iss".to_owned());
         }
-        match &self.audience {
+        match &trusted.audience {
             Some(audience) => {
                 validation.set_audience(&[audience]);
                 required.insert("aud".to_owned());

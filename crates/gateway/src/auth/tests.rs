@@ -13,7 +13,7 @@ use super::*;
 pub(super) const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 pub(super) fn with_secret() -> AuthConfig {
-    AuthConfig { jwt_secret: Some(Secret::new(str::from_utf8(SECRET).unwrap())), ..AuthConfig::default() }
+    AuthConfig { jwt_secrets: vec![Secret::new(str::from_utf8(SECRET).unwrap())], ..AuthConfig::default() }
 }
 
 fn with_public_key(file: &str) -> AuthConfig {

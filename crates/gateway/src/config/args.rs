@@ -213,12 +213,12 @@ pub(super) struct StoreArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Access")]
 pub(super) struct KeyArgs {
-    /// Secret that verifies HS256 tokens; use at least 32 bytes
-    #[arg(long, env = "GATEWAY_JWT_SECRET", value_name = "S")]
-    pub(super) jwt_secret: Option<Secret>,
-    /// File that contains the HS256 secret; one trailing line break is ignored
-    #[arg(long, env = "GATEWAY_JWT_SECRET_FILE", value_name = "FILE")]
-    pub(super) jwt_secret_file: Option<PathBuf>,
+    /// Secret that verifies HS256 tokens; use at least 32 bytes; repeatable, so that one can follow another
+    #[arg(long = "jwt-secret", env = "GATEWAY_JWT_SECRET", value_name = "S")]
+    pub(super) jwt_secrets: Vec<Secret>,
+    /// File that contains an HS256 secret; one trailing line break is ignored; repeatable
+    #[arg(long = "jwt-secret-file", env = "GATEWAY_JWT_SECRET_FILE", value_name = "FILE")]
+    pub(super) jwt_secret_files: Vec<PathBuf>,
     /// PEM file with the public key that verifies RS256, ES256 or EdDSA tokens
     #[arg(long, env = "GATEWAY_JWT_PUBLIC_KEY", value_name = "FILE")]
     pub(super) jwt_public_key: Option<PathBuf>,

@@ -58,7 +58,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, Vec<ConfigError>> {
         admin_listen: None,
         store: StoreConfig::Memory,
         auth: AuthConfig {
-            jwt_secret: Some(Secret::new("dev-secret")),
+            jwt_secrets: vec![Secret::new("dev-secret")],
             publish_keys: vec![Secret::new("dev")],
             user_parameter: true,
             ..AuthConfig::default()
@@ -72,6 +72,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, Vec<ConfigError>> {
         socketio,
         deployment,
         logs,
+        file: None,
     })
 }
 
@@ -119,6 +120,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
         socketio,
         deployment,
         logs,
+        file: None,
     })
 }
 
@@ -264,17 +266,19 @@ fn store(typed: StoreArgs) -> Result<StoreConfig, ConfigError> {
 }
 
 fn keys(typed: KeyArgs) -> Result<AuthConfig, ConfigError> {
-    let file = typed.jwt_secret_file.filter(|path| !path.as_os_str().is_empty());
-    let jwt_secret = match (given(typed.jwt_secret, Secret::is_empty), file) {
-        (Some(_), Some(_)) => {
-            return Err(ConfigError::new("--jwt-secret and --jwt-secret-file are both set: use one of them"));
-        }
-        (Some(secret), None) => Some(secret),
-        (None, Some(path)) => Some(secret_in(&path)?),
-        (None, None) => None,
-    };
+    let files: Vec<PathBuf> =
+        typed.jwt_secret_files.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
+    let mut jwt_secrets: Vec<Secret> =
+        typed.jwt_secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
+    if !jwt_secrets.is_empty() && !files.is_empty() {
+        return Err(ConfigError::new("--jwt-secret and --jwt-secret-file are both set: use one of them"));
+    }
+    for path in &files {
+        jwt_secrets.push(secret_in(path)?);
+    }
     let auth = AuthConfig {
-        jwt_secret,
+        jwt_secrets,
+        jwt_secret_files: files,
         jwt_public_key: typed.jwt_public_key.filter(|path| !path.as_os_str().is_empty()),
         jwks: given(typed.jwks, String::is_empty).map(|text| text.parse::<JwksSource>()).transpose()?,
         issuer: given(typed.jwt_issuer, String::is_empty),

@@ -5,6 +5,7 @@
 //! impossible combination. `in_force.rs` prints them. Each error is a [`ConfigError`] of one line.
 
 mod args;
+mod changes;
 mod check;
 mod choices;
 pub(crate) mod error;
@@ -12,6 +13,7 @@ mod file;
 mod given;
 mod in_force;
 mod postgres;
+mod reader;
 mod sources;
 
 use std::ffi::OsString;
@@ -30,6 +32,7 @@ pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap, SseRefusals};
 pub use error::ConfigError;
 pub(crate) use postgres::OutboxConfig;
 pub use postgres::PostgresConfig;
+pub use reader::ConfigReader;
 pub use sources::{RedisSourceConfig, SourcesConfig};
 
 use crate::auth::{AuthConfig, TokenRequest};
@@ -94,6 +97,8 @@ pub struct Config {
     pub deployment: Option<String>,
     /// Format and filter of log lines.
     pub logs: Logs,
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
 }
 
 /// Where the event log is kept.
@@ -191,7 +196,7 @@ pub struct Streams {
 }
 
 /// The endpoint of Socket.IO clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketIo {
     /// Its path: begins and ends with a slash.
     pub path: String,
@@ -265,7 +270,8 @@ where
     let matches = clap.try_get_matches_from(arguments).map_err(stop)?;
     let typed = Typed::from_arg_matches(&matches).map_err(stop)?;
     let located = |errors: Vec<ConfigError>| Stop::Refuse(errors.into_iter().map(refused).collect());
-    let run = |config: Config| Command::Run(Box::new(config));
+    let path = file.as_ref().map(|(file, _)| file.path().to_owned());
+    let run = |config: Config| Command::Run(Box::new(Config { file: path.clone(), ..config }));
     match typed.command {
         TypedCommand::Dev(typed) => check::dev(*typed).map(run).map_err(located),
         TypedCommand::Serve(typed) => check::serve(*typed).map(run).map_err(located),

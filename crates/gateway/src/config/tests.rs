@@ -146,7 +146,7 @@ fn dev_listens_on_loopback_and_knows_its_keys() {
     let dev = config("dev");
     assert!(dev.dev && dev.auth.user_parameter);
     assert_eq!(dev.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(dev.auth.jwt_secret, Some(Secret::new("dev-secret")));
+    assert_eq!(dev.auth.jwt_secrets, [Secret::new("dev-secret")]);
     assert_eq!(dev.auth.publish_keys, [Secret::new("dev")]);
     assert_eq!(config("dev --listen [::1]:0").listen.to_string(), "[::1]:0");
     assert!(config("dev --listen localhost:0").listen.ip().is_loopback());
@@ -298,7 +298,7 @@ fn a_secret_file_ends_before_its_line_end() {
     let line = format!("serve --listen 127.0.0.1:0 --jwt-secret-file {}", path.display());
     for content in ["two words", "two words\n", "two words\r\n"] {
         std::fs::write(&path, content).unwrap();
-        assert_eq!(config(&line).auth.jwt_secret, Some(Secret::new("two words")));
+        assert_eq!(config(&line).auth.jwt_secrets, [Secret::new("two words")]);
     }
     for content in ["", "\n"] {
         std::fs::write(&path, content).unwrap();

@@ -22,7 +22,7 @@ use template::JsonTemplate;
 pub(crate) use template::{Context, Missing};
 
 /// The names of an application.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Dialect {
     connect: Vec<Emit>,
     on: HashMap<Box<str>, On>,
@@ -34,7 +34,7 @@ pub struct Dialect {
 }
 
 /// An event to a client that is an answer, and no event of the log.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Emit {
     /// The name, as JSON.
     name: Box<str>,
@@ -42,7 +42,7 @@ pub(crate) struct Emit {
 }
 
 /// What an event of a client stands for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct On {
     /// What is to be done.
     pub action: Action,
@@ -51,7 +51,7 @@ pub(crate) struct On {
 }
 
 /// What is to be done at an event.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Nothing.
     Nothing,

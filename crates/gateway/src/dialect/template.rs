@@ -12,10 +12,10 @@ use crate::json_pointer::JsonPointer;
 ///
 /// A text that is exactly one place becomes the JSON of what is put there; inside other text it is
 /// its text. `{{` and `}}` are braces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JsonTemplate(Node);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     /// JSON without a place.
     Json(Box<str>),

@@ -40,12 +40,12 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Reads a body within its limits of size and time.
     pub(crate) async fn collect(&self, body: Incoming) -> Result<Bytes, Problem> {
-        self.collect_within(body, self.app.config.limits.body_bytes_max).await
+        self.collect_within(body, self.app.limits().body_bytes_max).await
     }
 
     /// Reads a body of at most `bytes_max` bytes, within the limit of time.
     pub(crate) async fn collect_within(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Problem> {
-        let limits = &self.app.config.limits;
+        let limits = self.app.limits();
         let too_large = || Problem::new(Code::TooLarge, format!("the body has more than {bytes_max} bytes"));
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large());

@@ -150,7 +150,7 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, session: &SessionSnaps
     let (verdict, detail) = progress(seen, seq, tail, session);
     // What was never sent shows nothing, and so hides nothing.
     let hidden =
-        if verdict == Verdict::Expired { Vec::new() } else { app.redaction.hidden(&grant, &seen.topic) };
+        if verdict == Verdict::Expired { Vec::new() } else { app.redaction().hidden(&grant, &seen.topic) };
     if hidden.is_empty() {
         (verdict, detail)
     } else {

@@ -12,6 +12,7 @@ pub(crate) mod page;
 pub(crate) mod presence;
 pub(crate) mod publish;
 mod reading;
+pub(crate) mod reload;
 pub(crate) mod send;
 mod sse_refusal;
 pub(crate) mod stats;

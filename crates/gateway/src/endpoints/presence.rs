@@ -35,7 +35,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     }
     const MEMBERS_MAX: usize = 1000;
     let topic = topic_of(call)?;
-    let view = may_read(call, &topic).await?.and_then(|grant| call.app.redaction.lens(&grant));
+    let view = may_read(call, &topic).await?.and_then(|grant| call.app.redaction().lens(&grant));
     let listing = call.app.presence.list(&topic, MEMBERS_MAX);
     // What is hidden in the events of presence is hidden here: the pointers are theirs.
     let shown = |info: &Data| {

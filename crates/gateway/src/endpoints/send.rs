@@ -38,7 +38,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
     let refusals = Mutex::default();
     let sender =
         Sender { app: call.app, connection: &connection, refusals: &refusals, may_change_topics: false };
-    let bytes_max = call.app.config.limits.command_bytes_max;
+    let bytes_max = call.app.limits().command_bytes_max;
     let check = |command: &str| {
         let too_large = || Problem::new(Code::TooLarge, format!("a command has at most {bytes_max} bytes"));
         if command.len() > bytes_max { Err(too_large()) } else { Ok(()) }

@@ -64,7 +64,7 @@ pub(crate) async fn answer_sse(call: &Call<'_>) -> Result<Reply, Problem> {
 pub(crate) async fn answer_posted_poll(call: &Call<'_>, body: Incoming) -> Result<Reply, Problem> {
     let is_form = headers::has_content_type(&call.head.headers, "application/x-www-form-urlencoded");
     // Nobody is authenticated yet, so no more is taken in than a session's parameters may have.
-    let topics_max = call.app.config.limits.topics_per_session_max;
+    let topics_max = call.app.limits().topics_per_session_max;
     let body = call.collect_within(body, FORM_BYTES_MAX + topics_max * TOPIC_BYTES_MAX).await;
     let body = match body {
         Ok(body) if is_form || body.is_empty() => body,

@@ -19,7 +19,12 @@ impl Door {
     pub(crate) fn leads_to(self, route: Route) -> bool {
         let backend = matches!(
             route,
-            Route::Publish | Route::Disconnect | Route::Stats | Route::Explain | Route::Metrics
+            Route::Publish
+                | Route::Disconnect
+                | Route::Reload
+                | Route::Stats
+                | Route::Explain
+                | Route::Metrics
         );
         match self {
             Self::Both => true,

@@ -12,6 +12,7 @@ use moka::sync::Cache;
 
 use crate::audit::{self, Deed};
 use crate::config::Limits;
+use crate::current::Current;
 use crate::metrics::Metrics;
 use crate::metrics::labels::RateLimit;
 use crate::problem::{Code, Problem};
@@ -19,10 +20,15 @@ use crate::problem::{Code, Problem};
 /// What a user may do how often, over all of the user's sessions and transports. Each has buckets of its own, so that
 /// moving a cursor costs no message.
 pub(crate) struct Limiters {
+    rates: Current<Rates>,
+    metrics: Arc<Metrics>,
+}
+
+/// The rates of one configuration.
+struct Rates {
     commands: Rate,
     publishes: Rate,
     ephemerals: Rate,
-    metrics: Arc<Metrics>,
 }
 
 /// What counts against a rate.
@@ -71,15 +77,13 @@ impl Limiters {
     /// The rates of a configuration.
     #[must_use]
     pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        let per = |count: Option<u32>, quota: fn(NonZeroU32) -> Quota| {
-            Rate::new(count.and_then(NonZeroU32::new).map(quota))
-        };
-        Self {
-            commands: per(limits.commands_per_minute, Quota::per_minute),
-            publishes: per(limits.publishes_per_minute, Quota::per_minute),
-            ephemerals: per(limits.ephemerals_per_second, Quota::per_second),
-            metrics,
-        }
+        Self { rates: Current::new(Rates::new(limits)), metrics }
+    }
+
+    /// The rates of this configuration hold from now on. What users have used of the former is
+    /// forgotten.
+    pub(crate) fn set(&self, limits: &Limits) {
+        self.rates.set(Rates::new(limits));
     }
 
     /// Takes one from the rate of a user, whose request or session comes from this address.
@@ -87,7 +91,7 @@ impl Limiters {
     /// # Errors
     /// When it is one too many: [`Code::RateLimited`], with the time after which the next may come.
     pub(crate) fn take(&self, what: Use, user: &Arc<str>, address: IpAddr) -> Result<(), Problem> {
-        let taken = self.rate(what).take(user, 1);
+        let taken = self.rates.get().of(what).take(user, 1);
         taken.map_err(|over| self.refuse(what, user, address, over))
     }
 
@@ -103,17 +107,10 @@ impl Limiters {
         address: IpAddr,
         more: u32,
     ) -> Result<(), Problem> {
-        let rate = self.rate(what);
+        let rates = self.rates.get();
+        let rate = rates.of(what);
         let taken = rate.take(user, more.min(rate.burst().saturating_sub(1)));
         taken.map_err(|over| self.refuse(what, user, address, over))
-    }
-
-    fn rate(&self, what: Use) -> &Rate {
-        match what {
-            Use::Command => &self.commands,
-            Use::Publish => &self.publishes,
-            Use::Ephemeral => &self.ephemerals,
-        }
     }
 
     fn refuse(&self, what: Use, user: &Arc<str>, address: IpAddr, over: Over) -> Problem {
@@ -122,6 +119,27 @@ impl Limiters {
             audit::record(Deed::LimitReached, user, address, what.too_many());
         }
         Problem::new(Code::RateLimited, what.too_many()).retry_after(over.wait)
+    }
+}
+
+impl Rates {
+    fn new(limits: &Limits) -> Self {
+        let per = |count: Option<u32>, quota: fn(NonZeroU32) -> Quota| {
+            Rate::new(count.and_then(NonZeroU32::new).map(quota))
+        };
+        Self {
+            commands: per(limits.commands_per_minute, Quota::per_minute),
+            publishes: per(limits.publishes_per_minute, Quota::per_minute),
+            ephemerals: per(limits.ephemerals_per_second, Quota::per_second),
+        }
+    }
+
+    fn of(&self, what: Use) -> &Rate {
+        match what {
+            Use::Command => &self.commands,
+            Use::Publish => &self.publishes,
+            Use::Ephemeral => &self.ephemerals,
+        }
     }
 }
 

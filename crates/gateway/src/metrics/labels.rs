@@ -395,6 +395,8 @@ labels! {
         Publish = "publish",
         /// `/v1/disconnect`.
         Disconnect = "disconnect",
+        /// `/v1/reload`.
+        Reload = "reload",
         /// `/v1/stats`.
         Stats = "stats",
         /// `/v1/explain`.
@@ -461,7 +463,9 @@ impl Route {
             Self::Ws | Self::Sse => RouteClass::Stream,
             Self::Poll | Self::SocketIo => RouteClass::Poll,
             Self::Send | Self::Leave | Self::History | Self::Presence => RouteClass::Client,
-            Self::Publish | Self::Disconnect | Self::Stats | Self::Explain => RouteClass::Backend,
+            Self::Publish | Self::Disconnect | Self::Reload | Self::Stats | Self::Explain => {
+                RouteClass::Backend
+            }
             Self::Health | Self::Ready | Self::Metrics => RouteClass::Probe,
             Self::Page | Self::Other => RouteClass::Other,
         }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::current::Current;
+
 /// The connections without a session, by peer. They are counted from the moment they are accepted.
 #[derive(Debug)]
 pub(crate) struct Sessionless {
     /// The most of one address; `None`: no limit, and nothing is counted.
-    allowance: Option<usize>,
+    allowance: Current<Option<usize>>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -25,13 +27,22 @@ pub(crate) struct SessionlessPlace(Option<(Arc<Sessionless>, IpAddr)>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AllowanceUsed;
 
+/// The connections without a session that an address may have, by its cap of sessions.
+fn allowance(sessions_max: Option<usize>) -> Option<usize> {
+    sessions_max.map(|max| max.saturating_mul(2).saturating_add(8))
+}
+
 impl Sessionless {
     /// `sessions_max` is the cap of sessions of one address. A browser keeps one or two connections beside each session
     /// for other requests, so the allowance is twice the cap and 8 more.
     #[must_use]
     pub(crate) fn new(sessions_max: Option<usize>) -> Self {
-        let allowance = sessions_max.map(|max| max.saturating_mul(2).saturating_add(8));
-        Self { allowance, by_address: Mutex::default() }
+        Self { allowance: Current::new(allowance(sessions_max)), by_address: Mutex::default() }
+    }
+
+    /// The cap of sessions of one address is this from now on.
+    pub(crate) fn set_cap(&self, sessions_max: Option<usize>) {
+        self.allowance.set(allowance(sessions_max));
     }
 
     /// A connection from this address has been accepted. `is_proxy`: a trusted proxy speaks for many clients, whose
@@ -44,7 +55,9 @@ impl Sessionless {
         address: IpAddr,
         is_proxy: bool,
     ) -> Result<SessionlessPlace, AllowanceUsed> {
-        let Some(allowance) = self.allowance.filter(|_| !is_proxy) else { return Ok(SessionlessPlace(None)) };
+        let Some(allowance) = self.allowance.get().filter(|_| !is_proxy) else {
+            return Ok(SessionlessPlace(None));
+        };
         let address = address.to_canonical();
         let mut by_address = self.by_address.lock();
         let count = by_address.entry(address).or_default();
@@ -59,7 +72,7 @@ impl Sessionless {
     /// never refused.
     #[must_use]
     pub(crate) fn readmit(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> SessionlessPlace {
-        if self.allowance.is_none() || is_proxy {
+        if self.allowance.get().is_none() || is_proxy {
             return SessionlessPlace(None);
         }
         let address = address.to_canonical();

@@ -168,6 +168,14 @@ impl Registry {
         told.count()
     }
 
+    /// The access of every connection has changed.
+    pub(crate) fn revise_all(&self) {
+        let table = self.table.lock();
+        for connection in table.all().flat_map(|entry| &entry.connections) {
+            connection.handle.revise();
+        }
+    }
+
     /// How many connections there are.
     #[must_use]
     pub(crate) fn connections(&self) -> usize {

@@ -180,7 +180,7 @@ pub(crate) async fn admit(
 
 async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> Result<Admitted, Problem> {
     app.accepts_streams()?;
-    let topics_max = app.config.limits.topics_per_session_max;
+    let topics_max = app.limits().topics_per_session_max;
     let Topics { topics, refused } = Topics::of(&grant, &asked.request.topics, topics_max);
     if let Some(first) = refused.iter().find(|refused| refused.code == RefusedCode::Forbidden) {
         let detail = format!("subscribing to {} is not allowed", first.topic);

@@ -200,7 +200,7 @@ impl Sender<'_> {
         let joining = body.presence.map(|Object(joining)| joining.check(&held.grant)).transpose()?;
         let has = held.subscriptions.topics();
         let new: Vec<Topic> = wanted.iter().filter(|topic| !has.contains(topic)).cloned().collect();
-        let topics_max = self.app.config.limits.topics_per_session_max;
+        let topics_max = self.app.limits().topics_per_session_max;
         if has.len() + new.len() > topics_max {
             let detail = format!("a session has at most {topics_max} topics");
             return Err(Problem::bad_request(detail));
@@ -269,7 +269,7 @@ impl Sender<'_> {
         if self.connection.id.is_none() {
             return Err(Problem::bad_request("session: is needed"));
         }
-        let topics_max = self.app.config.limits.topics_per_session_max;
+        let topics_max = self.app.limits().topics_per_session_max;
         let set = self.app.registry.set_presence(self.connection, topic, status, info, topics_max);
         set.map_err(|why| match why {
             NoMember::Gone => Problem::new(Code::NotFound, "session: this user has no such session here"),

@@ -44,7 +44,7 @@ pub(crate) async fn begin(
             return Some(RunningSession::new(app, socket, line.with_received(&received), admitted));
         }
         Plan::Accepted { accept, within, then } => {
-            let limits = &app.config.limits;
+            let limits = app.limits();
             let patience = app.config.streams.write_timeout;
             let unadmitted =
                 Unadmitted::new(socket, &accept, &received, limits.command_bytes_max, patience, within);
@@ -56,7 +56,7 @@ pub(crate) async fn begin(
                 socket,
                 &accept,
                 &received,
-                app.config.limits.command_bytes_max,
+                app.limits().command_bytes_max,
                 app.config.streams.write_timeout,
                 Unadmitted::AUTH_WITHIN,
             );

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::keep::{Disk, SmallDisk};
 use crate::app::App;
-use crate::config::{self, Command, Config};
+use crate::config::{self, Command, Config, ConfigReader};
 use crate::store::Opened;
 
 /// The topics that clients may have beside their own and `all`.
@@ -187,7 +187,8 @@ async fn start(time: &SimulatedClock, chance: &Chance, disk: &Arc<Mutex<Disk>>) 
         chance: chance.clone(),
         clock: time.clock(),
     });
-    let app = App::on(config, log, Opened { store, keep, board: None, leases: None }).unwrap();
+    let reader = ConfigReader::of(&config);
+    let app = App::on(config, reader, log, Opened { store, keep, board: None, leases: None }).unwrap();
     app.restore_presence().await;
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&app).tidy());

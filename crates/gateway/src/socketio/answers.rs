@@ -83,5 +83,5 @@ pub(super) fn payload(packets: String) -> Reply {
 
 /// The largest body that a client may send.
 pub(super) fn max_payload(call: &Call<'_>) -> usize {
-    call.app.config.limits.body_bytes_max
+    call.app.limits().body_bytes_max
 }

@@ -46,7 +46,7 @@ fn open(call: &Call<'_>, config: &SocketIo) -> Result<Reply, Problem> {
     let app = call.app;
     // Clients come again by themselves after such an answer; a refused CONNECT is final for them.
     app.accepts_streams()?;
-    let limits = &app.config.limits;
+    let limits = app.limits();
     let opened = app.engines.open(
         call.address(),
         config.ping_interval,

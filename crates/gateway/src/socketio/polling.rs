@@ -175,7 +175,7 @@ fn push(engine: &Engine, packets: impl IntoIterator<Item = String>) -> Result<()
 /// # Errors
 /// How the packet ended the session, if it did.
 async fn take_packet(call: &Call<'_>, engine: &Arc<Engine>, text: &str) -> Result<(), PacketFailure> {
-    let packet_bytes_max = call.app.config.limits.command_bytes_max;
+    let packet_bytes_max = call.app.limits().command_bytes_max;
     if text.len() > packet_bytes_max {
         let detail = format!("a packet has at most {packet_bytes_max} bytes");
         return Err(PacketFailure::Refused(Problem::new(Code::TooLarge, detail)));

@@ -24,6 +24,7 @@ const ROOMS: &[&str] = &[
     "socketio/",
     "endpoints/",
     "session/",
+    "reload.rs",
     "app.rs",
     "sources/",
     "store.rs",
@@ -53,6 +54,7 @@ const ROOMS: &[&str] = &[
     "object.rs",
     "json_pointer.rs",
     "secret.rs",
+    "current.rs",
     "time.rs",
 ];
 

@@ -10,7 +10,7 @@ mod ws;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gateway::config::{self, Command};
+use gateway::config::{self, Command, ConfigReader};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ pub use sse::Sse;
 pub use ws::{Frame, Ws};
 
 /// How long anything that must come may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long one stream may go on: a test that waits for what never comes fails in spite of the heartbeats.
 const STREAM: Duration = Duration::from_secs(40);
@@ -53,7 +53,8 @@ impl Gateway {
         let (bound, is_bound) = oneshot::channel();
         let task = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            gateway::run(*config, |at| bound.send(at).unwrap(), shutdown).await.unwrap();
+            let reader = ConfigReader::of(&config);
+            gateway::run(*config, reader, |at| bound.send(at).unwrap(), shutdown).await.unwrap();
         });
         let bound = is_bound.await.unwrap();
         Self { address: bound.clients, admin: bound.admin, stop: Some(stop), task }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::ORIGIN;
@@ -11,6 +10,7 @@ use parking_lot::Mutex;
 use super::asked::{is_loopback_name, is_own, only};
 use super::name::Origin;
 use super::refusal::ForeignOrigin;
+use crate::current::Current;
 use crate::http::address::TrustedProxies;
 
 /// How many refused origins get a log line of their own.
@@ -28,27 +28,32 @@ pub enum Standing {
 }
 
 /// Which origins may connect.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct OriginPolicy {
-    allowed: Vec<Origin>,
+    allowed: Current<Vec<Origin>>,
     proxies: TrustedProxies,
     /// `gateway dev`: every page of this machine is allowed, and every proxy on it believed.
     is_dev: bool,
     /// The refused origins that have had their log line; at most [`LOGGED_MAX`].
-    logged: Arc<Mutex<HashSet<String>>>,
+    logged: Mutex<HashSet<String>>,
 }
 
 impl OriginPolicy {
     /// Allows these origins beside the gateway's own, as seen through these proxies.
     #[must_use]
     pub fn new(allowed: Vec<Origin>, proxies: TrustedProxies) -> Self {
-        Self { allowed, proxies, is_dev: false, logged: Arc::default() }
+        Self { allowed: Current::new(allowed), proxies, is_dev: false, logged: Mutex::default() }
     }
 
     /// As [`OriginPolicy::new`], for `gateway dev`: the pages and the proxies of this machine are allowed too.
     #[must_use]
     pub fn for_development(allowed: Vec<Origin>, proxies: TrustedProxies) -> Self {
         Self { is_dev: true, ..Self::new(allowed, proxies) }
+    }
+
+    /// Allows these origins from now on, instead of those before.
+    pub fn allow(&self, allowed: Vec<Origin>) {
+        self.allowed.set(allowed);
     }
 
     /// Where the request stands; `peer` is the sender, so that a trusted proxy may name the public host.
@@ -89,7 +94,7 @@ impl OriginPolicy {
 
     fn allows(&self, origin: &Origin) -> bool {
         let is_local = || matches!(&*origin.scheme, "http" | "https") && is_loopback_name(&origin.host);
-        self.allowed.contains(origin) || (self.is_dev && is_local())
+        self.allowed.get().contains(origin) || (self.is_dev && is_local())
     }
 
     /// Whether the forwarding headers of this peer are believed.
