@@ -1,4 +1,4 @@
-//! `docs/bounds.md` against the code: every bound that is a constant, and every lock, is in its table.
+//! `docs/bounds.md` against the code: every bound that is a constant, every period, and every lock is in its table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -59,6 +59,32 @@ fn every_bound_is_in_the_table_with_its_value() {
     for (key, value) in &in_table {
         assert_eq!(in_code.get(key), Some(value), "docs/bounds.md: {key:?}");
     }
+}
+
+/// Those that are bounds are among the constants.
+#[test]
+fn every_period_is_in_the_table_with_its_value() {
+    let bounds = documented("Constants");
+    let mut in_code = BTreeSet::new();
+    for_each_file(|name, file| {
+        let file_name = format!("{name}/{}", file.name);
+        let periods = file
+            .periods
+            .iter()
+            .map(|(period, value)| (file_name.clone(), period.clone(), without_spaces(value)));
+        let is_bound = |(file, period, _): &(String, String, String)| {
+            bounds.contains_key(&(file.clone(), period.clone()))
+        };
+        in_code.extend(periods.filter(|period| !is_bound(period)));
+    });
+    let row = |cells: Vec<String>| (cells[0].clone(), cells[1].clone(), without_spaces(&cells[2]));
+    let in_table: BTreeSet<_> = rows("Periods").into_iter().map(row).collect();
+    let missing: Vec<_> = in_code.difference(&in_table).collect();
+    let gone: Vec<_> = in_table.difference(&in_code).collect();
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "missing in docs/bounds.md: {missing:#?}; gone: {gone:#?}"
+    );
 }
 
 #[test]

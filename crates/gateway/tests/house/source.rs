@@ -20,6 +20,9 @@ pub(crate) struct SourceFile {
     pub types: Vec<(String, bool)>,
     /// Its constants and statics, those inside functions included, tests left out: name, and the value as written.
     pub constants: Vec<(String, String)>,
+    /// Its lengths of time, tests left out: the constant, or the function or static that a literal stands in, and the value
+    /// as written.
+    pub periods: Vec<(String, String)>,
     /// Fields and statics that hold a lock, tests left out: `Type::field`, or the type where its field has no name.
     pub locks: Vec<String>,
 }
@@ -183,6 +186,10 @@ struct Reader<'a> {
     depth: usize,
     /// The type whose fields are being read.
     holder: String,
+    /// The functions and statics around the place.
+    around: Vec<String>,
+    /// Whether the place is in the value of a constant.
+    is_constant: bool,
     found: SourceFile,
 }
 
@@ -194,9 +201,18 @@ impl<'a> Reader<'a> {
             functions: Vec::new(),
             types: Vec::new(),
             constants: Vec::new(),
+            periods: Vec::new(),
             locks: Vec::new(),
         };
-        Self { modules, module, depth: 0, holder: String::new(), found }
+        Self {
+            modules,
+            module,
+            depth: 0,
+            holder: String::new(),
+            around: Vec::new(),
+            is_constant: false,
+            found,
+        }
     }
 
     /// Notes the file that a path leads to.
@@ -208,6 +224,14 @@ impl<'a> Reader<'a> {
         let (start, end) = (span.start().line, span.end().line);
         let start = start.max(name.span().start().line);
         self.found.functions.push((name.ident.to_string(), start, end - start + 1));
+    }
+
+    fn constant(&mut self, name: &syn::Ident, kind: &syn::Type, value: &syn::Expr) {
+        let (name, value) = (name.to_string(), quote_of(value));
+        if quote_of(kind).ends_with("Duration") || name.ends_with("_MS") || name.ends_with("_SECONDS") {
+            self.found.periods.push((name.clone(), value.clone()));
+        }
+        self.found.constants.push((name, value));
     }
 
     fn define(&mut self, name: &syn::Ident, visibility: &syn::Visibility) {
@@ -248,7 +272,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             Item::Enum(item) => self.define(&item.ident, &item.vis),
             Item::Trait(item) => self.define(&item.ident, &item.vis),
             Item::Type(item) => self.define(&item.ident, &item.vis),
-            Item::Const(item) => self.found.constants.push((item.ident.to_string(), quote_of(&item.expr))),
+            Item::Const(item) => self.constant(&item.ident, &item.ty, &item.expr),
             Item::Static(item) if is_lock(&item.ty) => self.found.locks.push(item.ident.to_string()),
             // What is only handed on is not used here.
             Item::Use(item) if matches!(item.vis, syn::Visibility::Inherited) => {
@@ -256,7 +280,24 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             }
             _ => {}
         }
+        if let Item::Static(item) = item {
+            self.around.push(item.ident.to_string());
+        }
+        let was_constant = std::mem::replace(&mut self.is_constant, matches!(item, Item::Const(_)));
         visit::visit_item(self, item);
+        self.is_constant = was_constant;
+        if matches!(item, Item::Static(_)) {
+            self.around.pop();
+        }
+    }
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        let is_literal = matches!(call.args.first(), Some(syn::Expr::Lit(_)));
+        if is_literal && !self.is_constant && quote_of(&call.func).starts_with("Duration :: from_") {
+            let name = self.around.last().cloned().unwrap_or_default();
+            self.found.periods.push((name, quote_of(call)));
+        }
+        visit::visit_expr_call(self, call);
     }
 
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
@@ -278,12 +319,14 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_fn(&mut self, item: &'ast ItemFn) {
         self.function(&item.sig, item.span());
         self.depth += 1;
+        self.around.push(item.sig.ident.to_string());
         visit::visit_item_fn(self, item);
+        self.around.pop();
         self.depth -= 1;
     }
 
     fn visit_impl_item_const(&mut self, item: &'ast syn::ImplItemConst) {
-        self.found.constants.push((item.ident.to_string(), quote_of(&item.expr)));
+        self.constant(&item.ident, &item.ty, &item.expr);
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
@@ -292,7 +335,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         }
         self.function(&item.sig, item.span());
         self.depth += 1;
+        self.around.push(item.sig.ident.to_string());
         visit::visit_impl_item_fn(self, item);
+        self.around.pop();
         self.depth -= 1;
     }
 

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use crate::Chance;
 
+/// The longest wait after the first failure, and after many.
+const FIRST_MS: u64 = 20;
+const LAST_MS: u64 = 1000;
+
 /// How long to wait before the next attempt: doubles with each failure up to one second, with
 /// jitter so that the nodes do not all return at the same moment.
 pub(super) fn backoff(failures: u32) -> Duration {
-    let most_ms = (20 << failures.min(6)).min(1000);
+    let most_ms = (FIRST_MS << failures.min(6)).min(LAST_MS);
     Duration::from_millis(most_ms / 2 + u64::from(random()) * most_ms / 2048)
 }
 
