@@ -98,9 +98,22 @@ impl Registry {
         }
     }
 
+    /// The first of these topics of which the session of a connection must not be a member.
+    #[must_use]
+    pub(crate) fn forbidden_to_join<'a>(
+        &self,
+        connection: &Connection,
+        topics: &'a [Topic],
+    ) -> Option<&'a Topic> {
+        let key = connection.session()?;
+        let table = self.table.lock();
+        let entry = table.get(&key)?;
+        topics.iter().find(|topic| !entry.may_join(connection, topic))
+    }
+
     /// Makes the user of a connection's session a member of a topic, as long as the session is remembered; `offline`
-    /// leaves. Looks at the grant under the table's lock, as [`Self::renew`] does: no membership outlives the grant that
-    /// allowed it.
+    /// leaves. Looks at the grants under the table's lock, as [`Self::renew`] and [`Self::register`] do: no membership
+    /// outlives the grant that allowed it.
     ///
     /// # Errors
     /// When the session cannot be one.
@@ -115,7 +128,7 @@ impl Registry {
         let table = self.table.lock();
         let key = connection.session().ok_or(NoMember::Gone)?;
         let entry = table.get(&key).ok_or(NoMember::Gone)?;
-        if !connection.held.lock().grant.may_subscribe(topic) {
+        if !entry.may_join(connection, topic) {
             return Err(NoMember::Forbidden);
         }
         let shown = SessionPresence { status, info, polls: entry.last_transport == Transport::Poll };
@@ -262,7 +275,7 @@ impl Registry {
     }
 
     /// Checks what holds at every moment: a connection has only topics that its grant allows, and a
-    /// session is a member only of topics that one of its grants allows.
+    /// session is a member only of topics that the grant of its newest connection allows.
     #[cfg(test)]
     pub(crate) fn assert_granted(&self) {
         let table = self.table.lock();
@@ -277,12 +290,10 @@ impl Registry {
                 }
             }
             // Without a connection, the token of each `POST /v1/send` decides for itself.
-            if !entry.connections.is_empty() {
+            if let Some(newest) = entry.connections.last() {
                 let key = SessionKey { user: Arc::clone(user), id: Arc::clone(&entry.id) };
                 for topic in self.presence.topics_of(&key) {
-                    let may =
-                        |connection: &&Arc<Connection>| connection.held.lock().grant.may_subscribe(&topic);
-                    assert!(connections.iter().any(may), "{user} is in {topic}");
+                    assert!(newest.held.lock().grant.may_subscribe(&topic), "{user} is in {topic}");
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::Topic;
 use tokio::time::Instant;
 use transport::{Bye, ByeReason, CloseCode, Transport};
 
@@ -133,6 +134,15 @@ impl SessionEntry {
             }
             Ending::Told => self.ending = Ending::No,
         }
+    }
+
+    /// Whether the session may be a member of a topic, seen from a `connection` of it or from a request beside it. The
+    /// grant of the newest connection is the session's: an older one that it replaces, or a request, may have a wider
+    /// one, but no membership outlives the grant that allowed it.
+    pub(super) fn may_join(&self, connection: &Connection, topic: &Topic) -> bool {
+        let newest = self.connections.last().map(|newest| &**newest);
+        let allows = |connection: &Connection| connection.held.lock().grant.may_subscribe(topic);
+        allows(connection) && newest.is_none_or(allows)
     }
 
     /// Whether a client is there: it has a connection, or is a poller between two polls.

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Log, Memory, Options};
+use events::{Data, Log, Memory, Options, Topic};
 use transport::{Bye, ByeReason, Transport};
 
 use super::*;
-use crate::auth::Grant;
-use crate::presence::{Presence, TellOnly};
+use crate::auth::{Grant, Lists};
+use crate::presence::{Presence, Status, TellOnly};
 
 const BYE: Bye = Bye { reason: ByeReason::Disconnected, reconnect_after: Duration::ZERO };
 const NO_CAPS: Caps = Caps { per_user: None, per_address: None };
@@ -227,4 +227,42 @@ async fn a_full_address_costs_nobody_a_place() {
     let _first = open(1).unwrap();
     assert_eq!(open(1).err(), Some(NoPlace::Address));
     assert!(displaced(&registry).is_empty());
+}
+
+/// A grant of alice's that allows these topics and her own.
+fn grant_for(patterns: &[&str]) -> Arc<Grant> {
+    let subscribe = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
+    let lists = Lists { subscribe, ..Lists::default() };
+    Arc::new(Grant { lists: Arc::new(lists), ..Grant::of_developer("alice").unwrap() })
+}
+
+/// The newest connection's token is the session's. An older connection lives on for 5 seconds, and a request with
+/// commands has a token of its own.
+#[tokio::test(start_paused = true)]
+async fn a_wider_token_beside_the_newest_connection_makes_no_member() {
+    let registry = registry();
+    let connection = |patterns: &[&str]| Connection::new(grant_for(patterns), Vec::new(), None, address(1));
+    let open = |patterns: &[&str], wanted: WantedSession<'_>| {
+        registry.register(connection(patterns), wanted, Transport::Ws, NO_CAPS).unwrap().0
+    };
+    let room = "room:1".parse().unwrap();
+    let set =
+        |connection: &Connection, status| registry.set_presence(connection, &room, status, Data::null(), 8);
+    let wide = open(&["room:1", "room:2"], WantedSession::New);
+    let id = id_of(&wide);
+    let mut request = connection(&["room:1"]);
+    request.id = Some(Arc::clone(&id));
+    assert_eq!(set(&wide.connection, Status::Online), Ok(()));
+    let narrow = open(&["room:2"], WantedSession::Named(&id));
+    registry.assert_granted();
+    for older in [&*wide.connection, &request] {
+        assert_eq!(set(older, Status::Online), Err(NoMember::Forbidden));
+        assert_eq!(registry.forbidden_to_join(older, &[Topic::all(), room.clone()]), Some(&room));
+    }
+    registry.assert_granted();
+    assert!(registry.presence.topics_of(&narrow.connection.session().unwrap()).is_empty());
+    drop(narrow);
+    assert_eq!(set(&wide.connection, Status::Online), Ok(()), "the older one is the session's again");
+    drop(wide);
+    assert_eq!(set(&request, Status::Away), Ok(()), "without a connection, each request decides for itself");
 }

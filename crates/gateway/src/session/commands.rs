@@ -192,6 +192,11 @@ impl Sender<'_> {
     fn subscribe(&self, body: TopicsBody) -> Result<Done, Problem> {
         self.needs_lasting_topics()?;
         let wanted = wanted(body.topics)?;
+        if body.presence.is_some()
+            && let Some(topic) = self.app.registry.forbidden_to_join(self.connection, &wanted)
+        {
+            return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
+        }
         // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
         let mut held = self.connection.held.lock();
         if let Some(topic) = wanted.iter().find(|topic| !held.grant.may_subscribe(topic)) {
