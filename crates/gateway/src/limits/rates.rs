@@ -17,8 +17,8 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::RateLimit;
 use crate::problem::{Code, Problem};
 
-/// What a user may do how often, over all of the user's sessions and transports. Each has buckets of its own, so that
-/// moving a cursor costs no message.
+/// The rates of a user, over all sessions and transports of the user. Each kind of use has its own
+/// bucket, so that moving a cursor costs no message.
 pub(crate) struct Limiters {
     rates: Current<Rates>,
     metrics: Arc<Metrics>,
@@ -38,7 +38,7 @@ pub(crate) enum Use {
     Command,
     /// An event for the log.
     Publish,
-    /// An event that passes by.
+    /// An ephemeral event.
     Ephemeral,
 }
 
@@ -53,7 +53,7 @@ impl Use {
         }
     }
 
-    /// What is told to who does it too often.
+    /// The detail of the refusal when it is used too often.
     #[must_use]
     pub(crate) const fn too_many(self) -> &'static str {
         match self {
@@ -64,12 +64,12 @@ impl Use {
     }
 }
 
-/// One too many.
+/// The use is one too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Over {
-    /// When the next may come.
+    /// The wait until the next use is allowed.
     pub wait: Duration,
-    /// The one before was not refused.
+    /// Whether the use before this one was allowed.
     pub is_first: bool,
 }
 
@@ -95,11 +95,11 @@ impl Limiters {
         taken.map_err(|over| self.refuse(what, user, address, over))
     }
 
-    /// Takes so many beside the one that was taken already, or none. What costs more than the user may ever have at once
-    /// costs all of that.
+    /// Takes this many uses beside the one that was taken already, or none. A cost above the burst counts
+    /// as the whole burst.
     ///
     /// # Errors
-    /// When it is too many, as [`Limiters::take`].
+    /// When there are too many, like [`Limiters::take`].
     pub(crate) fn take_more(
         &self,
         what: Use,

@@ -1,8 +1,8 @@
-//! Admission of replays: so many bytes of history are on their way at once to clients that have come back.
+//! Admission of replays: a bound on the bytes of history in flight to clients that have reconnected.
 //!
-//! After a deploy or an outage everybody comes back at the same moment. Who missed least is served first, so that most
-//! are live again soon; who cannot be served within [`PATIENCE`] is told when to come again, instead of waiting in a
-//! queue that ends after everyone in it has given up.
+//! After a deploy or an outage all clients reconnect at the same moment. The clients that missed least
+//! are served first, so that most of them are live again soon. A client that cannot be served within
+//! [`PATIENCE`] is told when to come again; a longer queue would end after the clients have given up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use tokio::time::{Instant, timeout_at};
 use crate::limits::pacing::Pacing;
 use crate::problem::{Code, Problem};
 
-/// A replay of so few bytes is sent at once: waiting for it would cost more than it does.
+/// A replay of at most this many bytes is sent at once: a wait would cost more than the replay.
 const SMALL_BYTES: usize = 16 << 10;
-/// How many clients wait at most.
+/// The most clients that wait.
 const WAITING_MAX: usize = 4096;
-/// How long a client waits at most.
+/// The longest wait of a client.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest part of all that one replay counts for.
+/// One replay counts for at most one part in this many of the bound.
 const SHARES: usize = 4;
-/// A client that takes its replay more slowly than this is no longer waited for.
+/// A replay that takes longer than this no longer counts.
 const COUNTED_FOR: Duration = Duration::from_secs(10);
 
-/// The replays that are under way, and those that wait for them.
+/// The replays in flight, and those that wait.
 #[derive(Debug)]
 pub(crate) struct Replays {
     bytes_max: usize,
@@ -36,22 +36,22 @@ pub(crate) struct Replays {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By number, so the oldest first: since when, and its bytes.
+    /// By number, so the oldest is first: the start, and the bytes.
     under_way: BTreeMap<u64, (Instant, usize)>,
     under_way_bytes: usize,
     waiting: BTreeMap<Turn, oneshot::Sender<Replay>>,
-    /// How many have come so far.
+    /// The number of replays so far.
     came: u64,
 }
 
-/// The smallest first, then who came first.
+/// The smallest replay first, then the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
     bytes: usize,
     number: u64,
 }
 
-/// A replay under way; over when it is dropped.
+/// A replay in flight. Dropped, it has ended.
 #[derive(Debug)]
 pub(crate) struct Replay {
     replays: Arc<Replays>,
@@ -59,21 +59,21 @@ pub(crate) struct Replay {
 }
 
 impl Replays {
-    /// Up to `bytes_max` at once.
+    /// Admits up to `bytes_max` at once.
     #[must_use]
     pub(crate) fn new(bytes_max: usize, pacing: Pacing) -> Arc<Self> {
         Arc::new(Self { bytes_max, pacing, state: Mutex::default() })
     }
 
-    /// Waits until `bytes` may be replayed. `None`: they are so few that nobody counts them.
+    /// Waits until `bytes` may be replayed. `None`: the replay is too small to count.
     ///
     /// # Errors
-    /// When that is not to be soon, with the time to come again.
+    /// When that takes too long, with the time to come again.
     pub(crate) async fn admit(self: &Arc<Self>, bytes: usize) -> Result<Option<Replay>, Problem> {
         if bytes <= SMALL_BYTES {
             return Ok(None);
         }
-        // However much it missed, one client does not have it all to itself.
+        // One client never gets the whole bound, however much it has missed.
         let bytes = bytes.min(self.bytes_max / SHARES);
         let (sender, mut admitted) = oneshot::channel();
         let place = Place { replays: self, turn: self.state.lock().wait(bytes, sender) };
@@ -93,7 +93,7 @@ impl Replays {
         })
     }
 
-    /// Lets in who fits by now. Returns when the next one may fit without anybody having ended.
+    /// Admits the waiting replays that fit now. Returns when the next one may fit even if none ends.
     fn let_in(self: &Arc<Self>) -> Instant {
         let mut admitted = Vec::new();
         let next_look = {
@@ -106,7 +106,7 @@ impl Replays {
             oldest.map_or_else(Instant::now, |(_, (since, _))| *since) + COUNTED_FOR
         };
         for (sender, replay) in admitted {
-            // To somebody who has just left, it comes back here and ends, which lets in the next.
+            // If the client has just left, the replay comes back here and ends, which admits the next.
             let _ = sender.send(replay);
         }
         next_look
@@ -119,7 +119,7 @@ impl State {
         let turn = Turn { bytes, number: self.came };
         self.waiting.insert(turn, sender);
         if self.waiting.len() > WAITING_MAX {
-            // Perhaps this one: the largest has the worst prospects.
+            // The largest replay has the worst prospects; it may be this one.
             self.waiting.pop_last();
         }
         turn
@@ -180,7 +180,7 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    /// How many bytes are under way, and how many clients wait.
+    /// The bytes in flight, and the number of clients that wait.
     fn load(replays: &Replays) -> (usize, usize) {
         let state = replays.state.lock();
         (state.under_way_bytes, state.waiting.len())
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(load(&replays), (0, 0));
     }
 
-    /// Replays that take all there is.
+    /// Replays that use up the bound.
     async fn all(replays: &Arc<Replays>) -> Vec<Option<Replay>> {
         let mut all = Vec::new();
         for _ in 0..SHARES {

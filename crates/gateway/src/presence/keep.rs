@@ -1,4 +1,4 @@
-//! Where members are kept beyond this process, and how what is told of them gets into the log.
+//! Storage of members beyond this process, and the way of presence events into the log.
 
 use std::sync::Arc;
 
@@ -6,73 +6,76 @@ use events::{Appended, BoxFuture, Data, Draft, Rejection, Store, Topic, Unavaila
 
 use super::status::Status;
 
-/// One user in one topic, as kept.
+/// The record of one user in one topic.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     /// The topic.
     pub topic: Topic,
-    /// Who.
+    /// The user.
     pub user: Arc<str>,
-    /// `None`: forgotten.
+    /// The member; `None`: the record is deleted.
     pub member: Option<KeptMember>,
-    /// What the topic's sessions have been told, if that is known.
+    /// The status in the latest presence event about the user, if it is known.
     pub told: Option<Status>,
 }
 
-/// A member, or one who left and is still listed.
+/// A member, or a user who has left and is still listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptMember {
     /// JSON that the user shows.
     pub info: Data,
-    /// When the user came, milliseconds since 1970.
+    /// When the user joined, in milliseconds since 1970.
     pub since_ms: u64,
-    /// When the user was last there, milliseconds since 1970.
+    /// When the user was last present, in milliseconds since 1970.
     pub last_seen_ms: u64,
     /// The sessions that make the user a member; none: the user left.
     pub sessions: Vec<KeptSession>,
 }
 
-/// A session as kept. After a restart it is one that has just lost its connection.
+/// A session in a record. After a restart it counts as a session that has just lost its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptSession {
-    /// Its id.
+    /// The id in `hello`.
     pub id: Arc<str>,
-    /// How present.
+    /// The status that the session shows.
     pub status: Status,
-    /// It polls, so that it has no connection most of the time.
+    /// Whether the session polls, so that it has no connection most of the time.
     pub polls: bool,
 }
 
-/// Everybody who was kept.
+/// All records of an earlier process.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
-    /// Them.
+    /// The records.
     pub kept: Vec<Kept>,
-    /// When the process that kept them last did so, milliseconds since 1970.
+    /// When that process was last known to run, in milliseconds since 1970.
     pub alive_ms: u64,
 }
 
-/// The answers to each draft, as a store gives them.
+/// The store's answer to each draft.
 pub(crate) type Answers = Vec<Result<Appended, Rejection>>;
 
-/// Tells of members and keeps them.
+/// Appends presence events and stores the records of members.
 pub(crate) trait Keep: Send + Sync + 'static {
-    /// Everybody who was kept; asked once, before anybody joins.
+    /// Reads all records. Called once, before the first user joins.
     fn load(&self) -> BoxFuture<'_, Result<Loaded, Unavailable>>;
 
-    /// Appends what is told of members, and keeps each in the place of what was kept of the same user in the same topic.
-    /// What is kept is what was told, as far as the store can see to it. Without either, it says that this process lives.
+    /// Appends presence events, and replaces the records of the same users in the same topics. Events
+    /// and records agree, as far as the store can ensure that. Without either, the call notes that this
+    /// process runs.
     ///
-    /// An error: nobody was told, and nobody kept.
+    /// # Errors
+    /// When no event was appended and no record was stored.
     fn tell(&self, drafts: Vec<Draft>, members: Vec<Kept>) -> BoxFuture<'_, Result<Answers, Unavailable>>;
 
-    /// Whether other gateways tell of the same members, so that two may say the same.
+    /// Whether other gateways announce the same members, so that two events may say the same.
     fn is_shared(&self) -> bool {
         false
     }
 }
 
-/// Tells, and keeps nobody: with the log in memory, members end with the process too.
+/// Appends presence events and stores no records: if the log is in memory, members end with the
+/// process too.
 pub(crate) struct TellOnly(pub(crate) Arc<dyn Store>);
 
 impl Keep for TellOnly {

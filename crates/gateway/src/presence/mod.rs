@@ -1,11 +1,12 @@
-//! Who is in a topic: members, what their topic's sessions are told of them, and who is listed.
+//! The members of topics: the events that announce them, and the lists of them.
 //!
-//! `roster`: the members of one topic; `rosters`: all topics, both pure. `keep`: what outlives this process; `on_disk`:
-//! beside the log on disk; `on_redis`: of other gateways too. Here: the lock, the clock, and the task that puts what changed into the log.
+//! `roster`: the members of one topic; `rosters`: all topics; both are pure. `keep`: the records that
+//! outlive this process; `on_disk`: records beside the log on disk; `on_redis`: members of other
+//! gateways. This file has the lock, the clock, and the task that appends changes to the log.
 //!
-//! A change marks its user and wakes the task; the task appends what differs from what was told last. So a user whose
-//! status flickers costs one event at a time, the count of an event fits its place in the log, and nothing piles up
-//! while the store cannot be reached.
+//! A change marks its user and wakes the task. The task appends an event for each user that differs
+//! from the last event about that user. So a user whose status flickers costs one event at a time,
+//! the count in an event fits its place in the log, and no queue grows while the store is away.
 
 mod keep;
 mod on_disk;
@@ -38,11 +39,12 @@ use rosters::Rosters;
 
 use crate::session_key::SessionKey;
 
-/// How many changes are told in one append.
+/// The most changes in one append.
 const TOLD_MAX: usize = 512;
-/// How often it is noted that this process lives, so that a later one knows until when its members were there.
+/// How often this process notes that it runs, so that a later one knows until when its members were
+/// present.
 const ALIVE_EVERY: Duration = Duration::from_secs(60);
-/// How long to wait before a store that failed is tried again.
+/// The pause before a failed store is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// The members of all topics.
@@ -50,11 +52,11 @@ pub(crate) struct Presence {
     rosters: Mutex<Rosters>,
     news: Notify,
     keep: Arc<dyn Keep>,
-    /// The wall clock when this began, and the monotonic clock since then.
+    /// The wall clock at the start, and the monotonic clock since then.
     origin: (u64, Instant),
 }
 
-/// What the topic's sessions read of one change.
+/// The data of a presence event.
 #[derive(Serialize)]
 struct Change<'a> {
     user: &'a str,
@@ -64,7 +66,7 @@ struct Change<'a> {
 }
 
 impl Presence {
-    /// Nobody yet. Who leaves is listed for `ttl`.
+    /// No members yet. A user who leaves is listed for `ttl`.
     #[must_use]
     pub(crate) fn new(ttl: Duration, keep: Arc<dyn Keep>, clock: &Clock) -> Self {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
@@ -101,7 +103,7 @@ impl Presence {
         true
     }
 
-    /// How many of these topics would get news if the session showed this in them: the price of it.
+    /// How many of these topics would get an event if the session showed this in them.
     #[must_use]
     pub(crate) fn changes(&self, key: &SessionKey, topics: &[Topic], status: Status, info: &Data) -> usize {
         let rosters = self.rosters.lock();
@@ -114,14 +116,15 @@ impl Presence {
         self.rosters.lock().joined(key, topics).saturating_sub(topics_max)
     }
 
-    /// A session stays only where `keep` allows it.
+    /// A session leaves the topics that `keep` does not allow.
     pub(crate) fn retain(&self, key: &SessionKey, keep: impl FnMut(&Topic) -> bool) {
         let mut rosters = self.rosters.lock();
         rosters.retain(key, keep, self.now_ms());
         self.tell_if_news(&rosters);
     }
 
-    /// A session has a connection, over which it `polls` or not, or none for now: its place is held.
+    /// A session has a connection, over which it `polls` or not, or has lost it and is in its grace
+    /// period.
     pub(crate) fn connect(&self, key: &SessionKey, polls: Option<bool>) {
         let mut rosters = self.rosters.lock();
         rosters.connect(key, polls, self.now_ms());
@@ -136,7 +139,7 @@ impl Presence {
         if is_all {
             let stay = theirs.iter().map(|kept| (kept.topic.clone(), Arc::clone(&kept.user))).collect();
             rosters.lose(node, &stay, now_ms);
-            // Of whom it shows it has told, too.
+            // A gateway has announced the users that it shows.
             for kept in &mut theirs {
                 let statuses = kept.member.iter().flat_map(|member| &member.sessions);
                 kept.told = statuses.map(|session| session.status).max();
@@ -146,7 +149,7 @@ impl Presence {
         self.tell_if_news(&rosters);
     }
 
-    /// Forgets those who left too long ago.
+    /// Forgets the users who left too long ago.
     pub(crate) fn sweep(&self) {
         let mut rosters = self.rosters.lock();
         rosters.sweep(self.now_ms());
@@ -159,7 +162,7 @@ impl Presence {
         self.rosters.lock().sessions.get(key).cloned().unwrap_or_default()
     }
 
-    /// Who is in a topic, naming up to `members_max`.
+    /// The members of a topic, of whom up to `members_max` are named.
     #[must_use]
     pub(crate) fn list(&self, topic: &Topic, members_max: usize) -> Listing {
         self.rosters.lock().list(topic, members_max, self.now_ms())
@@ -177,7 +180,7 @@ impl Presence {
         }
     }
 
-    /// Takes in those who were here before this process. Gives their sessions, and which of them poll.
+    /// Takes in the members of an earlier process. Returns their sessions, and whether each polls.
     pub(crate) async fn restore(&self) -> Vec<(SessionKey, bool)> {
         match self.keep.load().await {
             Ok(loaded) => self.rosters.lock().restore(loaded.kept, loaded.alive_ms, self.now_ms()),
@@ -188,7 +191,7 @@ impl Presence {
         }
     }
 
-    /// Puts what changes into the log, for ever. The only one to do so, so that it is told in order.
+    /// Appends changes to the log, for ever. This is the only task that does, so that they are in order.
     pub(crate) async fn tell(&self) {
         let mut is_said = true;
         loop {
@@ -207,14 +210,14 @@ impl Presence {
         }
     }
 
-    /// Notes that this process has lived until now.
+    /// Notes that this process has run until now.
     pub(crate) async fn end(&self) {
         if let Err(error) = self.keep.tell(Vec::new(), Vec::new()).await {
             tracing::warn!(%error, "the last-seen times of members cannot be stored");
         }
     }
 
-    /// Has what could not be told or kept tried again. Says whether there is such.
+    /// Returns failed events and records to the queue. Says whether there were any.
     fn take_back(&self, told: &[Told], mut kept: Vec<Kept>, answers: Result<Answers, Unavailable>) -> bool {
         let mut rosters = self.rosters.lock();
         match answers {
@@ -238,14 +241,14 @@ impl Presence {
     }
 }
 
-/// The event that tells of a change. Every part of it has been checked before it came here, so that there is one.
+/// The event that announces a change. All its parts were checked before, so there always is one.
 fn draft_of(told: &Told, is_shared: bool) -> Option<Draft> {
     let kind = match told.kind {
         ChangeKind::Join => "presence.join",
         ChangeKind::Update => "presence.update",
         ChangeKind::Leave => "presence.leave",
     };
-    // Of who goes when a gateway is gone all others tell.
+    // All other gateways announce the members that leave because a gateway is gone.
     let is_once = is_shared && told.kind != ChangeKind::Update;
     let once = is_once.then(|| format!("m\n{kind}\n{}\n{}\n{}", told.topic, told.user, told.since_ms).into());
     let info = serde_json::from_slice(told.info.as_bytes()).ok()?;
@@ -257,7 +260,7 @@ fn draft_of(told: &Told, is_shared: bool) -> Option<Draft> {
     })
 }
 
-/// A moment as the clients read it.
+/// A time as clients read it.
 #[must_use]
 pub(crate) fn moment(ms: u64) -> String {
     crate::time::rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(ms))

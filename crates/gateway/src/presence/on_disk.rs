@@ -1,4 +1,4 @@
-//! Members beside the log on disk: what is told and what is kept are one commit.
+//! Members beside the log on disk: their events and their records are one commit.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) struct OnDisk {
     clock: Clock,
 }
 
-/// When this process was last known to live. No topic has this name and a user behind it.
+/// The key of the time at which this process was last known to run. It is no key of a member.
 const ALIVE: &str = "alive";
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +35,7 @@ struct SessionRecord {
 }
 
 impl OnDisk {
-    /// Members in the file of this store, alive by this clock.
+    /// Members in the file of this store, with the time from this clock.
     pub(crate) fn new(disk: Arc<Disk>, clock: Clock) -> Self {
         Self { disk, clock }
     }

@@ -1,4 +1,4 @@
-//! Members of several gateways: each shows the others what makes its own users members.
+//! Members of several gateways: each shows the others the sessions that make its users members.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::status::Status;
 pub(crate) struct OnRedis(pub(crate) Arc<Redis>);
 
 impl Keep for OnRedis {
-    /// Who was kept by a process before this one is shown by it until it has been silent for too long.
+    /// Members of an earlier process are shown by it until it has been silent for too long.
     fn load(&self) -> BoxFuture<'_, Result<Loaded, Unavailable>> {
         Box::pin(std::future::ready(Ok(Loaded::default())))
     }
@@ -22,7 +22,7 @@ impl Keep for OnRedis {
         Box::pin(async move {
             let about: Vec<_> = drafts.iter().map(about).collect();
             let answers = self.0.append(drafts).await;
-            // A change of which the topic could not be told is tried again, and shown with that.
+            // A change whose event could not be appended is tried again, and shown then.
             let untold: HashSet<_> = about
                 .into_iter()
                 .zip(&answers)
@@ -40,7 +40,7 @@ impl Keep for OnRedis {
     }
 }
 
-/// Of which topic and user an event tells.
+/// The topic and the user of a presence event.
 fn about(draft: &Draft) -> (Topic, String) {
     let user = draft.key.as_ref().map_or("", |key| key.as_str());
     (draft.topics.as_slice()[0].clone(), user.to_owned())
@@ -53,7 +53,7 @@ fn show(kept: &Kept) -> BoardValue {
     BoardValue { name, value, note: kept.told.map_or("", Status::as_str).to_owned() }
 }
 
-/// What another gateway shows; `None`: it is none of ours.
+/// The record that another gateway shows; `None`: the value is no record.
 pub(super) fn heard(shown: &BoardValue) -> Option<Kept> {
     let told = Status::named(&shown.note);
     match &shown.value {

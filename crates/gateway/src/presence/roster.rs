@@ -8,62 +8,62 @@ use events::{Data, Topic};
 use super::keep::{KeptMember, KeptSession};
 use super::status::Status;
 
-/// What the topic's sessions are told of one user.
+/// A change of one member that a presence event announces.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     /// The topic.
     pub topic: Topic,
-    /// Who.
+    /// The user.
     pub user: Arc<str>,
-    /// What happened.
+    /// The kind of the change.
     pub kind: ChangeKind,
-    /// What the user is now.
+    /// The user's status after the change.
     pub status: Status,
     /// JSON that the user shows.
     pub info: Data,
-    /// How many members there are now, those who are offline left out.
+    /// The number of members after the change, without those that are offline.
     pub count: usize,
-    /// When the user came, milliseconds since 1970.
+    /// When the user joined, in milliseconds since 1970.
     pub since_ms: u64,
-    /// What they were told before; for an undo.
+    /// What the event before this one announced; for an undo.
     before: Option<(Status, u64)>,
 }
 
-/// What happened to a member.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChangeKind {
-    /// Came.
+    /// The user joined.
     Join,
-    /// Has another status or info.
+    /// The user has another status or info.
     Update,
-    /// Went.
+    /// The user left.
     Leave,
 }
 
 /// One member as `GET /v1/presence` lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
-    /// Who.
+    /// The user.
     pub user: Arc<str>,
-    /// How present.
+    /// The user's status.
     pub status: Status,
     /// JSON that the user shows.
     pub info: Data,
-    /// When the user came, milliseconds since 1970.
+    /// When the user joined, in milliseconds since 1970.
     pub since_ms: u64,
-    /// When the user was last there, milliseconds since 1970.
+    /// When the user was last present, in milliseconds since 1970.
     pub last_seen_ms: u64,
     /// How many sessions make the user a member.
     pub sessions: usize,
 }
 
-/// The members of one topic, and those who left and are still listed.
+/// The members of one topic, and the users who have left and are still listed.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     members: HashMap<Arc<str>, Member>,
     /// Members that are not offline.
     present: usize,
-    /// Members that the topic's sessions believe to be present.
+    /// Members that are present according to the events so far.
     told: usize,
 }
 
@@ -73,15 +73,15 @@ struct Member {
     info: Data,
     since_ms: u64,
     last_seen_ms: u64,
-    /// When the last session left; later than `last_seen_ms` where its place was held.
+    /// When the last session left; later than `last_seen_ms` if the session had a grace period.
     left_ms: u64,
-    /// Counts what `info` has been.
+    /// Counts the values of `info`.
     version: u64,
-    /// What the topic's sessions have been told: the status, and which `info`. `None`: not there.
+    /// The status, and the number of the `info`, that was announced last. `None`: no member.
     told: Option<(Status, u64)>,
-    /// Waits to be told, or kept.
+    /// Whether the user waits for an event or for a record.
     is_changed: bool,
-    /// Waits to be forgotten.
+    /// Whether the user waits to be forgotten.
     is_departure_noted: bool,
 }
 
@@ -91,7 +91,7 @@ struct Session {
     status: Status,
     polls: bool,
     is_connected: bool,
-    /// Which other gateway has it; `None`: this one. While it moves, both have it.
+    /// The gateway that has the session; `None`: this one. While a session moves, both have it.
     node: Option<Arc<str>>,
 }
 
@@ -101,40 +101,40 @@ impl Session {
     }
 }
 
-/// What a session shows in a topic.
+/// The presence of one session in a topic.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionPresence {
-    /// How present; not offline.
+    /// The status; never offline.
     pub status: Status,
-    /// JSON.
+    /// JSON that the user shows.
     pub info: Data,
-    /// The session polls.
+    /// Whether the session polls.
     pub polls: bool,
 }
 
-/// What a change of the roster leads to.
+/// The consequences of a change of the roster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effect {
-    /// There is something to tell or to keep of the user, who was not waiting for that already.
+    /// The user needs an event or a record, and was not waiting for one already.
     pub changed: bool,
     /// The user's last session has left.
     pub left: bool,
 }
 
-/// Whether somebody who left is forgotten.
+/// Whether a user who has left is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forgetting {
-    /// Now.
+    /// The user is forgotten.
     Done,
-    /// Now, though what changed of the user still waits to be told or kept.
+    /// The user is forgotten, though a change still waits for an event or a record.
     Dropped,
-    /// Not this time: the user is back, or is not known.
+    /// The user is not forgotten: the user is back, or is not known.
     Needless,
-    /// The user came back since, and left again at this time.
+    /// The user has come back since, and left again at this time.
     Later(u64),
-    /// Not before the topic has been told that the user left.
+    /// The leave has to be announced first.
     Untold,
-    /// Not before what changed has been told or kept; the topic has not been told that the user was there.
+    /// The change has to be announced or stored first; the join was never announced.
     Pending,
 }
 
@@ -169,7 +169,7 @@ impl Roster {
         self.present
     }
 
-    /// Whether nobody is listed.
+    /// Whether no user is listed.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
@@ -209,7 +209,7 @@ impl Roster {
         })
     }
 
-    /// A session is a member no more.
+    /// A session is no longer a member.
     pub(crate) fn leave(&mut self, user: &Arc<str>, session: &str, now_ms: u64) -> Effect {
         self.change(user, now_ms, None, |member| {
             let before = member.sessions.len();
@@ -228,7 +228,7 @@ impl Roster {
     ) -> Effect {
         self.change(user, now_ms, None, |member| {
             let Some(known) = member.sessions.iter_mut().find(|known| known.is_here(session)) else {
-                // It comes from another gateway, and what it shows comes along.
+                // The session comes from another gateway, with what it shows there.
                 let there = member.sessions.iter().find(|known| *known.id == *session);
                 let come = there.zip(polls).map(|(there, polls)| Session {
                     id: Arc::clone(&there.id),
@@ -246,7 +246,7 @@ impl Roster {
         })
     }
 
-    /// Somebody who was here before this process, and of whom the topic's sessions were told what is kept.
+    /// Takes in a user from the record of an earlier process. The record's status was announced.
     pub(crate) fn restore(&mut self, user: &Arc<str>, kept: KeptMember) {
         let KeptMember { info, since_ms, last_seen_ms, sessions } = kept;
         let session = |KeptSession { id, status, polls }| Session {
@@ -268,7 +268,7 @@ impl Roster {
         self.members.insert(Arc::clone(user), member);
     }
 
-    /// Changes a member by `change`, which says whether there is something new to keep.
+    /// Changes a member by `change`, which says whether the record changes.
     fn change(
         &mut self,
         user: &Arc<str>,
@@ -307,7 +307,8 @@ impl Roster {
         Effect { changed, left: was_there && !is_there }
     }
 
-    /// What is to be told of a user, if that still differs from what was told last. From now on it counts as told.
+    /// The event that a user needs, if the user still differs from the last event. From now on it
+    /// counts as announced.
     pub(crate) fn tell(&mut self, topic: &Topic, user: &Arc<str>) -> Option<Told> {
         let member = self.members.get_mut(user)?;
         member.is_changed = false;
@@ -337,7 +338,7 @@ impl Roster {
         })
     }
 
-    /// What is to be kept of a user; `None`: nothing.
+    /// The record of a user; `None`: no record.
     #[must_use]
     pub(crate) fn kept(&self, user: &Arc<str>) -> Option<KeptMember> {
         let member = self.members.get(user)?;
@@ -354,7 +355,7 @@ impl Roster {
         })
     }
 
-    /// What the topic's sessions believe a user to be.
+    /// The status of a user according to the events so far.
     #[must_use]
     pub(crate) fn believed(&self, user: &Arc<str>) -> Status {
         let told = self.members.get(user).and_then(|member| member.told);
@@ -376,14 +377,15 @@ impl Roster {
         member.is_some_and(|member| member.sessions.iter().any(|known| *known.id == *session))
     }
 
-    /// The users of whom another gateway has a session.
+    /// The users with a session on another gateway.
     #[must_use]
     pub(crate) fn users_at(&self, node: &str) -> Vec<Arc<str>> {
         let is_there = |member: &Member| member.sessions.iter().any(|s| s.node.as_deref() == Some(node));
         self.members.iter().filter(|(_, member)| is_there(member)).map(|(user, _)| Arc::clone(user)).collect()
     }
 
-    /// What another gateway has of a user, `None`: nothing; and what it has told of the user, if it says so.
+    /// Takes in what another gateway shows of a user (`None`: nothing), and the status that it has
+    /// announced, if it says so.
     pub(crate) fn hear(
         &mut self,
         user: &Arc<str>,
@@ -422,7 +424,7 @@ impl Roster {
         effect
     }
 
-    /// The topic's sessions could not be told.
+    /// The event of a change could not be appended.
     pub(crate) fn untell(&mut self, told: &Told) {
         let Some(member) = self.members.get_mut(&told.user) else { return };
         member.told = told.before;
@@ -433,13 +435,14 @@ impl Roster {
         }
     }
 
-    /// What is told or kept of a user has to be tried again. `false`: the user is waiting for that already.
+    /// The event or the record of a user has to be tried again. `false`: the user is waiting for that
+    /// already.
     pub(crate) fn retry(&mut self, user: &Arc<str>) -> bool {
         self.members.get_mut(user).is_none_or(|member| !std::mem::replace(&mut member.is_changed, true))
     }
 
-    /// Forgets a user who has been offline since before `left_before_ms`, unless something has to be told first. With
-    /// `must`, a user is also forgotten of whom the topic knows nothing.
+    /// Forgets a user who has been offline since before `left_before_ms`, unless an event has to come
+    /// first. With `must`, a user without any event is forgotten too.
     pub(crate) fn forget(&mut self, user: &Arc<str>, left_before_ms: u64, must: bool) -> Forgetting {
         let Some(member) = self.members.get_mut(user) else { return Forgetting::Needless };
         if member.status() != Status::Offline {
@@ -461,19 +464,19 @@ impl Roster {
         forgetting
     }
 
-    /// When a user left whose departure was not noted before; from now on it counts as noted.
+    /// When a user left, if the departure was not noted before; from now on it counts as noted.
     pub(crate) fn note_departure(&mut self, user: &Arc<str>) -> Option<u64> {
         let member = self.members.get_mut(user).filter(|member| member.status() == Status::Offline)?;
         let is_new = !std::mem::replace(&mut member.is_departure_noted, true);
         is_new.then_some(member.left_ms)
     }
 
-    /// Whether a user is listed who waits to be told or kept.
+    /// Whether the user is listed and waits for an event or a record.
     pub(crate) fn is_changed(&self, user: &Arc<str>) -> bool {
         self.members.get(user).is_some_and(|member| member.is_changed)
     }
 
-    /// Everybody listed, in the order in which they came, as many as `members_max`.
+    /// The listed users in the order in which they joined, up to `members_max`.
     #[must_use]
     pub(crate) fn list(&self, members_max: usize, now_ms: u64) -> Vec<Listed> {
         let mut members: Vec<(&Arc<str>, &Member)> = self.members.iter().collect();

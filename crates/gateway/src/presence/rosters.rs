@@ -1,4 +1,4 @@
-//! The rosters of all topics: who is where, who has to be told, who is to be forgotten. Pure, with the time passed in.
+//! The rosters of all topics, and the changes that wait for an event. Pure: the time is passed in.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,35 +10,35 @@ use super::roster::{ChangeKind, Effect, Forgetting, Listed, Roster, SessionPrese
 use super::status::Status;
 use crate::session_key::SessionKey;
 
-/// What is listed of a topic.
+/// The list of a topic's members.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// How many members are not offline.
     pub count: usize,
-    /// The first of the members, and of those who left.
+    /// The first members, and the first users who have left.
     pub members: Vec<Listed>,
 }
 
-/// Every member of every topic. Empty rosters vanish.
+/// All members of all topics. Empty rosters are removed.
 #[derive(Debug)]
 pub(crate) struct Rosters {
     topics: HashMap<Topic, Roster>,
-    /// Of which topics a session makes its user a member.
+    /// The topics in which each session makes its user a member.
     pub(super) sessions: HashMap<SessionKey, Vec<Topic>>,
-    /// Of whom there is something to tell or to keep, each once; some of them are forgotten.
+    /// The users that need an event or a record, each once; some of them may have been forgotten.
     changed: VecDeque<(Topic, Arc<str>)>,
-    /// Who left and when, about in that order, each once; some have come back since.
+    /// The users who left, roughly in the order of their time, each once; some have come back since.
     left: VecDeque<(u64, Topic, Arc<str>)>,
-    /// How many entries of `changed` may be of users who were dropped since it was last tidied.
+    /// How many entries of `changed` may belong to users who were dropped since it was last tidied.
     dropped: usize,
     ttl_ms: u64,
 }
 
 impl Rosters {
-    /// How many departures are remembered; beyond it the first are forgotten before their time.
+    /// The most departures that are remembered; beyond it the first are forgotten early.
     const LEFT_MAX: usize = 100_000;
 
-    /// Nobody anywhere. Who leaves is listed for `ttl_ms`.
+    /// No members. A user who leaves is listed for `ttl_ms`.
     #[must_use]
     pub(crate) fn new(ttl_ms: u64) -> Self {
         Self {
@@ -51,8 +51,8 @@ impl Rosters {
         }
     }
 
-    /// Takes in those who were here before this process, which was last known to live at `alive_ms`. Gives their
-    /// sessions, and which of them poll: each has lost its connection.
+    /// Takes in the records of an earlier process, which was last known to run at `alive_ms`. Returns
+    /// their sessions, each of which has lost its connection, and whether each polls.
     pub(crate) fn restore(&mut self, kept: Vec<Kept>, alive_ms: u64, now_ms: u64) -> Vec<(SessionKey, bool)> {
         let mut sessions: HashMap<SessionKey, bool> = HashMap::new();
         for Kept { topic, user, member, .. } in kept {
@@ -100,7 +100,7 @@ impl Rosters {
         true
     }
 
-    /// Whether it would be news to a topic if a session showed this in it.
+    /// Whether a topic would get an event if a session showed this in it.
     #[must_use]
     pub(crate) fn would_change(&self, key: &SessionKey, topic: &Topic, status: Status, info: &Data) -> bool {
         let is_in = self.sessions.get(key).is_some_and(|topics| topics.contains(topic));
@@ -109,7 +109,7 @@ impl Rosters {
         if status == Status::Offline { is_in } else { !is_in || !shows }
     }
 
-    /// In how many topics a session would be if it joined these.
+    /// The number of topics of a session if it joined these.
     #[must_use]
     pub(crate) fn joined(&self, key: &SessionKey, topics: &[Topic]) -> usize {
         let has: &[Topic] = self.sessions.get(key).map_or(&[], |topics| topics);
@@ -142,7 +142,7 @@ impl Rosters {
         }
     }
 
-    /// What another gateway has of a user in a topic, and what it has told of the user, if it says so.
+    /// Takes in what another gateway shows of a user in a topic.
     pub(crate) fn hear(&mut self, node: &Arc<str>, theirs: Kept, now_ms: u64) {
         let Kept { topic, user, member, told } = theirs;
         let roster = self.topics.entry(topic.clone()).or_default();
@@ -175,7 +175,7 @@ impl Rosters {
         self.note(&topic, &user, effect);
     }
 
-    /// All that another gateway has, but for what `stays`.
+    /// Another gateway no longer shows anything but what `stays`.
     pub(crate) fn lose(&mut self, node: &Arc<str>, stays: &HashSet<(Topic, Arc<str>)>, now_ms: u64) {
         let of_topic = |(topic, roster): (&Topic, &Roster)| {
             roster.users_at(node).into_iter().map(|user| (topic.clone(), user)).collect::<Vec<_>>()
@@ -186,7 +186,7 @@ impl Rosters {
         }
     }
 
-    /// Has a user who left forgotten in due time.
+    /// Notes that a user left, so that the user is forgotten in time.
     fn note_departure(&mut self, topic: &Topic, user: &Arc<str>) {
         let left_ms = self.topics.get_mut(topic).and_then(|roster| roster.note_departure(user));
         self.left.extend(left_ms.map(|left_ms| (left_ms, topic.clone(), Arc::clone(user))));
@@ -201,13 +201,13 @@ impl Rosters {
         }
     }
 
-    /// Whether there is something to tell or to keep.
+    /// Whether a user needs an event or a record.
     #[must_use]
     pub(crate) fn has_news(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// What has to be told of up to `users_max` users, in order, and what is to be kept of each.
+    /// The events and the records of up to `users_max` users, in order.
     pub(crate) fn tell(&mut self, users_max: usize) -> (Vec<Told>, Vec<Kept>) {
         let users = self.changed.len().min(users_max);
         let (mut told, mut kept) = (Vec::with_capacity(users), Vec::with_capacity(users));
@@ -226,7 +226,7 @@ impl Rosters {
         (told, kept)
     }
 
-    /// These could not be told.
+    /// These events could not be appended.
     pub(crate) fn untell<'a>(&mut self, told: impl Iterator<Item = &'a Told>) {
         for told in told {
             if let Some(roster) = self.topics.get_mut(&told.topic) {
@@ -235,7 +235,7 @@ impl Rosters {
         }
     }
 
-    /// These are tried again, in the order in which they were given.
+    /// These records are tried again, in the same order.
     pub(crate) fn retry(&mut self, kept: Vec<Kept>) {
         for Kept { topic, user, .. } in kept.into_iter().rev() {
             if self.topics.get_mut(&topic).is_none_or(|roster| roster.retry(&user)) {
@@ -244,7 +244,7 @@ impl Rosters {
         }
     }
 
-    /// Forgets users who left too long ago, and the first who left where they are too many.
+    /// Forgets the users who left too long ago, and the first ones if there are too many.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
         let left_before_ms = now_ms.saturating_sub(self.ttl_ms);
         while let Some((left_ms, topic, user)) = self.left.front() {
@@ -269,7 +269,7 @@ impl Rosters {
                 Forgetting::Done => self.changed.push_back((topic, user)),
                 Forgetting::Later(left_ms) => self.left.push_back((left_ms, topic, user)),
                 Forgetting::Dropped => self.dropped += 1,
-                // Noted again with the event that tells of it.
+                // Noted again with the event that announces it.
                 Forgetting::Untold | Forgetting::Needless | Forgetting::Pending => {}
             }
         }
@@ -281,7 +281,7 @@ impl Rosters {
         }
     }
 
-    /// Who is in a topic, naming up to `members_max`.
+    /// The members of a topic, of whom up to `members_max` are named.
     #[must_use]
     pub(crate) fn list(&self, topic: &Topic, members_max: usize, now_ms: u64) -> Listing {
         self.topics.get(topic).map_or_else(Listing::default, |roster| Listing {
@@ -357,7 +357,7 @@ mod tests {
         assert!(rosters.is_empty(), "{rosters:?}");
     }
 
-    /// While the store is away nobody can be told, and users come and go all the same.
+    /// While the store is away no event can be appended, and users still come and go.
     #[test]
     fn departures_that_cannot_be_told_stay_bounded() {
         const COME_AND_GO: u64 = 3 * Rosters::LEFT_MAX as u64;
@@ -385,7 +385,7 @@ mod tests {
         }
         let listed = rosters.list(&topic("room:1"), usize::MAX, COME_AND_GO).members.len();
         assert!(listed <= Rosters::LEFT_MAX + 1000, "{listed}");
-        // The store is back: of those who were told of it is told that they left, and nobody is left behind.
+        // The store is back: the announced users are announced to have left, and none is left behind.
         let left = tell(&mut rosters, usize::MAX);
         assert_eq!(left.len(), 10, "{left:?}");
         assert_eq!(rosters.present(&topic("room:1")), 0);
@@ -454,7 +454,7 @@ mod tests {
         let expected = [("a", 2, 40), ("b", 1, 100), ("c", 0, 5)];
         assert_eq!(listed, expected.map(|(user, sessions, at)| (user.to_owned(), sessions, at)));
 
-        // Who comes back goes on as if nothing had been; of who does not, it is told.
+        // A session that comes back continues without an event; one that does not is announced.
         rosters.connect(&key("a", "s"), Some(false), 110);
         assert_eq!(tell(&mut rosters, 9), []);
         for gone in [key("a", "p"), key("b", "s")] {

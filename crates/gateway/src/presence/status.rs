@@ -1,15 +1,15 @@
-//! How present a user is in a topic.
+//! The status of a user in a topic.
 
 use serde::{Serialize, Serializer};
 
-/// How present somebody is.
+/// The presence of a user or of a session in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Status {
-    /// Not there.
+    /// No member.
     Offline,
-    /// There, but not looking.
+    /// A member who does not look at the topic.
     Away,
-    /// There.
+    /// A member.
     Online,
 }
 

@@ -1,4 +1,5 @@
-//! A gateway's presence without its sockets, for tests under paused time: sessions, a log, and what readers know.
+//! A gateway's presence without sockets, for tests under paused time: sessions, a log, and the
+//! knowledge of readers.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -28,19 +29,19 @@ pub(super) struct World {
     pub(super) registry: Arc<Registry>,
 }
 
-/// A session and what its client knows.
+/// A session and the knowledge of its client.
 pub(super) struct TestMember {
     pub(super) registration: Option<Registration>,
     pub(super) topic: Topic,
     pub(super) reader: Reader,
-    /// Who is there, by what was told.
+    /// The members, according to the events.
     pub(super) known: BTreeMap<String, String>,
     pub(super) count: u64,
     pub(super) messages: u64,
     pub(super) last_seq: u64,
 }
 
-/// A disk in small: a commit takes its time, some fail, and it remembers what is kept.
+/// A small disk: a commit takes time, some fail, and the records are remembered.
 pub(super) struct Slow {
     pub(super) store: Arc<dyn Store>,
     pub(super) commits: AtomicUsize,
@@ -122,7 +123,7 @@ impl World {
         assert!(self.store.append(vec![draft]).await[0].is_ok());
     }
 
-    /// Lets the telling task run until it has nothing more to tell.
+    /// Lets the task run until it has no event left to append.
     pub(super) async fn settle(&self) {
         while self.presence.rosters.lock().has_news() {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! One connection: its user, its grant, its topics, and up to where its client was sent their events.
+//! One connection: its user, its grant, its topics, and the seq up to which its client was sent events.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,48 +14,49 @@ use crate::auth::Grant;
 use crate::session_key::SessionKey;
 use crate::time;
 
-/// What is known of a connection, or of a request with commands. Shared by the table, the session's task and its commands.
+/// The state of a connection, or of a request with commands. Shared by the table, the session's task
+/// and its commands.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Whose it is.
+    /// The user.
     pub user: Arc<str>,
-    /// The id of its session; `None`: it has none.
+    /// The id of its session; `None`: no session.
     pub id: Option<Arc<str>>,
     /// Its transport; `None`: a request with commands.
     pub transport: Option<Transport>,
-    /// Where it comes from.
+    /// The client's address.
     pub address: IpAddr,
-    /// By which its session is reached.
+    /// The handle on the session's task.
     pub handle: Handle,
-    /// What changes with its commands. One lock, so that a grant which is renewed finds every topic that the one before
-    /// it allowed.
+    /// The part that commands change. It has one lock, so that a renewed grant finds every topic that the
+    /// grant before it allowed.
     pub held: Mutex<Held>,
     /// The types it wants; `None`: all.
     pub types: Option<TypeFilter>,
-    /// The session has what lies above; [`NOT_YET`] until it has begun.
+    /// The session has the events above this seq; [`NOT_YET`] until it has begun.
     began: AtomicU64,
-    /// It began with a cursor, so what lies below was somebody's to give.
+    /// Whether it began with a cursor of its client. Then an earlier session had the events below.
     resumed: AtomicBool,
-    /// The client was sent what it may see up to here.
+    /// The client was sent all events that it may see up to this seq.
     sent: AtomicU64,
-    /// How long before the grant's end its client is told, in milliseconds; zero: it has been told.
+    /// How long before the end of the grant the client is told, in milliseconds; zero: it has been told.
     expiring_before_ms: AtomicU32,
 }
 
-/// What a connection may see and sees. Its topics are always topics that the grant allows.
+/// The grant and the topics of a connection. The grant always allows all the topics.
 #[derive(Debug)]
 pub(crate) struct Held {
     /// What the client's commands may do.
     pub grant: Arc<Grant>,
-    /// What it is subscribed to.
+    /// The topics that it is subscribed to.
     pub subscriptions: Subscriptions,
 }
 
-/// Beyond every seq.
+/// Above every seq.
 const NOT_YET: u64 = u64::MAX;
 
 impl Connection {
-    /// Of no session: a grant, topics that it allows, and the types that are wanted of them.
+    /// A connection without a session: a grant, topics that it allows, and the types to deliver.
     #[must_use]
     pub(crate) fn new(
         grant: Arc<Grant>,
@@ -78,7 +79,7 @@ impl Connection {
         }
     }
 
-    /// The client asked for these topics too, and is to be told why it does not get them.
+    /// Notes topics that the client asked for and does not get; `hello` names them.
     #[must_use]
     pub(crate) fn refusing(self, refused: Vec<Refused>) -> Self {
         self.held.lock().subscriptions.refuse(refused);
@@ -91,13 +92,13 @@ impl Connection {
         Some(SessionKey { user: Arc::clone(&self.user), id: Arc::clone(self.id.as_ref()?) })
     }
 
-    /// When the grant ends, as the client reads it; empty if it does not.
+    /// The end of the grant in the form that clients read; empty if it does not end.
     #[must_use]
     pub(crate) fn expires_at(&self) -> String {
         self.held.lock().grant.expires_at.map(time::rfc3339).unwrap_or_default()
     }
 
-    /// Has another grant from now on, and no topic that it does not allow.
+    /// Replaces the grant, and drops the topics that the new one does not allow.
     pub(crate) fn renew(&self, grant: &Arc<Grant>, clock: &Clock) {
         self.expire(grant.left(clock));
         let mut held = self.held.lock();
@@ -124,13 +125,13 @@ impl Connection {
         Duration::from_millis(self.expiring_before_ms.load(Ordering::Relaxed).into())
     }
 
-    /// The client is told of the end of a grant that has `left`.
+    /// Plans the notice of the end of a grant that has `left`.
     fn expire(&self, left: Option<Duration>) {
         let before = Terms::expiring_before(left.unwrap_or_default());
         self.expiring_before_ms.store(before.as_millis() as u32, Ordering::Relaxed);
     }
 
-    /// The client of the same grant was, or was not, told of its end over the connection `before`.
+    /// Takes over from the connection `before` whether the client was told of the end of the same grant.
     pub(crate) fn expire_as(&self, before: Option<&Self>, clock: &Clock) {
         let grant = Arc::clone(&self.held.lock().grant);
         let same = before.filter(|before| before.held.lock().grant.expires_at == grant.expires_at);
@@ -143,13 +144,13 @@ impl Connection {
         }
     }
 
-    /// The client is told that its grant ends soon, and not again.
+    /// Notes that the client was told that its grant ends soon.
     pub(crate) fn told_expiring(&self) {
         self.expiring_before_ms.store(0, Ordering::Relaxed);
     }
 
-    /// The connection begins at `at`, which is the client's own cursor if it `resumed`. What its session had before,
-    /// over the connection `before`, it has still.
+    /// The connection begins at `at`, which is the client's own cursor if it `resumed`. Its session keeps
+    /// the topics that it had over the connection `before`.
     pub(crate) fn begin(&self, at: Seq, resumed: bool, before: Option<&Self>) {
         self.sent.store(at.number(), Ordering::Relaxed);
         let Some(before) = before.filter(|before| resumed && before.began() <= at) else {
@@ -174,31 +175,32 @@ impl Connection {
         self.sent.store(at.number(), Ordering::Relaxed);
     }
 
-    /// Above which seq the session has its topics.
+    /// The seq above which the session has its topics.
     #[must_use]
     pub(crate) fn began(&self) -> Seq {
         seq(&self.began)
     }
 
-    /// Whether its session has begun: before, and if it is refused, it was sent nothing.
+    /// Whether its session has begun. Before, the client has been sent no event, and the session may
+    /// still be refused.
     #[must_use]
     pub(crate) fn has_begun(&self) -> bool {
         self.began.load(Ordering::Relaxed) != NOT_YET
     }
 
-    /// Whether that is a cursor with which the client came.
+    /// Whether the session began with a cursor of its client.
     #[must_use]
     pub(crate) fn has_resumed(&self) -> bool {
         self.resumed.load(Ordering::Relaxed)
     }
 
-    /// Up to which seq the client was sent what it may see.
+    /// The seq up to which the client was sent all events that it may see.
     #[must_use]
     pub(crate) fn sent(&self) -> Seq {
         seq(&self.sent)
     }
 
-    /// Above which seq the session has one of its topics.
+    /// The seq above which the session has one of its topics.
     #[must_use]
     pub(crate) fn has_since(&self, topic: &Topic) -> Seq {
         match self.held.lock().subscriptions.since(topic) {

@@ -1,9 +1,9 @@
-//! The table of sessions: who is connected, over which connections, and how to reach them.
+//! The table of sessions and their connections.
 //!
-//! `sessions`: the table behind its one lock, and what is asked of it; `registration`: a connection's place in it;
-//! `table`: the entries and their grace periods, without a lock; `connection`: what is known of one connection, shared
-//! by the table, the session's task and its commands; `subscriptions`: its topics; `sessionless`: connections
-//! that have no session; `open`: how many sockets there are.
+//! `sessions`: the table behind its one lock, with its queries; `registration`: a connection's place in
+//! the table; `table`: the entries and their grace periods, without a lock; `connection`: the state of
+//! one connection, which the table, the session's task and its commands share; `subscriptions`: its
+//! topics; `sessionless`: connections without a session; `open`: the number of sockets.
 
 mod connection;
 mod open;

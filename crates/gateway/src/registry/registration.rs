@@ -1,4 +1,4 @@
-//! A connection's place in the table: how it is taken in, and how it goes.
+//! A connection's place in the table: how it is registered and removed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,8 +14,8 @@ use crate::session_key::{SessionKey, fresh_id};
 
 /// How long an older connection of a session goes on beside a newer one.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
-/// How many connections one session may have at once: the one in use, the one that replaces it, and those that the
-/// client has given up and the gateway has not noticed yet.
+/// The most connections of one session: the one in use, the one that replaces it, and connections that
+/// the client has given up without the gateway's knowledge.
 const CONNECTIONS_MAX: usize = 4;
 
 /// The session that a new connection asks for.
@@ -56,8 +56,8 @@ impl Registry {
     /// time, and the older connection ends shortly.
     ///
     /// # Errors
-    /// When a cap is reached, or when the drain has begun: a connection that has a place is told of the drain, so one
-    /// that came too late to be told gets none.
+    /// When a cap is reached, or when the drain has begun. Every connection with a place is told of the
+    /// drain, so a connection that comes later gets no place.
     pub(crate) fn register(
         self: &Arc<Self>,
         mut connection: Connection,
@@ -105,7 +105,7 @@ impl Registry {
         let before = entry.newest().map(Arc::clone);
         entry.connections.push(Arc::clone(&connection));
         self.connections.fetch_add(1, Ordering::Relaxed);
-        // A session that is continued may come with a smaller grant.
+        // The new connection may have a narrower grant than the session had.
         let grant = Arc::clone(&connection.held.lock().grant);
         self.presence.retain(&key, |topic| grant.may_subscribe(topic));
         self.presence.connect(&key, Some(transport == Transport::Poll));
@@ -159,7 +159,7 @@ impl Drop for Registration {
 }
 
 impl Registration {
-    /// Its session has begun: connections that are older go on beside it for a short time.
+    /// Its session has begun. Older connections continue beside it for a short time.
     pub(crate) fn begins(&self, older: Vec<Handle>) {
         if let Some(key) = &self.connection.session()
             && let Some(entry) = self.registry.table.lock().get_mut(key)
@@ -174,7 +174,7 @@ impl Registration {
             let connection = Arc::clone(&self.connection);
             tokio::spawn(async move {
                 tokio::time::sleep(REPLACED_AFTER).await;
-                // A newer connection that has gone replaces nothing: the older one is the session's again.
+                // If the newer connection has gone meanwhile, the older one belongs to the session again.
                 if registry.has(&connection) {
                     let replaced =
                         Bye { reason: ByeReason::Replaced, reconnect_after: registry.pacing.soon() };
@@ -204,8 +204,8 @@ mod tests {
         Arc::new(Registry::new(presence, log.chance().clone()))
     }
 
-    /// What is told to a connection is told to those in the table; one that is let in while that happens must not be
-    /// left out, and stay until it is cut.
+    /// A drain tells the connections in the table. A connection that is admitted at that moment must not
+    /// be left out, because it would stay until it is cut.
     #[tokio::test]
     async fn a_connection_that_comes_while_a_drain_begins_is_told_or_gets_no_place() {
         let registry = registry();

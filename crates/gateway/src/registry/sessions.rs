@@ -18,8 +18,8 @@ use crate::limits::pacing::Pacing;
 use crate::presence::{Presence, SessionPresence, Status};
 use crate::session_key::SessionKey;
 
-/// Every session of this gateway. Its lock is taken before that of the members: a session that is forgotten is a
-/// member nowhere, and one that is not there any more cannot become one.
+/// Every session of this gateway. Its lock is taken before that of the members: a session that is
+/// forgotten is removed from all rosters, and cannot become a member afterwards.
 pub(crate) struct Registry {
     pub(super) table: Mutex<Table>,
     /// Connections in the table, counted beside it: `GET /health` asks often, and must not wait for its lock.
@@ -37,15 +37,15 @@ pub(crate) enum NoMember {
     Gone,
     /// The grant does not allow the topic.
     Forbidden,
-    /// It is in as many topics as it may be.
+    /// The session is a member of as many topics as it may be.
     Full,
 }
 
-/// How to reach a session; without a connection there is nobody to reach.
+/// The handle on a session. Without a connection it does nothing.
 pub(crate) struct SessionHandle {
     /// The session's id.
     pub id: Arc<str>,
-    /// By which its connection is reached.
+    /// The handle on its newest connection.
     pub handle: Handle,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct SessionSnapshot {
     pub transport: Transport,
     /// Whether it has a connection; between two polls it has none.
     pub is_connected: bool,
-    /// What the connection may see and was sent.
+    /// The connection.
     pub connection: Arc<Connection>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct RegistryCounts {
 }
 
 impl Registry {
-    /// Nobody is connected yet.
+    /// An empty table.
     #[must_use]
     pub(crate) fn new(presence: Arc<Presence>, chance: Chance) -> Self {
         Self {
@@ -87,7 +87,8 @@ impl Registry {
         }
     }
 
-    /// Remembers sessions of before this process as if they had just lost their connections. `true`: one that polls.
+    /// Takes in sessions of an earlier process, as if they had just lost their connections. `true`: the
+    /// session polls.
     pub(crate) fn restore(&self, sessions: Vec<(SessionKey, bool)>) {
         let mut table = self.table.lock();
         for (key, polls) in sessions {
@@ -116,7 +117,7 @@ impl Registry {
     /// outlives the grant that allowed it.
     ///
     /// # Errors
-    /// When the session cannot be one.
+    /// When the session does not become a member.
     pub(crate) fn set_presence(
         &self,
         connection: &Connection,
@@ -135,23 +136,23 @@ impl Registry {
         if self.presence.set(&key, topic, shown, topics_max) { Ok(()) } else { Err(NoMember::Full) }
     }
 
-    /// Ends every session of a user; one that has no connection now ends with its next. Returns how many clients there
-    /// were.
+    /// Ends every session of a user. A session without a connection ends with its next one. Returns the
+    /// number of clients.
     pub(crate) fn end_user(&self, user: &str, bye: Bye) -> usize {
         let mut table = self.table.lock();
         let entries = table.users.get_mut(user).into_iter().flatten();
         entries.map(|entry| usize::from(entry.end(bye))).sum()
     }
 
-    /// Ends a session, whichever user has it. Returns how many clients there were.
+    /// Ends a session of any user. Returns the number of clients.
     pub(crate) fn end_session(&self, id: &str, bye: Bye) -> usize {
         let mut table = self.table.lock();
         let entries = table.users.values_mut().flatten().filter(|entry| &*entry.id == id);
         entries.map(|entry| usize::from(entry.end(bye))).sum()
     }
 
-    /// The client of a session goes: its connections end, and a poller is not waited for longer than any other client.
-    /// Returns how many clients there were.
+    /// The client of a session leaves: its connections end, and a poller has no longer grace period than
+    /// any other client. Returns the number of clients.
     pub(crate) fn leave_session(&self, user: &str, id: &str) -> usize {
         let mut table = self.table.lock();
         let Some(entry) = table.users.get_mut(user).into_iter().flatten().find(|entry| &*entry.id == id)
@@ -169,7 +170,8 @@ impl Registry {
         usize::from(is_client)
     }
 
-    /// Ends every connection, each in its own slot: so many may come back in a second. Returns how many there were.
+    /// Ends every connection. Each gets a slot of its own, so that `reconnects_per_second` clients come
+    /// back in a second. Returns the number of connections.
     pub(crate) fn drain(&self, reconnects_per_second: NonZeroU32) -> usize {
         let mut table = self.table.lock();
         table.is_draining = true;
@@ -195,7 +197,7 @@ impl Registry {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// How to reach a user's session. `None`: the user has no such session.
+    /// The handle on a user's session. `None`: the user has no such session.
     #[must_use]
     pub(crate) fn session_handle(&self, user: &str, id: &str) -> Option<SessionHandle> {
         let table = self.table.lock();
@@ -220,8 +222,8 @@ impl Registry {
         table.of_user(user).iter().filter_map(snapshot).take(max).collect()
     }
 
-    /// Gives every connection of a session another grant, those that a newer one replaces included. What it does not
-    /// allow is dropped from all of them and from the members at once.
+    /// Gives every connection of a session another grant, including those that a newer one replaces.
+    /// Topics and memberships that it does not allow are dropped at once.
     pub(crate) fn renew(&self, key: &SessionKey, grant: &Arc<Grant>, clock: &Clock) {
         let table = self.table.lock();
         for connection in table.get(key).into_iter().flat_map(|entry| &entry.connections) {
@@ -255,7 +257,8 @@ impl Registry {
         counts
     }
 
-    /// How many connections each topic has, the busiest first, up to `topics_max`. Every session's own two are left out.
+    /// The number of connections of each topic, the busiest first, up to `topics_max`. The two topics that
+    /// every session has are left out.
     #[must_use]
     pub(crate) fn by_topic(&self, topics_max: usize) -> Vec<(Topic, usize)> {
         // A session may have thousands of topics: they are counted without the table's lock.

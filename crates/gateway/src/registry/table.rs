@@ -1,4 +1,4 @@
-//! The table of sessions: who has which, with which connections, and for how long it is remembered.
+//! The entries of the table: the sessions of each user, their connections and their grace periods.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ const GRACE_POLL: Duration = Duration::from_secs(60);
 /// How many sessions without a connection are remembered for one user.
 const LAPSED_MAX: usize = 64;
 
-/// How many sessions of a user may be ending to make room, if its cap is lower.
+/// How many sessions of a user may be ending to make room, if the user's cap is lower.
 const DISPLACED_MIN: usize = 8;
 
 /// The most connections that one user and one address may have; `None`: no limit.
@@ -43,31 +43,31 @@ pub(crate) enum NoPlace {
     Draining,
 }
 
-/// What the table knows of a session.
+/// The state of a session.
 #[derive(Debug)]
 pub(super) struct SessionEntry {
     /// The id in `hello`.
     pub id: Arc<str>,
     /// Its connections, the oldest first.
     pub connections: Vec<Arc<Connection>>,
-    /// Where its first connection comes from: the address whose cap it counts against.
+    /// The address of its first connection, whose cap it counts against.
     pub address: IpAddr,
     /// The transport of its newest connection, or of the last that it had.
     pub last_transport: Transport,
     /// No client knows its id.
     pub is_unnamed: bool,
-    /// It is from before this process, and has had no connection in it yet.
+    /// It comes from an earlier process, and has had no connection in this one yet.
     pub is_restored: bool,
-    /// It gives its place to another session of its user: its connections are ending.
+    /// Its connections are ending, to make room for another session of its user.
     pub is_displaced: bool,
-    /// Its client has said that it goes.
+    /// Its client has announced that it leaves.
     pub has_left: bool,
     /// Whether an operator ended it, and whether its client has been told.
     pub ending: Ending,
     /// When the grace period after its last connection is over, and the session is forgotten; `None`: it has a
     /// connection.
     pub lapses_at: Option<Instant>,
-    /// A connection that has gone, if none of those that are there began later.
+    /// A connection that has ended, if no present one began later.
     pub last_connection: Option<Arc<Connection>>,
 }
 
@@ -76,39 +76,41 @@ pub(super) struct SessionEntry {
 pub(super) enum Ending {
     /// No.
     No,
-    /// Yes, while it had no connection: the next one is told.
+    /// Yes, while it had no connection. The next one is told.
     Untold,
-    /// Yes, and its client was told. A connection that comes after that begins anew.
+    /// Yes, and its client was told. The next connection begins anew.
     Told,
 }
 
-/// All sessions. Not locked: [`Registry`](super::sessions::Registry) holds the one lock.
+/// All sessions. [`Registry`](super::sessions::Registry) holds the lock.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// The sessions of each user: few, and looked through. No list is empty.
+    /// The sessions of each user. A user has few, so a list is searched linearly. No list is empty.
     pub users: HashMap<Arc<str>, Vec<SessionEntry>>,
     /// Sessions with a connection, by address.
     pub addresses: HashMap<IpAddr, usize>,
     /// Pollers that did not come back, since the last sweep.
     pub pollers_gone: u64,
-    /// Every connection has been told to leave, and none is taken in any more.
+    /// The drain has begun: every connection was told, and no new one is registered.
     pub is_draining: bool,
-    /// The sessions without a connection, by when they are forgotten. A sweep looks at nothing else.
+    /// The sessions without a connection, by the time at which they are forgotten. A sweep looks only at
+    /// these.
     lapsing: BTreeSet<(Instant, SessionKey)>,
 }
 
 impl SessionEntry {
-    /// The connection that began last, whether it is there or has gone.
+    /// The connection that began last, present or ended.
     pub(super) fn newest(&self) -> Option<&Arc<Connection>> {
         let connections = self.connections.iter().rev();
         self.last_connection.iter().chain(connections).find(|connection| connection.has_begun())
     }
 
-    /// Ends all its connections. Without one, the next is told. Whether its client counted as one (O2).
+    /// Ends all its connections. Without one, the next one is told. Returns whether it counted as a
+    /// client (O2).
     pub(super) fn end(&mut self, bye: Bye) -> bool {
         let is_client = self.is_client();
         self.connections.iter().for_each(|connection| connection.handle.end(bye));
-        // A connection that has not begun may still be refused, and its client hears nothing then.
+        // A connection that has not begun may still be refused, and then its client hears nothing.
         let is_heard = self.connections.iter().any(|connection| connection.has_begun());
         self.ending = match (is_heard, self.ending) {
             (true, _) | (false, Ending::Told) => Ending::Told,
@@ -117,7 +119,7 @@ impl SessionEntry {
         is_client
     }
 
-    /// Ends its oldest connections where there are more than `connections_max`.
+    /// Ends its oldest connections, if there are more than `connections_max`.
     pub(super) fn end_oldest(&self, connections_max: usize, pacing: &Pacing) {
         let replaced = Bye { reason: ByeReason::Replaced, reconnect_after: pacing.soon() };
         let excess = self.connections.len().saturating_sub(connections_max);
@@ -264,10 +266,11 @@ impl Table {
         if caps.per_address.is_some_and(is_full) { Err(NoPlace::Address) } else { Ok(()) }
     }
 
-    /// Makes room for another session of this user: at the cap, the one that has said nothing for longest ends. A browser
-    /// that has gone behind a proxy that does not tell is not told from a quiet one, and must not lock its user out. Event
-    /// streams and polls say nothing after their request, so the one that connected first comes first; a WebSocket
-    /// answers its pings, and comes after them. Says whether one had to end.
+    /// Makes room for another session of this user: at the cap, the session that was silent for longest
+    /// ends. If a proxy does not report that a browser has gone, that browser looks like a quiet one, and
+    /// must not lock its user out. Event streams and polls are silent after their request, so they end in
+    /// the order in which they connected. A WebSocket answers pings, and ends after them. Returns whether
+    /// a session had to end.
     fn make_room(&mut self, user: &Arc<str>, caps: Caps, pacing: &Pacing) -> Result<bool, NoPlace> {
         let (Some(max), Some(entries)) = (caps.per_user, self.users.get_mut(user)) else { return Ok(false) };
         let (mut staying, mut ending) = (0, 0);
@@ -277,7 +280,7 @@ impl Table {
         if staying < max {
             return Ok(false);
         }
-        // Those that end take a moment, during which they still cost something.
+        // Sessions that are ending still cost something for a moment.
         if ending >= max.max(DISPLACED_MIN) {
             return Err(NoPlace::User);
         }
@@ -291,15 +294,15 @@ impl Table {
         Ok(true)
     }
 
-    /// Whether this session, or one of its user that has lost its connection, was closed by its client because a message
-    /// was too large. A library that names no session comes back as a new one.
+    /// Whether the client of this session, or of a session of the user that has lost its connection,
+    /// closed because a message was too large. A library that names no session comes back as a new one.
     pub(super) fn takes_small_messages(&self, key: &SessionKey) -> bool {
         let is_asked = |entry: &&SessionEntry| entry.id == key.id || entry.lapses_at.is_some();
         let last = self.of_user(&key.user).iter().filter(is_asked).filter_map(SessionEntry::newest);
         last.into_iter().any(|last| last.handle.client_close() == Some(CloseCode::TOO_LARGE))
     }
 
-    /// A session of this user that no client can name and that has no connection now.
+    /// A session of this user without a connection whose id no client knows.
     pub(super) fn idle_unnamed(&self, user: &Arc<str>) -> Option<Arc<str>> {
         let idle = self.of_user(user).iter().find(|entry| entry.is_unnamed && entry.lapses_at.is_some());
         idle.map(|entry| Arc::clone(&entry.id))
@@ -319,8 +322,8 @@ impl Table {
         self.pollers_gone += u64::from(gone.last_transport == Transport::Poll && !gone.is_restored);
     }
 
-    /// Removes the session of this user that would be forgotten first, if the user has too many. A user who connects anew
-    /// again and again does not fill the table.
+    /// Removes the session of this user that would be forgotten first, if the user has too many, so that
+    /// a user who connects again and again does not fill the table.
     pub(super) fn forget_lapsed(&mut self, user: &Arc<str>) -> Option<SessionKey> {
         let entries = self.of_user(user);
         if entries.len() <= LAPSED_MAX {

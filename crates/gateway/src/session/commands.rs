@@ -27,11 +27,11 @@ use crate::time;
 /// How many refused commands in a row are abuse.
 const REFUSALS_MAX: u32 = 30;
 
-/// Whoever sends commands: the client of a WebSocket, or of a request to `POST /v1/send`.
+/// The sender of commands: the client of a WebSocket, or of a request to `POST /v1/send`.
 pub(crate) struct Sender<'a> {
     /// The gateway.
     pub app: &'a Arc<App>,
-    /// What the commands may do, and the session and the topics that they change.
+    /// The grant of the commands, and the session and the topics that they change.
     pub connection: &'a Arc<Connection>,
     /// Commands refused by the rate limit since the last that was not.
     pub refusals: &'a Mutex<u32>,
@@ -83,7 +83,7 @@ struct PresenceBody {
     topic: Topic,
 }
 
-/// As what a session is a member: in `presence`, and in the `presence` of a `subscribe`.
+/// The presence that a session shows: in a `presence` command, and in the `presence` of a `subscribe`.
 #[derive(Debug, Deserialize)]
 struct JoiningBody {
     status: String,
@@ -99,7 +99,7 @@ struct Reply<'a, T> {
     error: Option<ErrorMember>,
 }
 
-/// What a good command is answered.
+/// The `ok` of a reply.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Done {
@@ -134,7 +134,7 @@ impl Sender<'_> {
         Outcome { reply: reply(id.as_deref(), done), end: None }
     }
 
-    /// Counts the command against the user's rate. Whoever goes on regardless is cut off.
+    /// Counts the command against the user's rate. A client that continues regardless is cut off.
     pub(super) fn limit(&self, what: Use, id: Option<&RawValue>) -> Result<(), Outcome> {
         let Err(problem) = self.app.limiters.take(what, &self.connection.user, self.connection.address)
         else {
@@ -197,7 +197,7 @@ impl Sender<'_> {
         {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
         }
-        // Held until the topics are there, so that a grant which is renewed meanwhile finds and drops them.
+        // Locked until the topics are added, so that a grant that is renewed meanwhile finds and drops them.
         let mut held = self.connection.held.lock();
         if let Some(topic) = wanted.iter().find(|topic| !held.grant.may_subscribe(topic)) {
             return Err(self.forbidden(&format!("subscribing to {topic} is not allowed")));
@@ -256,8 +256,8 @@ impl Sender<'_> {
         Ok(Done::Present {})
     }
 
-    /// Charges the user for each membership that the command changes: each is an event that everyone in its topic gets.
-    /// The command itself has paid for the first.
+    /// Charges the user for each membership that the command changes, because each is an event for all
+    /// sessions of its topic. The command itself has paid for the first.
     fn charge(
         &self,
         session: &SessionKey,
@@ -306,7 +306,7 @@ impl Sender<'_> {
 }
 
 impl JoiningBody {
-    /// The status, and what the user shows: what is written here, or else what the token says.
+    /// The status and the `info`; without one, the token's `info`.
     fn check(self, grant: &Grant) -> Result<(Status, Data), Problem> {
         let status = Status::named(&self.status)
             .ok_or_else(|| Problem::bad_request("status: online, away or offline"))?;

@@ -1,4 +1,4 @@
-//! One admitted client: what its session asks of the gateway.
+//! The gateway's side of one session: the answers to what the transport asks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ use crate::registry::Registration;
 use crate::session::commands::{self, Sender};
 use crate::session::socketio_event;
 
-/// A client of this gateway, as long as its connection lives.
+/// The host of one session, for as long as its connection lives.
 pub(crate) struct SessionHost {
     transport: Transport,
     app: Arc<App>,
@@ -27,12 +27,12 @@ pub(crate) struct SessionHost {
     largest: AtomicU32,
     /// Commands refused by the rate limit since the last that was not.
     refusals: Mutex<u32>,
-    /// Its commands are events of Socket.IO.
+    /// Whether its commands are events of Socket.IO.
     speaks_socketio: bool,
 }
 
 impl SessionHost {
-    /// A client with this place in the table of sessions.
+    /// The host of a session with this place in the table.
     #[must_use]
     pub(crate) fn new(
         app: &Arc<App>,
@@ -113,7 +113,7 @@ impl Host for SessionHost {
     fn client_closed(&self, code: CloseCode) {
         self.app.metrics.client_closed(code.into());
         let connection = &self.registration.connection;
-        // From here on its messages are small, so one line is written until that is forgotten.
+        // Its messages are small from now on, so only one line is logged until the session is forgotten.
         if code == CloseCode::TOO_LARGE && connection.handle.client_close() != Some(code) {
             tracing::warn!(
                 user = %connection.user,

@@ -1,4 +1,4 @@
-//! Where a reader begins: from the cursor that its client has, as far as this node and the store can judge it.
+//! The start of a reader: from the client's cursor, as far as this node and the store can judge it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const BEHIND_PATIENCE: Duration = Duration::from_secs(5);
 /// Where a session begins. A node that is behind the cursor waits; only the store itself can say that it is behind.
 ///
 /// # Errors
-/// When neither can be told.
+/// When the cursor cannot be judged now.
 pub(crate) async fn start_at(app: &App, after: After) -> Result<Start, Problem> {
     let cursor = match after {
         After::Latest => return Ok(Start::Latest),
@@ -43,7 +43,7 @@ pub(crate) async fn start_at(app: &App, after: After) -> Result<Start, Problem> 
     Ok(start)
 }
 
-/// The store is at `tail`; waits for this node to see as much, and decides then.
+/// Waits until this node has reached the store's `tail`, and decides then.
 async fn wait_for(app: &App, cursor: Cursor, tail: Cursor) -> Result<Start, Problem> {
     let deadline = tokio::time::Instant::now() + BEHIND_PATIENCE;
     loop {
@@ -66,7 +66,7 @@ async fn wait_for(app: &App, cursor: Cursor, tail: Cursor) -> Result<Start, Prob
     }
 }
 
-/// A reader of one topic, for its history as the bearer of a grant may see it; without one: whole.
+/// A reader of one topic's history, as the bearer of a grant may see it; without a grant, in full.
 ///
 /// # Errors
 /// When the cursor cannot be judged now.

@@ -26,11 +26,11 @@ use crate::metrics::labels::{CloseReason, Route};
 use crate::problem::Problem;
 use crate::registry::JoinedSession;
 
-/// The most bytes of a message to a client that closed because one was too large: what the libraries with the lowest
-/// limit take.
+/// The most bytes of a message to a client that closed because a message was too large: the lowest
+/// limit of a popular library.
 const SMALL_MESSAGE_BYTES: usize = 8 << 10;
 
-/// Begins what was planned for a connection, on its bare socket. `None`: the connection ended before a session.
+/// Begins the plan of a connection on its bare socket. `None`: the connection ended before a session.
 pub(crate) async fn begin(
     app: &Arc<App>,
     socket: TcpStream,
@@ -164,7 +164,7 @@ async fn authenticate(app: &Arc<App>, unadmitted: &mut Unadmitted, asked: Stream
     }
 }
 
-/// How many bytes a batch of this client may have, which `asked` for so many in a message.
+/// The most bytes of a batch for this client, which `asked` for a number of bytes in a message.
 fn batch_bytes(transport: Transport, asked: usize, handle: &Handle) -> usize {
     match transport {
         Transport::Poll => BATCH_BYTES,
@@ -173,8 +173,8 @@ fn batch_bytes(transport: Transport, asked: usize, handle: &Handle) -> usize {
     }
 }
 
-/// A session with what the gateway counts about it. A future of its own: an `async` function around the session would
-/// keep everything that led to it for as long as the session lives.
+/// A session with its metrics. It is a future of its own, because an `async` function around the
+/// session would keep its own state in memory for as long as the session lives.
 pub(crate) struct RunningSession<S = TcpStream> {
     /// Until it ends.
     session: Option<Session<S>>,

@@ -10,7 +10,7 @@ use transport::{CloseCode, write_ws_close, write_ws_text};
 
 /// How long a peer is given to read a close frame and go.
 const LINGER: Duration = Duration::from_secs(1);
-/// The most messages before a token that is good.
+/// The most messages before a valid token.
 const MESSAGES_MAX: u32 = 10;
 
 /// An accepted WebSocket that has no session yet.
@@ -27,7 +27,7 @@ pub(crate) struct Unadmitted {
 /// Why there is no text message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoText {
-    /// None came in time, or too much else.
+    /// No text came in time, or too many other messages came.
     None,
     /// The client closed or broke a rule; the close frame that it is owed is written with the next write.
     Closed,
@@ -95,7 +95,7 @@ impl Unadmitted {
     /// Sends a reply.
     pub(crate) async fn reply(&mut self, reply: &[u8]) {
         write_ws_text(reply, &mut self.out);
-        // A client that is gone shows at the next read.
+        // If the client is gone, the next read reports it.
         let _ = self.flush().await;
     }
 
@@ -112,10 +112,11 @@ impl Unadmitted {
         if self.flush().await.is_none() || self.socket.shutdown().await.is_err() {
             return;
         }
-        // What still comes is thrown away: a socket that is closed with bytes unread takes the close frame along.
+        // Further bytes are read and dropped: a socket that is closed with bytes unread may lose the close
+        // frame.
         let mut buffer = [0; 2048];
         let gone = async { while self.socket.read(&mut buffer).await.is_ok_and(|received| received > 0) {} };
-        // Whoever stays longer has had the time to read it.
+        // A client that stays longer has had the time to read it.
         let _ = timeout(LINGER, gone).await;
     }
 
