@@ -101,9 +101,9 @@ test-browser-short: ## The most important of these paths, in about a minute for 
 	$(IF_FIREFOX) npm run --silent --prefix clients/ts test:browser:firefox:short
 
 # A language that cannot be installed here is named, and its libraries are left out.
-interop: ## Over 70 uses of SSE and WebSocket libraries in five languages against the gateway, in one table: ONLY=NAME
+interop: ## Over 70 uses of SSE and WebSocket libraries in six languages against the gateway, in one table: ONLY=NAME
 	@.ci/need cargo cc node npm python3 venv
-	@for tool in go mvn java; do .ci/need $$tool || echo "without $$tool: its libraries are left out" >&2; done
+	@for tool in go mvn java libwebsockets; do .ci/need $$tool || echo "without $$tool: its libraries are left out" >&2; done
 	$(CARGO) build --quiet -p gateway
 	interop/install
 	node interop/runner/examples.mjs --gateway target/debug/gateway

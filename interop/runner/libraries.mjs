@@ -27,6 +27,7 @@ const commands = {
     transport,
     ...args,
   ],
+  c: ({ transport, driver }) => [join(built, 'c/driver'), transport, driver],
   rust: ({ driver, transport, args }) => [join(built, 'rust/debug/driver'), transport, driver, ...args],
 }
 

@@ -23,6 +23,7 @@ class Stage {
     const stage = new Stage()
     stage.binary = binary
     stage.options = options
+    stage.transport = library.transport
     stage.gateway = await Gateway.start(binary, options)
     stage.network = await Network.start(stage.gateway.port)
     const jwt = token(user, { secret })
@@ -218,12 +219,12 @@ async function refusedAndBack(stage, last) {
   return stage.resumed(last + 2)
 }
 
-/** Nothing happens for 20 s, then an event. */
+/** Nothing happens for 20 s, or on a WebSocket until a third ping is due at 45 s; then an event. */
 async function quiet(stage) {
-  const { gateway, network } = stage
+  const { gateway, network, transport } = stage
   await stage.listen()
   const requests = network.requests
-  await sleep(20_000)
+  await sleep(transport === 'ws' ? 50_000 : 20_000)
   await gateway.publish(draft(1))
   await stage.receive(1)
   if (network.requests === requests) return (await stage.verdict(1)) ?? 'ok'

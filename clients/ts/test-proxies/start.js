@@ -18,6 +18,7 @@ const LOG_SHOWN = 3000
  * @param setUp.files the rest of a project beside the documented lines, by name.
  * @param setUp.around puts a documented file into its place in a larger one, of (lines, folder).
  * @param setUp.servesPage the document comes from it too.
+ * @param setUp.routesLate it listens before it knows where the gateway is.
  * @param setUp.build runs once before the start, of (installed, folder, environment).
  * @param setUp.command the program and its options, of (installed, port, folder).
  * @param lines the documented files by name.
@@ -83,6 +84,7 @@ export async function start(setUp, lines, port, target) {
     throw new Error(`${setUp.name} did not start: ${said}`)
   }
   if (setUp.servesPage) await document(`http://127.0.0.1:${port}/`, end)
+  if (setUp.routesLate) await gateway(`http://127.0.0.1:${port}/v1/poll`, end)
   return { close }
 }
 
@@ -95,4 +97,15 @@ async function document(address, end) {
     await sleep(500)
   }
   throw new Error('the development server does not answer with its page')
+}
+
+/** Waits until a request without a token is refused by the gateway. */
+async function gateway(address, end) {
+  while (Date.now() < end) {
+    const answer = await fetch(address).catch(() => null)
+    await answer?.text().catch(() => '')
+    if (answer?.status === 401) return
+    await sleep(200)
+  }
+  throw new Error('the proxy does not reach the gateway')
 }

