@@ -159,6 +159,7 @@ impl App {
         let pacing = Pacing::new(chance.clone());
         let metrics = Arc::new(Metrics::new());
         metrics.set_log_budget(limits.log_bytes);
+        metrics.set_config_in_force(true);
         let limiters = Arc::new(Limiters::new(limits, Arc::clone(&metrics)));
         let presence = Arc::new(Presence::new(limits.presence_ttl, keep, &clock));
         let registry = Arc::new(Registry::new(Arc::clone(&presence), chance.clone()));

@@ -25,6 +25,7 @@ pub(crate) struct Reloaded {
 pub(crate) async fn reload(app: &App) -> Result<Reloaded, Vec<ConfigError>> {
     let _turn = app.reader.turn.lock().await;
     let outcome = take_over(app).await;
+    app.metrics.set_config_in_force(outcome.is_ok());
     match &outcome {
         Ok(Reloaded { waiting, .. }) if waiting.is_empty() => {
             tracing::info!("the configuration was read again and is in force");

@@ -60,6 +60,7 @@ pub struct Metrics {
     resumes: By<ResumeOutcome, IntCounter>,
     resets: By<ResetReason, IntCounter>,
 
+    config_in_force: IntGauge,
     draining: IntGauge,
     drain_sessions: IntGauge,
 }
@@ -120,6 +121,10 @@ impl Metrics {
                 "Resets sent: sessions told that events may be lost and to fetch their state again.",
                 "reason",
             )?,
+            config_in_force: families.gauge(
+                "throughline_config_in_force",
+                "1 while the configuration that was read last is in force, 0 if it was refused.",
+            )?,
             draining: families.gauge("throughline_draining", "1 while the gateway drains, else 0.")?,
             drain_sessions: families.gauge(
                 "throughline_drain_sessions",
@@ -165,6 +170,11 @@ impl Metrics {
     /// A reset was sent.
     pub fn reset(&self, reason: ResetReason) {
         self.resets.at(reason).inc();
+    }
+
+    /// Whether the configuration that was read last is in force.
+    pub fn set_config_in_force(&self, is_in_force: bool) {
+        self.config_in_force.set(i64::from(is_in_force));
     }
 
     /// Whether the gateway drains, and how many sessions that has still to end.
