@@ -274,6 +274,18 @@ describe('topics', () => {
     expect(server.requests).toHaveLength(1)
   })
 
+  it('all hear an event of several, and the client hears it once', async () => {
+    const { client, seqs } = connectTo(server)
+    const heard: string[] = []
+    for (const name of ['a', 'b', 'c']) client.room(name).onAny(({ data }) => heard.push(`${name} ${data}`))
+    await server.clock.advance(2 * SECOND)
+    server.publish(['room:other', 'room:b', 'room:a'], 'said', 1)
+    server.publish(['room:c', 'room:other'], 'said', 2)
+    await server.clock.advance(SECOND)
+    expect(heard.sort()).toEqual(['a 1', 'b 1', 'c 2'])
+    expect(seqs).toEqual([1, 2])
+  })
+
   it.each(['sse', 'poll'] as const)('make a new link beside the old one on %s, and lose nothing', async (transport) => {
     const { client, seqs } = connectTo(server, { transports: [transport] })
     await server.clock.advance(2 * SECOND)

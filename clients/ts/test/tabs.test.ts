@@ -38,6 +38,28 @@ describe('tabs that share', () => {
     }
   })
 
+  it('hand an event of several topics to each tab by the topics that it wants', async () => {
+    const [leader, of_a, of_b, of_both] = [await tab(), await tab(), await tab(), await tab()]
+    const heard: string[][] = [[], [], [], []]
+    const listen = (at: number, { client }: Tab, room: string): void => {
+      client.room(room).onAny((event) => heard[at]?.push(`${room}${event.data} ${event.topic} of ${event.topics}`))
+    }
+    listen(0, leader, 'a')
+    listen(1, of_a, 'a')
+    listen(2, of_b, 'b')
+    listen(3, of_both, 'a')
+    listen(3, of_both, 'b')
+    await server.clock.advance(2 * SECOND)
+    server.publish(['room:b', 'room:other', 'room:a'], 'said', 1)
+    server.publish(['room:b', 'room:other'], 'said', 2)
+    await server.clock.advance(SECOND)
+    const alone = 'a1 room:a of undefined'
+    const of_b_alone = ['b1 room:b of undefined', 'b2 room:b of undefined']
+    expect(heard.slice(0, 3)).toEqual([[alone], [alone], of_b_alone])
+    const both = 'room:a of room:a,room:b'
+    expect(heard[3]).toEqual([`a1 ${both}`, `b1 ${both}`, 'b2 room:b of undefined'])
+  })
+
   it('go on without a gap when the tab that leads is closed', async () => {
     const [first, second, third] = [await tab(), await tab(), await tab()]
     server.publish('user:test', 'tick')

@@ -195,6 +195,25 @@ fn replay_256_events(bencher: Bencher<'_, '_>, topics: usize) {
         .bench_local_refs(|(reader, out)| black_box(reader.read(LIMIT, out)));
 }
 
+/// Everything that full topics hold, in the messages of a stream of 32 KiB.
+#[divan::bench(args = [1, 8, 16, 62])]
+fn replay_full_topics_in_messages(bencher: Bencher<'_, '_>, topics: usize) {
+    const MESSAGE: Limit = Limit { events: 1000, bytes: 32 << 10 };
+    let mut publisher = Publisher::new(topics, 256);
+    for n in 0..256 * topics {
+        publisher.publish(n % topics);
+    }
+    let reader = || publisher.reader(0..topics, Start::Earliest);
+    bencher
+        .counter(ItemsCount::new(256 * topics))
+        .with_inputs(|| (reader(), Vec::with_capacity(1000)))
+        .bench_local_refs(|(reader, out)| {
+            while reader.read(MESSAGE, out).expect("nothing is missing").more {
+                out.clear();
+            }
+        });
+}
+
 /// A reader of three topics comes and goes, among 100,000 that are there.
 #[divan::bench]
 fn subscribe_and_leave(bencher: Bencher<'_, '_>) {

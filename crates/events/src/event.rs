@@ -50,7 +50,12 @@ struct Head {
     data_start: u32,
     /// Where the JSON ends; behind it stands whose the key is.
     json_end: u32,
+    /// What [`Event::with_topics`] adds to the JSON at most.
+    topics_bytes: u16,
 }
+
+/// The member that names several topics, without its list.
+const TOPICS_MEMBER: &[u8] = b",\"topics\":[]";
 
 impl Event {
     /// What an event costs beside its JSON: its head, count and length, and its place in a ring.
@@ -114,6 +119,7 @@ impl Event {
             key_end,
             data_start,
             json_end,
+            topics_bytes: topics_bytes(draft),
         };
         Self(ThinArc::from_header_and_slice(head, json))
     }
@@ -149,10 +155,14 @@ impl Event {
     /// The topic by which it is seen.
     #[must_use]
     pub fn topic(&self) -> &str {
-        // Ends where `","type":"` begins; a topic has no quote in it.
-        let head = self.head();
-        let end = head.kind.start as usize - b"\",\"type\":\"".len();
-        str::from_utf8(&self.bytes()[head.topic_start as usize..end]).unwrap_or_default()
+        let start = self.head().topic_start as usize;
+        str::from_utf8(&self.bytes()[start..self.topic_end()]).unwrap_or_default()
+    }
+
+    /// Where the topic ends in the JSON: a topic has no quote in it.
+    fn topic_end(&self) -> usize {
+        let start = self.head().topic_start as usize;
+        start + self.bytes()[start..].iter().position(|byte| *byte == b'"').unwrap_or_default()
     }
 
     /// The data, as JSON.
@@ -170,6 +180,39 @@ impl Event {
         let json = [&json[..head.data_start as usize], data.as_bytes(), b"}", owner].concat();
         let json_end = position(json.len() - owner.len());
         Self(ThinArc::from_header_and_slice(Head { json_end, ..head.clone() }, &json))
+    }
+
+    /// The same event for a reader that sees it by `others` too: it names all topics behind the first.
+    pub(crate) fn with_topics<'t>(&self, others: impl Iterator<Item = &'t Topic>) -> Self {
+        let (head, bytes) = (self.head(), self.bytes());
+        let at = self.topic_end() + 1;
+        let mut json = Vec::with_capacity(bytes.len() + usize::from(head.topics_bytes));
+        json.extend_from_slice(&bytes[..at]);
+        json.extend_from_slice(&TOPICS_MEMBER[..TOPICS_MEMBER.len() - 1]);
+        json.push(b'"');
+        json.extend_from_slice(self.topic().as_bytes());
+        for other in others {
+            json.extend_from_slice(b"\",\"");
+            json.extend_from_slice(other.as_str().as_bytes());
+        }
+        json.extend_from_slice(b"\"]");
+        let added = position(json.len() - at);
+        json.extend_from_slice(&bytes[at..]);
+        let head = Head {
+            kind: head.kind.start + added..head.kind.end + added,
+            key_end: if head.key_end == 0 { 0 } else { head.key_end + added },
+            data_start: head.data_start + added,
+            json_end: head.json_end + added,
+            topics_bytes: 0,
+            ..head.clone()
+        };
+        Self(ThinArc::from_header_and_slice(head, &json))
+    }
+
+    /// How many bytes the JSON has at most once a reader sees it.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let head = self.head();
+        head.json_end as usize + usize::from(head.topics_bytes)
     }
 
     /// The seq, or the number among the ephemeral events.
@@ -246,6 +289,16 @@ fn quoted(json: &mut Vec<u8>, text: &str) -> Range<u32> {
     let start = json.len() + 1;
     escape_into(json, text);
     position(start)..position(json.len() - 1)
+}
+
+/// What naming all topics of the draft takes in an event's JSON; nothing if there is one.
+fn topics_bytes(draft: &Draft) -> u16 {
+    let topics = draft.topics.as_slice();
+    if topics.len() < 2 {
+        return 0;
+    }
+    let names: usize = topics.iter().map(|topic| topic.as_str().len() + b"\"\",".len()).sum();
+    u16::try_from(TOPICS_MEMBER.len() + names).unwrap_or(u16::MAX)
 }
 
 /// A place in an event's JSON, which is far shorter than 4 GiB.
@@ -339,6 +392,30 @@ mod tests {
         let key = draft.key.clone().unwrap().owned_by("bob");
         let owned = encode(&Draft { key: Some(key), ..draft });
         assert_eq!((owned.json(), identity(&owned)), (event.json(), (label, b"bob".to_vec())));
+    }
+
+    #[test]
+    fn the_topics_of_a_reader_stand_behind_the_first() {
+        let names = ["user:alice", "room:1", "all"];
+        let topics: Vec<Topic> = names.map(|name| name.parse().unwrap()).into();
+        let key = Some("k".parse::<crate::Key>().unwrap().owned_by("bob"));
+        for draft in [draft(), Draft { key, id: Some("x".parse().unwrap()), ..draft() }] {
+            let draft = Draft { topics: Topics::new(topics.clone()).unwrap(), ..draft };
+            let event = encode(&draft);
+            let seen = event.with_topics(topics[1..].iter());
+            let text = str::from_utf8(seen.json()).unwrap();
+            let member = r#""topic":"user:alice","topics":["user:alice","room:1","all"],"type":"progress""#;
+            assert!(text.contains(member), "{text}");
+            assert_eq!(
+                text.replace(r#""topics":["user:alice","room:1","all"],"#, "").as_bytes(),
+                event.json()
+            );
+            assert!(seen.json().len() <= event.bytes_max(), "the bytes are counted before");
+            assert_eq!((seen.topic(), seen.kind()), (event.topic(), event.kind()));
+            assert_eq!((seen.key(), seen.id(), seen.data()), (event.key(), event.id(), event.data()));
+            assert_eq!(seen.identity().map(|id| id.owner), event.identity().map(|id| id.owner));
+        }
+        assert_eq!(encode(&draft()).bytes_max(), encode(&draft()).json().len());
     }
 
     #[test]

@@ -20,7 +20,8 @@
 //!   made again must not claim to have.
 //! * `log`: [`Log`], the sequencer; `lineage`: which epochs its history runs through.
 //! * `clock`: [`Clock`], and `chance`: [`Chance`]: the only sources of time and of random bits.
-//! * `reader`: [`Reader`], one cursor over many topics; `merge`: what it takes of them, in order; `filter`: [`TypeFilter`].
+//! * `reader`: [`Reader`], one cursor over many topics; `view`: one of them; `merge`: what it takes of them, in order;
+//!   `seen_by`: events that it has by several of them, or that replace one another; `filter`: [`TypeFilter`].
 //! * `store`: the [`Store`] trait and the stores: [`Memory`], [`Disk`], [`Redis`].
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may ask the system for time and chance"))]
@@ -39,6 +40,7 @@ mod merge;
 mod position;
 mod reader;
 mod ring;
+mod seen_by;
 mod separators;
 mod signal;
 mod store;
@@ -46,6 +48,7 @@ mod timestamp;
 mod topic;
 mod topic_floors;
 mod topic_name;
+mod view;
 
 pub use chance::{Chance, NoRandomBytes};
 pub use clock::{Clock, SimulatedClock};

@@ -1,14 +1,17 @@
 //! The next events of many topics, in the order of their seqs, at the cost of what is taken.
 //!
-//! A reader with many topics behind it must not look at all that they hold to send one batch. So each topic shows its
+//! A reader that is behind in many topics must not look at all that they hold to send one batch. Each topic shows its
 //! next event only, and the topic whose event comes first gives events for as long as they come before those of the
-//! others. A topic's lock is held for one such run and for no other topic's.
+//! others. A topic's lock is held for one such run and for no other topic's. What a full batch leaves behind is kept
+//! for the next one, so that a replay looks for its place in each topic once, however many batches it has.
 
 use std::cell::{Cell, OnceCell};
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::ring::Ring;
+use crate::seen_by::SeenBy;
+use crate::view::{View, floor_of};
 use crate::{Event, Log, Seq, TypeFilter};
 
 /// How much one read may take. At least one event is taken, whatever the limit.
@@ -39,77 +42,273 @@ impl<'a> Wants<'a> {
     }
 }
 
-/// One of a topic's two lines of events, as far as it has been taken. Ordered by its next event, the first of the
-/// reader's topics first where several have the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Source {
+/// One of a topic's two lines of events, as far as it has been taken.
+#[derive(Clone, Copy, Debug)]
+struct Source {
     /// The seq of its next event.
     next: Seq,
-    /// The topic's place among the reader's.
-    pub(crate) topic: usize,
-    /// Whether it is the line of the topic's latest-only events.
-    latest_only: bool,
     /// Everything up to here has been taken.
-    pub(crate) taken: Seq,
-    /// Where the last event taken stood in the ring, unless others have left it since.
-    index: usize,
+    taken: Seq,
+    line: Line,
+    /// Where the next event stood in the ring when it was looked at.
+    index: u32,
+}
+
+/// A topic's events, or its latest-only events. Ordered by the topic's place among the reader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Line(u32);
+
+impl Line {
+    fn new(topic: usize, latest_only: bool) -> Self {
+        Self(u32::try_from(topic << 1).unwrap_or(u32::MAX) | u32::from(latest_only))
+    }
+
+    /// The topic's place among the reader's.
+    fn topic(self) -> usize {
+        (self.0 >> 1) as usize
+    }
+
+    fn is_latest_only(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 impl Source {
-    /// The lines of a ring that have an event in (`after`, `up_to`].
-    pub(crate) fn of_ring(
-        topic: usize,
-        ring: &Ring,
-        reads_latest_only: bool,
-        after: Seq,
-        up_to: Seq,
-    ) -> impl Iterator<Item = Self> {
-        let latest = reads_latest_only.then(|| ring.latest_only(after, up_to).next()).flatten();
-        [(false, ring.range(after, up_to).next()), (true, latest)].into_iter().filter_map(
-            move |(latest_only, event)| {
-                let next = event?.seq()?;
-                Some(Self { next, topic, latest_only, taken: after, index: usize::MAX })
-            },
-        )
-    }
-
-    /// Up to where its events come before those of `other`.
+    /// Up to where its events come before those of `other`. An event that both have is taken from the first of the
+    /// reader's topics.
     fn goes_through(&self, other: &Self) -> Seq {
-        if (self.topic, self.latest_only) < (other.topic, other.latest_only) {
+        if self.line < other.line {
             return other.next;
         }
-        // An event that both have is taken from the other.
         Seq::new(other.next.number().saturating_sub(1)).unwrap_or_default()
+    }
+
+    fn rank(&self) -> (Seq, Line) {
+        (self.next, self.line)
     }
 }
 
-/// The sources that still have events, the one whose event comes first on top.
-pub(crate) type Sources = BinaryHeap<Reverse<Source>>;
+impl Ord for Source {
+    /// The greatest is the one whose next event comes first, as a heap has it on top.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.rank().cmp(&self.rank())
+    }
+}
+
+impl PartialOrd for Source {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for Source {}
 
 thread_local! {
-    /// Kept by the worker, so that a read with several sources allocates nothing.
-    static SOURCES: Cell<Vec<Reverse<Source>>> = const { Cell::new(Vec::new()) };
+    /// Kept by the worker, so that a read that takes all that its topics have allocates nothing.
+    static ROOM: Cell<Vec<Source>> = const { Cell::new(Vec::new()) };
 }
 
-/// An empty set of sources.
-pub(crate) fn sources() -> Sources {
-    BinaryHeap::from(SOURCES.take())
+/// What a reader has yet to take of its topics up to a seq. Between two batches it holds at most two sources for each
+/// of the reader's topics.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    /// Those that still have events.
+    sources: BinaryHeap<Source>,
+    /// No event above this is taken.
+    up_to: Seq,
+    /// Up to here events of any topic may be missing ([`Log::since`]), as it was when the topics were looked into.
+    since: Seq,
 }
 
-/// Gives its room back.
-pub(crate) fn done_with(sources: Sources) {
-    let mut room = sources.into_vec();
+/// Topics that may lack events, by their places among the reader's, and their floors.
+pub(crate) type Lost = Vec<(usize, Seq)>;
+
+/// An event that was still to be taken has left its ring.
+pub(crate) struct Evicted;
+
+/// How a reader looks into its topics.
+#[derive(Clone, Copy)]
+pub(crate) struct Look {
+    /// Up to here events of any topic may be missing ([`Log::since`]).
+    pub(crate) since: Seq,
+    /// Whether it reads the latest-only events too.
+    pub(crate) reads_latest_only: bool,
+}
+
+impl Look {
+    /// The floor of a ring, if events above `from` may be missing of which the client knows nothing.
+    fn lacks(self, view: &View, ring: &Ring, from: Seq) -> Option<Seq> {
+        let floor = floor_of(ring, self.reads_latest_only).max(self.since);
+        view.lacks(floor, from).then_some(floor)
+    }
+
+    /// The first latest-only event of a ring in (`from`, `up_to`], if the reader reads them.
+    fn latest(self, ring: &Ring, from: Seq, up_to: Seq) -> Option<&Event> {
+        self.reads_latest_only.then(|| ring.latest_only(from, up_to).next()).flatten()
+    }
+
+    /// Whether events above `taken` have left the ring since it was looked into.
+    fn lacks_now(self, view: &View, ring: &Ring, taken: Seq) -> bool {
+        view.lacks(floor_of(ring, self.reads_latest_only), taken)
+    }
+}
+
+impl Merge {
+    /// Looks into the topics for events in (`from`, `up_to`]. Where only one topic has any, they are taken at once.
+    /// `None`: nothing is left to be taken.
+    ///
+    /// # Errors
+    /// The topics that may lack events above `from` of which their client knows nothing.
+    pub(crate) fn new(
+        views: &[View],
+        look: Look,
+        from: Seq,
+        up_to: Seq,
+        batch: &mut Selection<'_>,
+    ) -> Result<Option<Self>, Lost> {
+        let is_behind = |(_, view): &(usize, &View)| look.since > from || view.topic.reaches_past(from);
+        let mut behind = views.iter().enumerate().filter(is_behind);
+        let Some(first) = behind.next() else { return Ok(None) };
+        let Some(second) = behind.next() else { return Self::of_one(first, look, from, up_to, batch) };
+        let mut room = ROOM.take();
+        let mut lost = Lost::new();
+        for (at, view) in [first, second].into_iter().chain(behind) {
+            view.topic.read(|ring| match look.lacks(view, ring, from) {
+                Some(floor) => lost.push((at, floor)),
+                None => room.extend(sources(at, ring, look, from, up_to).into_iter().flatten()),
+            });
+        }
+        if lost.is_empty() {
+            let merge = Self { sources: room.into(), up_to, since: look.since };
+            if merge.sources.is_empty() { merge.done(Ok(None)) } else { Ok(Some(merge)) }
+        } else {
+            give_back(room);
+            Err(lost)
+        }
+    }
+
+    /// The same where one topic may have events.
+    fn of_one(
+        (at, view): (usize, &View),
+        look: Look,
+        from: Seq,
+        up_to: Seq,
+        batch: &mut Selection<'_>,
+    ) -> Result<Option<Self>, Lost> {
+        let left = view.topic.read(|ring| {
+            if let Some(floor) = look.lacks(view, ring, from) {
+                return Err(vec![(at, floor)]);
+            }
+            if look.latest(ring, from, up_to).is_none() {
+                let source = Source { next: from.next(), taken: from, line: Line::new(at, false), index: 0 };
+                return Ok([batch.take_run(ring, source, Seq::MAX, up_to), None]);
+            }
+            Ok(match sources(at, ring, look, from, up_to) {
+                [None, Some(latest)] => [batch.take_run(ring, latest, Seq::MAX, up_to), None],
+                both => both,
+            })
+        })?;
+        if let [None, None] = left {
+            return Ok(None);
+        }
+        let sources = left.into_iter().flatten().collect();
+        Ok(Some(Self { sources, up_to, since: look.since }))
+    }
+
+    /// Takes the next events of the topics until the batch is full or nothing is left.
+    ///
+    /// # Errors
+    /// When a topic no longer has its next event. The batch ends before that event, also if another topic had it.
+    pub(crate) fn take(
+        &mut self,
+        views: &[View],
+        look: Look,
+        batch: &mut Selection<'_>,
+    ) -> Result<(), Evicted> {
+        while let Some((source, through)) = self.first().filter(|_| !batch.is_full()) {
+            let view = &views[source.line.topic()];
+            let left = view.topic.read(|ring| {
+                // What was evicted since the ring was looked at may lie above what has been taken.
+                let lacks = look.lacks_now(view, ring, source.taken);
+                (!lacks).then(|| batch.take_run(ring, source, through, self.up_to))
+            });
+            let Some(left) = left else {
+                batch.take_back(source.next);
+                return Err(Evicted);
+            };
+            self.replace_first(left);
+        }
+        Ok(())
+    }
+
+    /// The source whose event comes first, and up to where its events come before those of all others.
+    fn first(&self) -> Option<(Source, Seq)> {
+        let (first, others) = self.sources.as_slice().split_first()?;
+        // Behind the top of a heap, one of the next two comes before all others.
+        let next = others.iter().take(2).max();
+        Some((*first, next.map_or(Seq::MAX, |next| first.goes_through(next))))
+    }
+
+    fn replace_first(&mut self, left: Option<Source>) {
+        match left {
+            Some(left) => self.sources.peek_mut().into_iter().for_each(|mut first| *first = left),
+            None => drop(self.sources.pop()),
+        }
+    }
+
+    /// No event above this is taken.
+    pub(crate) fn up_to(&self) -> Seq {
+        self.up_to
+    }
+
+    /// Whether what was found in the topics still holds.
+    pub(crate) fn holds(&self, look: Look) -> bool {
+        self.since == look.since
+    }
+
+    /// The same with no more room than it needs, for the next batch.
+    pub(crate) fn kept(self) -> Box<Self> {
+        let Self { up_to, since, .. } = self;
+        let sources = self.sources.as_slice().to_vec().into();
+        self.done(Box::new(Self { sources, up_to, since }))
+    }
+
+    /// Gives the room to the worker's next read.
+    pub(crate) fn done<T>(self, result: T) -> T {
+        give_back(self.sources.into_vec());
+        result
+    }
+}
+
+fn give_back(mut room: Vec<Source>) {
     room.clear();
-    SOURCES.set(room);
+    ROOM.set(room);
+}
+
+/// The lines of a ring that have an event in (`from`, `up_to`].
+fn sources(at: usize, ring: &Ring, look: Look, from: Seq, up_to: Seq) -> [Option<Source>; 2] {
+    count_a_look();
+    let source = |latest_only, next: Option<&Event>, index: usize| {
+        let next = next?.seq().filter(|next| *next <= up_to)?;
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        Some(Source { next, taken: from, line: Line::new(at, latest_only), index })
+    };
+    let index = ring.index_after(from);
+    [source(false, ring.from(index).next(), index), source(true, look.latest(ring, from, up_to), 0)]
 }
 
 /// A batch that is being put together.
 pub(crate) struct Selection<'a> {
     out: &'a mut Vec<Event>,
+    seen_by: &'a mut SeenBy,
     wants: &'a Wants<'a>,
     limit: Limit,
-    /// No event above this is taken.
-    up_to: Seq,
     events: usize,
     bytes: usize,
     /// The last event in the batch: the same in another topic is not taken again.
@@ -119,47 +318,63 @@ pub(crate) struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    pub(crate) fn new(out: &'a mut Vec<Event>, wants: &'a Wants<'a>, limit: Limit, up_to: Seq) -> Self {
-        Self { out, wants, limit, up_to, events: 0, bytes: 0, last: None, is_full: false }
+    pub(crate) fn new(
+        out: &'a mut Vec<Event>,
+        seen_by: &'a mut SeenBy,
+        wants: &'a Wants<'a>,
+        limit: Limit,
+    ) -> Self {
+        Self { out, seen_by, wants, limit, events: 0, bytes: 0, last: None, is_full: false }
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.is_full
     }
 
-    /// Takes all that fits of a ring whose topic is the only one with events.
-    pub(crate) fn take_alone(&mut self, ring: &Ring, after: Seq) {
-        self.run(ring.from(ring.index_after(after, usize::MAX)), Seq::MAX);
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events == 0
     }
 
-    /// Takes the events of `source` that come before those of all `others`. `None`: it has no more.
-    pub(crate) fn take_run(&mut self, ring: &Ring, source: Source, others: &Sources) -> Option<Source> {
-        let through = others.peek().map_or(Seq::MAX, |Reverse(other)| source.goes_through(other));
-        let run = if source.latest_only {
-            self.run(ring.latest_only(source.taken, self.up_to), through)
+    /// Leaves an event to a later batch, if it is the last of this one.
+    fn take_back(&mut self, seq: Seq) {
+        if self.last == Some(seq) {
+            self.events -= 1;
+            self.last = None;
+            self.out.pop().iter().for_each(|event| self.seen_by.forget(event));
+        }
+    }
+
+    /// Takes the events of `source` up to and including `through` or `up_to`. `None`: it has no more up to there.
+    fn take_run(&mut self, ring: &Ring, source: Source, through: Seq, up_to: Seq) -> Option<Source> {
+        let topic = source.line.topic();
+        let (start, run) = if source.line.is_latest_only() {
+            (0, self.run(topic, ring.latest_only(source.taken, up_to), through.min(up_to)))
         } else {
-            let index = ring.index_after(source.taken, source.index);
-            let run = self.run(ring.from(index), through);
-            Run { steps: (index + run.steps).wrapping_sub(1), ..run }
+            let start = ring.index_of(source.next, source.index as usize, source.taken);
+            (start, self.run(topic, ring.from(start), through.min(up_to)))
         };
-        let taken = run.taken.unwrap_or(source.taken);
-        Some(Source { next: run.next?, taken, index: run.steps, ..source })
+        let next = run.next.filter(|next| *next <= up_to)?;
+        let index = u32::try_from(start + run.steps).unwrap_or(u32::MAX);
+        Some(Source { next, taken: run.taken.unwrap_or(source.taken), index, ..source })
     }
 
     /// Takes what comes of the events up to and including `through`.
-    fn run<'e>(&mut self, events: impl Iterator<Item = &'e Event>, through: Seq) -> Run {
+    fn run<'e>(&mut self, topic: usize, events: impl Iterator<Item = &'e Event>, through: Seq) -> Run {
         let mut run = Run { next: None, taken: None, steps: 0 };
         for event in events {
             count_a_look();
-            let Some(seq) = event.seq().filter(|seq| *seq <= self.up_to) else { return run };
-            if seq > through {
-                return Run { next: Some(seq), ..run };
-            }
-            if self.last != Some(seq) && self.wants.event(event) {
+            let Some(seq) = event.seq().filter(|seq| *seq <= through) else {
+                run.next = event.seq();
+                return run;
+            };
+            if self.last == Some(seq) {
+                self.seen_by.add(event, topic);
+            } else if self.wants.event(event) {
                 // With the comma that parts it from the event before.
-                let bytes = self.bytes + event.json().len() + 1;
+                let bytes = self.bytes + event.bytes_max() + 1;
                 if self.events == self.limit.events || (self.events > 0 && bytes > self.limit.bytes) {
                     self.is_full = true;
+                    run.next = Some(seq);
                     return run;
                 }
                 (self.bytes, self.events, self.last) = (bytes, self.events + 1, Some(seq));
@@ -173,7 +388,7 @@ impl<'a> Selection<'a> {
 
 /// What became of one run.
 struct Run {
-    /// The seq of the event that follows, if it is to be taken later.
+    /// The seq of the event that follows, if there is one.
     next: Option<Seq>,
     /// The last event passed.
     taken: Option<Seq>,
@@ -200,7 +415,7 @@ mod tests {
     use super::*;
     use crate::{Data, Draft, Epoch, Fact, Options, Reader, Sequenced, Start, Topic, Topics};
 
-    const LIMIT: Limit = Limit { events: 1000, bytes: 256 << 10 };
+    const LIMIT: Limit = Limit { events: 1000, bytes: 32 << 10 };
 
     fn topic(n: usize) -> Topic {
         format!("room:{n}").parse().unwrap()
@@ -238,8 +453,12 @@ mod tests {
             let log = log(topics, EACH);
             let (events, batches, looks) = replay(&log, topics);
             assert_eq!(events, topics * EACH);
-            // Each event once as the next of its topic and once when it is taken, and what no longer fits.
-            assert!(looks <= 2 * events + batches, "{topics} topics: {looks} looks for {events} events");
+            // Each event once as the next of its topic and once when it is taken, what no longer fits, and each topic
+            // once to find where the replay begins.
+            assert!(
+                looks <= 2 * events + batches + topics,
+                "{topics} topics: {looks} looks for {events} events in {batches} batches"
+            );
         }
     }
 

@@ -1,16 +1,14 @@
 //! One cursor over many topics. Replay and live delivery are the same read.
 
-use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::lineage::Lineage;
 use crate::log::History;
-use crate::merge::{self, Selection, Source, Sources, Wants};
-use crate::ring::Ring;
+use crate::merge::{Evicted, Look, Lost, Merge, Selection, Wants};
+use crate::seen_by::{self, SeenBy};
 use crate::signal::Signal;
-use crate::topic::TopicState;
+use crate::view::View;
 use crate::{Cursor, Event, Limit, Located, Log, Seq, Topic, TypeFilter};
 
 /// Where a reader begins.
@@ -94,6 +92,8 @@ pub struct Reader {
     holds_ephemeral: bool,
     /// A reset that the next read gives.
     broken: Option<ResetReason>,
+    /// What the last batch left behind: everything above the cursor up to a seq. `None`: the next read looks for it.
+    merge: Option<Box<Merge>>,
 }
 
 /// What a reader wants and may see, where that is not everything.
@@ -109,14 +109,6 @@ pub trait Lens: std::fmt::Debug + Send + Sync + 'static {
     fn see(&self, event: &Event) -> Event;
 }
 
-#[derive(Debug)]
-struct View {
-    topic: Arc<TopicState>,
-    slot: usize,
-    /// The floor up to which the client knows that events are missing.
-    excused: Seq,
-}
-
 impl Reader {
     /// A reader of `topics` (each once, in the order in which an event of several is attributed).
     #[must_use]
@@ -125,8 +117,7 @@ impl Reader {
         let attached = log.attach(topics, &signal);
         let ephemeral = log.ephemeral_tail();
         let History { lineage, shape, tail } = log.history();
-        let view = |(topic, slot)| View { topic, slot, excused: Seq::ZERO };
-        let mut views: Box<[View]> = attached.into_iter().map(view).collect();
+        let mut views: Box<[View]> = attached.into_iter().map(View::new).collect();
         let (cursor, broken) = match start {
             Start::Latest => (lineage.cursor(tail), None),
             Start::After(cursor) => go_on(&lineage, cursor, tail, None),
@@ -153,6 +144,7 @@ impl Reader {
             ephemeral,
             holds_ephemeral: false,
             broken,
+            merge: None,
         }
     }
 
@@ -216,8 +208,9 @@ impl Reader {
             topics.iter().filter(|topic| !self.topics().any(|has| has == *topic)).cloned().collect();
         let attached = self.log.attach(&new, &self.signal);
         let mut views = std::mem::take(&mut self.views).into_vec();
-        views.extend(attached.into_iter().map(|(topic, slot)| View { topic, slot, excused: Seq::ZERO }));
+        views.extend(attached.into_iter().map(View::new));
         self.views = views.into();
+        self.merge = None;
         self.signal.raise();
     }
 
@@ -232,6 +225,7 @@ impl Reader {
             stays
         });
         self.views = views.into();
+        self.merge = None;
     }
 
     /// Whether the next read would be a reset, without reading anything.
@@ -240,8 +234,11 @@ impl Reader {
     /// The [`Reset`]; the next read goes on from [`Reset::at`].
     pub fn check(&mut self) -> Result<(), Reset> {
         self.check_history()?;
-        let nothing = Limit { events: 0, bytes: 0 };
-        self.collect(Seq::ZERO, nothing, &mut Vec::new()).map(drop)
+        let wants = Wants::new(&self.log, None);
+        let (mut out, mut seen_by) = (Vec::new(), SeenBy::default());
+        let mut nothing = Selection::new(&mut out, &mut seen_by, &wants, Limit { events: 0, bytes: 0 });
+        let found = Merge::new(&self.views, self.look(), self.cursor.seq, Seq::ZERO, &mut nothing);
+        found.map(drop).map_err(|lost| self.lack(lost))
     }
 
     /// Appends to `out` what comes next and moves the cursor over it: the events with a seq in order, then the
@@ -257,7 +254,8 @@ impl Reader {
         let ephemeral_tail = self.log.ephemeral_tail();
         let tail = self.check_history()?;
         let ephemeral_after = self.ephemeral;
-        let is_cut = match self.collect(tail, limit, out) {
+        let mut seen_by = SeenBy::default();
+        let is_cut = match self.collect(tail, limit, out, &mut seen_by) {
             Ok(is_cut) => is_cut,
             Err(reset) => {
                 out.truncate(start);
@@ -273,12 +271,13 @@ impl Reader {
         let last = out[start..].last().and_then(|event| event.seq());
         let end = last.filter(|_| is_cut).unwrap_or(tail);
         if end == tail && !self.holds_ephemeral {
-            self.collect_ephemeral(ephemeral_tail, out);
+            self.collect_ephemeral(ephemeral_tail, out, &mut seen_by);
         }
-        conflate(out, start);
+        seen_by::conflate(out, start, &seen_by);
         if let Some(lens) = self.sight.as_ref().and_then(|sight| sight.lens.as_ref()) {
             out[start..].iter_mut().for_each(|event| *event = lens.see(event));
         }
+        seen_by.name(&self.views, &mut out[start..]);
         self.cursor = self.lineage.cursor(end);
         Ok(Span { after, cursor: self.cursor, more: end < tail, ephemeral_after })
     }
@@ -288,6 +287,7 @@ impl Reader {
     pub fn unread(&mut self, span: Span) {
         self.cursor = span.after;
         self.ephemeral = span.ephemeral_after;
+        self.merge = None;
         self.signal.raise();
     }
 
@@ -298,6 +298,7 @@ impl Reader {
             let history = self.log.history();
             let before = std::mem::replace(&mut self.lineage, history.lineage);
             self.shape = history.shape;
+            self.merge = None;
             tail = history.tail;
             // What the client was told is missing was told of the history that both share.
             let shared = self.lineage.end_of(before.current());
@@ -313,69 +314,64 @@ impl Reader {
     }
 
     /// Appends the next events in (cursor, `tail`], in order and each once, as far as the limit allows. Says whether
-    /// something was left behind.
-    fn collect(&mut self, tail: Seq, limit: Limit, out: &mut Vec<Event>) -> Result<bool, Reset> {
-        let start = out.len();
-        loop {
-            let mut sources = merge::sources();
-            let collected = self.collect_once(tail, limit, out, &mut sources);
-            merge::done_with(sources);
-            match collected {
-                Ok(is_full) => return Ok(is_full),
-                Err(Interrupted::Reset(reset)) => return Err(reset),
-                // The next round finds it, and whatever else is missing by now.
-                Err(Interrupted::Evicted) => out.truncate(start),
-            }
-        }
-    }
-
-    fn collect_once(
+    /// something was left behind the last of them.
+    fn collect(
         &mut self,
         tail: Seq,
         limit: Limit,
         out: &mut Vec<Event>,
-        sources: &mut Sources,
-    ) -> Result<bool, Interrupted> {
-        let (cursor, since) = (self.cursor.seq, self.log.since());
+        seen_by: &mut SeenBy,
+    ) -> Result<bool, Reset> {
+        let look = self.look();
         let wants = Wants::new(&self.log, self.sight.as_ref().and_then(|sight| sight.types.as_ref()));
-        let reads_latest_only = self.reads_latest_only;
-        let mut batch = Selection::new(out, &wants, limit, tail);
-        let mut lost = Vec::new();
-        let is_behind = |view: &View| since > cursor || view.topic.reaches_past(cursor);
-        let is_alone = self.views.iter().filter(|view| is_behind(view)).nth(1).is_none();
-        for (at, view) in self.views.iter_mut().enumerate().filter(|(_, view)| is_behind(view)) {
-            view.topic.read(|ring| {
-                let floor = floor_of(ring, reads_latest_only).max(since);
-                if floor > cursor && floor > view.excused {
-                    view.excused = floor;
-                    lost.push(view.topic.name().clone());
-                } else if is_alone && !(reads_latest_only && ring.has_latest_only()) {
-                    batch.take_alone(ring, cursor);
-                } else {
-                    sources.extend(Source::of_ring(at, ring, reads_latest_only, cursor, tail).map(Reverse));
-                }
-            });
+        let mut batch = Selection::new(out, seen_by, &wants, limit);
+        let mut kept = self.merge.take().filter(|merge| merge.holds(look));
+        let mut from = self.cursor.seq;
+        loop {
+            let mut fresh = None;
+            let merge = match &mut kept {
+                Some(kept) => &mut **kept,
+                None => match Merge::new(&self.views, look, from, tail, &mut batch) {
+                    Ok(Some(merge)) => fresh.insert(merge),
+                    Ok(None) => return Ok(false),
+                    // The batch is complete up to its last event. What is missing above it is for the next read to say.
+                    Err(_) if !batch.is_empty() => return Ok(true),
+                    Err(lost) => return Err(self.lack(lost)),
+                },
+            };
+            let taken = merge.take(&self.views, look, &mut batch);
+            let through = merge.up_to();
+            if batch.is_full() {
+                self.merge = kept.or_else(|| fresh.map(Merge::kept));
+                return Ok(true);
+            }
+            kept = None;
+            fresh.into_iter().for_each(|merge| merge.done(()));
+            match taken {
+                Err(Evicted) if !batch.is_empty() => return Ok(true),
+                // The next look finds it, and whatever else is missing by now.
+                Err(Evicted) => from = self.cursor.seq,
+                Ok(()) if through >= tail => return Ok(false),
+                // What was left behind has been taken, and more has come since.
+                Ok(()) => from = through,
+            }
         }
-        if !lost.is_empty() {
-            let reset = Reset { reason: ResetReason::Expired, topics: lost, at: self.cursor };
-            return Err(Interrupted::Reset(reset));
-        }
-        while let Some(Reverse(source)) = sources.pop().filter(|_| !batch.is_full()) {
-            let View { topic, excused, .. } = &self.views[source.topic];
-            let next = topic.read(|ring| {
-                // What was evicted since the ring was looked at may lie above what has been taken.
-                let floor = floor_of(ring, reads_latest_only);
-                if floor > source.taken && floor > *excused {
-                    return Err(Interrupted::Evicted);
-                }
-                Ok(batch.take_run(ring, source, sources))
-            })?;
-            sources.extend(next.map(Reverse));
-        }
-        Ok(batch.is_full())
     }
 
-    fn collect_ephemeral(&mut self, ephemeral_tail: u64, out: &mut Vec<Event>) {
+    fn look(&self) -> Look {
+        Look { since: self.log.since(), reads_latest_only: self.reads_latest_only }
+    }
+
+    /// The reset that says what may be missing, which is said once.
+    fn lack(&mut self, lost: Lost) -> Reset {
+        let topics = lost.iter().map(|&(at, _)| self.views[at].topic.name().clone()).collect();
+        for (at, floor) in lost {
+            self.views[at].excused = floor;
+        }
+        Reset { reason: ResetReason::Expired, topics, at: self.cursor }
+    }
+
+    fn collect_ephemeral(&mut self, ephemeral_tail: u64, out: &mut Vec<Event>, seen_by: &mut SeenBy) {
         let start = out.len();
         let wants = Wants::new(&self.log, self.sight.as_ref().and_then(|sight| sight.types.as_ref()));
         for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
@@ -384,21 +380,9 @@ impl Reader {
                 out.extend(events.filter(|event| wants.event(event)).cloned());
             });
         }
-        order(out, start);
+        seen_by::order(out, start, &self.views, seen_by);
         self.ephemeral = ephemeral_tail;
     }
-}
-
-/// Why a batch did not come about.
-enum Interrupted {
-    Reset(Reset),
-    /// Events that were still to be taken have left their ring.
-    Evicted,
-}
-
-/// The floor of what a reader reads of a ring.
-fn floor_of(ring: &Ring, reads_latest_only: bool) -> Seq {
-    if reads_latest_only { ring.floor().max(ring.latest_floor()) } else { ring.floor() }
 }
 
 /// Where a reader at `cursor` goes on in a history that ends at `tail`, and the reset that it owes its client.
@@ -418,41 +402,5 @@ fn go_on(
 impl Drop for Reader {
     fn drop(&mut self) {
         self.retain(|_| false);
-    }
-}
-
-/// Sorts by number. An event in several topics stays once, as the first of the reader's topics has it: the sort is
-/// stable, and the topics were read in order.
-fn order(out: &mut Vec<Event>, start: usize) {
-    let new = &mut out[start..];
-    if new.is_sorted_by(|a, b| a.number() < b.number()) {
-        return;
-    }
-    new.sort_by_key(|event| event.number());
-    let mut previous = None;
-    let mut at = 0;
-    out.retain(|event| {
-        at += 1;
-        at <= start || previous.replace(event.number()) != Some(event.number())
-    });
-}
-
-/// Of the events in `out[start..]` that replace one another, leaves the latest.
-fn conflate(out: &mut Vec<Event>, start: usize) {
-    if out[start..].iter().filter(|event| event.identity().is_some()).nth(1).is_none() {
-        return;
-    }
-    let mut replaced = Vec::new();
-    let mut seen = HashSet::new();
-    for (at, event) in out.iter().enumerate().skip(start).rev() {
-        if let Some(identity) = event.identity()
-            && !seen.insert((event.seq().is_none(), identity))
-        {
-            replaced.push(at);
-        }
-    }
-    drop(seen);
-    for at in replaced {
-        out.remove(at);
     }
 }

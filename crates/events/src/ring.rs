@@ -187,14 +187,20 @@ impl Ring {
 
     /// The events with a seq in (`after`, `up_to`], oldest first.
     pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
-        self.from(self.index_after(after, usize::MAX)).take_while(move |event| event.seq() <= Some(up_to))
+        self.from(self.index_after(after)).take_while(move |event| event.seq() <= Some(up_to))
     }
 
-    /// Where the first event above `after` stands. `hint`: where the event `after` stood a moment ago, if it did.
-    pub(crate) fn index_after(&self, after: Seq, hint: usize) -> usize {
-        if self.events.get(hint).is_some_and(|event| event.seq() == Some(after)) {
-            return hint + 1;
+    /// Where the event `next` stands, the first above `after`. `hint`: where it stood a moment ago. Without that event,
+    /// where the first above `after` stands.
+    pub(crate) fn index_of(&self, next: Seq, hint: usize, after: Seq) -> usize {
+        if self.events.get(hint).is_some_and(|event| event.seq() == Some(next)) {
+            return hint;
         }
+        self.index_after(after)
+    }
+
+    /// Where the first event above `after` stands.
+    pub(crate) fn index_after(&self, after: Seq) -> usize {
         // Most reads want the newest one or two events: look from the back before searching.
         let newest = self.events.iter().rev().take(4).take_while(|event| event.seq() > Some(after)).count();
         if newest < 4 {
@@ -207,11 +213,6 @@ impl Ring {
     /// The events from a place on, oldest first.
     pub(crate) fn from(&self, index: usize) -> impl Iterator<Item = &Event> {
         self.events.range(index..)
-    }
-
-    /// Whether there are latest-only events, or were.
-    pub(crate) fn has_latest_only(&self) -> bool {
-        self.latest.is_some()
     }
 
     /// Bytes of JSON above `after`, of both kinds.

@@ -8,6 +8,9 @@ use events::{
     Sequenced, SimulatedClock, Span, Start, Store, Topic, Topics,
 };
 
+#[path = "reader/replay_cost.rs"]
+mod replay_cost;
+
 const ALL: Limit = Limit { events: 1000, bytes: 1 << 20 };
 
 fn topic(name: &str) -> Topic {
@@ -97,6 +100,127 @@ async fn keys_conflate_within_one_read() {
         publish(&store, draft).await;
     }
     assert_eq!(read(&mut reader).unwrap().1, [2, 3, 4, 5]);
+}
+
+fn texts(events: &[Event]) -> Vec<String> {
+    let value = |event: &Event| serde_json::from_slice::<serde_json::Value>(event.json()).unwrap();
+    events.iter().map(value).map(|json| format!("{} {}", json["topic"], json["topics"])).collect()
+}
+
+#[tokio::test]
+async fn an_event_names_those_of_its_topics_that_its_reader_has() {
+    let (log, store) = log(&Options::default());
+    let topics = |names: &[&str]| names.iter().map(|name| topic(name)).collect::<Vec<_>>();
+    let mut of_two = Reader::new(&log, &topics(&["b", "a"]), None, Start::Latest);
+    let mut of_one = Reader::new(&log, &topics(&["c"]), None, Start::Latest);
+    for topics in [&["a", "c", "b"][..], &["a"], &["c", "a"]] {
+        publish(&store, draft(topics)).await;
+        publish(&store, Draft { ephemeral: true, ..draft(topics) }).await;
+    }
+    // One at a time: what a batch leaves behind must not be taken for another topic's.
+    let (mut by_two, mut by_one) = (Vec::new(), Vec::new());
+    while of_two.read(Limit { events: 1, ..ALL }, &mut by_two).unwrap().more {}
+    of_one.read(ALL, &mut by_one).unwrap();
+    let expected = [r#""b" ["b","a"]"#, r#""a" null"#, r#""a" null"#];
+    assert_eq!(texts(&by_two), [expected, expected].concat());
+    assert_eq!(texts(&by_one), [r#""c" null"#; 4]);
+}
+
+/// A listener for one of the topics would miss its latest.
+#[tokio::test]
+async fn an_event_of_fewer_topics_replaces_none_of_more() {
+    let (log, store) = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    let keyed = |topics: &[&str]| Draft { key: Some("x".parse().unwrap()), ..draft(topics) };
+    for topics in [&["a", "b"][..], &["b", "a"], &["a"], &["a", "c"]] {
+        publish(&store, keyed(topics)).await;
+    }
+    assert_eq!(read(&mut reader).unwrap().1, [2, 4]);
+}
+
+/// The names count for the limit, whatever it is.
+#[tokio::test]
+async fn the_names_of_an_events_topics_keep_to_the_limit() {
+    let (log, store) = log(&Options::default());
+    let names: Vec<String> = (0..64).map(|n| format!("room:{n:0>100}")).collect();
+    let topics: Vec<Topic> = names.iter().map(|name| topic(name)).collect();
+    let mut reader = Reader::new(&log, &topics, None, Start::Latest);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for n in 0..40 {
+        publish(&store, draft(&names[n..])).await;
+    }
+    let (limit, mut batches) = (Limit { events: 1000, bytes: 32 << 10 }, 0);
+    loop {
+        let mut out = Vec::new();
+        let more = reader.read(limit, &mut out).unwrap().more;
+        let bytes: usize = out.iter().map(|event| event.json().len() + 1).sum();
+        assert!(bytes <= limit.bytes, "{bytes} bytes");
+        batches += 1;
+        if !more {
+            break;
+        }
+    }
+    assert!(batches < 20, "{batches} batches of one event each");
+}
+
+#[tokio::test]
+async fn a_replay_gives_what_comes_while_it_goes_on() {
+    let (log, store) = log(&Options::default());
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    for n in 0..6 {
+        publish(&store, draft(&[["a", "b"][n % 2]])).await;
+    }
+    let mut seen = Vec::new();
+    for n in 0..20 {
+        let span = reader.read(Limit { events: 2, ..ALL }, &mut seen).unwrap();
+        assert_eq!(span.cursor.seq.number(), seen.len() as u64);
+        if !span.more {
+            break;
+        }
+        publish(&store, draft(&[["b", "a"][n % 2]])).await;
+    }
+    assert_eq!(seqs(&seen), (1..=10).collect::<Vec<_>>());
+}
+
+/// What a batch has already taken is given, and only what lies behind it is missing.
+#[tokio::test]
+async fn what_was_taken_before_an_eviction_is_given_before_its_reset() {
+    let (log, store) = log(&Options { ring_events_max: 2, ..Options::default() });
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    for name in ["a", "a", "b"] {
+        publish(&store, draft(&[name])).await;
+    }
+    let mut seen = Vec::new();
+    assert!(reader.read(Limit { events: 1, ..ALL }, &mut seen).unwrap().more);
+    for _ in 0..2 {
+        publish(&store, draft(&["b"])).await;
+    }
+    let (span, seqs_given) = read(&mut reader).unwrap();
+    assert_eq!((seqs(&seen), seqs_given, span.more), (vec![1], vec![2], true));
+    let reset = read(&mut reader).unwrap_err();
+    assert_eq!((reset.topics, reset.at.seq.number()), (vec![topic("b")], 2));
+    assert_eq!(read(&mut reader).unwrap().1, [4, 5]);
+}
+
+/// The event would be named without the topic that no longer has it, and nothing would say that this topic lacks one.
+#[tokio::test]
+async fn an_event_that_left_one_of_its_topics_comes_behind_the_reset_of_that_topic() {
+    let (log, store) = log(&Options { ring_events_max: 2, ..Options::default() });
+    let mut reader = Reader::new(&log, &[topic("a"), topic("b")], None, Start::Latest);
+    for topics in [&["a"][..], &["a", "b"]] {
+        publish(&store, draft(topics)).await;
+    }
+    let mut seen = Vec::new();
+    assert!(reader.read(Limit { events: 1, ..ALL }, &mut seen).unwrap().more);
+    for _ in 0..2 {
+        publish(&store, draft(&["b"])).await;
+    }
+    let reset = read(&mut reader).unwrap_err();
+    assert_eq!((reset.topics, reset.at.seq.number()), (vec![topic("b")], 1));
+    seen.clear();
+    reader.read(ALL, &mut seen).unwrap();
+    assert_eq!(seqs(&seen), [2, 3, 4]);
+    assert_eq!(texts(&seen)[0], r#""a" null"#);
 }
 
 /// The new topic may hold an event above the reader's cursor, and no later event may ever come to wake the reader.

@@ -359,7 +359,10 @@ fn draft(text: &str) -> Draft {
     let data = serde_json::from_str::<WithData<'_>>(text).unwrap().data;
     let text = |name: &str| json[name].as_str();
     Draft {
-        topics: Topics::one(topic(text("topic").unwrap())),
+        topics: match json["topics"].as_array() {
+            Some(names) => Topics::new(names.iter().map(|name| topic(name.as_str().unwrap()))).unwrap(),
+            None => Topics::one(topic(text("topic").unwrap())),
+        },
         kind: text("type").unwrap().parse().unwrap(),
         data: Data::from_raw(data).unwrap(),
         key: text("key").map(|key| key.parse().unwrap()),

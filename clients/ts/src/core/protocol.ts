@@ -13,6 +13,8 @@ export interface ThroughlineEvent<D = unknown, T extends string = string> {
   readonly seq?: number
   /** The topic by which this session sees it. */
   readonly topic: string
+  /** Every topic by which this session sees it, the first of them `topic`. Absent if there is no other. */
+  readonly topics?: readonly string[]
   readonly type: T
   /** RFC 3339, milliseconds, UTC. */
   readonly time: string

@@ -4,6 +4,7 @@ import type { TabHost } from './tab-host.js'
 import type { Identity } from './tab-identity.js'
 import type { Ask, Lead } from './tab-messages.js'
 import { createRoster } from './tab-roster.js'
+import { topicsOf } from './topic.js'
 import type { Wishes } from './wishes.js'
 
 /** How often a tab says what it wants, and the leader where it is, in milliseconds. */
@@ -53,7 +54,12 @@ export function createTabState(host: TabHost) {
           const { reset } = delivery
           const topics = reset.topics.filter(isMine)
           if (topics.length) host.deliver({ reset: { ...reset, topics } })
-        } else if (isMine(delivery.topic)) host.deliver(delivery)
+        } else {
+          const { topics: _, ...event } = delivery
+          const topics = topicsOf(delivery).filter(isMine)
+          const [topic] = topics
+          if (topic) host.deliver({ ...event, topic, ...(topics.length > 1 && { topics }) })
+        }
       }
     },
 

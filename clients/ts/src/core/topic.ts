@@ -1,5 +1,8 @@
 import type { Batch, EventMap, Refusal, Reset, ThroughlineEvent } from './protocol.js'
 
+/** The topics by which a session sees an event. */
+export const topicsOf = ({ topic, topics }: ThroughlineEvent): readonly string[] => topics ?? [topic]
+
 /** Options of a publish (PROTOCOL.md, C13). */
 export interface PublishOptions {
   key?: string

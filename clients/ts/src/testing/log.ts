@@ -8,9 +8,12 @@ export class FakeLog {
   floor = 0
   readonly events: ThroughlineEvent[] = []
 
-  append(topic: string, type: string, data: unknown, time: string, id?: string): ThroughlineEvent {
+  /** An event of one topic or of several. */
+  append(to: string | readonly string[], type: string, data: unknown, time: string, id?: string): ThroughlineEvent {
     this.seq += 1
-    const event = { seq: this.seq, topic, type, time, data, ...(id && { id }) }
+    const topics = typeof to === 'string' ? [to] : to
+    const [topic = ''] = topics
+    const event = { seq: this.seq, topic, type, time, data, ...(topics[1] && { topics }), ...(id && { id }) }
     this.events.push(event)
     return event
   }
@@ -57,7 +60,13 @@ export class FakeLog {
     return { from: seq }
   }
 
+  /** The events of these topics, as a session sees them that has the topics in this order. */
   between(from: number, to: number, topics: ReadonlySet<string>): ThroughlineEvent[] {
-    return this.events.filter(({ seq = 0, topic }) => seq > from && seq <= to && topics.has(topic))
+    return this.events.flatMap(({ topics: all, ...event }) => {
+      const seen = [...topics].filter((topic) => (all ?? [event.topic]).includes(topic))
+      const [topic] = seen
+      if (!topic || event.seq === undefined || event.seq <= from || event.seq > to) return []
+      return [{ ...event, topic, ...(seen.length > 1 && { topics: seen }) }]
+    })
   }
 }

@@ -114,8 +114,8 @@ export class FakeServer {
     }
   }
 
-  /** Appends an event and tells whoever listens. */
-  publish(topic: string, type: string, data: unknown = null, id?: string): ThroughlineEvent {
+  /** Appends an event of one topic or of several, and tells every session that has one of them. */
+  publish(topic: string | readonly string[], type: string, data: unknown = null, id?: string): ThroughlineEvent {
     const event = this.log.append(topic, type, data, new Date(this.clock.now()).toISOString(), id)
     for (const stream of [...this.streams]) this.flush(stream)
     return event

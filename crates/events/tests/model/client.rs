@@ -40,6 +40,8 @@ fn index(topic: &Topic) -> usize {
 struct Got<'a> {
     item: &'a Item,
     topic: usize,
+    /// All topics by which the client sees it.
+    topics: Vec<usize>,
 }
 
 impl Client {
@@ -161,7 +163,7 @@ impl Client {
                 );
                 let durable = out.iter().take_while(|event| event.seq().is_some()).count();
                 let (durable, ephemeral) = out.split_at(durable);
-                self.check_events(history, after, end, now_us, limit, span.more, durable)?;
+                self.check_events(log, history, after, end, now_us, limit, span.more, durable)?;
                 self.check_ephemerals(history, now_us, span.more, ephemeral)?;
                 self.cursor = span.cursor;
                 Ok(span.more)
@@ -231,6 +233,7 @@ impl Client {
     #[expect(clippy::too_many_arguments, reason = "the whole of one read")]
     fn check_events(
         &self,
+        log: &Arc<Log>,
         history: &History,
         after: u64,
         end: u64,
@@ -246,29 +249,33 @@ impl Client {
         ensure!(got.is_sorted_by(|a, b| a.item.seq < b.item.seq), "out of order or twice");
         ensure!(got.len() <= limit.events, "{} events with a limit of {}", got.len(), limit.events);
         ensure!(!more || !got.is_empty(), "more, and yet nothing");
-        let full = owed.len() >= limit.events || limit.bytes < 1 << 20;
-        ensure!(!more || full, "more, with {} of {}", owed.len(), limit.events);
+        let is_full = owed.len() >= limit.events || limit.bytes < 1 << 20;
+        // What lies behind a batch may be missing, which is for the next read to say.
+        let is_cut = || self.topics.iter().any(|&t| floor(log, t) > end.max(self.excused[t]));
+        ensure!(!more || is_full || is_cut(), "more, with {} of {}", owed.len(), limit.events);
 
         for item in &owed {
-            let vouching =
-                self.topics.iter().find(|&&t| item.topics.contains(&t) && item.seq > self.excused[t]);
+            let vouching = self.vouched(item).next();
             let delivered = got.iter().find(|got| got.item.id == item.id);
             let Some(delivered) = delivered else {
                 let conflated = item.key.is_some()
                     && got.iter().any(|got| {
                         got.item.seq > item.seq
                             && (got.item.kind, got.item.key) == (item.kind, item.key)
-                            && item.topics.contains(&got.topic)
+                            && self.vouched(item).all(|t| got.topics.contains(&t))
                     });
                 ensure!(conflated || vouching.is_none(), "lost {item:?} for {:?}", self.topics);
                 continue;
             };
             let rank = |t: usize| self.topics.iter().position(|&has| has == t);
-            let first = vouching.is_none_or(|&t| rank(delivered.topic) <= rank(t));
+            let first = vouching.is_none_or(|t| rank(delivered.topic) <= rank(t));
             ensure!(first, "{item:?} came by topic {} to {:?}", delivered.topic, self.topics);
+            let named = self.vouched(item).all(|t| delivered.topics.contains(&t));
+            ensure!(named, "{item:?} came by {:?} to {:?}", delivered.topics, self.topics);
         }
         for (at, a) in got.iter().enumerate().filter(|(_, got)| got.item.key.is_some()) {
-            let same = |b: &Got<'_>| (a.topic, a.item.kind, a.item.key) == (b.topic, b.item.kind, b.item.key);
+            let same =
+                |b: &Got<'_>| (&a.topics, a.item.kind, a.item.key) == (&b.topics, b.item.kind, b.item.key);
             ensure!(!got[at + 1..].iter().any(same), "not conflated: {:?}", a.item);
         }
         for (seq, topics) in history.voids.iter().filter(|(seq, _)| *seq > after && *seq <= end) {
@@ -303,6 +310,11 @@ impl Client {
         Ok(())
     }
 
+    /// The topics by which the client must see an event: those of which it was not told that they lack it.
+    fn vouched(&self, item: &Item) -> impl Iterator<Item = usize> {
+        self.topics.iter().copied().filter(|&t| item.topics.contains(&t) && item.seq > self.excused[t])
+    }
+
     fn wants(&self, item: &Item) -> bool {
         self.types.as_ref().is_none_or(|types| types.contains(&item.kind))
             && self.topics.iter().any(|t| item.topics.contains(t))
@@ -327,7 +339,18 @@ impl Client {
             ensure!(json["type"] == format!("t{}", item.kind), "not its type: {json}");
             let key = item.key.map(|key| format!("k{key}"));
             ensure!(json["key"].as_str() == key.as_deref(), "not its key: {json}");
-            got.push(Got { item, topic });
+            let topics = match &json["topics"] {
+                serde_json::Value::Array(names) => names
+                    .iter()
+                    .map(|name| index(&name.as_str().unwrap_or_default().parse().unwrap()))
+                    .collect(),
+                _ => vec![topic],
+            };
+            let seen: Vec<usize> = self.topics.iter().copied().filter(|t| topics.contains(t)).collect();
+            ensure!(seen == topics && topics[0] == topic, "not its topics in their order: {json}");
+            ensure!(topics.iter().all(|t| item.topics.contains(t)), "not its topics: {json}");
+            ensure!(json["topics"].is_null() || topics.len() > 1, "one topic, named twice: {json}");
+            got.push(Got { item, topic, topics });
         }
         Ok(got)
     }
