@@ -25,6 +25,7 @@
 //! | acknowledged, and known to who did not follow or to who died | `failover::what_was_acknowledged_while_nobody_could_follow_is_told_of`, `failover::what_a_dead_node_published_is_told_of_by_who_has_read_it`, `gateway::who_has_seen_what_died_with_its_gateway_and_its_redis_is_reset_elsewhere` |
 //! | a checkpoint and its events | `failover::a_checkpoint_is_lost_with_the_events_that_it_came_with`, `refusals::a_checkpoint_is_refused_with_its_events`, `changes::a_stream_that_is_gone_takes_its_checkpoints_along` |
 //! | clocks that differ, of gateways and of servers | `clocks::gateways_whose_clocks_differ_by_a_quarter_of_an_hour_lose_nothing`, `clocks::an_event_of_a_server_whose_clock_was_set_is_no_older_than_the_last_look` |
+//! | which node publishes for a source | `leases::a_node_that_heard_all_that_is_not_published_takes_the_lease_at_once`, `leases::of_nodes_that_missed_something_the_one_that_missed_least_takes_the_lease` |
 //! | the bounds of the stream, in bytes and in time | `retention::the_stream_stays_within_its_bytes_and_shrinks_with_age`, `retention::what_is_within_the_bounds_stays`, `retention::a_mark_of_another_log_trims_nothing` |
 //! | a start on a stream that is longer than what rings hold | `retention::a_start_reads_only_what_rings_may_hold`, `retention::a_start_on_a_log_of_which_all_is_too_old` |
 //! | all of it at random | `chaos::no_client_misses_anything_unawares` |
@@ -66,6 +67,8 @@ mod cluster;
 mod failover;
 #[path = "redis/given.rs"]
 mod given;
+#[path = "redis/leases.rs"]
+mod leases;
 #[path = "redis/masters.rs"]
 mod masters;
 #[path = "redis/refusals.rs"]

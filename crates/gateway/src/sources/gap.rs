@@ -90,6 +90,11 @@ impl Gaps {
         tracing::warn!(source = self.kind.as_str(), "messages of the source may have been missed");
     }
 
+    /// Whether there is a gap that nobody has been told of.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Whether a notice is due.
     pub(super) fn is_due(&self) -> bool {
         self.is_open && self.told.is_none_or(|told| told.elapsed() >= NOTICE_EVERY)

@@ -51,7 +51,10 @@ struct Held {
 struct HeldMessage {
     hash: u128,
     draft: Draft,
+    /// When it was added.
     at: Instant,
+    /// It was said later than that; `None`: that is not known.
+    said_after: Option<Instant>,
     /// Handed to the store, and not seen in the log yet.
     is_sent: bool,
     /// Whether the source or the rule named it, so that it may be a repeat.
@@ -63,8 +66,8 @@ impl Hold {
         Self { scope: Author::Source(kind).once(""), inner: Mutex::default() }
     }
 
-    /// A message was heard. A credit for it uses it up.
-    pub(super) fn add(&self, draft: Draft, is_named: bool) {
+    /// A message was heard, which was said after this moment. A credit for it uses it up.
+    pub(super) fn add(&self, draft: Draft, is_named: bool, said_after: Option<Instant>) {
         let hash = hash(&draft);
         let mut inner = self.inner.lock();
         if !draft.ephemeral && inner.use_credit(hash) {
@@ -74,7 +77,7 @@ impl Hold {
         let number = inner.next;
         inner.next += 1;
         inner.places.entry(hash).or_default().push_back(number);
-        let message = HeldMessage { hash, draft, at: Instant::now(), is_sent: false, is_named };
+        let message = HeldMessage { hash, draft, at: Instant::now(), said_after, is_sent: false, is_named };
         inner.messages.insert(number, message);
     }
 
@@ -126,6 +129,12 @@ impl Hold {
     /// What was handed to the store and is not in the log counts as not handed over.
     pub(super) fn unsend(&self) {
         self.inner.lock().messages.values_mut().for_each(|message| message.is_sent = false);
+    }
+
+    /// Whether a message was not handed to the store, and after which moment the oldest was said.
+    pub(super) fn oldest_unsent(&self) -> Option<Option<Instant>> {
+        let inner = self.inner.lock();
+        inner.messages.values().find(|message| !message.is_sent).map(|message| message.said_after)
     }
 
     /// How many messages are kept.
@@ -247,7 +256,7 @@ mod tests {
     async fn equal_messages_are_counted_and_not_merged() {
         let hold = hold();
         for data in [1, 2, 1] {
-            hold.add(draft(data), false);
+            hold.add(draft(data), false, None);
         }
         hold.seen(&draft(1));
         assert_eq!(left(&hold), ["2", "1"], "the oldest of equal ones is taken out");
@@ -259,15 +268,15 @@ mod tests {
     async fn an_event_that_comes_before_its_message_uses_up_one_message() {
         let hold = hold();
         hold.seen(&draft(1));
-        hold.add(draft(1), false);
-        hold.add(draft(1), false);
+        hold.add(draft(1), false, None);
+        hold.add(draft(1), false, None);
         assert_eq!(left(&hold), ["1"]);
     }
 
     #[tokio::test]
     async fn events_of_others_take_nothing_out() {
         let hold = hold();
-        hold.add(draft(1), false);
+        hold.add(draft(1), false, None);
         hold.seen(&Draft { once: None, ..draft(1) });
         hold.seen(&Draft { once: Some(Author::Source(SourceKind::Notify).once("x")), ..draft(1) });
         assert_eq!(left(&hold), ["1"]);
@@ -278,17 +287,17 @@ mod tests {
         let hold = hold();
         hold.seen(&draft(1));
         tokio::time::advance(CREDIT + Duration::from_millis(1)).await;
-        hold.add(draft(1), false);
+        hold.add(draft(1), false, None);
         assert_eq!(left(&hold), ["1"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_published_is_dropped_and_told_after_thirty_seconds() {
         let hold = hold();
-        hold.add(draft(1), false);
-        hold.add(draft(2), true);
+        hold.add(draft(1), false, None);
+        hold.add(draft(2), true, None);
         tokio::time::advance(HOLD + Duration::from_millis(1)).await;
-        hold.add(draft(3), false);
+        hold.add(draft(3), false, None);
         assert_eq!(hold.bound(false), 0, "while nobody publishes, it waits");
         assert_eq!(hold.bound(true), 1, "one with a name may have been a repeat");
         assert_eq!(left(&hold), ["3"]);
@@ -298,7 +307,7 @@ mod tests {
     async fn a_hold_is_bounded_in_bytes() {
         let hold = hold();
         let count = (HOLD_BYTES / MESSAGE_COST) as u32;
-        (0..count + 10).for_each(|data| hold.add(draft(data), false));
+        (0..count + 10).for_each(|data| hold.add(draft(data), false, None));
         assert!(hold.bound(false) >= 10);
         assert!(hold.bytes() <= HOLD_BYTES);
         assert!(hold.len() < count as usize);
@@ -307,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_sent_is_sent_once_unless_the_log_lacks_it() {
         let hold = hold();
-        (1..=3).for_each(|data| hold.add(draft(data), false));
+        (1..=3).for_each(|data| hold.add(draft(data), false, None));
         assert_eq!(hold.send(2, usize::MAX).len(), 2);
         assert_eq!(hold.send(2, usize::MAX).len(), 1);
         assert!(hold.send(2, usize::MAX).is_empty());

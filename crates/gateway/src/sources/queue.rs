@@ -64,6 +64,8 @@ struct Line {
     since: Option<Instant>,
     /// When it was last certain that everything until then had been heard.
     confirmed: Option<Instant>,
+    /// The same when the queue was last empty: everything until then has been taken.
+    taken: Option<Instant>,
     /// The same for what was taken: a break stands in the queue that was not taken yet.
     confirmed_before: Option<Instant>,
 }
@@ -108,6 +110,8 @@ impl Ear {
         if let Some(confirmed) = line.confirmed.replace(now) {
             line.confirmed_before = line.confirmed_before.or(Some(confirmed));
             line.items.push_back(Item::Interrupted);
+        } else {
+            line.taken = Some(now);
         }
         drop(line);
         self.waiting.more.notify_one();
@@ -161,6 +165,9 @@ impl Line {
     }
 
     fn take(&mut self) -> Option<Taken> {
+        if self.items.is_empty() {
+            self.taken = self.confirmed;
+        }
         match self.items.front()? {
             Item::Message(_) => {}
             Item::Interrupted => {
@@ -227,10 +234,17 @@ impl Heard {
         let _ = tokio::time::timeout(CONFIRMED_WITHIN, confirmed).await;
     }
 
-    /// How long ago it was last certain that everything had been heard, of what has been taken.
-    pub(super) fn confirmed_ago(&self) -> Duration {
+    /// When what was taken last was said, at the earliest; `None`: that is not known.
+    pub(super) fn taken_after(&self) -> Option<Instant> {
+        self.waiting.inner.lock().taken
+    }
+
+    /// Until when it is certain that everything that was said has been taken; `None`: it is not for
+    /// any moment.
+    pub(super) fn taken_until(&self) -> Option<Instant> {
         let line = self.waiting.inner.lock();
-        let confirmed = line.confirmed_before.or(line.confirmed);
-        confirmed.map_or(Duration::MAX, |confirmed| confirmed.elapsed())
+        let confirmed = if line.items.is_empty() { line.confirmed } else { line.taken };
+        // What was said before a break that stands in the queue is known only as far as that.
+        line.confirmed_before.map_or(confirmed, |before| confirmed.map(|confirmed| confirmed.min(before)))
     }
 }

@@ -104,11 +104,15 @@ impl Takeover {
         loop {
             let lease = self.stand_by().await;
             self.states.set_lease(self.kind, true);
+            let source = self.kind.as_str();
             if self.catch_up(&lease).await {
                 let held = self.hold.len();
                 self.metrics.sources.took_over(self.kind);
-                tracing::info!(source = self.kind.as_str(), held, "this gateway publishes for the source");
-                self.publish(&lease).await;
+                tracing::info!(source, held, "this gateway publishes for the source");
+                let why = self.publish(&lease).await;
+                tracing::info!(source, "this gateway publishes for the source no more: {why}");
+            } else {
+                tracing::info!(source, "the lease is of no use: the log cannot be read to its end");
             }
             self.states.set_lease(self.kind, false);
             self.hold.unsend();
@@ -147,7 +151,13 @@ impl Takeover {
             _ => None,
         };
         match answer {
-            Ok(LeaseAnswer::Left) => None,
+            Ok(LeaseAnswer::Left) => {
+                tracing::debug!(
+                    source = self.kind.as_str(),
+                    "the lease is left to a gateway that missed less"
+                );
+                None
+            }
             Ok(LeaseAnswer::Held) => {
                 self.before = None;
                 None
@@ -157,9 +167,8 @@ impl Takeover {
                 self.gaps.open();
                 Some(lease)
             }
-            // The store says so too, and says it louder.
-            Err(error) => {
-                tracing::debug!(source = self.kind.as_str(), error, "the lease cannot be asked for");
+            Err(why) => {
+                tracing::debug!(source = self.kind.as_str(), "the lease cannot be taken: {why}");
                 None
             }
         }
@@ -182,8 +191,8 @@ impl Takeover {
         }
     }
 
-    /// Publishes what is heard, for as long as the lease lasts.
-    async fn publish(&mut self, lease: &Lease) {
+    /// Publishes what is heard, for as long as the lease lasts. Says why it ended.
+    async fn publish(&mut self, lease: &Lease) -> &'static str {
         let mut renewed = Instant::now();
         let mut ticks = tokio::time::interval(RENEW_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -191,13 +200,13 @@ impl Takeover {
         loop {
             if !self.gaps.tell().await || !self.flush(lease, &mut renewed, &mut over).await {
                 self.trouble();
-                return;
+                return "the store does not take everything, or the lease is another gateway's";
             }
             if *self.draining.borrow_and_update() {
                 self.heard.confirm().await;
                 // What was heard until then is in the hold of the others too.
                 self.give_up(lease).await;
-                return;
+                return "it drains";
             }
             tokio::select! {
                 biased;
@@ -205,10 +214,10 @@ impl Takeover {
                     if self.heard.since().is_none() {
                         // Others may hear what this gateway does not.
                         self.give_up(lease).await;
-                        return;
+                        return "it does not hear the source";
                     }
                     if !self.renew(lease, &mut renewed).await {
-                        return;
+                        return "the lease is gone, or cannot be renewed";
                     }
                     self.bound(false);
                 }
@@ -220,7 +229,7 @@ impl Takeover {
                         // Another gateway may have heard what this one missed. If there is none, this
                         // one takes the lease again, with a gap.
                         self.give_up(lease).await;
-                        return;
+                        return "it did not hear the source for a while";
                     }
                 }
             }
@@ -238,6 +247,7 @@ impl Takeover {
             if drafts.is_empty() {
                 return true;
             }
+            let over_before = *over;
             let ephemeral: Vec<bool> = drafts.iter().map(|draft| draft.ephemeral).collect();
             let publishing = Arc::clone(&self.publishing);
             let append = publishing.append_leased(self.kind.origin(), drafts, lease);
@@ -266,7 +276,9 @@ impl Takeover {
                 }
             }
             self.hold.settle(&settled);
-            if !is_done {
+            // What this gateway has taken over it may be the only one to have: the next one must know
+            // how much of it is published, if this one ends in a moment.
+            if !is_done || over_before > 0 && !self.renew(lease, renewed).await {
                 return false;
             }
         }
@@ -292,17 +304,30 @@ impl Takeover {
     /// `false`: the lease is gone, or may be.
     async fn renew(&self, lease: &Lease, renewed: &mut Instant) -> bool {
         let asked = Instant::now();
-        match self.leases.renew(lease, self.heard.confirmed_ago()).await {
+        match self.leases.renew(lease, self.published_ago()).await {
             Ok(true) => *renewed = asked,
             Ok(false) => return false,
-            Err(error) => tracing::debug!(source = self.kind.as_str(), error, "the lease cannot be renewed"),
+            Err(why) => {
+                tracing::debug!(source = self.kind.as_str(), "the lease cannot be renewed: {why}");
+            }
         }
         renewed.elapsed() <= RENEWED_WITHIN
     }
 
+    /// How long ago the moment is until which everything that the source said is published, or told
+    /// to be missing.
+    fn published_ago(&self) -> Duration {
+        if self.gaps.is_open() {
+            return Duration::MAX;
+        }
+        let taken = self.heard.taken_until();
+        let published = self.hold.oldest_unsent().map_or(taken, |unsent| taken.min(unsent));
+        published.map_or(Duration::MAX, |published| published.elapsed())
+    }
+
     async fn give_up(&self, lease: &Lease) {
         // If that fails, the lease ends by itself.
-        let _ = self.leases.release(lease, self.heard.confirmed_ago()).await;
+        let _ = self.leases.release(lease, self.published_ago()).await;
     }
 
     fn trouble(&mut self) -> bool {
@@ -316,6 +341,7 @@ impl Takeover {
             Taken::Interrupted => {}
             Taken::Overflow => self.gaps.open(),
             Taken::Messages(messages) => {
+                let said_after = self.heard.taken_after();
                 for mut draft in self.reading.drafts(&messages) {
                     self.gaps.touch(&draft);
                     let is_named = draft.once.is_some();
@@ -324,7 +350,7 @@ impl Takeover {
                         let once = format!("~{:x}:{}", self.nonce, self.messages);
                         draft.once = Some(Author::Source(self.kind).once(&once));
                     }
-                    self.hold.add(draft, is_named);
+                    self.hold.add(draft, is_named, said_after);
                 }
                 self.bound(false);
             }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::http::{Answer, Http, get, get_with, parse, post, raw, request};
-pub use program::{Program, bound};
+pub use program::{LogTail, Program, bound};
 pub use sse::Sse;
 pub use ws::{Frame, Ws};
 
@@ -81,14 +81,7 @@ impl Gateway {
 
     /// A metric's value, summed over its labels.
     pub async fn metric(&self, name: &str) -> f64 {
-        let text = get(self.admin.unwrap_or(self.address), "/metrics").await.body;
-        let of_name = |line: &&str| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))
-        };
-        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
-        let values: Vec<f64> = text.lines().filter(of_name).map(value).collect();
-        assert!(!values.is_empty(), "no metric {name}");
-        values.iter().sum()
+        metric(self.admin.unwrap_or(self.address), name).await
     }
 
     /// Waits until no connection is left in the table of sessions and in the metrics.
@@ -108,6 +101,18 @@ impl Gateway {
     pub fn key(&self) -> &'static str {
         "Bearer key"
     }
+}
+
+/// The value of a gateway's metric, summed over its labels unless the name has them.
+pub async fn metric(address: SocketAddr, name: &str) -> f64 {
+    let text = get(address, "/metrics").await.body;
+    let of_name = |line: &&str| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))
+    };
+    let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    let values: Vec<f64> = text.lines().filter(of_name).map(value).collect();
+    assert!(!values.is_empty(), "no metric {name}");
+    values.iter().sum()
 }
 
 /// The arguments of `gateway serve` on a free port, with a JWT secret and the publish key `key`.

@@ -1,10 +1,12 @@
 //! The gateway as a process of its own.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::time::timeout;
 
@@ -64,13 +66,35 @@ impl Program {
     /// Reads its log away, which would else fill the pipe and stop it, and counts the lines.
     pub fn read_log(&mut self) -> Arc<AtomicU64> {
         let lines = Arc::<AtomicU64>::default();
-        let (count, log) = (Arc::clone(&lines), self.child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for _ in BufReader::new(log).lines() {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
+        let count = Arc::clone(&lines);
+        self.on_log_lines(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
         });
         lines
+    }
+
+    /// Reads its log away, and keeps the last lines for the message of a test that fails.
+    pub fn keep_log(&mut self) -> LogTail {
+        const LINES: usize = 60;
+        let tail = LogTail::default();
+        let kept = tail.clone();
+        self.on_log_lines(move |line| {
+            let mut lines = kept.0.lock().unwrap();
+            if lines.len() == LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line);
+        });
+        tail
+    }
+
+    fn on_log_lines(&mut self, mut each: impl FnMut(String) + Send + 'static) {
+        let log = self.child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(log).lines() {
+                each(line.unwrap_or_default());
+            }
+        });
     }
 
     pub fn pid(&self) -> u32 {
@@ -114,5 +138,15 @@ impl Drop for Program {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+/// The last lines of a program's log.
+#[derive(Clone, Default)]
+pub struct LogTail(Arc<Mutex<VecDeque<String>>>);
+
+impl fmt::Display for LogTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.lock().unwrap().iter().try_for_each(|line| writeln!(f, "    {line}"))
     }
 }

@@ -44,7 +44,12 @@ impl Keys {
         format!("{}:source:{source}", self.tag)
     }
 
-    /// Until when, by the server's clock, a source was heard by those who published for it.
+    /// Of the nodes that have missed something of a source, the one that has missed least.
+    pub(super) fn candidate(&self, source: &str) -> String {
+        format!("{}:source:{source}:candidate", self.tag)
+    }
+
+    /// Until when, by the server's clock, everything that a source said has been published.
     pub(super) fn heard(&self, source: &str) -> String {
         format!("{}:source:{source}:heard", self.tag)
     }

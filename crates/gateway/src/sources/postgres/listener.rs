@@ -23,7 +23,8 @@ use super::table::quoted;
 use crate::metrics::Metrics;
 
 /// How often the listening connection is asked whether it lives, and how long it may take to answer.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// What another gateway missed of a holder that died is known no better than this.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the usage of the notification queue is read.
 const USAGE_EVERY: Duration = Duration::from_secs(30);
