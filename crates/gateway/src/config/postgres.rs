@@ -33,10 +33,13 @@ pub(super) struct PostgresArgs {
     /// Outbox table whose rows become events, such as `throughline_outbox`; see `gateway outbox-sql`
     #[arg(long, env = "GATEWAY_SOURCE_OUTBOX", value_name = "TABLE")]
     source_outbox: Option<String>,
-    /// Milliseconds between two looks at an outbox that is empty
-    #[arg(long, env = "GATEWAY_OUTBOX_POLL_MS", value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u64).range(10..=60_000))]
-    outbox_poll_ms: u64,
+    /// Milliseconds between two looks at an outbox that is empty [default: 250]
+    #[arg(long, env = "GATEWAY_OUTBOX_POLL_MS", value_name = "N", value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    outbox_poll_ms: Option<u64>,
 }
+
+/// How long to sleep while an outbox is empty, in milliseconds.
+const OUTBOX_POLL_MS: u64 = 250;
 
 #[derive(Debug, Args)]
 pub(super) struct OutboxSqlArgs {
@@ -85,19 +88,24 @@ impl PostgresArgs {
             )));
         }
         let table = given(self.source_outbox, String::is_empty).map(|text| table("--source-outbox", &text));
-        let outbox = table
-            .transpose()?
-            .map(|table| OutboxConfig { table, poll: Duration::from_millis(self.outbox_poll_ms) });
+        let poll = Duration::from_millis(self.outbox_poll_ms.unwrap_or(OUTBOX_POLL_MS));
+        let outbox = table.transpose()?.map(|table| OutboxConfig { table, poll });
+        let ca = given(self.database_ca, |path| path.as_os_str().is_empty());
+        if outbox.is_none() && self.outbox_poll_ms.is_some() {
+            return Err(ConfigError::new(
+                "--outbox-poll-ms needs --source-outbox: add it, or remove the option",
+            ));
+        }
         match given(self.database_url, Secret::is_empty) {
+            None if notify.is_empty() && outbox.is_none() && ca.is_some() => {
+                Err(ConfigError::new("--database-ca needs --database-url: add it, or remove the option"))
+            }
             None if notify.is_empty() && outbox.is_none() => Ok(None),
             None => Err(ConfigError::new("--source-notify and --source-outbox need --database-url URL")),
             Some(_) if notify.is_empty() && outbox.is_none() => Err(ConfigError::new(
                 "--database-url is for sources: add --source-notify or --source-outbox, or remove it",
             )),
-            Some(url) => {
-                let ca = given(self.database_ca, |path| path.as_os_str().is_empty());
-                Ok(Some(PostgresConfig { target: Target::new(&url, ca)?, notify, outbox }))
-            }
+            Some(url) => Ok(Some(PostgresConfig { target: Target::new(&url, ca)?, notify, outbox })),
         }
     }
 }

@@ -90,6 +90,7 @@ pub(super) fn sources(
             )));
         }
     }
+    check_patterns(&typed.source_redis)?;
     check_keys(&typed.source_redis_stream)?;
     let (store_url, store_ca) = store;
     let url = url.or(given(store_url, Secret::is_empty)).or_else(|| environment("REDIS_URL"));
@@ -115,15 +116,33 @@ pub(super) fn sources(
     Ok(SourcesConfig { redis: Some(redis), postgres: typed.postgres.check()?, gap: typed.source_gap })
 }
 
+/// Of two rules for one pattern the second would never count.
+fn check_patterns(rules: &[SourceRule]) -> Result<(), ConfigError> {
+    match twice(rules) {
+        Some(rule) => {
+            Err(ConfigError::new(format!("--source-redis names {:?} twice: give it one rule", rule.pattern)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A rule whose pattern another one has too.
+fn twice(rules: &[SourceRule]) -> Option<&SourceRule> {
+    rules
+        .iter()
+        .enumerate()
+        .find_map(|(at, rule)| rules[..at].iter().any(|other| other.pattern == rule.pattern).then_some(rule))
+}
+
 /// A key has one rule, and is no pattern.
 fn check_keys(rules: &[SourceRule]) -> Result<(), ConfigError> {
-    for (at, rule) in rules.iter().enumerate() {
-        if rules[..at].iter().any(|other| other.pattern == rule.pattern) {
-            return Err(ConfigError::new(format!(
-                "--source-redis-stream names {:?} twice: a stream has one rule",
-                rule.pattern
-            )));
-        }
+    if let Some(rule) = twice(rules) {
+        return Err(ConfigError::new(format!(
+            "--source-redis-stream names {:?} twice: a stream has one rule",
+            rule.pattern
+        )));
+    }
+    for rule in rules {
         if rule.pattern.contains('*') {
             return Err(ConfigError::new(format!(
                 "--source-redis-stream {:?}: a stream is named by its key, not by a pattern",

@@ -220,20 +220,6 @@ fn options_that_cannot_work_together_are_refused() {
         ("--redis-ca x", "--redis-ca needs --store redis"),
         ("--redis-down local", "--redis-down needs --store redis"),
         ("--jwt-secret a --jwt-secret-file b", "use one of them"),
-        ("--database-url postgres://u:hunter2@h/d", "--database-url is for sources"),
-        ("--source-outbox o", "need --database-url"),
-        ("--source-notify c=>draft", "need --database-url"),
-        ("--source-outbox a.b.c --database-url postgres://h", "SCHEMA.TABLE"),
-        ("--source-notify c=>wrong=1 --database-url postgres://h", "--source-notify"),
-        ("--source-notify c=>draft --source-notify c=>draft --database-url postgres://h", "twice"),
-        (
-            "--source-notify x123456789x123456789x123456789x123456789x123456789x123456789xxxx=>draft",
-            "at most 63 bytes",
-        ),
-        ("--source-outbox o --database-url postgres://u:hunter2@h/d?sslmode=verify-full", "sslmode=require"),
-        ("--source-outbox o --database-url hunter2", "not a URL of PostgreSQL"),
-        ("--source-outbox o --database-url postgres://h --database-ca /nowhere/at/all", "/nowhere/at/all"),
-        ("--source-outbox o --database-url postgres://h --outbox-poll-ms 9", "--outbox-poll-ms"),
         ("--jwt-issuer i", "--jwt-issuer"),
         ("--jwks ftp://x", "--jwks"),
         ("--jwt-secret-file /nowhere/at/all", "/nowhere/at/all"),
@@ -243,6 +229,51 @@ fn options_that_cannot_work_together_are_refused() {
     }
     let same = refusal("serve --listen 127.0.0.1:1 --admin-listen 127.0.0.1:1 --publish-key k");
     assert!(same.contains("--admin-listen"), "{same}");
+}
+
+#[test]
+fn each_wrong_option_of_a_source_is_one_line_that_names_the_remedy() {
+    const POSTGRES: &str = "--source-outbox=o --database-url=postgres://u:hunter2@h/d";
+    const REDIS: &str = "--source-redis=a=>draft --source-redis-url=redis://:hunter2@h";
+    let many = (0..257).map(|n| format!("--source-redis=c{n}=>draft ")).collect::<String>();
+    let (no_file, too_many) =
+        (format!("{REDIS} --source-redis-ca=/nowhere/at/all"), format!("{many} {REDIS}"));
+    for (options, part) in [
+        ("--source-redis=a=>draft", "needs --source-redis-url URL, --redis-url, or the variable REDIS_URL"),
+        ("--source-redis-stream=a=>draft", "needs --source-redis-url URL"),
+        ("--source-redis-url=redis://:hunter2@h", "add one, or remove them"),
+        ("--source-redis-ca=f", "add one, or remove them"),
+        ("--source-redis=a=>draft --source-redis-url=http://:hunter2@h", "expected redis://HOST:6379"),
+        (&format!("{REDIS} --source-redis=a=>topics=x"), "lacks type="),
+        (&format!("{REDIS} --source-redis=a"), "PATTERN => RULE"),
+        (&format!("{REDIS} --source-redis=a=>cloudevents"), "twice: give it one rule"),
+        (&format!("{REDIS} --source-redis-stream=a=>draft --source-redis-stream=a=>draft"), "one rule"),
+        (&format!("{REDIS} --source-redis-stream=a*=>draft"), "by its key, not by a pattern"),
+        (&format!("{REDIS} --source-gap=maybe"), "[possible values: reset, ignore]"),
+        (&too_many, "at most 256 rules"),
+        ("--source-outbox=o", "need --database-url URL"),
+        ("--source-notify=c=>draft", "need --database-url URL"),
+        ("--database-url=postgres://u:hunter2@h/d", "add --source-notify or --source-outbox, or remove it"),
+        ("--database-ca=f", "--database-ca needs --database-url: add it, or remove the option"),
+        ("--outbox-poll-ms=20", "--outbox-poll-ms needs --source-outbox: add it, or remove the option"),
+        (&format!("{POSTGRES} --outbox-poll-ms=9"), "10..=60000"),
+        (&format!("{POSTGRES} --outbox-poll-ms=soon"), "expected a whole number"),
+        (&format!("{POSTGRES} --database-ca=/nowhere/at/all"), "/nowhere/at/all"),
+        (&format!("{POSTGRES} --source-notify=c=>wrong=1"), "no word of a rule"),
+        (&format!("{POSTGRES} --source-notify=c=>draft --source-notify=c=>draft"), "twice: give it one rule"),
+        (&format!("{POSTGRES} --source-notify={}=>draft", "x".repeat(64)), "at most 63 bytes"),
+        ("--source-outbox=a.b.c --database-url=postgres://u:hunter2@h/d", "expected TABLE or SCHEMA.TABLE"),
+        ("--source-outbox=o --database-url=postgres:///d", "names no host"),
+        ("--source-outbox=o --database-url=hunter2", "expected postgres://USER:PASSWORD@HOST:5432/NAME"),
+        ("--source-outbox=o --database-url=postgres://u:hunter2@h/d?sslmode=verify-full", "sslmode=require"),
+        ("--source-outbox=o --database-url=postgres://u:hunter2@h/d?sslrootcert=/f", "--database-ca FILE"),
+        ("--source-outbox=o --database-url=postgres://u:hunter2@a:1,b:2,c/d?port=1,2", "--database-url"),
+    ] {
+        let text = refusal(&format!("serve --listen 127.0.0.1:1 --publish-key k {options}"));
+        assert!(text.contains(part) && !text.contains("hunter2"), "{options}: {text}");
+    }
+    // What needs the file itself is found when the gateway starts: see `tests/command_line.rs`.
+    config(&format!("serve --listen 127.0.0.1:1 --publish-key k {no_file}"));
 }
 
 #[test]
