@@ -338,7 +338,7 @@ impl App {
     pub(crate) async fn tidy(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut watch = store::Watch::new(&*self.store);
+        let mut watch = store::Watch::new(&*self.store, &self.config.store);
         loop {
             ticks.tick().await;
             self.log.sweep(SWEEP_TOPICS);

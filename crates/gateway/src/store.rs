@@ -11,6 +11,7 @@ use events::{
 use crate::config::{ConfigError, DiskFsync, Limits, RedisConfig, RedisDown, StoreConfig};
 use crate::metrics::Metrics;
 use crate::presence::{Keep, OnDisk, OnRedis, TellOnly};
+use crate::secret::Secret;
 
 /// The least that an event takes of the log's memory.
 const EVENT_BYTES_MIN: u64 = 256;
@@ -98,6 +99,8 @@ fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<A
 
 /// What was last said about the store.
 pub(crate) struct Watch {
+    /// Nothing of it is shown, also where the server quotes it.
+    url: Option<Secret>,
     ready: Result<(), Unavailable>,
     said: StoreStatus,
 }
@@ -105,8 +108,18 @@ pub(crate) struct Watch {
 impl Watch {
     /// A store that was just opened. That it is not ready yet goes without saying.
     #[must_use]
-    pub(crate) fn new(store: &dyn Store) -> Self {
-        Self { ready: store.ready(), said: StoreStatus::default() }
+    pub(crate) fn new(store: &dyn Store, config: &StoreConfig) -> Self {
+        let url = match config {
+            StoreConfig::Redis(config) => Some(config.url.clone()),
+            StoreConfig::Memory | StoreConfig::Disk { .. } => None,
+        };
+        Self { url, ready: store.ready(), said: StoreStatus::default() }
+    }
+
+    /// The last error of the store as it may be logged.
+    fn shown(&self, status: &StoreStatus) -> String {
+        let error = status.error.as_deref().unwrap_or("not known");
+        self.url.as_ref().map_or_else(|| error.to_owned(), |url| url.scrub(error))
     }
 
     /// Counts, and says what has changed.
@@ -122,16 +135,14 @@ impl Watch {
             tracing::warn!("{warning}");
         }
         if now.alone && !self.said.alone {
-            let error = now.error.as_deref().unwrap_or("not known");
             tracing::warn!(
-                error,
+                error = self.shown(&now),
                 "Redis cannot be reached: this gateway continues alone, in an epoch of its own"
             );
         }
         match (self.ready, ready) {
             (_, Err(why)) if self.ready != ready || now.error != self.said.error => {
-                let error = now.error.as_deref().unwrap_or("not known");
-                tracing::warn!(error, lag_seconds = now.lag.as_secs(), "{why}");
+                tracing::warn!(error = self.shown(&now), lag_seconds = now.lag.as_secs(), "{why}");
             }
             (Err(_), Ok(())) => {
                 tracing::info!(cursor = %log.tail_cursor(), "the store is ready");
@@ -140,5 +151,22 @@ impl Watch {
         }
         self.ready = ready;
         self.said = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_store_is_shown_without_the_secrets_of_its_url() {
+        let watch = Watch {
+            url: Some(Secret::new("redis://app:hunter2@h")),
+            ready: Ok(()),
+            said: StoreStatus::default(),
+        };
+        let error = Some("unknown command 'HELLO', beginning with: '3' 'AUTH' 'app' 'hunter2'".to_owned());
+        let shown = watch.shown(&StoreStatus { error, ..StoreStatus::default() });
+        assert_eq!(shown, "unknown command 'HELLO', beginning with: '3' 'AUTH' '…' '…'");
     }
 }
