@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-socketio check bench load load-peers setup test-rust test-chaos test-kills test-stalled test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
+.PHONY: help run test test-socketio check bench bench-outbox load load-peers setup test-rust test-chaos test-kills test-stalled test-sources test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
 
 CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
@@ -37,6 +37,15 @@ test-kills: ## Kill the disk store and a gateway on it again and again, and cut 
 test-stalled: ## 16,000 clients that stop reading, and the peak memory of the gateway: STALLED=16000
 	@.ci/need cargo cc
 	STALLED=$${STALLED:-16000} timeout --kill-after=10 1200 $(CARGO) test --release -p gateway --test stalled -- --nocapture clients_that_stop
+
+# Twenty kills, the outbox under kills for a minute, NOTIFY with the store away for a minute, and the soak: some 15 minutes.
+test-sources: ## The long forms of the tests of sources in Redis and PostgreSQL: KILLS=20 SOAK_SECONDS=600
+	@.ci/need cargo cc redis-server postgresql pgbouncer
+	$(CARGO) test -p gateway --no-run --test sources_redis --test notify --test outbox --test outbox_kills
+	KILLS=$${KILLS:-20} timeout --kill-after=10 1800 nice $(CARGO) test -p gateway --test sources_redis -- --nocapture a_killed_holder
+	OUTBOX_SECONDS=60 timeout --kill-after=10 1800 nice $(CARGO) test -p gateway --test outbox_kills -- --nocapture what_is_committed
+	NOTIFY_SECONDS=60 timeout --kill-after=10 1800 nice $(CARGO) test -p gateway --test notify -- --nocapture a_store_that_is_away
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} timeout --kill-after=10 7200 nice $(CARGO) test -p gateway --test outbox -- --nocapture a_long_snapshot
 
 # Every combination with 50 tries each takes some minutes.
 test-refusals: ## Refusals while a body is still being sent, to the HTTP clients of five languages: REFUSALS=50
@@ -135,6 +144,13 @@ bench: ## Benchmarks of the log, the stores and their engines, frames, a flood b
 	$(CARGO) run --release --quiet -p events --example disk_figures target/disk-figures
 	$(CARGO) build --release --quiet -p gateway -p loadtest
 	target/release/loadtest run fan-out --scale 0.2
+
+# Go is needed for Centrifugo only, which is left out without it.
+bench-outbox: ## Outboxes in PostgreSQL side by side: the gateway, and Centrifugo's consumer and stream broker: ROUNDS=3 ROWS=100000
+	@.ci/need cargo cc postgresql
+	@.ci/need go || echo "without Go: Centrifugo is left out" >&2
+	loadtest/peers/install --only centrifugo6
+	$(CARGO) bench -p gateway --bench outbox
 
 load: ## All load scenarios, with a report in loadtest/RESULTS.md
 	$(CARGO) build --release --quiet -p gateway -p loadtest

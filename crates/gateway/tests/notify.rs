@@ -10,11 +10,12 @@ mod support;
 #[allow(dead_code, reason = "the store's own tests use the rest")]
 mod redis;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use postgres::{PgBouncer, Postgres};
 use serde_json::{Value, json};
-use support::{Gateway, Program, eventually, get, get_with, serving};
+use support::{Gateway, Program, eventually, get, get_with, metric, serving};
 
 const RULE: &str = "Job => topics=job:{/id} type=progress";
 
@@ -40,8 +41,12 @@ async fn heard(gateway: &Gateway) {
 }
 
 async fn data(gateway: &Gateway, topic: &str) -> Vec<Value> {
+    data_at(gateway.address, topic).await
+}
+
+async fn data_at(gateway: SocketAddr, topic: &str) -> Vec<Value> {
     let path = format!("/v1/history?topic={topic}&limit=1000");
-    let answer = get_with(gateway.address, &path, &[("Authorization", "Bearer key")]).await;
+    let answer = get_with(gateway, &path, &[("Authorization", "Bearer key")]).await;
     let events = answer.json()["events"].as_array().unwrap().clone();
     events.iter().map(|event| event["data"].clone()).collect()
 }
@@ -205,6 +210,100 @@ async fn a_frozen_gateway_does_not_hold_the_notification_queue() {
             && metrics.contains("throughline_source_gaps_total{source=\"notify\"} 1")
     })
     .await;
+}
+
+/// A gateway that gets hardly any time, and one that dies in the middle of a flood.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_or_dead_gateway_fails_nobodys_transaction() {
+    let server = Postgres::start(&[]).await;
+    let url = server.url();
+    let mut gateway = Program::serve(&["--database-url", &url, "--source-notify", RULE, "--log", "error"]);
+    gateway.read_log();
+    is_heard(&gateway).await;
+    let flood = "select pg_notify('Job', n || repeat('x', 7000)) from generate_series(1, 300) n";
+    let client = server.client().await;
+    let is_drained = async || {
+        let blocked = "select count(*) from pg_stat_activity where wait_event = 'ClientWrite'";
+        let usage: f64 = server.ask("select pg_notification_queue_usage()").await.parse().unwrap();
+        assert!(usage < 0.5, "{usage}");
+        server.ask(blocked).await == "0" && usage == 0.0
+    };
+    for _ in 0..15 {
+        gateway.signal("STOP");
+        client.batch_execute(flood).await.unwrap();
+        gateway.signal("CONT");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    eventually("it has read everything", is_drained).await;
+    gateway.signal("STOP");
+    for _ in 0..10 {
+        client.batch_execute(flood).await.unwrap();
+    }
+    gateway.signal("KILL");
+    client.batch_execute(flood).await.unwrap();
+    eventually("nothing waits for the dead", is_drained).await;
+    eventually("nobody listens", async || server.ask(LISTENERS).await == "0").await;
+}
+
+/// Waits until a gateway in a process of its own hears the source.
+async fn is_heard(gateway: &Program) {
+    eventually("the source is heard", async || {
+        metric(gateway.address, "throughline_source_up{source=\"notify\"}").await == 1.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_gateways_the_other_goes_on_where_the_first_was_killed() {
+    const MESSAGES: u64 = 400;
+    let (server, store) = (Postgres::start(&[]).await, redis::Server::start(&[]).await);
+    let (database, log) = (server.url(), store.url());
+    let start = || {
+        let listens = ["--database-url", &database, "--source-notify", RULE, "--log", "info"];
+        let shares = ["--store", "redis", "--redis-url", &log, "--log-name", "log", "--ring-events", "1000"];
+        let mut gateway = Program::serve(&[&listens[..], &shares].concat());
+        let said = gateway.keep_log();
+        (gateway, said)
+    };
+    let mut gateways = vec![start(), start()];
+    for (gateway, _) in &gateways {
+        is_heard(gateway).await;
+    }
+    let is_holder = async |gateway: &Program| {
+        metric(gateway.address, "throughline_source_lease{source=\"notify\"}").await == 1.0
+    };
+    let mut holder = 0;
+    eventually("one publishes", async || {
+        holder = usize::from(is_holder(&gateways[1].0).await);
+        is_holder(&gateways[holder].0).await
+    })
+    .await;
+    // What was said before the other one listened is published.
+    let time = store.cli(&["TIME"]);
+    let now_ms = time.lines().next().unwrap().parse::<u64>().unwrap() * 1000 + 1000;
+    eventually("it was heard later", async || {
+        store.cli(&["GET", "{log}:source:notify:heard"]).parse::<u64>().is_ok_and(|heard| heard > now_ms)
+    })
+    .await;
+    let client = server.client().await;
+    for n in 0..MESSAGES {
+        if n == MESSAGES / 2 {
+            drop(gateways.remove(holder));
+        }
+        // Each third one repeats the one before the last: equal ones are counted, not merged.
+        let n = if n % 3 == 2 { n - 2 } else { n };
+        client.batch_execute(&notify(&json!({"id": 7, "n": n}))).await.unwrap();
+    }
+    let (other, said) = &gateways[0];
+    let expected: Vec<Value> = (0..MESSAGES).map(|n| json!(if n % 3 == 2 { n - 2 } else { n })).collect();
+    let mut all = Vec::new();
+    eventually("everything is published", async || {
+        all = data_at(other.address, "job:7").await.iter().map(|data| data["n"].clone()).collect();
+        all.len() >= expected.len()
+    })
+    .await;
+    assert_eq!(all, expected, "{said}");
+    assert_eq!(metric(other.address, "throughline_source_gaps_total").await, 0.0, "{said}");
 }
 
 /// The listening connection is read whatever the store does.

@@ -1,9 +1,11 @@
 //! One gateway that listens: what it takes over, what it tells of gaps, and how it stands.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::server::{Path, Server};
-use crate::support::{Gateway, Program, Sse, eventually, get, token};
+use crate::support::{Gateway, Program, Sse, eventually, get, metric, post, token};
 
 /// The rule of the media pipeline, whose workers must run unchanged.
 const JOB: &str = "job:* => topics=user:{/userId},job:{/jobId} type=sync:progress key={/jobId}";
@@ -15,8 +17,12 @@ pub(crate) async fn listening(options: &[&str], url: &str) -> Gateway {
 }
 
 pub(crate) async fn is_heard(gateway: &Gateway) {
+    is_heard_at(gateway.address).await;
+}
+
+pub(crate) async fn is_heard_at(gateway: SocketAddr) {
     eventually("the source is heard", async || {
-        let ready = get(gateway.address, "/ready").await;
+        let ready = get(gateway, "/ready").await;
         ready.status == 200 && ready.json()["sources"] == Value::Null
     })
     .await;
@@ -76,38 +82,65 @@ async fn a_message_that_fits_no_rule_spoils_no_other() {
     }
 }
 
+/// A reader of what the source publishes to, and one of something else.
+struct Readers {
+    alice: Sse,
+    bob: Sse,
+}
+
+impl Readers {
+    /// Both have connected, and the source has published something.
+    async fn open(gateway: SocketAddr, server: &Server) -> Self {
+        let open = async |user| {
+            let mut sse = Sse::open(gateway, &format!("access_token={}", token(user, &[]))).await;
+            sse.batch().await.expect("hello");
+            sse
+        };
+        let mut readers = Self { alice: open("alice").await, bob: open("bob").await };
+        server.cli(&["PUBLISH", "job:9", &job(1)]);
+        readers.alice.events().await;
+        readers
+    }
+
+    /// One gap is counted, and has reset the readers of the topics that the source published to, and
+    /// nobody else.
+    async fn were_told_one_gap(mut self, gateway: SocketAddr, server: &Server) {
+        eventually("the gap is counted", async || {
+            metric(gateway, "throughline_source_gaps_total").await == 1.0
+        })
+        .await;
+        is_heard_at(gateway).await;
+        server.cli(&["PUBLISH", "job:9", &job(2)]);
+        let mut resets = Vec::new();
+        loop {
+            let batch = self.alice.batch().await.expect("a batch");
+            if batch["reset"] != Value::Null {
+                resets.push(batch["reset"].clone());
+            }
+            if batch["events"].as_array().unwrap().iter().any(|event| event["data"]["progress"] == 2) {
+                break;
+            }
+        }
+        assert_eq!(resets.len(), 1, "{resets:?}");
+        assert_eq!(resets[0]["reason"], "expired");
+        assert_eq!(resets[0]["topics"], json!(["user:alice"]));
+        let draft = json!({"topic": "user:bob", "type": "t", "data": 1}).to_string();
+        let published = post(gateway, "/v1/publish", &[("Authorization", "Bearer key")], &draft).await;
+        assert_eq!(published.status, 200, "{}", published.body);
+        let batch = self.bob.events().await;
+        assert_eq!(batch["reset"], Value::Null, "{batch}");
+        assert_eq!(metric(gateway, "throughline_resets_total").await, 1.0);
+        assert_eq!(metric(gateway, "throughline_source_gaps_total").await, 1.0);
+    }
+}
+
 /// A gap resets the readers of the topics that the source published to, and nobody else.
 async fn tells_a_gap(options: &[&str], interrupt: impl AsyncFnOnce(&mut Server)) {
     let mut server = Server::start(&[]).await;
     let gateway = listening(&[options, &["--source-redis", JOB]].concat(), &server.url()).await;
-    let mut sse = alice(&gateway).await;
-    let bob = format!("access_token={}", token("bob", &[]));
-    let mut other = Sse::open(gateway.address, &bob).await;
-    other.batch().await.expect("hello");
-    server.cli(&["PUBLISH", "job:9", &job(1)]);
-    sse.events().await;
+    let readers = Readers::open(gateway.address, &server).await;
     interrupt(&mut server).await;
-    eventually("the gap is counted", async || gateway.metric("throughline_source_gaps_total").await == 1.0)
-        .await;
-    is_heard(&gateway).await;
-    server.cli(&["PUBLISH", "job:9", &job(2)]);
-    let mut resets = Vec::new();
-    loop {
-        let batch = sse.batch().await.expect("a batch");
-        if batch["reset"] != Value::Null {
-            resets.push(batch["reset"].clone());
-        }
-        if batch["events"].as_array().unwrap().iter().any(|event| event["data"]["progress"] == 2) {
-            break;
-        }
-    }
-    assert_eq!(resets.len(), 1, "{resets:?}");
-    assert_eq!(resets[0]["reason"], "expired");
-    assert_eq!(resets[0]["topics"], json!(["user:alice"]));
-    gateway.publish(json!({"topic": "user:bob", "type": "t", "data": 1})).await;
-    let batch = other.events().await;
-    assert_eq!(batch["reset"], Value::Null, "{batch}");
-    assert_eq!(gateway.metric("throughline_resets_total").await, 1.0);
+    readers.were_told_one_gap(gateway.address, &server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,6 +183,70 @@ async fn a_frozen_server_is_left_and_found_again() {
     let mut sse = alice(&gateway).await;
     server.cli(&["PUBLISH", "job:9", &job(3)]);
     assert_eq!(sse.events().await["events"][0]["data"]["progress"], 3);
+}
+
+/// From now on the server drops a subscriber for whom more than a megabyte waits.
+fn limit_output(server: &Server) {
+    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1048576 1048576 1"];
+    assert_eq!(server.cli(&limit), "OK");
+}
+
+/// What the server knows of the connections that listen.
+fn listeners(server: &Server) -> Vec<String> {
+    let clients = server.cli(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+    clients.lines().filter(|line| line.contains("name=throughline-source")).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_gateway_that_redis_drops_is_one_gap_for_its_topics() {
+    let server = Server::start(&[]).await;
+    limit_output(&server);
+    let mut gateway = Program::serve(&["--source-redis", JOB, "--source-redis-url", &server.url()]);
+    gateway.read_log();
+    is_heard_at(gateway.address).await;
+    let readers = Readers::open(gateway.address, &server).await;
+    gateway.signal("STOP");
+    let flood = "local text = string.rep('x', 1000000) \
+                 for _ = 1, 10 do redis.call('PUBLISH', 'job:9', text) end";
+    eventually("Redis drops it", async || {
+        server.cli(&["EVAL", flood, "0"]);
+        listeners(&server).is_empty()
+    })
+    .await;
+    gateway.signal("CONT");
+    readers.were_told_one_gap(gateway.address, &server).await;
+}
+
+/// Redis drops a subscriber that does not read, so a gateway reads whatever its store does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_store_is_frozen_is_never_dropped_by_redis() {
+    let (server, store) = (Server::start(&[]).await, Server::start(&[]).await);
+    limit_output(&server);
+    let url = store.url();
+    let options = ["--store", "redis", "--redis-url", &url, "--source-redis", JOB];
+    let gateway = listening(&options, &server.url()).await;
+    let id = |line: &String| line.split(' ').next().map(str::to_owned);
+    let before: Vec<_> = listeners(&server).iter().map(id).collect();
+    assert_eq!(before.len(), 1);
+    store.signal("-STOP");
+    // 24 MB, three times what the gateway keeps, in parts that may wait at the server.
+    let flood = "local text = cjson.encode({userId = 'alice', text = string.rep('x', 4000)}) \
+                 for _ = 1, 200 do redis.call('PUBLISH', 'job:9', text) end";
+    for _ in 0..30 {
+        server.cli(&["EVAL", flood, "0"]);
+        eventually("the gateway has read everything", async || {
+            listeners(&server).iter().all(|line| line.contains(" omem=0 "))
+        })
+        .await;
+        assert!(gateway.metric("throughline_source_queue_bytes").await <= f64::from(8 << 20));
+    }
+    let after: Vec<_> = listeners(&server).iter().map(id).collect();
+    assert_eq!(after, before, "the connection is the same");
+    assert!(gateway.metric("throughline_source_dropped_total").await > 0.0, "the oldest are dropped");
+    store.signal("-CONT");
+    eventually("the gap is told", async || gateway.metric("throughline_source_gaps_total").await >= 1.0)
+        .await;
+    is_heard(&gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
