@@ -78,6 +78,8 @@ describe('a client in which something throws', () => {
       },
       command: async (command) => sent.push(command),
       refuse() {},
+      result() {},
+      unheard: (message) => ({ error: { code: 'unavailable', message } }),
     })
     await expect(upkeep.run()).rejects.toThrow('a bug')
     broken = false

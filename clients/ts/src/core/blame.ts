@@ -24,7 +24,7 @@ const fresh = () => ({
  * is away.
  */
 export function createBlame(memory: Memory) {
-  const standing = NAMES.map(fresh)
+  let standing = NAMES.map(fresh)
 
   return {
     /** What is known of a transport on this network. */
@@ -32,7 +32,7 @@ export function createBlame(memory: Memory) {
 
     /** Another network, another deployment: nothing that was learnt holds. */
     clear(): void {
-      for (const own of standing) Object.assign(own, fresh())
+      standing = NAMES.map(fresh)
       memory.forget()
     },
 

@@ -1,9 +1,10 @@
-import { type Command, CommandError, unheard } from './commands.js'
+import { type Command, result, unheard } from './commands.js'
 import { type ConnectionEvents, createConnection, type Source } from './connection.js'
 import { runtimeEnv } from './env.js'
 import { createListeners, guarded, report } from './listeners.js'
 import type { ClientOptions } from './options.js'
-import type { EventMap, Hello, Refusal, Reset, ThroughlineEvent, Transport } from './protocol.js'
+import { part } from './part.js'
+import type { EventMap, Hello, Refusal, Reply, Reset, ThroughlineEvent, Transport } from './protocol.js'
 import type { Delivery } from './session.js'
 import type { ClientState } from './state.js'
 import { iterate } from './stream.js'
@@ -63,7 +64,6 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   let snapshot: ClientState | null = null
   let syncing = false
   let wanted = false
-  let joining = false
 
   const told: ConnectionEvents = {
     drained: (_, deliveries) => deliveries.forEach(deliver),
@@ -73,6 +73,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   }
   const connection = createConnection(options, env, wishes, told)
   const { ladder, session } = connection
+  const sharing = part(() => import('./tabs.js'))
   /** The connection, or the tabs that share one. */
   let source: Source = connection
 
@@ -107,18 +108,13 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   function start(): void {
     wanted = true
     if (options.share !== 'tabs' || source !== connection) return source.start()
-    if (joining) return
-    joining = true
-    import('./tabs.js').then(
+    // Without this part the tab connects by itself; the next start asks again.
+    sharing().then(
       ({ joinTabs }) => {
-        source = joinTabs({ options, env, connection, told, wishes, view, deliver })
+        if (source === connection) source = joinTabs({ options, env, connection, told, wishes, view, deliver })
         if (wanted) source.start()
       },
-      () => {
-        // Without it this tab connects by itself; the next start asks again.
-        joining = false
-        if (wanted) connection.start()
-      },
+      () => wanted && connection.start(),
     )
   }
 
@@ -139,8 +135,11 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
     return events.add(listener)
   }
 
-  const on = (type: string, listener: (event: never) => void): (() => void) =>
-    onAny((event) => event.type === type && listener(event as never))
+  /** Hears events of one type, of all that `onAny` hears. */
+  const typed =
+    (onAny: Client['onAny']) =>
+    (type: string, listener: (event: never) => void): (() => void) =>
+      onAny((event) => event.type === type && listener(event as never))
 
   function want(topic: string): () => void {
     interest()
@@ -166,18 +165,18 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
 
   function ready(): Promise<void> {
     interest()
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<Reply>((resolve) => {
       const check = (): void => {
         const { phase, transport, error } = view()
         const closed = phase === 'closed'
         if (!closed && !transport) return
         off()
-        if (closed) reject(new CommandError(unheard(error?.message ?? 'closed')))
-        else resolve()
+        resolve(closed ? unheard(error?.message ?? 'closed') : {})
       }
       const off = states.add(check)
       check()
     })
+    return answer.then(result) as Promise<void>
   }
 
   async function send(command: Command): Promise<unknown> {
@@ -199,7 +198,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
     return {
       name,
       onAny,
-      on: (type, listener) => onAny((event) => event.type === type && listener(event as never)),
+      on: typed(onAny),
       onReset: (listener) => resets.add((reset) => reset.topics.includes(name) && listener(reset)),
       subscribe: () => want(name),
       publish: (type, data, { ttlMs, eventId, ...more } = {}) =>
@@ -245,7 +244,7 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
       }
     },
     ready,
-    on,
+    on: typed(onAny),
     onAny,
     onReset: resets.add,
     events: () => iterate(onAny),

@@ -24,8 +24,8 @@ export class CommandError extends Error {
   }
 }
 
-/** Why a command failed that the gateway may or may not have heard. */
-export const unheard = (message: string): ReplyError => ({ code: 'unavailable', message })
+/** What counts as the answer to a command that the gateway may or may not have heard. */
+export const unheard = (message: string): Reply => ({ error: { code: 'unavailable', message } })
 
 /** What the gateway answered. @throws CommandError */
 export function result({ ok, error }: Reply): unknown {

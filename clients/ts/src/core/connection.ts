@@ -1,12 +1,12 @@
 import type { Carrier } from './carrier.js'
-import { type Command, CommandError, result, unheard } from './commands.js'
+import { type Command, result, unheard } from './commands.js'
 import type { Env } from './env.js'
 import { createInBand } from './in-band.js'
 import { createLadder } from './ladder.js'
 import type { LinkState } from './ladder-types.js'
 import type { Lazy } from './lazy.js'
 import type { Params } from './link.js'
-import { createLinks, GAP, type Greeting } from './links.js'
+import { createLinks, GAP } from './links.js'
 import { guarded } from './listeners.js'
 import { createMemory } from './memory.js'
 import type { ClientError, ClientOptions } from './options.js'
@@ -45,7 +45,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   const inbox: (() => void)[] = []
   /** Topics that this session cannot have, with the reason. */
   const refused = new Map<string, string>()
-  const greeting: Greeting = { hello: null, token: null }
+  let hello: Hello | null = null
   let latencyMs: number | null = null
   let error: ClientError | null = null
   let state: ConnectionState
@@ -82,14 +82,13 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   /** @param fresh the token has just been asked for. */
   function start(fresh = false): void {
     if (ladder.started) return
-    greeting.hello = null
+    hello = null
     if (!fresh) tokens.want('connect')
     unlisten = env.page.listen((signal) => {
       if (signal === 'pagehide') leave()
       dispatch(() => ladder.page(signal))
     })
     dispatch(() => ladder.start(env.page.visible(), env.page.online()))
-    load().catch(() => {}) // It is loaded again when it is needed.
   }
 
   function stop(): void {
@@ -98,18 +97,17 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     dispatch(() => ladder.stop(null))
   }
 
-  /** Tells the gateway that this session ends, as some proxies never do. A request that outlives the page. */
+  /** Ends this session at the gateway, as some proxies never do. */
   function leave(): void {
     if (!ladder.links.length) return
-    const request = { ...init(), method: 'POST', keepalive: true }
-    env.fetch(address('v1/leave', { session: session.id }), request).catch(() => {}) // It will notice, sooner or later.
+    lazy?.leave()
     rename()
   }
 
   /** The next link begins another session. It has a name of this client's, because a poller may never be told one. */
   function rename(): void {
     lazy?.renew()
-    session.id = [env.random(), env.random(), env.random()].map((part) => part.toString(36).slice(2)).join('')
+    session.id = `${env.random()}${env.random()}`.replace(/\W/g, '')
   }
 
   /** Steps the ladder. Inputs that arrive while one is handled wait for their turn. */
@@ -128,7 +126,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     schedule()
     if (!ladder.started) {
       unlisten?.()
-      lazy?.end(new CommandError(unheard('closed')))
+      lazy?.end()
     }
     show()
   }
@@ -136,7 +134,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
   /** Sends a command over the link in use, or over HTTP beside one that cannot. @throws CommandError */
   async function command(command: Command): Promise<unknown> {
     const carrier = ladder.writer?.carrier
-    if (!carrier) throw new CommandError(unheard('no link'))
+    if (!carrier) return result(unheard('no link'))
     return carrier.link.send ? ask(carrier, command) : (await load()).post(command)
   }
 
@@ -156,37 +154,17 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     return { headers, cache: 'no-store', credentials, signal }
   }
 
-  function heed(now: readonly Refusal[] = []): void {
-    for (const topic of refused.keys()) if (!now.some((refusal) => refusal.topic === topic)) refused.delete(topic)
-    for (const { topic, code } of now) refuse(topic, { code, message: '' })
-  }
-
-  function refuse(topic: string, { code, message }: Pick<CommandError, 'code' | 'message'>): void {
-    const known = refused.get(topic) === code
-    refused.set(topic, code)
-    if (known) return
-    events.refused({ topic, code })
-    if (message) fault(`${topic}: ${message}`)
+  /** True where the link in use has other topics than are wanted. */
+  function differs(): boolean {
+    const { carrier } = ladder.writer ?? {}
+    return !!carrier && !sameTopics(wishes.topics(), carrier.topics)
   }
 
   /** Brings what the gateway has in line with what is wanted now. */
   function sync(): void {
-    const { carrier } = ladder.writer ?? {}
-    if (lazy) return lazy.sync()
-    const differ = carrier && !sameTopics(wishes.topics(), carrier.topics)
-    if (!differ && !wishes.present().size) return
-    // Topics can be had without it, by opening the link anew.
-    load().then(
-      ({ sync }) => sync(),
-      () => differ && dispatch(ladder.reopen),
-    )
-  }
-
-  /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
-  async function settled(topic: string): Promise<unknown> {
-    const { settled } = await load()
-    if (!ladder.started) throw new CommandError(unheard('closed'))
-    return settled(topic)
+    if (lazy) lazy.sync()
+    // It does so when it arrives. Topics can be had without it, by opening the link anew.
+    else if (differs()) load().catch(() => differs() && dispatch(ladder.reopen))
   }
 
   /** Hands over what the link in use has brought. */
@@ -195,16 +173,12 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     const carrier = writer?.carrier
     if (!carrier) return
     const isOther = carrier !== delivered
-    const isGreeted = carrier.hello && carrier.hello !== greeting.hello
+    const isGreeted = carrier.hello && carrier.hello !== hello
     delivered = carrier
     if (isGreeted) {
-      const hello = carrier.hello as Hello
-      greeting.hello = hello
-      greeting.token = tokens.current
+      hello = carrier.hello as Hello
       session.id = hello.session
-      // A new start in place does not say again what was refused.
-      if (isOther) heed(hello.refused)
-      lazy?.renew()
+      lazy?.greeted(isOther)
       events.hello()
     }
     // Wishes may have changed since the link was opened; a poll that goes on from a cursor has no hello.
@@ -260,8 +234,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     if (!transport) error = lastClose && { code: lastClose.code, message: lastClose.message, fatal: !started }
     // What was lost before the link is in use is over; what was refused since then is not.
     else if (!state.transport) error = null
-    // While the network is known to work: later may be too late to load it.
-    if (transport) load().catch(() => {})
+    // From the first link on, and again where that failed: when it is needed may be too late to load it.
+    if (started) load().catch(() => {})
     const next: ConnectionState = {
       phase,
       transport,
@@ -282,14 +256,12 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     env,
     options,
     timing,
-    transports,
     base,
     tokens,
     session,
     memory,
     ladder,
     wishes,
-    greeting,
     refused,
     start,
     stop,
@@ -300,8 +272,7 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     loaded: () => lazy,
     address,
     init,
-    heed,
-    refuse,
+    events,
     fault,
     rename,
     measure,
@@ -309,10 +280,12 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     isBatch,
     unheard,
     replyMs: REPLY_MS,
+    differs,
     sync,
-    settled,
+    /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
+    settled: async (topic: string): Promise<unknown> => (await load()).settled(topic),
     state: (): ConnectionState => state,
-    hello: (): Hello | null => greeting.hello,
+    hello: (): Hello | null => hello,
   }
   const links = createLinks(connection)
   rename()

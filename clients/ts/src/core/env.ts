@@ -64,8 +64,8 @@ export interface Env {
   readonly page: PageLike
   /** For shared tabs, and to count the requests that an origin's pages hold. Default: the page's, if it has them. */
   readonly locks: LocksLike | undefined
-  /** True where many requests to this address are known to share one connection, as over HTTP/2. */
-  multiplexes(address: string): boolean
+  /** True where many requests to this address share one connection. Default: where the browser saw HTTP/2 or HTTP/3. */
+  readonly multiplexes?: (address: string) => boolean
   /** For shared tabs; left out: the runtime's, if it has them. */
   readonly channel?: ((name: string) => ChannelLike) | undefined
   /** Relative addresses are resolved against it. */
@@ -74,12 +74,37 @@ export interface Env {
 
 type Global = Partial<Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket'>>
 
-/** Protocols that the browser's timings name for requests that share a connection. */
-const MULTIPLEXED = /^h[23]/
-
-/** What this runtime offers. Looks at globals when called, never when imported. */
+/**
+ * What this runtime offers. Looks at globals when called, never when imported. Its page listens to events that do not
+ * disturb the back/forward cache; `unload` is not among them.
+ */
 export function runtimeEnv(overrides: Partial<Env> = {}): Env {
   const { document, navigator, WebSocket, location } = globalThis as Global
+  const visible = (): boolean => document?.visibilityState !== 'hidden'
+
+  function listen(signal: (signal: PageSignal) => void): () => void {
+    const ended = new AbortController()
+    const tell = ({ type }: Event): void => {
+      const signals: Record<string, string> = {
+        visibilitychange: visible() ? 'visible' : 'hidden',
+        resume: 'wake',
+        focus: 'wake',
+        pageshow: 'wake',
+        change: 'network',
+      }
+      signal((signals[type] ?? type) as PageSignal)
+    }
+    const hear = (target: EventTarget | undefined, ...types: string[]): void => {
+      for (const type of types) target?.addEventListener(type, tell, ended)
+    }
+    if (document) {
+      hear(document, 'visibilitychange', 'resume')
+      hear(window, 'focus', 'pageshow', 'online', 'offline', 'pagehide')
+      hear((navigator as { connection?: EventTarget }).connection, 'change')
+    }
+    return () => ended.abort()
+  }
+
   return {
     now: Date.now,
     random: Math.random,
@@ -91,39 +116,9 @@ export function runtimeEnv(overrides: Partial<Env> = {}): Env {
     get storage() {
       return document ? localStorage : null
     },
-    page: runtimePage(globalThis as Global),
+    page: { visible, online: () => navigator?.onLine !== false, listen },
     locks: document && navigator?.locks,
-    multiplexes: (address) =>
-      (performance.getEntries() as PerformanceResourceTiming[]).some(
-        ({ name, nextHopProtocol }) => name.startsWith(address) && MULTIPLEXED.test(nextHopProtocol),
-      ),
     origin: location?.origin,
     ...overrides,
-  }
-}
-
-/** Page life from events that do not disturb the back/forward cache; `unload` is not among them. */
-function runtimePage({ document, navigator }: Global): PageLike {
-  const visible = (): boolean => document?.visibilityState !== 'hidden'
-  return {
-    visible,
-    online: () => navigator?.onLine !== false,
-    listen(signal) {
-      const ended = new AbortController()
-      const listen = (target: EventTarget | undefined, tell: (type: string) => string, ...types: string[]): void => {
-        for (const each of types) {
-          target?.addEventListener(each, ({ type }) => signal(tell(type) as PageSignal), { signal: ended.signal })
-        }
-      }
-      if (document) {
-        const wake = (): string => 'wake'
-        listen(document, () => (visible() ? 'visible' : 'hidden'), 'visibilitychange')
-        listen(document, wake, 'resume')
-        listen(window, wake, 'focus', 'pageshow')
-        listen(window, (type) => type, 'online', 'offline', 'pagehide')
-        listen((navigator as { connection?: EventTarget }).connection, () => 'network', 'change')
-      }
-      return () => ended.abort()
-    },
   }
 }

@@ -12,24 +12,19 @@ export function createInBand(env: Pick<Env, 'setTimeout' | 'clearTimeout'>) {
   let count = 0
 
   /** @throws CommandError */
-  return ({ link, waiting }: Carrier, command: Command): Promise<unknown> => {
+  return async ({ link, waiting }: Carrier, command: Command): Promise<unknown> => {
     count += 1
     const id = `${count}`
+    let late: unknown
     const answer = new Promise<Reply>((resolve) => {
-      if (waiting.size >= WAITING_MAX) return resolve({ error: unheard('too many') })
-      const settle = (reply: Reply): void => {
-        waiting.delete(id)
-        env.clearTimeout(late)
-        resolve(reply)
-      }
-      const late = env.setTimeout(() => settle({ error: unheard('no reply') }), REPLY_MS)
-      waiting.set(id, settle)
-      try {
-        link.send?.(JSON.stringify({ id, ...command }))
-      } catch (error) {
-        settle({ error: unheard(`${error}`) })
-      }
+      if (waiting.size >= WAITING_MAX) throw 'too many commands wait'
+      waiting.set(id, resolve)
+      late = env.setTimeout(() => resolve(unheard('no reply')), REPLY_MS)
+      link.send?.(JSON.stringify({ id, ...command }))
     })
-    return answer.then(result)
+    const reply = await answer.catch((error) => unheard(`${error}`))
+    waiting.delete(id)
+    env.clearTimeout(late)
+    return result(reply)
   }
 }

@@ -1,23 +1,28 @@
+import type { Close } from './close.js'
 import type { Command } from './commands.js'
 import type { Env } from './env.js'
 import type { Ladder } from './ladder.js'
+import type { LinkState } from './ladder-types.js'
 import type { OpenLink, Params } from './link.js'
-import { openPoll } from './poll.js'
-import type { Batch, ThroughlineEvent } from './protocol.js'
+import type { ClientOptions } from './options.js'
+import { openPoll, type PollHost } from './poll.js'
+import type { Batch, Hello, ThroughlineEvent } from './protocol.js'
+import { createRefusals, type RefusalsHost } from './refusals.js'
 import { createRenewal, type RenewalHost } from './renewal.js'
-import { explain, look, members, post, type RequestHost, retained, whose } from './requests.js'
+import { explain, leave, look, members, post, type RequestHost, retained, whose } from './requests.js'
 import { createSlot } from './slots.js'
 import { openSse } from './sse.js'
 import { createUpkeep, type UpkeepHost } from './upkeep.js'
-import { sameTopics } from './wishes.js'
 
 /** What this part needs of the connection that loads it. */
-export interface LazyHost extends RequestHost, RenewalHost, UpkeepHost {
+export interface LazyHost extends RequestHost, RenewalHost, RefusalsHost, Omit<UpkeepHost, 'refuse'> {
   readonly env: Env
   readonly base: string
-  readonly transports: readonly string[]
+  readonly options: ClientOptions
   readonly ladder: Ladder
   dispatch(input: () => void): void
+  /** True where the link in use has other topics than are wanted. */
+  differs(): boolean
 }
 
 /**
@@ -25,9 +30,12 @@ export interface LazyHost extends RequestHost, RenewalHost, UpkeepHost {
  * changes of topics, presence and token. It is loaded beside the first WebSocket, while the network works.
  */
 export function createLazy(host: LazyHost) {
-  const { env, base, wishes, ladder, transports, dispatch } = host
+  const { env, base, options, wishes, ladder, tokens, hello, dispatch } = host
+  /** The token with which the gateway said whom it takes this client for. */
+  let vouched: string | null = null
   const slot = createSlot(env, base)
-  const { run, renew, settled, end } = createUpkeep(host)
+  const { heed, refuse } = createRefusals(host)
+  const { run, renew, settled, end } = createUpkeep({ ...host, refuse })
 
   /** Brings what the gateway has in line with what is wanted now: in band, or by what links are opened with. */
   function sync(): void {
@@ -35,7 +43,7 @@ export function createLazy(host: LazyHost) {
     const { carrier } = writer ?? {}
     if (!writer || !carrier) return
     const { link } = carrier
-    const differ = !sameTopics(wishes.topics(), carrier.topics)
+    const differ = host.differs()
     if (differ && link.again) {
       carrier.topics = wishes.topics()
       link.again()
@@ -47,29 +55,63 @@ export function createLazy(host: LazyHost) {
     void run()
   }
 
+  /** A cookie may be another user's by now, and so may a token that was asked for anew. */
+  function doubts({ hello, events }: Partial<Batch>): boolean {
+    const isVouched = host.hello() && tokens.current && tokens.current === vouched
+    return !hello && !options.user && !!events?.length && !isVouched
+  }
+
+  /** A poll asked whose its answers are. */
+  function named({ carrier }: LinkState, now: Hello | undefined): void {
+    vouched = tokens.current
+    if (carrier && now?.user !== (carrier.hello ?? hello())?.user) carrier.hello = now
+  }
+
+  /** @param isFirst the first words of its link: a new start in place does not say again what was refused. */
+  function greeted(isFirst: boolean): void {
+    vouched = tokens.current
+    if (isFirst) heed(hello()?.refused)
+    renew()
+  }
+
   function renewed(): void {
     renew()
     sync()
   }
 
+  // What came before this part did.
+  if (hello()) greeted(true)
+  sync()
+
   return {
     sync,
+    greeted,
     renew,
     settled,
     end,
     renewToken: createRenewal(host, renewed),
 
     /** How to open an event stream or polls; undefined: other pages of the origin hold as many requests as may be. */
-    async opener(isPoll: boolean): Promise<OpenLink | undefined> {
-      if (isPoll) return (request, events) => openPoll(request, events, slot.take)
+    async opener(state: LinkState, isPoll: boolean): Promise<OpenLink | undefined> {
+      const pollHost: PollHost = {
+        hold: slot.take,
+        doubts,
+        greeted: (hello) => named(state, hello),
+        taken({ hello, refused }) {
+          if (!hello && ladder.writer === state) heed(refused)
+        },
+      }
+      if (isPoll) return (request, events) => openPoll(request, events, pollHost)
       // Where there is nothing else, a stream waits in the browser's queue for its turn.
+      const { transports = ['poll'] } = options
       return !transports.includes('poll') || (await slot.take()) ? openSse : undefined
     },
     /** No request is held any more. */
     free: slot.free,
 
     post: (command: Command) => post(host, command),
-    explain: () => explain(host),
+    explain: (close: Close) => explain(host, close),
+    leave: () => leave(host),
     whose: () => whose(host),
     look: (params: Params) => look(host, params),
     members: (topic: string) => members(host, topic),

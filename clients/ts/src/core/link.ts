@@ -1,16 +1,13 @@
 import type { Close } from './close.js'
 import type { Env } from './env.js'
-import type { Batch, Hello } from './protocol.js'
 import type { Timing } from './timing.js'
 
 /** What a transport reports. Reports after the first `closed`, or after its own end, are not heard. */
 export interface LinkEvents {
   /** Any byte, an open socket or a response head included. @param owes it ended in the middle of a message. */
   heard(owes?: boolean): unknown
-  /** One JSON text: a batch or a reply. @returns true where the gateway has more for a poll already. */
-  message(text: string): boolean
-  /** The gateway says whom it takes this client for. */
-  greeted(hello: Hello | undefined): void
+  /** One JSON text: a batch or a reply. */
+  message(text: string): unknown
   closed(close: Close): void
 }
 
@@ -34,8 +31,6 @@ export interface LinkRequest {
   readonly tokens: { readonly current: string | null }
   /** An address at the gateway, with cursor, topics and session as of now: a poll asks before every request. */
   address(path: string, more?: Params): string
-  /** True where this batch may be of another user than the one before, and does not tell. */
-  doubts(batch: Partial<Batch>): boolean
   /** Options of a request. */
   init(signal: AbortSignal): RequestInit
 }

@@ -8,7 +8,7 @@ import type { Lazy } from './lazy.js'
 import type { LinkRequest, OpenLink, Params } from './link.js'
 import type { Memory } from './memory.js'
 import type { ClientOptions } from './options.js'
-import { type Batch, type Hello, isBatch, isReply, type Refusal, type Transport } from './protocol.js'
+import { type Batch, isBatch, isReply } from './protocol.js'
 import { POLL, WS } from './rung.js'
 import type { Chain, Session } from './session.js'
 import type { Timing } from './timing.js'
@@ -22,24 +22,16 @@ const SMALL_BYTES = 8192
 /** Another link has moved on from where this one started. */
 export const GAP: Close = { kind: 'gap', message: 'gap' }
 
-/** What the gateway said of this client, and the token with which it did. */
-export interface Greeting {
-  hello: Hello | null
-  token: string | null
-}
-
 /** What links need of their connection. */
 export interface LinksHost {
   readonly env: Env
   readonly options: ClientOptions
-  readonly transports: readonly Transport[]
   readonly timing: Timing
   readonly tokens: Tokens
   readonly session: Session
   readonly memory: Memory
   readonly ladder: Ladder
   readonly wishes: Wishes
-  readonly greeting: Greeting
   address(path: string, params: Params): string
   init(signal?: AbortSignal): RequestInit
   dispatch(input: () => void): void
@@ -47,8 +39,6 @@ export interface LinksHost {
   load(): Promise<Lazy>
   /** The same, if it is there. */
   loaded(): Lazy | undefined
-  /** Takes a list of what this session does not get. */
-  heed(refused?: readonly Refusal[]): void
   /** The next link begins another session. */
   rename(): void
   /** Measures the way to the gateway and back where that is due. */
@@ -58,8 +48,8 @@ export interface LinksHost {
 /** Opens and closes the links that the ladder asks for, and takes what they bring. */
 // Its inner functions share the links of one connection: a class would only spell each of them `this.`.
 export function createLinks(host: LinksHost) {
-  const { env, options, transports, timing, tokens, session, memory, ladder, wishes, greeting, dispatch } = host
-  const { after, user, types, interval, getToken } = options
+  const { env, options, timing, tokens, session, memory, ladder, wishes, dispatch } = host
+  const { after, types, interval, transports } = options
   /** The most bytes that a message may have, where the path has refused a larger one. */
   let batch: number | undefined
 
@@ -71,16 +61,16 @@ export function createLinks(host: LinksHost) {
     }
     const closed = (close: Close): void => {
       if (close.code === TOO_LARGE) batch = SMALL_BYTES
+      const lazy = host.loaded()
       // The refusal of a handshake cannot be read, but that of another transport can: where there is none, one is asked.
-      if (rung < WS || state.openedAt || transports.length > 1) return ended(close)
-      const why = host.load().then(({ explain }) => explain())
-      why.catch(() => {}).then((told) => ended(told || close))
+      if (!lazy || rung < WS || state.openedAt || transports?.length !== 1) ended(close)
+      else lazy.explain(close).then(ended)
     }
     const failed = (error: unknown): void => closed({ kind: 'lost', message: `${error}` })
     const prepare = async (): Promise<void> => {
-      const openLink = rung === WS ? openWs : await (await host.load()).opener(rung === POLL)
+      const openLink = rung === WS ? openWs : await (await host.load()).opener(state, rung === POLL)
       if (openLink) connect(state, pad, openLink, closed)
-      else closed({ kind: 'full', message: 'too many requests are held' })
+      else closed({ kind: 'full', message: 'too many requests wait' })
     }
     // A moment later in any case: what is subscribed to in the same turn is asked for at once.
     tokens.get().then(
@@ -101,19 +91,11 @@ export function createLinks(host: LinksHost) {
       pad,
       tokens,
       address: (path, more) => host.address(path, { ...params(state, chain), ...more }),
-      // A cookie may be another user's by now, and so may a token that was asked for anew.
-      doubts: ({ hello, events }) =>
-        !hello && !user && !!events?.length && !(greeting.hello && tokens.current && tokens.current === greeting.token),
       init: host.init,
     }
     const link = openLink(request, {
       heard: (owes) => current() && dispatch(() => ladder.heard(state, owes)),
       message: (text) => current() && message(state, text, closed),
-      greeted(own) {
-        const { carrier } = state
-        greeting.token = tokens.current
-        if (carrier && own?.user !== (carrier.hello ?? greeting.hello)?.user) carrier.hello = own
-      },
       closed,
     })
     state.carrier = { link, chain, topics: wishes.topics(), waiting: new Map() }
@@ -133,8 +115,7 @@ export function createLinks(host: LinksHost) {
     }
   }
 
-  /** @returns true where a poll need not wait before it asks again. */
-  function message(state: LinkState, text: string, closed: (close: Close) => void): boolean {
+  function message(state: LinkState, text: string, closed: (close: Close) => void): void {
     const carrier = state.carrier as Carrier
     // biome-ignore lint/suspicious/noExplicitAny: whatever came; looked at below.
     let value: any
@@ -147,33 +128,23 @@ export function createLinks(host: LinksHost) {
     else if (!isBatch(value)) closed({ kind: 'lost', message: 'no batch' })
     // Ephemeral events have no number to tell a repetition by: only the link in use may bring them.
     else if (!session.receive(carrier.chain, value, ladder.writer === state || !ladder.writer?.provenAt)) closed(GAP)
-    else {
-      take(state, carrier, value)
-      // A stream ends after its bye; a poll has to be ended.
-      if (value.bye && state.rung === POLL) closed({ kind: 'busy', message: value.bye.reason })
-      return !!value.more
-    }
-    return false
+    else take(state, carrier, value)
   }
 
   /** Does what a batch says beside its events. */
-  function take(state: LinkState, carrier: Carrier, { hello, bye, events, refused, expiring }: Batch): void {
+  function take(state: LinkState, carrier: Carrier, { hello, bye, events, expiring }: Batch): void {
     const isWriter = ladder.writer === state
     if (hello) {
       carrier.hello = hello
       state.heartbeatMs = hello.heartbeat_ms || state.heartbeatMs
       if (memory.metDeployment(hello.deployment)) dispatch(ladder.forget)
-    } else if (state.rung === POLL && isWriter) host.heed(refused)
+    }
     if (bye?.reason === 'expired_token') tokens.want('refused')
     // The gateway ended this session: the next link starts another.
     if (bye?.reason === 'replaced' && isWriter) host.rename()
     // An empty batch follows a burst within 250 ms, unless batches are spaced further than that (PROTOCOL.md, T12).
     dispatch(() => ladder.batch(state, events.length > 0 && !interval, bye))
-    if (expiring && getToken)
-      host.load().then(
-        ({ renewToken }) => renewToken(),
-        () => {},
-      )
+    if (expiring) host.loaded()?.renewToken()
     // Not before the proof: the reply would push out what a path that is one message behind holds back.
     if (ladder.writer === state && state.provenAt && state.rung === WS) host.measure(state)
   }
@@ -183,7 +154,7 @@ export function createLinks(host: LinksHost) {
     const { carrier } = state
     carrier?.link.close()
     if (!ladder.links.some((link) => link !== state && link.rung < WS)) host.loaded()?.free()
-    for (const settle of carrier?.waiting.values() ?? []) settle({ error: unheard('lost') })
+    for (const settle of carrier?.waiting.values() ?? []) settle(unheard('lost'))
   }
 
   return { open, end }

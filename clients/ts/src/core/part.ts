@@ -1,4 +1,4 @@
-import { CommandError, unheard } from './commands.js'
+import { result, unheard } from './commands.js'
 
 /** A part that is loaded when it is first asked for, and again where that has failed. @throws CommandError */
 export function part<T>(load: () => Promise<T>): () => Promise<T> {
@@ -6,7 +6,7 @@ export function part<T>(load: () => Promise<T>): () => Promise<T> {
   return () => {
     loading ??= load().catch((error) => {
       loading = undefined
-      throw new CommandError(unheard(`${error}`))
+      return result(unheard(`${error}`)) as T
     })
     return loading
   }

@@ -1,6 +1,6 @@
 import type { Close } from './close.js'
 import type { Link, LinkEvents, LinkRequest, Params } from './link.js'
-import type { Batch } from './protocol.js'
+import type { Batch, Hello } from './protocol.js'
 import { refusal } from './refusal.js'
 
 /** Hold of one long poll, and what is added before one without an answer is cut: a silent cut shows within 15 s. */
@@ -13,16 +13,27 @@ const HOLD_MIN_MS = 3000
 const HELD_MS = 1000
 const FAILURES_MAX = 2
 
+/** What polls need beside what every transport does. */
+export interface PollHost {
+  /** True where this request may be held: there are few such requests for all pages of an origin. */
+  hold(): Promise<boolean>
+  /** True where this batch may be of another user than the one before, and does not tell. */
+  doubts(batch: Partial<Batch>): boolean
+  /** The gateway says whom it takes this client for. */
+  greeted(hello: Hello | undefined): void
+  /** This batch has been handed over. */
+  taken(batch: Partial<Batch>): void
+}
+
 /**
  * Long polls, one after another. The first asks for `wait=0`: its answer proves the path. A hold that is cut gets
  * shorter; on a path that cuts even the shortest it becomes plain polling, and so it does while other pages hold as
  * many requests as may be.
- * @param hold true where one more request may be held.
  */
 export function openPoll(
-  { env, timing, address, init, doubts }: LinkRequest,
-  { heard, message, greeted, closed }: LinkEvents,
-  hold: () => Promise<boolean>,
+  { env, timing, address, init }: LinkRequest,
+  { heard, message, closed }: LinkEvents,
+  { hold, doubts, greeted, taken }: PollHost,
 ): Link {
   const ended = new AbortController()
   let current: AbortController
@@ -47,15 +58,21 @@ export function openPoll(
       const response = await get({ wait: `${Math.ceil(waitMs / 1000)}` })
       const { status } = response
       const text = await response.text()
-      if (status === 200 && doubts(JSON.parse(text))) {
+      const batch: Partial<Batch> = status === 200 ? JSON.parse(text) : {}
+      if (doubts(batch)) {
         greeted((JSON.parse(await (await get({ wait: '0', after: '' })).text()) as Partial<Batch>).hello)
       }
       if (current !== abort) return
       if (status === 200) {
         failures = 0
         heard()
+        message(text)
+        taken(batch)
+        const { bye, more } = batch
+        // A stream ends after its bye; polls have to be ended.
+        if (bye) return closed({ kind: 'busy', message: bye.reason })
         // The first one is a proof; those that are not held come at intervals.
-        return later(message(text) || waitMs || (!wishMs && holdMs) ? 0 : timing.pollingInterval)
+        return later(more || waitMs || (!wishMs && holdMs) ? 0 : timing.pollingInterval)
       }
       close = refusal(response)
       if (status !== 504) failures = FAILURES_MAX

@@ -1,11 +1,13 @@
 import type { Carrier } from './carrier.js'
 import type { CommandError } from './commands.js'
 import type { Ladder } from './ladder.js'
+import type { ClientOptions } from './options.js'
 import type { Tokens } from './token.js'
 import type { Wishes } from './wishes.js'
 
 /** What the renewal of a token needs of the connection. */
 export interface RenewalHost {
+  readonly options: Pick<ClientOptions, 'getToken'>
   readonly ladder: Ladder
   readonly tokens: Tokens
   readonly wishes: Wishes
@@ -37,6 +39,7 @@ export function createRenewal(host: RenewalHost, renewed: () => void): () => voi
   }
 
   return () => {
+    if (!host.options.getToken) return
     tokens.want('expiring')
     tokens.get().then(
       () => {

@@ -15,7 +15,7 @@ export interface RequestHost {
   /** How long an answer may take, in milliseconds. */
   readonly replyMs: number
   address(path: string, params: Params): string
-  init(signal: AbortSignal): RequestInit
+  init(signal?: AbortSignal): RequestInit
   /** @throws CommandError for an error reply. */
   result(reply: Reply): unknown
 }
@@ -66,8 +66,11 @@ export async function post(host: RequestHost, command: Command): Promise<unknown
   return host.result((await request(host, 'v1/send', { session: host.session.id }, body)) as Reply)
 }
 
-/** Why the gateway refuses this client, where a transport cannot tell; nothing: it does not, or does not answer. */
-export async function explain(host: RequestHost): Promise<Close | undefined> {
+/**
+ * Why the gateway refuses this client, where a transport cannot tell.
+ * @param close what the transport told: the answer where the gateway does not refuse, or is not reached.
+ */
+export async function explain(host: RequestHost, close: Close): Promise<Close> {
   const { env, session } = host
   const abort = new AbortController()
   const timer = env.setTimeout(() => abort.abort(), host.replyMs)
@@ -82,7 +85,13 @@ export async function explain(host: RequestHost): Promise<Close | undefined> {
   } finally {
     env.clearTimeout(timer)
   }
-  return undefined
+  return close
+}
+
+/** Tells the gateway that this session ends, as some proxies never do. A request that outlives the page. */
+export function leave({ env, session, address, init }: RequestHost): void {
+  const request = { ...init(), method: 'POST', keepalive: true }
+  env.fetch(address('v1/leave', { session: session.id }), request).catch(() => {}) // It will notice, sooner or later.
 }
 
 /** The members of a topic. @throws CommandError */

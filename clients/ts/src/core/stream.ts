@@ -6,19 +6,20 @@ const WAITING_MAX = 1000
  */
 export async function* iterate<T>(listen: (listener: (value: T) => void) => () => void): AsyncIterableIterator<T> {
   const waiting: T[] = []
-  let wake = (): void => {}
+  let wake: (() => void) | undefined
   const off = listen((value) => {
     // One more than may wait tells that some were missed.
     if (waiting.length <= WAITING_MAX) waiting.push(value)
-    wake()
+    wake?.()
   })
   try {
     for (;;) {
-      if (waiting.length > WAITING_MAX) throw new Error(`more than ${WAITING_MAX} events behind`)
-      while (waiting.length) yield waiting.shift() as T
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
+      if (waiting.length > WAITING_MAX) throw new Error('too many events wait')
+      if (waiting.length) yield waiting.shift() as T
+      else
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
     }
   } finally {
     off()

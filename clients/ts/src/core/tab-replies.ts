@@ -12,7 +12,7 @@ export function createReplies({ env, replyMs, result, unheard }: Connection, tab
       count += 1
       const name = `${tab}-${count}`
       const answer = new Promise<Reply>((resolve) => {
-        const late = env.setTimeout(() => settle({ error: unheard('no reply') }), replyMs)
+        const late = env.setTimeout(() => settle(unheard('no reply')), replyMs)
         const settle = (reply: Reply): void => {
           waiting.delete(name)
           env.clearTimeout(late)

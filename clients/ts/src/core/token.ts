@@ -19,31 +19,27 @@ export function createTokens(source: GetToken | undefined, env: Pick<Env, 'setTi
   let abort = new AbortController()
   let wanted: TokenReason | null = 'connect'
 
-  /** One call of the application's, ended by its answer, by time or by `signal`. */
-  function ask(reason: TokenReason, { signal }: AbortController): Promise<string | null | undefined> {
-    let timer: unknown
-    const answer = new Promise<string | null | undefined>((resolve, reject) => {
-      signal.onabort = () => reject(signal.reason)
-      timer = env.setTimeout(() => abort.abort(new Error('getToken gave no answer within 10 s')), TOKEN_MS)
-      Promise.resolve(source?.({ reason, signal })).then(resolve, reject)
-    })
-    return answer.finally(() => env.clearTimeout(timer))
-  }
-
   /** Asks until nothing is wanted: a token may be refused while another call for one is under way. */
   async function fly(own: AbortController): Promise<void> {
+    const { signal } = own
     while (wanted) {
       const reason = wanted
       wanted = null
+      const timer = env.setTimeout(() => own.abort(new Error('no answer from getToken')), TOKEN_MS)
       try {
-        const token = await ask(reason, own)
-        own.signal.throwIfAborted()
+        const ended = (_: unknown, reject: (reason: unknown) => void): void => {
+          signal.onabort = () => reject(signal.reason)
+        }
+        const token = await Promise.race([source?.({ reason, signal }), new Promise<never>(ended)])
+        if (signal.aborted) throw signal.reason
         // Tokens out of files and commands end in a line break, which a subprotocol cannot hold.
         tokens.current = token?.trim() ?? null
       } catch (error) {
         // Of a call that was cancelled nothing is left.
         if (abort === own) wanted ??= reason
         throw error
+      } finally {
+        env.clearTimeout(timer)
       }
     }
   }

@@ -1,7 +1,7 @@
 import type { Carrier } from './carrier.js'
 import type { Command, CommandError } from './commands.js'
 import type { Env } from './env.js'
-import type { Hello } from './protocol.js'
+import type { Hello, Reply } from './protocol.js'
 import type { Wishes } from './wishes.js'
 
 /** After a command without a reply, and the least wait after a refusal by rate. */
@@ -16,8 +16,12 @@ export interface UpkeepHost {
   readonly refused: Map<string, string>
   /** What the gateway said of this session. */
   hello(): Hello | null
-  readonly ladder: { readonly writer: { readonly carrier?: Carrier } | null }
+  readonly ladder: { readonly started?: boolean; readonly writer: { readonly carrier?: Carrier } | null }
   command(command: Command): Promise<unknown>
+  /** What counts as the answer where there is none. */
+  unheard(message: string): Reply
+  /** @throws CommandError for an error reply. */
+  result(reply: Reply): unknown
   /** A topic is refused. */
   refuse(topic: string, error: CommandError): void
 }
@@ -32,8 +36,7 @@ interface Step {
 
 interface Waiter {
   readonly topic: string
-  resolve(value: unknown): void
-  reject(error: CommandError): void
+  settle(reply: Reply | Promise<never>): void
 }
 
 /**
@@ -133,11 +136,11 @@ export function createUpkeep(host: UpkeepHost) {
 
   /** Answers those whose topic is in line. */
   function answer(): void {
-    waiters = waiters.filter(({ topic, resolve, reject }) => {
+    waiters = waiters.filter(({ topic, settle }) => {
       const text = wantedPresence(topic)
       const no = barred.get(topic)
-      if (no && no.text === text) reject(no.error)
-      else if (told.get(topic) === text) resolve({})
+      if (no && no.text === text) settle(Promise.reject(no.error))
+      else if (told.get(topic) === text) settle({ ok: {} })
       else return true
       return false
     })
@@ -170,14 +173,16 @@ export function createUpkeep(host: UpkeepHost) {
 
     /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
     settled(topic: string): Promise<unknown> {
-      const settled = new Promise<unknown>((resolve, reject) => waiters.push({ topic, resolve, reject }))
-      void upkeep.run()
-      return settled
+      const answer = new Promise<Reply>((settle) => waiters.push({ topic, settle }))
+      // Closed while this part was being loaded.
+      if (host.ladder.started) void upkeep.run()
+      else upkeep.end()
+      return answer.then(host.result)
     },
 
     /** The connection has ended: nothing will be in line any more. */
-    end(error: CommandError): void {
-      for (const { reject } of waiters.splice(0)) reject(error)
+    end(): void {
+      for (const { settle } of waiters.splice(0)) settle(host.unheard('closed'))
     },
   }
   return upkeep

@@ -22,30 +22,32 @@ const CODES: Record<number, CloseKind> = {
  */
 export function openWs({ env, tokens, address }: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const WebSocket = env.WebSocket as NonNullable<typeof env.WebSocket>
-  const bearer = tokens.current
+  let bearer = tokens.current
   const url = address('v1/ws').replace(/^http/, 'ws')
   const socket = new WebSocket(url, bearer ? [SUBPROTOCOL, `bearer.${bearer}`] : [SUBPROTOCOL])
-  let timer: unknown
+  // There is nothing to say any more.
+  const spoken = (): void => {
+    bearer = null
+  }
   socket.onopen = () => {
     heard()
-    const auth = (): void => socket.send(JSON.stringify({ id: 'auth', op: 'auth', token: bearer }))
-    if (bearer) timer = env.setTimeout(auth, AUTH_MS)
+    env.setTimeout(() => bearer && socket.send(JSON.stringify({ id: 'auth', op: 'auth', token: bearer })), AUTH_MS)
   }
   socket.onmessage = ({ data }: { data: string }) => {
-    env.clearTimeout(timer)
+    spoken()
     heard()
     message(data)
   }
   // An error is always followed by a close, and only the close carries a code. Some runtimes throw what nobody hears.
   socket.onerror = () => {}
   socket.onclose = ({ code, reason }: { code: number; reason?: string }) => {
-    env.clearTimeout(timer)
+    spoken()
     closed({ kind: CODES[code] ?? 'lost', code, message: reason || `closed ${code}` })
   }
   return {
     send: (text) => socket.send(text),
     close() {
-      env.clearTimeout(timer)
+      spoken()
       socket.close()
     },
   }
