@@ -38,14 +38,19 @@ export async function openIn(browser, context, origin, kind = 'window') {
 
 /** Loads the document and the client, also once more, into a page that is there. */
 export async function load(browser, page, origin) {
-  const chunks = readdirSync(DIST).filter((name) => name.endsWith('.js'))
   const stopServing = await browser.serve(page, (url) => answer(new URL(url), origin))
   await page.goto(`${origin}/matrix`)
-  await page.evaluate(
-    prepare,
-    chunks.filter((name) => /^(index|tabs|requests|upkeep|fallback)/.test(name)),
-  )
+  await page.evaluate(prepare, partsOf('index.js'))
   await stopServing()
+}
+
+/** A file of the build, and all that it imports at once or later. */
+function partsOf(name, found = []) {
+  if (found.includes(name)) return found
+  found.push(name)
+  const code = readFileSync(`${DIST}/${name}`, 'utf8')
+  for (const [, imported] of code.matchAll(/["'`]\.\/([\w-]+\.js)["'`]/g)) partsOf(imported, found)
+  return found
 }
 
 function answer(url, origin) {
