@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-socketio check bench bench-outbox load load-peers setup test-rust test-chaos test-kills test-stalled test-sources test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
+.PHONY: help run test test-socketio test-socketio-clients test-socketio-suites check bench bench-outbox load load-peers setup test-rust test-chaos test-kills test-stalled test-sources test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
 
 CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
@@ -73,12 +73,18 @@ test-collab: ## Three editors on one text, with CodeMirror's operational transfo
 	$(CARGO) build --quiet -p gateway
 	cd crates/gateway/tests/collab && npm ci --silent --no-audit --no-fund && npm test --silent
 
-# The client for Python is left out where it cannot be installed.
-test-socketio: ## The real Socket.IO clients for JavaScript and Python, and the wire that they speak
+# The client for Python is left out where it cannot be installed; nginx and Redis serve two gateways.
+test-socketio: ## The real Socket.IO clients for JavaScript and Python, the wire that they speak, and two gateways
 	$(CARGO) build --quiet -p gateway
-	@[ -x target/tools/socketio/bin/python ] || { .ci/need python3 && python3 -m venv target/tools/socketio && target/tools/socketio/bin/pip install --quiet 'python-socketio[client]==5.18.1'; } \
-	  || echo "without python-socketio: the client for Python is left out" >&2
+	@.ci/need python3 nginx redis-server || echo "the tests that need them are left out" >&2
+	crates/gateway/tests/socketio/install python
 	cd crates/gateway/tests/socketio && npm ci --silent --no-audit --no-fund && npm test --silent
+
+test-socketio-clients: ## The same with the clients for Java, Go and Rust, which take minutes to install
+	$(CARGO) build --quiet -p gateway
+	@for tool in go mvn java; do .ci/need $$tool || echo "without $$tool: its client is left out" >&2; done
+	crates/gateway/tests/socketio/install
+	cd crates/gateway/tests/socketio && npm ci --silent --no-audit --no-fund && node --test --test-force-exit languages.test.js
 
 # Debian has Firefox ESR as a package. Where it cannot be installed, its tests are left out.
 IF_FIREFOX = @.ci/need firefox-esr || { echo "without Firefox: its paths are left out" >&2; exit 0; };
@@ -126,6 +132,11 @@ test-interop: ## One SSE or WebSocket library of each language, and the programs
 	interop/install --short
 	node interop/runner/examples.mjs --gateway target/debug/gateway
 	node interop/runner/run.mjs --gateway target/debug/gateway --short
+
+# Their repositories are on GitHub; ENGINEIO_PROTOCOL and SOCKETIO_PROTOCOL name others.
+test-socketio-suites: ## The public test suites of Engine.IO 4 and Socket.IO 5, if they can be fetched
+	$(CARGO) build --quiet -p gateway
+	cd crates/gateway/tests/socketio && npm ci --silent --no-audit --no-fund && node suites.js
 
 check: ## Format, lints, house rules, documentation, licences
 	$(CARGO) fmt --all --check

@@ -110,7 +110,8 @@ fn settings(config: Option<&SocketIo>, clock: &Clock) -> Settings {
     let dialect = config.and_then(|config| config.dialect.clone());
     let speech =
         dialect.map(|dialect| Arc::new(Speaker { dialect, clock: clock.clone() }) as Arc<dyn Speech>);
-    Settings::new(config.map(|config| config.cursor).unwrap_or_default(), speech)
+    let (pings, cursor) = config.map(|config| (config.pings, config.cursor)).unwrap_or_default();
+    Settings::new(pings, cursor, speech)
 }
 
 /// What is told to a client that comes during the drain.

@@ -132,7 +132,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
         (Route::Sse, &Method::GET) => return stream::answer_sse(call).await,
         (Route::Poll, &Method::GET) => return stream::answer(call, Transport::Poll, &call.query).await,
         (Route::Poll, &Method::POST) => return stream::answer_posted_poll(call, body).await,
-        (Route::SocketIo, &Method::GET | &Method::POST) => {
+        (Route::SocketIo, _) => {
             let config = call.app.config.socketio.as_ref().ok_or_else(not_found)?;
             return socketio::answer(call, config, body).await;
         }
@@ -152,7 +152,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
             page::answer(call.head.uri.path()).ok_or_else(not_found)?
         }
         (Route::Other | Route::Page, _) => return Err(not_found()),
-        (Route::Poll | Route::SocketIo, _) => method_not_allowed("GET, POST"),
+        (Route::Poll, _) => method_not_allowed("GET, POST"),
         (Route::Send | Route::Leave | Route::Publish | Route::Disconnect | Route::Reload, _) => {
             method_not_allowed("POST")
         }

@@ -44,9 +44,11 @@ pub use control::{Access, End, Handle, Host, Identity, Outcome, Sent};
 pub use detach::{Answer, Served, serve};
 pub use guard::Framing;
 pub use limits::HttpLimits;
-pub use line::{ExtraHeaders, Line, PollLine, SocketIoLine, SocketIoPollLine, SseLine, SseRefusal, WsLine};
+pub use line::{
+    ExtraHeaders, Line, PollLine, SocketIoLine, SocketIoPollLine, SocketIoStart, SseLine, SseRefusal, WsLine,
+};
 pub use linger::close_after_answer;
 pub use request::{After, Request, RequestError, Transport, parse_after};
 pub use session::{Session, Terms};
 pub use unsent::UnsentBytes;
-pub use ws::{write_ws_accept, write_ws_close, write_ws_pong, write_ws_text};
+pub use ws::{write_ws_accept, write_ws_binary, write_ws_close, write_ws_pong, write_ws_text};

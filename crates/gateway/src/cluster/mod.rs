@@ -9,7 +9,7 @@ use transport::{Bye, ByeReason};
 
 use crate::limits::pacing::Pacing;
 use crate::presence::Presence;
-use crate::registry::Registry;
+use crate::registry::{Registry, ShownTransport};
 
 /// How many users a gateway names.
 const USERS_MAX: usize = 10_000;
@@ -45,8 +45,8 @@ pub(crate) struct ClusterCounts {
     pub others: usize,
     /// Sessions.
     pub clients: usize,
-    /// Connections by transport, in the order of `Transport::ALL`.
-    pub by_transport: [usize; 3],
+    /// Connections by transport, in the order of `ShownTransport`.
+    pub by_transport: [usize; ShownTransport::COUNT],
     /// Connections by topic.
     pub by_topic: BTreeMap<String, usize>,
 }

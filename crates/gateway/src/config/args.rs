@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::ConfigError;
-use super::choices::{DiskFsync, LogFormat, RedisDown, SocketIoCursor, SseRefusals};
+use super::choices::{DiskFsync, LogFormat, RedisDown, SocketIoCursor, SocketIoEcho, SseRefusals};
 use super::postgres::OutboxSqlArgs;
 use super::sources::SourceArgs;
 use crate::http::origin::Origin;
@@ -133,6 +133,9 @@ pub(super) struct DevArgs {
     pub(super) streams: StreamArgs,
     #[command(flatten)]
     pub(super) socketio: SocketIoArgs,
+    /// Socket.IO clients get back what they send: for the test suites of the protocols
+    #[arg(long, env = "GATEWAY_SOCKETIO_ECHO", value_enum, hide = true, help_heading = "Socket.IO")]
+    pub(super) socketio_echo: Option<SocketIoEcho>,
     #[command(flatten)]
     pub(super) logs: LogArgs,
 }
@@ -376,6 +379,9 @@ pub(super) struct SocketIoArgs {
     /// JSON file with the application's own names for the events of Socket.IO clients
     #[arg(long, env = "GATEWAY_SOCKETIO_DIALECT", value_name = "FILE")]
     pub(super) socketio_dialect: Option<PathBuf>,
+    /// Take Socket.IO clients that speak Engine.IO 3 too: version 2 of the client for JavaScript
+    #[arg(long, env = "GATEWAY_SOCKETIO_EIO3")]
+    pub(super) socketio_eio3: bool,
 }
 
 #[derive(Debug, Args)]

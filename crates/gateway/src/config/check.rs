@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use transport::socketio::Pings;
 
 use super::args::{
     AccessArgs, DevArgs, KeyArgs, LimitArgs, ListeningArgs, LogArgs, ServeArgs, SocketIoArgs, StoreArgs,
@@ -69,7 +70,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, Vec<ConfigError>> {
         sources,
         limits,
         streams: streams_config,
-        socketio,
+        socketio: socketio.map(|socketio| SocketIo { echo: typed.socketio_echo, ..socketio }),
         deployment,
         logs,
         file: None,
@@ -181,10 +182,14 @@ fn socketio(typed: SocketIoArgs, default: Option<&str>) -> Result<Option<SocketI
     }
     Ok(Some(SocketIo {
         path,
-        ping_interval: Duration::from_secs(typed.socketio_ping_interval),
-        ping_timeout: Duration::from_secs(typed.socketio_ping_timeout),
+        pings: Pings {
+            interval: Duration::from_secs(typed.socketio_ping_interval),
+            timeout: Duration::from_secs(typed.socketio_ping_timeout),
+        },
         cursor: typed.socketio_cursor.into(),
         dialect,
+        eio3: typed.socketio_eio3,
+        echo: None,
     }))
 }
 

@@ -44,6 +44,15 @@ impl From<SocketIoCursor> for CursorStyle {
     }
 }
 
+/// What a Socket.IO client gets back from an endpoint that only tests have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SocketIoEcho {
+    /// Every message of Engine.IO as it came
+    Engine,
+    /// In the namespaces `/` and `/custom`, what the test suite of Socket.IO expects of its server
+    Socket,
+}
+
 /// How a request for server-sent events is refused that may pass a moment later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SseRefusals {

@@ -26,9 +26,9 @@ use std::time::Duration;
 use args::{Typed, TypedCommand, one_line};
 use clap::FromArgMatches;
 use file::ConfigFile;
-use transport::socketio::CursorStyle;
+use transport::socketio::{CursorStyle, Pings};
 
-pub use choices::{DiskFsync, LogFormat, RedisDown, SourceGap, SseRefusals};
+pub use choices::{DiskFsync, LogFormat, RedisDown, SocketIoEcho, SourceGap, SseRefusals};
 pub use error::ConfigError;
 pub(crate) use postgres::OutboxConfig;
 pub use postgres::PostgresConfig;
@@ -200,14 +200,17 @@ pub struct Streams {
 pub struct SocketIo {
     /// Its path: begins and ends with a slash.
     pub path: String,
-    /// How often clients are pinged.
-    pub ping_interval: Duration,
-    /// How long a client may take to answer.
-    pub ping_timeout: Duration,
+    /// When clients are pinged, and how long they may take to answer.
+    pub pings: Pings,
     /// How clients learn the cursor.
     pub cursor: CursorStyle,
     /// The application's own names; `None`: those of the protocol.
     pub dialect: Option<Arc<Dialect>>,
+    /// Whether clients may speak Engine.IO 3 as well.
+    pub eio3: bool,
+    /// Clients get back what they send, instead of events of the log: for the test suites of the
+    /// protocols.
+    pub echo: Option<SocketIoEcho>,
 }
 
 impl SocketIo {

@@ -78,6 +78,12 @@ impl Dialect {
         self.on.values().any(|on| matches!(on.action, Action::Auth(_)))
     }
 
+    /// Whether a client does not get what it published itself.
+    #[must_use]
+    pub(crate) fn hides_own(&self) -> bool {
+        !self.echo
+    }
+
     /// The packets that answer an event that succeeded, or failed.
     #[must_use]
     pub(crate) fn answer(&self, on: &On, is_ok: bool, context: &Context<'_>) -> Vec<String> {

@@ -76,7 +76,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
         .map(|snapshot| {
             let (verdict, mut detail) = judge(call.app, &found, seq, tail, snapshot);
             detail.push_str(&closed_by_client(snapshot));
-            let (session, transport) = (snapshot.id.to_string(), snapshot.transport.as_str());
+            let (session, transport) = (snapshot.id.to_string(), snapshot.shown_transport());
             OfSession { session, transport, verdict, detail }
         })
         .collect();
@@ -182,7 +182,7 @@ fn progress(seen: &Found, seq: Seq, tail: Seq, session: &SessionSnapshot) -> (Ve
         let detail = match replaced_by.filter(|later| *later <= sent.number()) {
             Some(later) => format!("it was sent, or only {later} of the same key where one batch had both"),
             None if seen.is_expired => "it was sent, unless its ttl_ms was over by then".to_owned(),
-            None => format!("it was sent over {}", session.transport.as_str()),
+            None => format!("it was sent over {}", session.shown_transport()),
         };
         return (Verdict::Delivered, detail);
     }

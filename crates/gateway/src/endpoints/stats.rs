@@ -3,11 +3,11 @@
 use events::Topic;
 use http::Response;
 use serde::Serialize;
-use transport::Transport;
 
 use super::call::Call;
 use crate::http::answer::{Body, json};
 use crate::problem::Problem;
+use crate::registry::ShownTransport;
 
 /// The most users that are named.
 const USERS_MAX: usize = 1000;
@@ -25,6 +25,8 @@ struct ByTransport {
     ws: usize,
     sse: usize,
     poll: usize,
+    sio_ws: usize,
+    sio_poll: usize,
 }
 #[derive(Serialize)]
 struct InTopic {
@@ -56,9 +58,14 @@ struct Stats<'a> {
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     call.operator().await?;
     let counts = call.app.cluster.counts().await;
-    let of = |transport: Transport| counts.by_transport[transport as usize];
-    let by_transport =
-        ByTransport { ws: of(Transport::Ws), sse: of(Transport::Sse), poll: of(Transport::Poll) };
+    let of = |transport: ShownTransport| counts.by_transport[transport as usize];
+    let by_transport = ByTransport {
+        ws: of(ShownTransport::Ws),
+        sse: of(ShownTransport::Sse),
+        poll: of(ShownTransport::Poll),
+        sio_ws: of(ShownTransport::SocketIoWs),
+        sio_poll: of(ShownTransport::SocketIoPoll),
+    };
     let log = call.app.log.stats();
     let users = counts.by_user.iter().take(USERS_MAX);
     let users = users.map(|(user_id, connections)| User { user_id, connections: *connections });

@@ -97,6 +97,7 @@ pub(crate) fn asked(
     let request = parsed.inspect_err(|_| call.app.metrics.connection_refused(RefuseReason::BadRequest))?;
     Ok(StreamRequest {
         transport,
+        speaks_socketio: false,
         request,
         address: call.address(),
         headers: call.cors_lines(),

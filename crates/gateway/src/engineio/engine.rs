@@ -56,6 +56,8 @@ pub(crate) struct Connected {
 struct Changing {
     grant: Arc<Grant>,
     topics: Vec<Topic>,
+    /// A command added topics to those of the CONNECT.
+    has_more_topics: bool,
     session: Option<Arc<str>>,
     /// Reaches the poll that waits.
     waiting: Handle,
@@ -137,6 +139,13 @@ impl Engine {
         self.answer();
     }
 
+    /// The client ended the session: the poll that waits is let go, and the id is unknown from then
+    /// on.
+    pub(crate) fn leave(&self) {
+        self.mailbox.leave();
+        self.answer();
+    }
+
     /// A WebSocket is being tried, or no longer.
     pub(crate) fn probe(&self, is_probed: bool) {
         self.is_probed.store(is_probed, Ordering::Release);
@@ -151,11 +160,24 @@ impl Engine {
 }
 
 impl Connected {
-    /// A client with this grant that asked for this.
+    /// A client with this grant that asked for this. `has_more_topics`: among them are topics that
+    /// it had before and did not name.
     #[must_use]
-    pub(crate) fn new(grant: Arc<Grant>, request: Request, greeting: Option<Greeting>) -> Self {
+    pub(crate) fn new(
+        grant: Arc<Grant>,
+        request: Request,
+        greeting: Option<Greeting>,
+        has_more_topics: bool,
+    ) -> Self {
         let topics = request.topics.clone();
-        let changing = Changing { grant, topics, session: None, waiting: Handle::default(), refusals: 0 };
+        let changing = Changing {
+            grant,
+            topics,
+            has_more_topics,
+            session: None,
+            waiting: Handle::default(),
+            refusals: 0,
+        };
         Self { request, greeting, changing: Mutex::new(changing) }
     }
 
@@ -169,6 +191,12 @@ impl Connected {
     #[must_use]
     pub(crate) fn topics(&self) -> Vec<Topic> {
         self.changing.lock().topics.clone()
+    }
+
+    /// Whether it has topics that it did not name in its CONNECT.
+    #[must_use]
+    pub(crate) fn has_more_topics(&self) -> bool {
+        self.changing.lock().has_more_topics
     }
 
     /// Its session, once it has one.
@@ -187,6 +215,7 @@ impl Connected {
     pub(crate) fn changed(&self, grant: &Arc<Grant>, topics: &[Topic], refusals: u32) {
         let mut changing = self.changing.lock();
         changing.grant = Arc::clone(grant);
+        changing.has_more_topics |= topics.iter().any(|topic| !changing.topics.contains(topic));
         changing.topics = topics.to_vec();
         changing.refusals = refusals;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use events::Chance;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use transport::socketio::Mailbox;
+use transport::socketio::{Mailbox, Pings, Revision};
 
 use super::engine::{Engine, Stage};
 use crate::session_key::fresh_id;
@@ -18,6 +18,10 @@ use crate::session_key::fresh_id;
 const CONNECT_WITHIN: Duration = Duration::from_secs(45);
 /// How often lost clients are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long the id of a session that went on over a WebSocket is remembered, so that a late request
+/// is told from one of another gateway; and the most of these ids.
+const UPGRADED_KEPT: Duration = Duration::from_secs(10);
+const UPGRADED_MAX: usize = 10_000;
 
 /// All Engine.IO sessions of clients that poll.
 pub(crate) struct Engines {
@@ -28,7 +32,18 @@ pub(crate) struct Engines {
 #[derive(Default)]
 struct Table {
     engines: HashMap<Arc<str>, Arc<Engine>>,
+    upgraded: HashMap<Arc<str>, Instant>,
     swept: Option<Instant>,
+}
+
+/// What a session's id says.
+pub(crate) enum KnownEngine {
+    /// The client polls.
+    Engine(Arc<Engine>),
+    /// It went on over a WebSocket a moment ago.
+    Upgraded,
+    /// It has ended, or belongs to another gateway.
+    Unknown,
 }
 
 /// There are as many sessions as there may be.
@@ -48,20 +63,19 @@ impl Engines {
         fresh_id(&self.chance)
     }
 
-    /// Opens a session for a client that is pinged after each `interval` and answers within
-    /// `timeout`. There are at most `max`, and of one address at most `per_address`.
+    /// Opens a session for a client of this revision. There are at most `max`, and of one address at
+    /// most `per_address`.
     ///
     /// # Errors
     /// When there are as many already.
     pub(crate) fn open(
         &self,
         address: IpAddr,
-        interval: Duration,
-        timeout: Duration,
+        (pings, revision): (Pings, Revision),
         max: usize,
         per_address: Option<usize>,
     ) -> Result<Arc<Engine>, NoEngine> {
-        let mailbox = Arc::new(Mailbox::new(interval, timeout));
+        let mailbox = Arc::new(Mailbox::new(pings, revision));
         let engine = Arc::new(Engine::new(self.fresh_sid(), address, mailbox));
         let mut table = self.table.lock();
         let of_address = || table.engines.values().filter(|other| other.address == address).count();
@@ -74,18 +88,36 @@ impl Engines {
 
     /// The session of this id.
     #[must_use]
-    pub(crate) fn find(&self, sid: &str) -> Option<Arc<Engine>> {
-        let engine = self.table.lock().engines.get(sid).cloned()?;
-        if engine.mailbox.is_over() {
-            self.forget(sid);
-            return None;
+    pub(crate) fn find(&self, sid: &str) -> KnownEngine {
+        let mut table = self.table.lock();
+        let Some(engine) = table.engines.get(sid) else {
+            return if table.upgraded.contains_key(sid) {
+                KnownEngine::Upgraded
+            } else {
+                KnownEngine::Unknown
+            };
+        };
+        if !engine.mailbox.is_lost() && !engine.mailbox.is_over() {
+            return KnownEngine::Engine(Arc::clone(engine));
         }
-        Some(engine)
+        let gone = table.engines.remove(sid);
+        drop(table);
+        gone.iter().for_each(|engine| engine.end());
+        KnownEngine::Unknown
     }
 
-    /// Forgets a session that has ended or was upgraded.
-    pub(crate) fn forget(&self, sid: &str) {
+    /// Forgets a session that has ended.
+    fn forget(&self, sid: &str) {
         self.table.lock().engines.remove(sid);
+    }
+
+    /// A session goes on over a WebSocket, and is no longer one that polls.
+    pub(crate) fn upgraded(&self, sid: &Arc<str>) {
+        let mut table = self.table.lock();
+        table.engines.remove(sid);
+        if table.upgraded.len() < UPGRADED_MAX {
+            table.upgraded.insert(Arc::clone(sid), Instant::now());
+        }
     }
 
     /// How many there are.
@@ -108,6 +140,7 @@ impl Engines {
             return;
         }
         table.swept = Some(now);
+        table.upgraded.retain(|_, at| now < *at + UPGRADED_KEPT);
         let engines: Vec<Arc<Engine>> = table.engines.values().cloned().collect();
         drop(table);
         for engine in engines.iter().filter(|engine| is_gone(engine)) {

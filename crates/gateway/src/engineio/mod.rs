@@ -6,4 +6,4 @@ mod engine;
 mod engines;
 
 pub(crate) use engine::{Connected, Engine, PollTicket, Stage};
-pub(crate) use engines::{Engines, NoEngine};
+pub(crate) use engines::{Engines, KnownEngine, NoEngine};

@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     pub id: Option<Arc<str>>,
     /// Its transport; `None`: a request with commands.
     pub transport: Option<Transport>,
+    /// Whether it carries packets of Socket.IO.
+    pub speaks_socketio: bool,
     /// The client's address.
     pub address: IpAddr,
     /// The handle on the session's task.
@@ -41,6 +43,45 @@ pub(crate) struct Connection {
     sent: AtomicU64,
     /// How long before the end of the grant the client is told, in milliseconds; zero: it has been told.
     expiring_before_ms: AtomicU32,
+}
+
+/// A transport as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShownTransport {
+    Ws,
+    Sse,
+    Poll,
+    SocketIoWs,
+    SocketIoPoll,
+}
+
+impl ShownTransport {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 5;
+
+    /// A transport, which may carry packets of Socket.IO.
+    #[must_use]
+    pub(crate) const fn of(transport: Transport, speaks_socketio: bool) -> Self {
+        match (transport, speaks_socketio) {
+            (Transport::Ws, false) => Self::Ws,
+            (Transport::Ws, true) => Self::SocketIoWs,
+            (Transport::Poll, false) => Self::Poll,
+            (Transport::Poll, true) => Self::SocketIoPoll,
+            (Transport::Sse, _) => Self::Sse,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
+            Self::SocketIoWs => "sio_ws",
+            Self::SocketIoPoll => "sio_poll",
+        }
+    }
 }
 
 /// The grant and the topics of a connection. The grant always allows all the topics.
@@ -68,6 +109,7 @@ impl Connection {
             user: Arc::clone(&grant.user),
             id: None,
             transport: None,
+            speaks_socketio: false,
             address,
             handle: Handle::default(),
             held: Mutex::new(Held { grant, subscriptions: Subscriptions::new(topics) }),

@@ -16,7 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, ShownTransport};
 pub(crate) use open::OpenConnections;
 pub(crate) use registration::{JoinedSession, Registration, WantedSession};
 pub(crate) use sessionless::{Sessionless, SessionlessPlace};

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use transport::{Bye, ByeReason, End, Handle, Transport};
 
-use super::connection::Connection;
+use super::connection::{Connection, ShownTransport};
 use super::table::{SessionEntry, Table};
 use crate::auth::Grant;
 use crate::limits::pacing::Pacing;
@@ -61,6 +61,14 @@ pub(crate) struct SessionSnapshot {
     pub connection: Arc<Connection>,
 }
 
+impl SessionSnapshot {
+    /// The transport as operators see it.
+    #[must_use]
+    pub(crate) fn shown_transport(&self) -> &'static str {
+        ShownTransport::of(self.transport, self.connection.speaks_socketio).as_str()
+    }
+}
+
 /// What `GET /v1/stats` says about connections.
 #[derive(Debug, Default)]
 pub(crate) struct RegistryCounts {
@@ -70,8 +78,8 @@ pub(crate) struct RegistryCounts {
     pub clients: usize,
     /// The same by user, in the order of their names, as many as were asked for.
     pub by_user: Vec<(Arc<str>, usize)>,
-    /// Connections by transport, in the order of [`Transport::ALL`].
-    pub by_transport: [usize; 3],
+    /// Connections by transport, in the order of [`ShownTransport`].
+    pub by_transport: [usize; ShownTransport::COUNT],
 }
 
 impl Registry {
@@ -206,6 +214,16 @@ impl Registry {
         Some(SessionHandle { id: Arc::clone(&entry.id), handle: handle.unwrap_or_default() })
     }
 
+    /// The topics of a user's session beside the two that every session has; `None`: the user has no
+    /// such session.
+    #[must_use]
+    pub(crate) fn topics_of(&self, user: &str, id: &str) -> Option<Vec<Topic>> {
+        let table = self.table.lock();
+        let entry = table.of_user(user).iter().find(|entry| &*entry.id == id)?;
+        let held = entry.newest()?.held.lock();
+        Some(held.subscriptions.topics().iter().skip(2).cloned().collect())
+    }
+
     /// Up to `max` sessions of a user, each with its newest connection or the last that it had.
     #[must_use]
     pub(crate) fn of_user(&self, user: &str, max: usize) -> Vec<SessionSnapshot> {
@@ -240,7 +258,8 @@ impl Registry {
         for (user, entries) in &table.users {
             for connection in entries.iter().flat_map(|entry| &entry.connections) {
                 if let Some(transport) = connection.transport {
-                    counts.by_transport[transport as usize] += 1;
+                    let shown = ShownTransport::of(transport, connection.speaks_socketio);
+                    counts.by_transport[shown as usize] += 1;
                 }
             }
             let clients = entries.iter().filter(|entry| entry.is_client()).count();

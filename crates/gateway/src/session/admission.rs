@@ -28,6 +28,8 @@ pub(crate) const BATCH_BYTES: usize = 256 << 10;
 pub(crate) struct StreamRequest {
     /// The transport it uses.
     pub transport: Transport,
+    /// Whether it carries packets of Socket.IO.
+    pub speaks_socketio: bool,
     /// Its wishes.
     pub request: Request,
     /// The client's address, proxies seen through.
@@ -188,7 +190,8 @@ async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> R
     }
     let types = asked.request.types.clone();
     let connection = Connection::new(Arc::clone(&grant), topics.clone(), types, asked.address);
-    let connection = connection.refusing(refused);
+    let mut connection = connection.refusing(refused);
+    connection.speaks_socketio = asked.speaks_socketio;
     let (registration, joined) = register(app, &asked, connection)?;
     let start = start_at(app, asked.request.after).await?;
     let after = match start {

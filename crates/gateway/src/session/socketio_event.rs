@@ -10,6 +10,7 @@ use transport::socketio::{Packet, SEPARATOR};
 use transport::{CloseCode, End, Outcome};
 
 use super::commands::{self, Sender};
+use crate::app::App;
 use crate::dialect::{Action, Context, Dialect, On};
 use crate::limits::rates::Use;
 use crate::problem::Problem;
@@ -25,9 +26,15 @@ struct ClientEvent<'a> {
 /// How the ids of a session's drafts begin, from which its events are known as its own. The session's
 /// id itself is nobody else's business.
 #[must_use]
-pub(crate) fn tag_of(session: &str) -> Box<str> {
+fn tag_of(session: &str) -> Box<str> {
     let hash = digest::digest(&digest::SHA256, session.as_bytes());
     data_encoding::BASE64URL_NOPAD.encode(&hash.as_ref()[..9]).into()
+}
+
+/// How the ids of a session's own drafts begin, if its client does not get them back; else empty.
+#[must_use]
+pub(crate) fn hidden_tag(app: &App, session: &str) -> Box<str> {
+    app.dialect().filter(|dialect| dialect.hides_own()).map(|_| tag_of(session)).unwrap_or_default()
 }
 
 /// Runs an event packet: `["publish", {…}]`. The reply is made of packets, with a separator between

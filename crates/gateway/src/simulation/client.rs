@@ -132,6 +132,7 @@ impl Client {
         let headers = "".into();
         let asked = StreamRequest {
             transport,
+            speaks_socketio: false,
             request,
             address: ADDRESS,
             headers,

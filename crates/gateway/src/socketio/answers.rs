@@ -4,6 +4,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use transport::Answer;
+use transport::socketio::{Payload, Revision};
 
 use crate::config::SocketIo;
 use crate::endpoints::call::{Call, Reply};
@@ -65,16 +66,16 @@ pub(super) fn open_packet(config: &SocketIo, sid: &str, upgrades: &[&str], max_p
     let open = Opened {
         sid,
         upgrades,
-        ping_interval: config.ping_interval.as_millis() as u64,
-        ping_timeout: config.ping_timeout.as_millis() as u64,
+        ping_interval: config.pings.interval.as_millis() as u64,
+        ping_timeout: config.pings.timeout.as_millis() as u64,
         max_payload,
     };
     format!("0{}", serde_json::to_string(&open).unwrap_or_default())
 }
 
 /// Packets as the body of a response.
-pub(super) fn payload(packets: String) -> Reply {
-    let mut response = Response::new(Body::from(packets));
+pub(super) fn payload<'a>(revision: Revision, packets: impl IntoIterator<Item = &'a str>) -> Reply {
+    let mut response = Response::new(Body::from(Payload::with(revision, packets).body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use events::Topic;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use transport::socketio::{Greeting, Offset, Packet};
+use transport::socketio::{Greeting, Offset, Revision};
 use transport::{After, Request, parse_after};
 
 use crate::app::App;
@@ -27,6 +28,8 @@ pub(super) struct Introduction {
     user: Option<String>,
     topics: Option<String>,
     types: Option<String>,
+    /// The offset of a client that has no CONNECT to put it into.
+    offset: Option<String>,
 }
 
 impl Introduction {
@@ -39,6 +42,7 @@ impl Introduction {
             user: own("user"),
             topics: own("topics"),
             types: own("types"),
+            offset: own("offset"),
         }
     }
 }
@@ -81,6 +85,8 @@ pub(super) struct Arrival {
     pub(super) grant: Arc<Grant>,
     pub(super) request: Request,
     pub(super) greeting: Greeting,
+    /// The request has topics that the client did not name: those of the session that it continues.
+    pub(super) has_more_topics: bool,
 }
 
 /// A client that has yet to send its token.
@@ -121,10 +127,14 @@ impl Awaiting {
         Some(Authenticated { packets, client: verified.ok().map(|grant| (grant, request)) })
     }
 
-    /// The packets that answer the CONNECT of such a client.
-    pub(super) fn greeting(&self, app: &App) -> Vec<String> {
+    /// The packets that answer the CONNECT of such a client. It is never recovered: whose topics it
+    /// had is known only with its token.
+    pub(super) fn greeting(&self, app: &App, revision: Revision) -> Vec<String> {
         let (sid, pid) = (app.engines.fresh_sid(), app.engines.fresh_sid());
-        let mut packets = vec![format!("40{{\"sid\":\"{sid}\",\"pid\":\"{pid}\"}}")];
+        let mut packets = vec![match revision {
+            Revision::Three => "40".to_owned(),
+            Revision::Four => format!("40{{\"sid\":\"{sid}\",\"pid\":\"{pid}\"}}"),
+        }];
         packets.extend(
             app.dialect()
                 .into_iter()
@@ -178,7 +188,8 @@ pub(super) async fn arrive(
             .map_err(|error| Problem::bad_request(format!("auth cannot be read: {error}")))?,
     };
     let Auth { token, user, topics, types, pid, offset } = auth;
-    let (after, offset) = offset_of(offset);
+    let text = offset.map(offset_text).or_else(|| introduction.offset.clone().map(Some));
+    let (after, offset) = offset_of(text);
     let topics = topics.map(String::from).or_else(|| introduction.topics.clone());
     let types = types.map(String::from).or_else(|| introduction.types.clone());
     let session = pid.as_deref().map(Greeting::session_of).filter(|id| is_session_id(id));
@@ -186,7 +197,7 @@ pub(super) async fn arrive(
     let wanted = wanted.iter().filter_map(|(name, value)| value.map(|value| (*name, value)));
     let mut request = Request::parse(wanted).map_err(Problem::from)?;
     request.after = after;
-    request.heartbeat = Some(config.ping_interval);
+    request.heartbeat = Some(config.pings.interval);
     let carried = introduction.credential.as_ref().map(Credential::token);
     let token = token.as_deref().filter(|token| !token.is_empty()).or(carried);
     let user = user.as_deref().or(introduction.user.as_deref());
@@ -201,8 +212,25 @@ pub(super) async fn arrive(
             return Err(Problem::from(Refusal::Missing).into());
         }
     };
+    let before = session.and_then(|session| app.registry.topics_of(&grant.user, session));
+    let (offset, has_more_topics) = take_over(&mut request, offset, before);
     let pid = pid.filter(|pid| pid.len() <= PID_BYTES_MAX).map(|pid| pid.into_owned().into());
-    Ok(Arrival { grant, request, greeting: Greeting { pid, offset } })
+    Ok(Arrival { grant, request, greeting: Greeting { pid, offset }, has_more_topics })
+}
+
+/// Gives a client that goes on the topics that its session had `before`, as the original server
+/// gives it its rooms. `true`: there were some that it did not name.
+fn take_over(request: &mut Request, offset: Offset, before: Option<Vec<Topic>>) -> (Offset, bool) {
+    match (offset, before) {
+        (Offset::Cursor | Offset::Partial, Some(before)) => {
+            let named = request.topics.len();
+            let missing: Vec<Topic> =
+                before.into_iter().filter(|topic| !request.topics.contains(topic)).collect();
+            request.topics.extend(missing);
+            (Offset::Cursor, request.topics.len() > named)
+        }
+        (offset, _) => (offset, false),
+    }
 }
 
 /// The longest `pid` that is given back.
@@ -215,17 +243,25 @@ fn is_session_id(id: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
+/// The offset in a CONNECT as text; `None`: it is no text.
+fn offset_text(offset: &RawValue) -> Option<String> {
+    match offset.get() {
+        "null" => Some(String::new()),
+        json => serde_json::from_str(json).ok(),
+    }
+}
+
 /// Where the client wants to go on. It sends the last text argument of any event, so this may be text
-/// of the application.
-fn offset_of(offset: Option<&RawValue>) -> (After, Offset) {
-    let Some(offset) = offset.filter(|offset| offset.get() != "null") else {
-        return (After::Latest, Offset::None);
-    };
-    match serde_json::from_str::<Cow<'_, str>>(offset.get()).map(|text| parse_after(&text)) {
-        Ok(Ok(After::Latest)) => (After::Latest, Offset::None),
-        Ok(Ok(after @ After::Earliest)) => (after, Offset::None),
-        Ok(Ok(after @ After::Cursor(_))) => (after, Offset::Cursor),
-        Ok(Err(_)) | Err(_) => (After::Latest, Offset::Foreign),
+/// of the application. The outer `None`: it sends nothing; the inner one: what is no text.
+fn offset_of(offset: Option<Option<String>>) -> (After, Offset) {
+    let Some(offset) = offset else { return (After::Latest, Offset::None) };
+    let Some(text) = offset else { return (After::Latest, Offset::Foreign) };
+    let cursor = text.strip_suffix('+');
+    match (parse_after(cursor.unwrap_or(&text)), cursor) {
+        (Ok(after @ After::Cursor(_)), None) => (after, Offset::Cursor),
+        (Ok(after @ After::Cursor(_)), Some(_)) => (after, Offset::Partial),
+        (Ok(after @ (After::Latest | After::Earliest)), None) => (after, Offset::None),
+        (Err(_), _) | (Ok(_), Some(_)) => (After::Latest, Offset::Foreign),
     }
 }
 
@@ -250,15 +286,12 @@ struct ConnectErrorData {
     code: &'static str,
 }
 
-/// The packet that refuses a namespace other than the one that there is.
+/// The packet that refuses a CONNECT for good. In revision 3 it carries a text alone.
 #[must_use]
-pub(super) fn invalid_namespace(packet: &Packet<'_>) -> String {
-    format!("44{},{{\"message\":\"Invalid namespace\"}}", packet.namespace)
-}
-
-/// The packet that refuses a CONNECT for good.
-#[must_use]
-pub(super) fn refusal(problem: &Problem) -> String {
+pub(super) fn refusal(problem: &Problem, revision: Revision) -> String {
+    if revision == Revision::Three {
+        return format!("44{}", serde_json::Value::from(&*problem.detail));
+    }
     let data = ConnectErrorData { code: problem.code.as_str() };
     let error = ConnectError { message: &problem.detail, data };
     format!("44{}", serde_json::to_string(&error).unwrap_or_default())
@@ -272,13 +305,14 @@ mod tests {
     fn an_offset_that_is_no_cursor_is_told_from_none() {
         let of = |json: &str| {
             let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
-            offset_of(Some(&raw))
+            offset_of(Some(offset_text(&raw)))
         };
         assert_eq!(offset_of(None), (After::Latest, Offset::None));
         assert_eq!(of("null"), (After::Latest, Offset::None));
         assert_eq!(of(r#""earliest""#), (After::Earliest, Offset::None));
         assert_eq!(of(r#""k3f9.7""#), (After::Cursor("k3f9.7".parse().unwrap()), Offset::Cursor));
-        for text in [r#""hello""#, "7", "{}", r#""\ud800""#] {
+        assert_eq!(of(r#""k3f9.7+""#), (After::Cursor("k3f9.7".parse().unwrap()), Offset::Partial));
+        for text in [r#""hello""#, r#""+""#, r#""earliest+""#, "7", "{}", r#""\ud800""#] {
             assert_eq!(of(text), (After::Latest, Offset::Foreign), "{text}");
         }
     }
@@ -287,8 +321,20 @@ mod tests {
     fn a_refusal_names_its_code() {
         let problem = Problem::new(Code::Unauthenticated, "a token is needed");
         assert_eq!(
-            refusal(&problem),
+            refusal(&problem, Revision::Four),
             r#"44{"message":"a token is needed","data":{"code":"unauthenticated"}}"#
         );
+        assert_eq!(refusal(&problem, Revision::Three), r#"44"a token is needed""#);
+    }
+
+    #[test]
+    fn a_client_is_recovered_only_with_the_topics_that_it_had() {
+        let topic = |name: &str| name.parse::<Topic>().unwrap();
+        let mut request = Request::parse([("topics", "room:1")]).unwrap();
+        let before = Some(vec![topic("room:1"), topic("room:2")]);
+        assert_eq!(take_over(&mut request.clone(), Offset::Partial, None), (Offset::Partial, false));
+        assert_eq!(take_over(&mut request.clone(), Offset::None, before.clone()), (Offset::None, false));
+        assert_eq!(take_over(&mut request, Offset::Partial, before), (Offset::Cursor, true));
+        assert_eq!(request.topics, [topic("room:1"), topic("room:2")]);
     }
 }

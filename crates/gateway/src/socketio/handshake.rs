@@ -2,12 +2,13 @@
 
 use http::Method;
 use hyper::body::Incoming;
+use transport::socketio::Revision;
 
 use super::answers::{EngineError, max_payload, open_packet, payload};
 use super::{polling, websocket};
 use crate::config::SocketIo;
 use crate::endpoints::call::{Call, Reply};
-use crate::engineio::NoEngine;
+use crate::engineio::{KnownEngine, NoEngine};
 use crate::metrics::labels::{Handshake, RefuseReason};
 use crate::problem::{Code, Problem};
 
@@ -20,21 +21,28 @@ pub(crate) async fn answer(call: &Call<'_>, config: &SocketIo, body: Incoming) -
 }
 
 async fn take(call: &Call<'_>, config: &SocketIo, body: Incoming) -> Result<Reply, Problem> {
-    if call.parameter("EIO") != Some("4") {
-        return Ok(EngineError::UnsupportedVersion.reply());
-    }
+    let revision = match call.parameter("EIO") {
+        Some("4") => Revision::Four,
+        Some("3") if config.eio3 => Revision::Three,
+        _ => return Ok(EngineError::UnsupportedVersion.reply()),
+    };
     call.check_origin(&call.query)?;
     let sid = call.parameter("sid").filter(|sid| !sid.is_empty());
-    let engine = sid.and_then(|sid| call.app.engines.find(sid));
-    if sid.is_some() && engine.is_none() {
-        call.app.metrics.socketio_handshake(Handshake::UnknownSession);
-        return Ok(EngineError::UnknownSession.reply());
-    }
+    let engine = match sid.map(|sid| call.app.engines.find(sid)) {
+        None => None,
+        Some(KnownEngine::Engine(engine)) if engine.mailbox.revision() == revision => Some(engine),
+        Some(KnownEngine::Engine(_)) => return Ok(EngineError::BadRequest.reply()),
+        Some(KnownEngine::Upgraded) => return Ok(websocket::late(call)),
+        Some(KnownEngine::Unknown) => {
+            call.app.metrics.socketio_handshake(Handshake::UnknownSession);
+            return Ok(EngineError::UnknownSession.reply());
+        }
+    };
     match (call.parameter("transport"), &call.head.method, engine) {
-        (Some("websocket"), &Method::GET, engine) => websocket::answer(call, config, engine),
+        (Some("websocket"), &Method::GET, engine) => websocket::answer(call, config, engine, revision),
         (Some("polling"), &Method::GET, Some(engine)) => polling::get(call, engine).await,
         (Some("polling"), &Method::POST, Some(engine)) => polling::post(call, &engine, body).await,
-        (Some("polling"), &Method::GET, None) => open(call, config),
+        (Some("polling"), &Method::GET, None) => open(call, config, revision).await,
         (Some("polling" | "websocket"), _, None) => Ok(EngineError::BadHandshakeMethod.reply()),
         (Some("polling" | "websocket"), _, Some(_)) => Ok(EngineError::BadRequest.reply()),
         _ => Ok(EngineError::UnknownTransport.reply()),
@@ -42,15 +50,14 @@ async fn take(call: &Call<'_>, config: &SocketIo, body: Incoming) -> Result<Repl
 }
 
 /// Opens the session of a client that polls.
-fn open(call: &Call<'_>, config: &SocketIo) -> Result<Reply, Problem> {
+async fn open(call: &Call<'_>, config: &SocketIo, revision: Revision) -> Result<Reply, Problem> {
     let app = call.app;
     // Clients come again by themselves after such an answer; a refused CONNECT is final for them.
     app.accepts_streams()?;
     let limits = app.limits();
     let opened = app.engines.open(
         call.address(),
-        config.ping_interval,
-        config.ping_timeout,
+        (config.pings, revision),
         limits.connections_max,
         limits.connections_per_ip_max,
     );
@@ -59,5 +66,10 @@ fn open(call: &Call<'_>, config: &SocketIo) -> Result<Reply, Problem> {
         Problem::new(Code::Unavailable, "this gateway has too many connections")
     })?;
     app.metrics.socketio_handshake(Handshake::Polling);
-    Ok(payload(open_packet(config, &engine.sid, &["websocket"], max_payload(call))))
+    if revision == Revision::Three {
+        // A client that has left since takes nothing any more.
+        let _ = polling::take_connect(call, &engine, "").await;
+    }
+    let open = open_packet(config, &engine.sid, &["websocket"], max_payload(call));
+    Ok(payload(revision, [&*open]))
 }

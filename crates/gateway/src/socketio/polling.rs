@@ -8,11 +8,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use transport::socketio::{EnginePacket, Mailbox, PACKETS_MAX, Packet, PacketKind, PollTurn, SEPARATOR};
+use transport::socketio::{EnginePacket, PACKETS_MAX, Packet, PacketKind, Packets, PollTurn, SEPARATOR};
 use transport::{After, Answer, End, Line, Outcome, SocketIoPollLine, Transport};
 
 use super::answers::{EngineError, payload};
 use super::connect::{self, Arrival, Authenticated, Awaiting, Declined, Introduction, arrive};
+use crate::config::SocketIoEcho;
 use crate::endpoints::call::{Call, Reply};
 use crate::endpoints::stream;
 use crate::engineio::{Connected, Engine, PollTicket, Stage};
@@ -31,13 +32,14 @@ const PROBED_WAIT: Duration = Duration::from_millis(100);
 pub(super) async fn get(call: &Call<'_>, engine: Arc<Engine>) -> Result<Reply, Problem> {
     let ticket = engine.poll();
     let turn = engine.mailbox.turn().await;
+    let revision = engine.mailbox.revision();
     loop {
         let changed = engine.mailbox.changed();
         tokio::pin!(changed);
         // From here on a change is not missed.
         changed.as_mut().enable();
-        if engine.mailbox.is_over() {
-            return Ok(payload("1".to_owned()));
+        if let Some(last) = engine.mailbox.last_packet() {
+            return Ok(payload(revision, [last]));
         }
         match engine.stage() {
             Stage::Connected(connected) => {
@@ -48,17 +50,17 @@ pub(super) async fn get(call: &Call<'_>, engine: Arc<Engine>) -> Result<Reply, P
         }
         let waiting = engine.mailbox.take(PACKETS_MAX);
         if !waiting.is_empty() {
-            return Ok(payload(Mailbox::join(&waiting)));
+            return Ok(payload(revision, waiting.iter().map(String::as_str)));
         }
         if engine.mailbox.take_ping() {
-            return Ok(payload("2".to_owned()));
+            return Ok(payload(revision, ["2"]));
         }
         if !engine.is_newest(ticket) {
-            return Ok(payload("6".to_owned()));
+            return Ok(payload(revision, ["6"]));
         }
         let wait = if engine.is_probed() { PROBED_WAIT } else { engine.mailbox.wait() };
         if tokio::time::timeout(wait, changed).await.is_err() && engine.is_probed() {
-            return Ok(payload("6".to_owned()));
+            return Ok(payload(revision, ["6"]));
         }
     }
 }
@@ -84,6 +86,7 @@ async fn answer_connected(
     let headers = call.cors_lines();
     let asked = StreamRequest {
         transport: Transport::Poll,
+        speaks_socketio: true,
         request,
         address: call.address(),
         headers: headers.clone(),
@@ -94,14 +97,7 @@ async fn answer_connected(
     let keep_alive = asked.keep_alive && !call.app.is_draining();
     let admitted = match admit(call.app, asked, connected.grant()).await {
         Ok(admitted) => admitted,
-        Err(problem) => {
-            engine.end();
-            let packet = match Declined::from(problem) {
-                Declined::Refused(problem) if cursor.is_none() => connect::refusal(&problem),
-                _ => "1".to_owned(),
-            };
-            return Ok(payload(packet));
-        }
+        Err(problem) => return Ok(turn_away(engine, problem, cursor.is_none())),
     };
     let greeting = connected.greeting.clone().filter(|_| cursor.is_none()).map(Box::new);
     let wait = if engine.is_probed() { PROBED_WAIT } else { engine.mailbox.wait() };
@@ -112,7 +108,8 @@ async fn answer_connected(
         handle.end(End::Answer);
     }
     let line = SocketIoPollLine {
-        own_tag: socketio_event::tag_of(&admitted.session_id()),
+        own_tag: socketio_event::hidden_tag(call.app, &admitted.session_id()),
+        has_more_topics: connected.has_more_topics(),
         turn,
         settings: Arc::clone(&call.app.socketio),
         greeting,
@@ -124,6 +121,17 @@ async fn answer_connected(
     Ok(Answer::Detach(Plan::Line(Box::new((admitted, Line::SocketIoPoll(Box::new(line)))))))
 }
 
+/// Ends a session that is not admitted any more. One that `is_new` has its CONNECT refused.
+fn turn_away(engine: &Engine, problem: Problem, is_new: bool) -> Reply {
+    engine.end();
+    let revision = engine.mailbox.revision();
+    let packet = match Declined::from(problem) {
+        Declined::Refused(problem) if is_new => connect::refusal(&problem, revision),
+        _ => "1".to_owned(),
+    };
+    payload(revision, [&*packet])
+}
+
 /// Takes in the packets of a body, in their order.
 pub(super) async fn post(call: &Call<'_>, engine: &Arc<Engine>, body: Incoming) -> Result<Reply, Problem> {
     let body = call.collect(body).await.inspect_err(|_| engine.end())?;
@@ -133,11 +141,15 @@ pub(super) async fn post(call: &Call<'_>, engine: &Arc<Engine>, body: Incoming) 
     })?;
     let _one_at_a_time = engine.posting.lock().await;
     engine.mailbox.heard();
-    for packet in text.split(SEPARATOR) {
+    for packet in Packets::of(text, engine.mailbox.revision()) {
         if engine.mailbox.is_over() {
             break;
         }
-        if let Err(failure) = take_packet(call, engine, packet).await {
+        let taken = match packet {
+            Ok(packet) => take_packet(call, engine, packet).await,
+            Err(_) => Err(PacketFailure::Bad),
+        };
+        if let Err(failure) = taken {
             engine.end();
             return match failure {
                 PacketFailure::Bad => Ok(EngineError::BadRequest.reply()),
@@ -153,7 +165,7 @@ pub(super) async fn post(call: &Call<'_>, engine: &Arc<Engine>, body: Incoming) 
 }
 
 /// How a packet ended the session.
-enum PacketFailure {
+pub(super) enum PacketFailure {
     /// It is none, or may not come now.
     Bad,
     /// It is refused.
@@ -180,13 +192,19 @@ async fn take_packet(call: &Call<'_>, engine: &Arc<Engine>, text: &str) -> Resul
         let detail = format!("a packet has at most {packet_bytes_max} bytes");
         return Err(PacketFailure::Refused(Problem::new(Code::TooLarge, detail)));
     }
-    match EnginePacket::parse(text) {
+    let parsed = EnginePacket::parse(text);
+    if let (Ok(EnginePacket::Message(_) | EnginePacket::Binary), Some(SocketIoEcho::Engine)) =
+        (parsed, call.app.config.socketio.as_ref().and_then(|config| config.echo))
+    {
+        return push(engine, [text.to_owned()]);
+    }
+    match parsed {
         Ok(EnginePacket::Message(message)) => {
             let packet = Packet::parse(message).map_err(|_| PacketFailure::Bad)?;
             take_message(call, engine, message, &packet).await
         }
         Ok(EnginePacket::Close) => {
-            engine.end();
+            engine.leave();
             Ok(())
         }
         Ok(EnginePacket::Ping(data)) => push(engine, [format!("3{data}")]),
@@ -202,23 +220,11 @@ async fn take_message(
     packet: &Packet<'_>,
 ) -> Result<(), PacketFailure> {
     match (packet.kind, packet.is_for_root()) {
-        (PacketKind::Connect, false) => push(engine, [connect::invalid_namespace(packet)]),
+        (PacketKind::Connect, false) => push(engine, [packet.invalid_namespace(engine.mailbox.revision())]),
         (_, false) | (PacketKind::Ack, true) => Ok(()),
-        (PacketKind::Connect, true) => match connect(call, engine, packet.data).await {
-            Ok(()) => Ok(()),
-            Err(Declined::Refused(problem)) => push(engine, [connect::refusal(&problem)]),
-            Err(Declined::NotNow) => {
-                engine.end();
-                Ok(())
-            }
-            Err(Declined::Awaits(awaiting)) => {
-                let greeting = awaiting.greeting(call.app);
-                engine.await_token(awaiting.into_request());
-                push(engine, greeting)
-            }
-        },
+        (PacketKind::Connect, true) => take_connect(call, engine, packet.data).await,
         (PacketKind::Disconnect, true) => {
-            engine.end();
+            engine.leave();
             Ok(())
         }
         (PacketKind::Event, true) => match engine.stage() {
@@ -232,12 +238,37 @@ async fn take_message(
                 let Some(Authenticated { packets, client }) = taken else { return Ok(()) };
                 push(engine, packets)?;
                 if let Some((grant, request)) = client {
-                    engine.connected(Connected::new(grant, request, None));
+                    engine.connected(Connected::new(grant, request, None, false));
                 }
                 Ok(())
             }
             Stage::Open | Stage::Upgraded => Err(PacketFailure::Bad),
         },
+    }
+}
+
+/// Takes in a CONNECT, which a client of revision 3 does not have to send.
+///
+/// # Errors
+/// When its answer cannot be left for the next poll.
+pub(super) async fn take_connect(
+    call: &Call<'_>,
+    engine: &Arc<Engine>,
+    data: &str,
+) -> Result<(), PacketFailure> {
+    let revision = engine.mailbox.revision();
+    match connect(call, engine, data).await {
+        Ok(()) => Ok(()),
+        Err(Declined::Refused(problem)) => push(engine, [connect::refusal(&problem, revision)]),
+        Err(Declined::NotNow) => {
+            engine.end();
+            Ok(())
+        }
+        Err(Declined::Awaits(awaiting)) => {
+            let greeting = awaiting.greeting(call.app, revision);
+            engine.await_token(awaiting.into_request());
+            push(engine, greeting)
+        }
     }
 }
 
@@ -247,9 +278,9 @@ async fn connect(call: &Call<'_>, engine: &Arc<Engine>, data: &str) -> Result<()
     }
     let Some(config) = &call.app.config.socketio else { return Err(Declined::NotNow) };
     let introduction = Introduction::of(call);
-    let Arrival { grant, request, greeting } =
+    let Arrival { grant, request, greeting, has_more_topics } =
         arrive(call.app, config, &introduction, call.address(), data).await?;
-    engine.connected(Connected::new(grant, request, Some(greeting)));
+    engine.connected(Connected::new(grant, request, Some(greeting), has_more_topics));
     Ok(())
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
-use transport::socketio::{EnginePacket, Greeting, Packet, PacketKind};
-use transport::{After, Answer, CloseCode, Line, Request, SocketIoLine, Transport, write_ws_accept, ws};
+use transport::socketio::{EnginePacket, Greeting, Packet, PacketKind, Revision};
+use transport::{
+    After, Answer, CloseCode, Line, Request, SocketIoLine, SocketIoStart, Transport, write_ws_accept, ws,
+};
 
 use super::answers::{EngineError, max_payload, open_packet};
 use super::connect::{self, Arrival, Authenticated, Awaiting, Declined, Introduction, arrive};
+use super::echo;
 use crate::app::App;
 use crate::auth::Grant;
 use crate::config::SocketIo;
@@ -33,39 +36,38 @@ struct Newcomer {
     config: SocketIo,
     introduction: Introduction,
     address: IpAddr,
+    revision: Revision,
 }
+
+/// What the client asked for in its CONNECT, unless that has been answered, and whether it has
+/// topics beside those.
+type Asked = (Option<Greeting>, bool);
 
 /// Accepts a WebSocket: a new session, or one that polled until now.
 pub(super) fn answer(
     call: &Call<'_>,
     config: &SocketIo,
     engine: Option<Arc<Engine>>,
+    revision: Revision,
 ) -> Result<Reply, Problem> {
-    let Ok(key) = handshake_key(&call.head.headers, call.head.version) else {
-        return Ok(EngineError::BadRequest.reply());
-    };
+    let Some(accept) = accept(call) else { return Ok(EngineError::BadRequest.reply()) };
     if engine.is_none() {
         call.app.accepts_streams()?;
     }
     if engine.as_ref().is_some_and(|engine| engine.is_probed()) {
-        return Ok(EngineError::BadRequest.reply());
+        return Ok(closed(accept));
     }
-    let mut accept = Vec::new();
-    // A subprotocol that is offered must be answered with one of those offered, or clients fail.
-    let protocol = call.head.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|offer| offer.to_str().ok());
-    let protocol =
-        protocol.and_then(|offer| offer.split(',').map(str::trim).find(|one| !one.starts_with("bearer.")));
-    write_ws_accept(&ws::accept_key(key), protocol, "", &mut accept);
     let newcomer = Newcomer {
         app: Arc::clone(call.app),
         config: config.clone(),
         introduction: Introduction::of(call),
         address: call.address(),
+        revision,
     };
     let max_payload = max_payload(call);
     let within = if engine.is_some() { UPGRADE_WITHIN } else { CONNECT_WITHIN };
     Ok(Answer::Detach(Plan::Accepted {
-        accept: accept.into(),
+        accept,
         within,
         then: Box::new(move |early| {
             Box::pin(async move {
@@ -78,6 +80,37 @@ pub(super) fn answer(
     }))
 }
 
+/// Answers a request with the id of a session that goes on over another WebSocket.
+pub(super) fn late(call: &Call<'_>) -> Reply {
+    accept(call).map_or_else(|| EngineError::BadRequest.reply(), closed)
+}
+
+/// The answer to a WebSocket's handshake; `None`: the request is none.
+fn accept(call: &Call<'_>) -> Option<Box<[u8]>> {
+    let key = handshake_key(&call.head.headers, call.head.version).ok()?;
+    let mut accept = Vec::new();
+    // A subprotocol that is offered must be answered with one of those offered, or clients fail.
+    let protocol = call.head.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|offer| offer.to_str().ok());
+    let protocol =
+        protocol.and_then(|offer| offer.split(',').map(str::trim).find(|one| !one.starts_with("bearer.")));
+    write_ws_accept(&ws::accept_key(key), protocol, "", &mut accept);
+    Some(accept.into())
+}
+
+/// Accepts a WebSocket and closes it, as the original server does where one is there already.
+fn closed(accept: Box<[u8]>) -> Reply {
+    Answer::Detach(Plan::Accepted {
+        accept,
+        within: UPGRADE_WITHIN,
+        then: Box::new(move |mut early| {
+            Box::pin(async move {
+                early.refuse(CloseCode::NORMAL, "").await;
+                None
+            })
+        }),
+    })
+}
+
 impl Newcomer {
     /// A session that begins here.
     async fn begin(self, mut early: Unadmitted, max_payload: usize) -> Option<Beginning> {
@@ -85,72 +118,105 @@ impl Newcomer {
         early
             .reply(open_packet(&self.config, &self.app.engines.fresh_sid(), &[], max_payload).as_bytes())
             .await;
-        self.connect(early, None).await
+        early.begin_heartbeat(self.config.pings, self.revision);
+        self.connect(early, Progress::New).await
     }
 
     /// Waits for the CONNECT, and for the token if it comes behind that, and lets the client in.
-    async fn connect(self, mut early: Unadmitted, mut awaiting: Option<Awaiting>) -> Option<Beginning> {
+    async fn connect(self, mut early: Unadmitted, mut progress: Progress) -> Option<Beginning> {
+        if let Some(echo) = self.config.echo {
+            echo::run(&mut early, echo).await;
+            return end(early, CloseCode::NORMAL, "").await;
+        }
         loop {
-            let Ok(text) = early.next_text().await else { return end(early, CloseCode::NORMAL, "").await };
-            let message = match EnginePacket::parse(&text) {
-                Ok(EnginePacket::Message(message)) => message,
-                Ok(EnginePacket::Close) => return end(early, CloseCode::NORMAL, "").await,
-                Ok(_) => continue,
-                Err(_) => return end(early, CloseCode::PROTOCOL, "not an Engine.IO packet").await,
+            let next = if matches!(progress, Progress::New) && self.revision == Revision::Three {
+                progress = Progress::Refused;
+                self.take_connect("").await
+            } else {
+                self.take_next(&mut early, &progress).await
             };
-            let declined = match (Packet::parse(message), &awaiting) {
-                (Ok(packet), _) if packet.kind == PacketKind::Connect && !packet.is_for_root() => {
-                    early.reply(connect::invalid_namespace(&packet).as_bytes()).await;
-                    continue;
-                }
-                (Ok(Packet { kind: PacketKind::Connect, data, .. }), None) => {
-                    let arrival =
-                        arrive(&self.app, &self.config, &self.introduction, self.address, data).await;
-                    match self.let_in(arrival).await {
-                        Ok((admitted, greeting)) => return self.start(early, admitted, Some(greeting)).await,
-                        Err(declined) => declined,
-                    }
-                }
-                (Ok(Packet { kind: PacketKind::Event, .. }), Some(waiting)) => {
-                    let taken = waiting.take(&self.app, self.address, message).await;
-                    let Some(Authenticated { packets, client }) = taken else { continue };
-                    let Some((grant, request)) = client else {
-                        reply_all(&mut early, &packets).await;
-                        continue;
-                    };
-                    match self.admit(grant, request).await {
-                        Ok(admitted) => {
-                            reply_all(&mut early, &packets).await;
-                            return self.start(early, admitted, None).await;
-                        }
-                        Err(declined) => declined,
-                    }
-                }
-                (Ok(_), Some(_)) => continue,
-                // Nothing may come before the CONNECT.
-                (_, None) | (Err(_), Some(_)) => {
-                    return end(early, CloseCode::PROTOCOL, "a CONNECT is expected").await;
-                }
+            let declined = match next {
+                Next::Nothing => continue,
+                Next::End(code, reason) => return end(early, code, reason).await,
+                Next::In(admitted, asked) => return self.start(early, *admitted, asked).await,
+                Next::Declined(declined) => declined,
             };
             match declined {
                 // The connection stays: a page may try again with other data.
-                Declined::Refused(problem) => early.reply(connect::refusal(&problem).as_bytes()).await,
+                Declined::Refused(problem) => {
+                    early.reply(connect::refusal(&problem, self.revision).as_bytes()).await;
+                }
                 Declined::NotNow => {
                     self.app.brake.refused(self.address, None).await;
                     return end(early, CloseCode::UNAVAILABLE, "not now").await;
                 }
                 Declined::Awaits(waiting) => {
-                    reply_all(&mut early, &waiting.greeting(&self.app)).await;
+                    reply_all(&mut early, &waiting.greeting(&self.app, self.revision)).await;
                     early.expect_within(Unadmitted::AUTH_WITHIN);
-                    awaiting = Some(waiting);
+                    progress = Progress::Awaiting(waiting);
                 }
             }
         }
     }
 
-    async fn let_in(&self, arrival: Result<Arrival, Declined>) -> Result<(Admitted, Greeting), Declined> {
-        let Arrival { grant, request, greeting } = arrival?;
-        Ok((self.admit(grant, request).await?, greeting))
+    /// Takes in the next message of a client that is not in yet.
+    async fn take_next(&self, early: &mut Unadmitted, progress: &Progress) -> Next {
+        let Ok(text) = early.next_text().await else { return Next::End(CloseCode::NORMAL, "") };
+        let message = match EnginePacket::parse(&text) {
+            Ok(EnginePacket::Message(message)) => message,
+            Ok(EnginePacket::Close) => return Next::End(CloseCode::NORMAL, ""),
+            Ok(EnginePacket::Ping(data)) => {
+                early.reply(format!("3{data}").as_bytes()).await;
+                return Next::Nothing;
+            }
+            Ok(_) => return Next::Nothing,
+            Err(_) => return Next::End(CloseCode::PROTOCOL, "not an Engine.IO packet"),
+        };
+        match (Packet::parse(message), progress) {
+            (Ok(packet), _) if packet.kind == PacketKind::Connect && !packet.is_for_root() => {
+                early.reply(packet.invalid_namespace(self.revision).as_bytes()).await;
+                Next::Nothing
+            }
+            (Ok(Packet { kind: PacketKind::Connect, data, .. }), Progress::New | Progress::Refused) => {
+                self.take_connect(data).await
+            }
+            (Ok(Packet { kind: PacketKind::Event, .. }), Progress::Awaiting(waiting)) => {
+                self.authenticate(early, waiting, message).await
+            }
+            (Ok(_), Progress::Awaiting(_)) => Next::Nothing,
+            // Nothing may come before the CONNECT.
+            _ => Next::End(CloseCode::PROTOCOL, "a CONNECT is expected"),
+        }
+    }
+
+    async fn take_connect(&self, data: &str) -> Next {
+        let arrival = arrive(&self.app, &self.config, &self.introduction, self.address, data).await;
+        match self.let_in(arrival).await {
+            Ok((admitted, asked)) => Next::In(Box::new(admitted), asked),
+            Err(declined) => Next::Declined(declined),
+        }
+    }
+
+    /// Takes the token in an event.
+    async fn authenticate(&self, early: &mut Unadmitted, waiting: &Awaiting, message: &str) -> Next {
+        let taken = waiting.take(&self.app, self.address, message).await;
+        let Some(Authenticated { packets, client }) = taken else { return Next::Nothing };
+        let Some((grant, request)) = client else {
+            reply_all(early, &packets).await;
+            return Next::Nothing;
+        };
+        match self.admit(grant, request).await {
+            Ok(admitted) => {
+                reply_all(early, &packets).await;
+                Next::In(Box::new(admitted), (None, false))
+            }
+            Err(declined) => Next::Declined(declined),
+        }
+    }
+
+    async fn let_in(&self, arrival: Result<Arrival, Declined>) -> Result<(Admitted, Asked), Declined> {
+        let Arrival { grant, request, greeting, has_more_topics } = arrival?;
+        Ok((self.admit(grant, request).await?, (Some(greeting), has_more_topics)))
     }
 
     /// Changes from polls to this WebSocket.
@@ -164,7 +230,7 @@ impl Newcomer {
             return None;
         }
         let before = engine.upgrade();
-        self.app.engines.forget(&engine.sid);
+        self.app.engines.upgraded(&engine.sid);
         engine.answer();
         if let Stage::Connected(connected) = &before {
             connected.answer();
@@ -178,8 +244,14 @@ impl Newcomer {
         reply_all(&mut early, &engine.mailbox.take(usize::MAX)).await;
         let connected = match before {
             Stage::Connected(connected) => connected,
-            Stage::Awaiting(request) => return self.connect(early, Some(Awaiting::new(&request))).await,
-            Stage::Open | Stage::Upgraded => return self.connect(early, None).await,
+            Stage::Awaiting(request) => {
+                early.begin_heartbeat(self.config.pings, self.revision);
+                return self.connect(early, Progress::Awaiting(Awaiting::new(&request))).await;
+            }
+            Stage::Open | Stage::Upgraded => {
+                early.begin_heartbeat(self.config.pings, self.revision);
+                return self.connect(early, Progress::Refused).await;
+            }
         };
         let mut request = connected.request.clone();
         request.topics = connected.topics();
@@ -192,7 +264,7 @@ impl Newcomer {
             request.session = Some(session.to_string());
         }
         match self.admit(connected.grant(), request).await {
-            Ok(admitted) => self.start(early, admitted, greeting).await,
+            Ok(admitted) => self.start(early, admitted, (greeting, connected.has_more_topics())).await,
             Err(_) => end(early, CloseCode::GOING_AWAY, "not now").await,
         }
     }
@@ -216,6 +288,7 @@ impl Newcomer {
     async fn admit(&self, grant: Arc<Grant>, request: Request) -> Result<Admitted, Declined> {
         let asked = StreamRequest {
             transport: Transport::Ws,
+            speaks_socketio: true,
             request,
             address: self.address,
             headers: String::new().into(),
@@ -226,17 +299,36 @@ impl Newcomer {
         Ok(admit(&self.app, asked, grant).await?)
     }
 
-    async fn start(
-        self,
-        early: Unadmitted,
-        admitted: Admitted,
-        greeting: Option<Greeting>,
-    ) -> Option<Beginning> {
-        let own_tag = socketio_event::tag_of(&admitted.session_id());
+    async fn start(self, early: Unadmitted, admitted: Admitted, asked: Asked) -> Option<Beginning> {
+        let own_tag = socketio_event::hidden_tag(&self.app, &admitted.session_id());
         let (socket, decoder) = early.into_session().await?;
-        let line = SocketIoLine::new(decoder, Arc::clone(&self.app.socketio), greeting, own_tag);
+        let (greeting, has_more_topics) = asked;
+        let start = SocketIoStart { greeting, revision: self.revision, own_tag, has_more_topics };
+        let line = SocketIoLine::new(decoder, Arc::clone(&self.app.socketio), start);
         Some((socket, Line::SocketIo(Box::new(line)), admitted))
     }
+}
+
+/// How far a client has come that is not in yet.
+enum Progress {
+    /// It has just connected.
+    New,
+    /// It has no session, and may send a CONNECT.
+    Refused,
+    /// It has yet to send its token.
+    Awaiting(Awaiting),
+}
+
+/// What follows a message of a client that is not in yet.
+enum Next {
+    /// The next message.
+    Nothing,
+    /// The end of the connection.
+    End(CloseCode, &'static str),
+    /// A session.
+    In(Box<Admitted>, Asked),
+    /// An answer to a client that may not come in now.
+    Declined(Declined),
 }
 
 async fn reply_all(early: &mut Unadmitted, packets: &[String]) {

@@ -120,7 +120,7 @@ async fn stats_have_the_documented_shape() {
     assert_eq!((&empty["totalUsers"], &empty["totalClients"]), (&json!(0), &json!(0)));
     assert_eq!(
         (&empty["clientsByUser"], &empty["byTransport"]),
-        (&json!([]), &json!({"ws": 0, "sse": 0, "poll": 0}))
+        (&json!([]), &json!({"ws": 0, "sse": 0, "poll": 0, "sio_ws": 0, "sio_poll": 0}))
     );
     let of = |user: &str| format!("token={}", token(user, &[]));
     let mut ws = Ws::open(gateway.address, &of("bob")).await;
@@ -133,7 +133,7 @@ async fn stats_have_the_documented_shape() {
     assert_eq!((&stats["totalUsers"], &stats["totalClients"]), (&json!(2), &json!(3)), "{stats}");
     let by_user = json!([{"userId": "alice", "connections": 2}, {"userId": "bob", "connections": 1}]);
     assert_eq!(stats["clientsByUser"], by_user);
-    assert_eq!(stats["byTransport"], json!({"ws": 1, "sse": 2, "poll": 0}));
+    assert_eq!(stats["byTransport"], json!({"ws": 1, "sse": 2, "poll": 0, "sio_ws": 0, "sio_poll": 0}));
     assert_eq!(get(gateway.address, "/health").await.json()["connections"], 3);
     drop((ws, first, second));
     gateway.comes_to_rest().await;
@@ -160,7 +160,7 @@ async fn stats_count_connections_and_members_by_room() {
     ]);
     let stats = gateway.stats().await;
     assert_eq!(stats["byTopic"], expected, "the busiest first, and only where somebody listens");
-    assert_eq!(stats["byTransport"], json!({"ws": 1, "sse": 1, "poll": 0}));
+    assert_eq!(stats["byTransport"], json!({"ws": 1, "sse": 1, "poll": 0, "sio_ws": 0, "sio_poll": 0}));
     alice.command(json!({"id": 2, "op": "presence", "topic": "room:1", "status": "offline"})).await;
     alice.reply().await;
     alice.command(json!({"id": 3, "op": "unsubscribe", "topics": ["room:2"]})).await;

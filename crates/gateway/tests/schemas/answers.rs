@@ -144,7 +144,7 @@ fn backend_endpoints_answer_by_the_schemas() {
     let hello = batch_of(&schemas, stream.next_message(soon()));
     let stats = ok(&schemas, "stats", &gateway.get("/v1/stats", &key));
     assert_eq!(stats["clientsByUser"], json!([{ "userId": "alice", "connections": 1 }]));
-    assert_eq!(stats["byTransport"], json!({ "ws": 0, "sse": 1, "poll": 0 }));
+    assert_eq!(stats["byTransport"], json!({ "ws": 0, "sse": 1, "poll": 0, "sio_ws": 0, "sio_poll": 0 }));
     assert_eq!(ok(&schemas, "health", &gateway.get("/health", &[]))["connections"], 1);
 
     let disconnect = |body: &Value| gateway.post("/v1/disconnect", &[], &body.to_string());

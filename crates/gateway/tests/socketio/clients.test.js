@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { io } from 'socket.io-client';
 import { io as io3 } from 'socket.io-client-3';
+import WebSocket from 'ws';
 import { Gateway } from '../browser/gateway.js';
-import { Ear, drafts, numbers, until } from './support.js';
+import { Ear, Wire, drafts, numbers, token, until } from './support.js';
 
 const FREE = ['--commands-per-minute', '0', '--publishes-per-minute', '0', '--ring-events', '5000'];
 /** A condition that publishes is asked again at once. */
@@ -130,8 +131,10 @@ test('a client that was away for too long is not recovered and is told what to f
   await ear.connected();
   await small.publish(drafts(topic, 1, 2));
   await ear.hears(2);
-  ear.socket.io.engine.close();
+  // It comes back by itself at any time, and has to be away while this is published.
+  ear.socket.disconnect();
   await small.publish(drafts(topic, 3, 40));
+  ear.socket.connect();
   await ear.hears(40);
   assert.deepEqual(ear.connects, [false, false]);
   assert.deepEqual(ear.heard, [1, 2, ...numbers(31, 40)]);
@@ -262,7 +265,7 @@ test('kill -9 and a new gateway on the same log: recovered, nothing missed', asy
   let own = await start(['serve', '--listen', '127.0.0.1:0', ...args, ...FREE]);
   const { port } = new URL(own.origin);
   const topic = 'room:kill';
-  const ear = client(io, topic, { auth: { token: await token(secret), user: undefined } }, own.origin);
+  const ear = client(io, topic, { auth: { token: token(secret, 'alice'), user: undefined } }, own.origin);
   await ear.connected();
   for (let round = 0; round < 3; round += 1) {
     const connects = ear.connects.length;
@@ -280,11 +283,56 @@ test('kill -9 and a new gateway on the same log: recovered, nothing missed', asy
   await rm(directory, { recursive: true });
 });
 
-/** A token for alice that may read every room. */
-async function token(secret) {
-  const { createHmac } = await import('node:crypto');
-  const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const claims = { sub: 'alice', subscribe: ['room:*'], exp: Math.floor(Date.now() / 1000) + 3600 };
-  const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}`;
-  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+for (const [name, transports] of Object.entries(PATHS)) {
+  test(`over ${name} topics of a command come along when the client recovers`, async () => {
+    const [first, later] = [`room:first-${name}`, `room:later-${name}`];
+    const ear = client(io, first, { transports });
+    await ear.connected();
+    const { ok } = await new Promise((resolve) => ear.socket.emit('subscribe', { topics: [later] }, resolve));
+    assert.ok(ok.topics.includes(later));
+    await gateway.publish(drafts(later, 1, 1));
+    await ear.hears(1);
+    ear.socket.io.engine.close();
+    await gateway.publish(drafts(later, 2, 2));
+    await ear.hears(2);
+    assert.deepEqual([ear.connects, ear.resets], [[false, true], []]);
+  });
+}
+
+test('a client whose topics are not known here is not recovered', async () => {
+  const topic = 'room:elsewhere';
+  let offset;
+  const first = client(io, topic, { transports: ['websocket'] });
+  first.socket.on('throughline.cursor', (cursor) => { offset = cursor; });
+  await first.connected();
+  await new Promise((resolve) => first.socket.emit('subscribe', { topics: ['room:other'] }, resolve));
+  await gateway.publish(drafts('room:other', 1, 1));
+  await until('a cursor that says so', () => offset?.endsWith('+'));
+  first.socket.close();
+  await gateway.publish(drafts(topic, 2, 2));
+  // As the client would come to another gateway, which has never heard of its session.
+  const { sid, pid, reset, heard } = await recovering({ pid: 'of-another-gateway', offset }, topic);
+  assert.ok(sid && pid !== 'of-another-gateway');
+  assert.deepEqual(reset.topics.includes(topic), true);
+  assert.deepEqual(heard, [2], 'what is in the topics that it named comes all the same');
+  const known = await recovering({ pid: 'of-another-gateway', offset: offset.slice(0, -1) }, topic);
+  assert.equal(known.pid, 'of-another-gateway');
+});
+
+/** Sends a CONNECT with these members, and says what comes up to the first event. */
+async function recovering(members, topics) {
+  const wire = new Wire(new WebSocket(`${gateway.origin.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`));
+  await wire.next();
+  wire.send(`40${JSON.stringify({ user: 'alice', topics, ...members })}`);
+  const heard = [];
+  let reset;
+  const { sid, pid } = JSON.parse((await wire.nextMessage()).slice(2));
+  await until('an event', async () => {
+    const [name, data] = JSON.parse((await wire.nextMessage()).slice(2));
+    if (name === 'm') heard.push(data.n);
+    if (name === 'throughline.reset') reset = data;
+    return heard.length > 0;
+  });
+  wire.close();
+  return { sid, pid, reset, heard };
 }

@@ -1,12 +1,11 @@
 // An application's own names: the pages of a room for songs, unchanged.
 
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { io } from 'socket.io-client';
 import { Gateway } from '../browser/gateway.js';
-import { until } from './support.js';
+import { token, until } from './support.js';
 
 const SECRET = 'a-secret-of-thirty-two-bytes-or-more';
 const DIALECT = fileURLToPath(new URL('../../../../fixtures/socketio/song-rooms.json', import.meta.url));
@@ -18,12 +17,6 @@ before(async () => {
   ]);
 });
 after(() => gateway?.stop());
-
-function token(user) {
-  const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode({ sub: user, subscribe: ['room:*'], publish: ['room:*'] })}`;
-  return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
-}
 
 const open = [];
 after(() => open.forEach((socket) => socket.close()));
@@ -46,7 +39,7 @@ for (const [name, transports] of Object.entries({ websocket: ['websocket'], poll
     await ann.says('connected');
     ann.socket.emit('authenticate', { token: 'wrong' });
     await ann.says('auth_error');
-    ann.socket.emit('authenticate', { token: token('ann') });
+    ann.socket.emit('authenticate', { token: token(SECRET, 'ann') });
     await ann.says('authenticated');
     assert.deepEqual(ann.of('authenticated'), [{ user_id: 'ann' }]);
     ann.socket.emit('join_room', { room_id: room });
@@ -55,7 +48,7 @@ for (const [name, transports] of Object.entries({ websocket: ['websocket'], poll
 
     const bob = page(transports);
     await bob.says('connected');
-    bob.socket.emit('authenticate', { token: token('bob') });
+    bob.socket.emit('authenticate', { token: token(SECRET, 'bob') });
     await bob.says('authenticated');
     bob.socket.emit('join_room', { room_id: room });
     await bob.says('room_joined');

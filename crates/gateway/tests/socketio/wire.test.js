@@ -82,7 +82,10 @@ test('packets behind a CONNECT are taken in order, and none before it', async ()
   const poller = await Poller.open();
   await poller.post('3', '40{"user":"alice"}', '421["ping"]', '422["ping"]');
   const packets = [];
-  while (packets.length < 2) packets.push(...(await poller.get()).filter((packet) => packet.startsWith('43')));
+  await until('both acknowledgements', async () => {
+    packets.push(...(await poller.get()).filter((packet) => packet.startsWith('43')));
+    return packets.length >= 2;
+  });
   assert.deepEqual(packets.map((packet) => packet.slice(0, 3)), ['431', '432']);
   const early = await Poller.open();
   assert.equal((await early.post('42["ping"]')).status, 400);
@@ -106,11 +109,12 @@ test('no answer to a poll has more than 16 packets', async () => {
   await poller.get();
   await gateway.publish(drafts('room:many', 1, 100));
   const heard = [];
-  while (heard.length < 100) {
+  await until('all events', async () => {
     const packets = await poller.get();
     assert.ok(packets.length <= 16, `${packets.length} packets`);
     heard.push(...packets.filter((packet) => packet.startsWith('42["m"')));
-  }
+    return heard.length >= 100;
+  });
   assert.deepEqual(heard.map((packet) => JSON.parse(packet.slice(2))[1].n), drafts('', 1, 100).map(({ data }) => data.n));
 });
 
@@ -164,22 +168,22 @@ test('an upgrade: the poll that waits is let go, and the WebSocket goes on', asy
 });
 
 test('a client that answers no ping is let go, on a WebSocket and on polls', async () => {
-  const quick = await Gateway.start('127.0.0.1:0', ['--socketio-ping-interval', '1', '--socketio-ping-timeout', '1']);
+  const quick = await Gateway.start('127.0.0.1:0', ['--socketio-ping-interval', '2', '--socketio-ping-timeout', '1']);
   const at = (query) => `${quick.origin}/socket.io/?${new URLSearchParams({ EIO: 4, ...query })}`;
   const ws = new WebSocket(at({ transport: 'websocket' }).replace('http', 'ws'));
   const got = [];
   ws.on('message', (data) => got.push(data.toString()));
   ws.on('open', () => ws.send('40{"user":"alice"}'));
-  await new Promise((resolve) => ws.on('close', resolve));
-  assert.equal(got.filter((packet) => packet === '2').length, 2);
+  let isClosed = false;
+  ws.on('close', () => { isClosed = true; });
+  await until('closed', () => isClosed);
+  assert.equal(got.filter((packet) => packet === '2').length, 1, 'it ends after interval and timeout');
   assert.equal(got.at(-1), '1');
 
   const { sid } = JSON.parse((await (await fetch(at({ transport: 'polling' }))).text()).slice(1));
   const poll = at({ transport: 'polling', sid });
   await fetch(poll, { method: 'POST', body: '40{"user":"alice"}' });
-  let status = 200;
-  while (status === 200) ({ status } = await fetch(poll));
-  assert.equal(status, 400);
+  await until('its session ends', async () => (await fetch(poll)).status === 400);
   await quick.stop();
 });
 
@@ -190,6 +194,36 @@ test('what a client leaves is no session: a closed one is unknown', async () => 
   await poller.post('41');
   await poller.get();
   assert.equal(poller.status, 400);
+});
+
+test('operators see Socket.IO clients under names of their own', async () => {
+  const own = await Gateway.start();
+  const headers = { Authorization: 'Bearer dev' };
+  const at = (query) => `${own.origin}/socket.io/?${new URLSearchParams({ EIO: 4, ...query })}`;
+  const ws = new WebSocket(at({ transport: 'websocket' }).replace('http', 'ws'));
+  const got = [];
+  ws.on('message', (data) => got.push(data.toString()));
+  ws.on('open', () => ws.send('40{"user":"alice","topics":"room:1"}'));
+  await until('connected', () => got.length >= 2);
+  const { sid } = JSON.parse((await (await fetch(at({ transport: 'polling' }))).text()).slice(1));
+  const poll = at({ transport: 'polling', sid });
+  await fetch(poll, { method: 'POST', body: '40{"user":"bob","topics":"room:1"}' });
+  await fetch(poll);
+  const waiting = fetch(poll);
+  await until('both are counted', async () => {
+    const { byTransport } = await (await fetch(`${own.origin}/v1/stats`, { headers })).json();
+    return byTransport.sio_ws === 1 && byTransport.sio_poll === 1 && byTransport.ws === 0 && byTransport.poll === 0;
+  });
+  const { results: [{ seq }] } = await own.publish(drafts('room:1', 1, 1));
+  await waiting;
+  for (const [user, name] of [['alice', 'sio_ws'], ['bob', 'sio_poll']]) {
+    await until(`${user} was sent it`, async () => {
+      const explained = await (await fetch(`${own.origin}/v1/explain?user=${user}&seq=${seq}`, { headers })).json();
+      return explained.verdict === 'delivered' && explained.sessions[0].transport === name && explained.detail.includes(name);
+    });
+  }
+  ws.terminate();
+  await own.stop();
 });
 
 test('a foreign page whose visitor has a cookie is refused', async () => {

@@ -18,7 +18,7 @@ pub use poll::PollLine;
 pub use protocol::ExtraHeaders;
 pub(crate) use protocol::{Input, Protocol};
 pub use sio_poll::SocketIoPollLine;
-pub use sio_ws::SocketIoLine;
+pub use sio_ws::{SocketIoLine, SocketIoStart};
 pub use sse::{SseLine, SseRefusal};
 pub use ws::WsLine;
 
@@ -90,8 +90,8 @@ impl Protocol for Line {
         each!(self, line => line.resets_in_place())
     }
 
-    fn has_fixed_heartbeat(&self) -> bool {
-        each!(self, line => line.has_fixed_heartbeat())
+    fn pong_timeout(&self) -> Option<Duration> {
+        each!(self, line => line.pong_timeout())
     }
 
     fn takes_commands(&self) -> bool {
@@ -120,6 +120,10 @@ impl Protocol for Line {
 
     fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) {
         each!(self, line => line.write_batch(batch, out));
+    }
+
+    fn topics_added(&mut self) {
+        each!(self, line => line.topics_added());
     }
 
     fn write_reply(&self, reply: &[u8], out: &mut Vec<u8>) {

@@ -36,10 +36,10 @@ pub(crate) trait Protocol {
         true
     }
 
-    /// Whether a heartbeat comes at fixed times, whatever else is sent. The batches that probe a
-    /// path are not sent then.
-    fn has_fixed_heartbeat(&self) -> bool {
-        false
+    /// Within which time the client answers a heartbeat that comes at fixed times, whatever else is
+    /// sent. The batches that probe a path are not sent then. `None`: the heartbeat is another.
+    fn pong_timeout(&self) -> Option<Duration> {
+        None
     }
 
     /// How long the first batch may take to come, in place of the heartbeat.
@@ -77,6 +77,9 @@ pub(crate) trait Protocol {
 
     /// Writes a batch.
     fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>);
+
+    /// The session took up topics that its client asked for in a command.
+    fn topics_added(&mut self) {}
 
     /// Writes the reply to a command. A line without commands has none to write.
     fn write_reply(&self, _reply: &[u8], _out: &mut Vec<u8>) {}

@@ -7,7 +7,7 @@ use super::poll::PIPELINED_BYTES_MAX;
 use super::protocol::{ExtraHeaders, Protocol, write_response_head};
 use crate::batch::Batch;
 use crate::request::Transport;
-use crate::socketio::{Greeting, PACKETS_MAX, PayloadSink, PollTurn, Settings, write_batch};
+use crate::socketio::{Form, Greeting, PACKETS_MAX, Payload, PollTurn, Settings, write_batch};
 
 /// One poll of a client that has sent its CONNECT. Nothing of the response has been written.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct SocketIoPollLine {
     pub greeting: Option<Box<Greeting>>,
     /// How the ids of the session's own drafts begin; empty: nobody looks at it.
     pub own_tag: Box<str>,
+    /// The session has topics that the client did not ask for in its CONNECT.
+    pub has_more_topics: bool,
     /// How long the poll may wait.
     pub wait: Duration,
     /// The connection can be used again.
@@ -59,22 +61,29 @@ impl Protocol for SocketIoPollLine {
 
     fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) {
         let mailbox = self.turn.mailbox();
-        let mut payload = PayloadSink::default();
+        let mut payload = Payload::new(mailbox.revision());
         let greeting = self.greeting.take();
         let batch = &Batch { heartbeat: mailbox.take_ping(), ..batch.clone() };
-        write_batch(batch, &self.settings, &self.own_tag, greeting.as_deref(), &mut payload);
+        let form = Form {
+            settings: &self.settings,
+            revision: mailbox.revision(),
+            own_tag: &self.own_tag,
+            has_more_topics: self.has_more_topics,
+        };
+        write_batch(batch, &form, greeting.as_deref(), &mut payload);
         for packet in mailbox.take(PACKETS_MAX.saturating_sub(payload.packets + 1)) {
-            payload.push(packet.as_bytes());
+            payload.push(&[packet.as_bytes()]);
         }
         // A newer poll of the same client takes over from here; every other end is the session's.
-        let is_over = mailbox.is_over()
-            || batch.bye.is_some_and(|bye| bye.reason != crate::close::ByeReason::Replaced)
+        let is_over = batch.bye.is_some_and(|bye| bye.reason != crate::close::ByeReason::Replaced)
             || (batch.reset.is_some() && batch.hello.is_none());
         if is_over {
-            payload.push(b"1");
             mailbox.end();
-        } else if payload.packets == 0 {
-            payload.push(b"6");
+        }
+        match mailbox.last_packet() {
+            Some(last) => payload.push(&[last.as_bytes()]),
+            None if payload.packets == 0 => payload.push(&[b"6"]),
+            None => {}
         }
         self.turn.answers(batch.cursor);
         let keeps = self.keep_alive && batch.bye.is_none();

@@ -1,13 +1,15 @@
 //! A Socket.IO session on a WebSocket: a packet is one text message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::protocol::{Input, Protocol};
 use crate::batch::Batch;
 use crate::close::CloseCode;
 use crate::request::Transport;
 use crate::socketio::{
-    EnginePacket, Greeting, Packet, PacketKind, SEPARATOR, Settings, WebSocketSink, write_batch,
+    EnginePacket, Form, Greeting, Packet, PacketKind, Revision, SEPARATOR, Settings, WebSocketSink,
+    write_batch,
 };
 use crate::ws::{Decoder, Message, Step, write_ws_close, write_ws_text};
 
@@ -16,27 +18,49 @@ use crate::ws::{Decoder, Message, Step, write_ws_close, write_ws_text};
 pub struct SocketIoLine {
     decoder: Decoder,
     settings: Arc<Settings>,
-    /// Until the client's CONNECT is answered; `None` from the start after an upgrade.
-    greeting: Option<Box<Greeting>>,
+    rare: Option<Box<Rare>>,
     begins_with_hello: bool,
+    /// The session has topics that the client did not ask for in its CONNECT.
+    has_more_topics: bool,
+    revision: Revision,
+}
+
+/// What an idle line seldom has, and so does not pay for.
+#[derive(Debug)]
+struct Rare {
+    /// Until the client's CONNECT is answered; `None` from the start after an upgrade.
+    greeting: Option<Greeting>,
     /// How the ids of the session's own drafts begin; empty: nobody looks at it.
     own_tag: Box<str>,
 }
 
+impl Rare {
+    fn boxed(self) -> Option<Box<Self>> {
+        (self.greeting.is_some() || !self.own_tag.is_empty()).then(|| Box::new(self))
+    }
+}
+
+/// How a WebSocket of a Socket.IO client begins.
+#[derive(Debug)]
+pub struct SocketIoStart {
+    /// What the client asked for in its CONNECT, unless that has been answered before.
+    pub greeting: Option<Greeting>,
+    /// The revision that it speaks.
+    pub revision: Revision,
+    /// How the ids of its own drafts begin; empty: nobody looks at it.
+    pub own_tag: Box<str>,
+    /// The session has topics that the client did not ask for in its CONNECT.
+    pub has_more_topics: bool,
+}
+
 impl SocketIoLine {
-    /// The line of a client that asked for the namespace, with what it sent behind that. `greeting`:
-    /// what it asked for, unless that has been answered before. `own_tag`: how the ids of its drafts
-    /// begin.
+    /// The line of a client that asked for the namespace; `decoder` holds what came behind that.
     #[must_use]
-    pub fn new(
-        decoder: Decoder,
-        settings: Arc<Settings>,
-        greeting: Option<Greeting>,
-        own_tag: Box<str>,
-    ) -> Self {
+    pub fn new(decoder: Decoder, settings: Arc<Settings>, start: SocketIoStart) -> Self {
+        let SocketIoStart { greeting, revision, own_tag, has_more_topics } = start;
         let begins_with_hello = greeting.is_some();
-        let greeting = greeting.map(Box::new);
-        Self { decoder, settings, greeting, begins_with_hello, own_tag }
+        let rare = Rare { greeting, own_tag }.boxed();
+        Self { decoder, settings, rare, begins_with_hello, has_more_topics, revision }
     }
 
     fn violation(out: &mut Vec<u8>) -> Input {
@@ -49,11 +73,11 @@ impl SocketIoLine {
         Input::Closed(CloseCode::NORMAL)
     }
 
-    fn take_packet(text: String, out: &mut Vec<u8>) -> Input {
-        let message = match EnginePacket::parse(&text) {
+    fn take_packet(&self, text: &str, out: &mut Vec<u8>) -> Input {
+        let message = match EnginePacket::parse(text) {
             Ok(EnginePacket::Message(message)) => message,
             Ok(EnginePacket::Close) => return Self::closed(out),
-            // A client of this revision does not ping; one that does is answered all the same.
+            // A client of revision 4 does not ping; one that does is answered all the same.
             Ok(EnginePacket::Ping(data)) => {
                 write_ws_text(format!("3{data}").as_bytes(), out);
                 return Input::Control;
@@ -66,9 +90,7 @@ impl SocketIoLine {
         match Packet::parse(message) {
             Ok(packet) if !packet.is_for_root() => {
                 if packet.kind == PacketKind::Connect {
-                    let namespace = packet.namespace;
-                    let refusal = format!("44{namespace},{{\"message\":\"Invalid namespace\"}}");
-                    write_ws_text(refusal.as_bytes(), out);
+                    write_ws_text(packet.invalid_namespace(self.revision).as_bytes(), out);
                 }
                 Input::Control
             }
@@ -94,16 +116,16 @@ impl Protocol for SocketIoLine {
         false
     }
 
-    fn has_fixed_heartbeat(&self) -> bool {
-        true
+    /// A client of revision 3 pings by itself, once in each interval.
+    fn pong_timeout(&self) -> Option<Duration> {
+        let pings = self.settings.pings;
+        Some(match self.revision {
+            Revision::Three => pings.interval + pings.timeout,
+            Revision::Four => pings.timeout,
+        })
     }
 
     fn takes_commands(&self) -> bool {
-        true
-    }
-
-    /// The ping is a packet of the heartbeat, so there is no other to write.
-    fn answers_pings(&self) -> bool {
         true
     }
 
@@ -112,8 +134,22 @@ impl Protocol for SocketIoLine {
     }
 
     fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) {
-        let greeting = if batch.hello.is_some() { self.greeting.take() } else { None };
-        write_batch(batch, &self.settings, &self.own_tag, greeting.as_deref(), &mut WebSocketSink(out));
+        let rare = self.rare.as_deref_mut();
+        let greeting = rare.filter(|_| batch.hello.is_some()).and_then(|rare| rare.greeting.take());
+        let form = Form {
+            settings: &self.settings,
+            revision: self.revision,
+            own_tag: self.rare.as_ref().map_or("", |rare| &rare.own_tag),
+            has_more_topics: self.has_more_topics,
+        };
+        write_batch(batch, &form, greeting.as_ref(), &mut WebSocketSink(out));
+        if greeting.is_some() {
+            self.rare = self.rare.take().and_then(|rare| rare.boxed());
+        }
+    }
+
+    fn topics_added(&mut self) {
+        self.has_more_topics = true;
     }
 
     fn write_reply(&self, reply: &[u8], out: &mut Vec<u8>) {
@@ -148,7 +184,7 @@ impl Protocol for SocketIoLine {
         match self.decoder.step(out) {
             Step::Incomplete if had_a_frame => Input::Part,
             Step::Incomplete => Input::None,
-            Step::Text(text) => Self::take_packet(text, out),
+            Step::Text(text) => self.take_packet(&text, out),
             // An attachment; the event that it belongs to has been refused.
             Step::Binary(_) | Step::Control => Input::Control,
             Step::Closed(code) => Input::Closed(code.unwrap_or(CloseCode::NONE)),

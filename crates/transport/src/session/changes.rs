@@ -42,6 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut access = self.host.access();
         let added = access.topics.split_off(access.topics.len() - access.added);
         self.reader.subscribe(&added);
+        self.line.topics_added();
         self.host.subscribed(&added, self.reader.cursor());
     }
 

@@ -85,9 +85,11 @@ pub(crate) struct Deadlines {
     /// closing.
     patient_until: Option<Moment>,
     is_closing: bool,
-    /// A heartbeat comes at its time whatever else is sent, and nothing probes the path.
-    is_heartbeat_fixed: bool,
-    /// The next ping goes with the first batch from here on.
+    /// A heartbeat comes at its time whatever else is sent, is answered within this time, and
+    /// nothing probes the path. Zero: none of that.
+    pong_timeout: Millis,
+    /// The next ping goes with the first batch from here on. With a fixed heartbeat: until when the
+    /// one that is unanswered is to be answered.
     ping_at: Tenths,
     /// Pings since the client last said something.
     unanswered: u8,
@@ -103,6 +105,12 @@ struct Tenths(u32);
 impl From<Moment> for Tenths {
     fn from(at: Moment) -> Self {
         Self(u32::try_from(at.us() / 100_000).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<Tenths> for Moment {
+    fn from(Tenths(tenths): Tenths) -> Self {
+        Self::START + Duration::from_millis(u64::from(tenths) * 100)
     }
 }
 
@@ -125,7 +133,7 @@ impl Deadlines {
             ends_at: terms.age_max.map(|age_max| Moment::START + age_max),
             patient_until: None,
             is_closing: false,
-            is_heartbeat_fixed: false,
+            pong_timeout: Duration::ZERO.into(),
             ping_at: (Moment::START + terms.heartbeat).into(),
             unanswered: 0,
         };
@@ -133,9 +141,14 @@ impl Deadlines {
         deadlines
     }
 
-    /// The heartbeat comes at its time whatever else is sent, and nothing probes the path.
-    pub(crate) fn fix_heartbeat(&mut self) {
-        self.is_heartbeat_fixed = true;
+    /// The heartbeat comes at its time whatever else is sent, the client answers it within
+    /// `pong_timeout`, and nothing probes the path.
+    pub(crate) fn fix_heartbeat(&mut self, pong_timeout: Duration) {
+        self.pong_timeout = pong_timeout.into();
+    }
+
+    fn has_fixed_heartbeat(&self) -> bool {
+        self.pong_timeout.0 > 0
     }
 
     /// Whether the time of the heartbeat has come.
@@ -158,9 +171,15 @@ impl Deadlines {
         self.unanswered = 0;
     }
 
-    /// Whether the client has left too many pings unanswered.
+    /// Whether the client has left too many pings unanswered, or a fixed heartbeat for too long.
     pub(crate) fn is_unanswered(&self, now: Moment) -> bool {
-        self.unanswered >= UNANSWERED_MAX && Tenths::from(now) >= self.ping_at
+        let most = if self.has_fixed_heartbeat() { 1 } else { UNANSWERED_MAX };
+        self.unanswered >= most && Tenths::from(now) >= self.ping_at
+    }
+
+    /// Until when a fixed heartbeat is to be answered.
+    fn pong_by(&self) -> Option<Moment> {
+        (self.has_fixed_heartbeat() && self.unanswered > 0).then(|| self.ping_at.into())
     }
 
     /// Ephemeral events come in one batch in this time at most; zero: as they come.
@@ -243,16 +262,22 @@ impl Deadlines {
 
     pub(crate) fn hello_sent(&mut self, now: Moment) {
         self.batch_at = now + self.heartbeat();
-        self.probe_at = (!self.is_heartbeat_fixed).then(|| now + PROBE_AFTER);
+        self.probe_at = (!self.has_fixed_heartbeat()).then(|| now + PROBE_AFTER);
     }
 
     pub(crate) fn batch_sent(&mut self, now: Moment, had_events: bool) {
         let interval = self.interval();
         self.probe_at = self.probe_at.filter(|&at| at > now);
-        if !self.is_heartbeat_fixed || self.is_heartbeat_due(now) {
+        let is_fixed = self.has_fixed_heartbeat();
+        if is_fixed && self.is_heartbeat_due(now) && self.unanswered == 0 {
+            self.unanswered = 1;
+            // Rounded up: a client that answers at the last moment stays.
+            self.ping_at = (now + self.pong_timeout.into() + Duration::from_millis(100)).into();
+        }
+        if !is_fixed || self.is_heartbeat_due(now) {
             self.batch_at = now + self.heartbeat().max(interval);
         }
-        let settles = had_events && !self.is_heartbeat_fixed;
+        let settles = had_events && !is_fixed;
         self.settle_at = settles.then(|| now + SETTLE_AFTER.max(interval));
         self.spaced_until = (!interval.is_zero()).then(|| now + interval);
     }
@@ -325,6 +350,7 @@ impl Deadlines {
             self.expiring_at,
             self.expires_at,
             self.ends_at,
+            self.pong_by(),
         ];
         others.into_iter().flatten().fold(self.batch_at, Moment::min)
     }

@@ -151,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return;
         }
         let notice = lost.as_ref().map(|reset| self.notice(reset));
-        let heartbeat = self.line.has_fixed_heartbeat() && self.deadlines.is_heartbeat_due(now);
+        let heartbeat = self.line.pong_timeout().is_some() && self.deadlines.is_heartbeat_due(now);
         let expiring = self.deadlines.take_expiring(now).then(|| self.host.expiring());
         // An answer without `hello` is the only one that its client gets.
         let refused = if self.line.is_answer() { self.host.take_refused() } else { Vec::new() };

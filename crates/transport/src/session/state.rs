@@ -78,8 +78,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(wait) = line.wait() {
             deadlines.wait_until(now + wait);
         }
-        if line.has_fixed_heartbeat() {
-            deadlines.fix_heartbeat();
+        if let Some(pong_timeout) = line.pong_timeout() {
+            deadlines.fix_heartbeat(pong_timeout);
         }
         Self {
             socket,

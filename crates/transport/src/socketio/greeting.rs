@@ -1,9 +1,10 @@
 //! The answer to a client's CONNECT.
 
+use super::payload::Revision;
 use crate::batch::{Batch, Hello};
 
 /// What a client said in its CONNECT about the connection before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Greeting {
     /// The id of the connection before, as the client gave it: `pid`.
     pub pid: Option<Box<str>>,
@@ -12,12 +13,16 @@ pub struct Greeting {
 }
 
 /// What a client sent as its offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offset {
     /// Nothing: it begins at the tail.
+    #[default]
     None,
     /// A cursor.
     Cursor,
+    /// A cursor of a client that had more topics than it asks for now, and which ones is not known
+    /// here.
+    Partial,
     /// Some other text. Clients take the last text argument of any event for their offset.
     Foreign,
 }
@@ -40,8 +45,13 @@ impl Greeting {
         pid.trim_end_matches('.')
     }
 
-    /// Writes the CONNECT packet of a batch that begins a session: `40{"sid":…,"pid":…}`.
-    pub(super) fn write(&self, hello: &Hello<'_>, batch: &Batch<'_>, out: &mut Vec<u8>) {
+    /// Writes the CONNECT packet of a batch that begins a session: `40{"sid":…,"pid":…}`; in
+    /// revision 3 it is `40`.
+    pub(super) fn write(&self, revision: Revision, hello: &Hello<'_>, batch: &Batch<'_>, out: &mut Vec<u8>) {
+        if revision == Revision::Three {
+            out.extend_from_slice(b"40");
+            return;
+        }
         let is_complete = self.offset == Offset::Cursor && batch.reset.is_none();
         let pid = self.answered_pid(hello.session, is_complete);
         out.extend_from_slice(b"40{\"sid\":");

@@ -10,7 +10,8 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::packet::SEPARATOR;
+use super::payload::Revision;
+use super::settings::Pings;
 
 /// The most packets that wait for a poll, and their most bytes. Only answers to the client's own
 /// packets wait here; events lie in the log.
@@ -25,8 +26,18 @@ pub struct Mailbox {
     turns: Arc<Semaphore>,
     /// Something is there to be answered.
     changed: Notify,
-    interval: Duration,
-    timeout: Duration,
+    pings: Pings,
+    revision: Revision,
+}
+
+/// Whether a session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The gateway ended it.
+    Ended,
+    /// The client left.
+    Left,
 }
 
 #[derive(Debug)]
@@ -35,9 +46,9 @@ struct State {
     /// The client has everything up to here; `None`: it has no session yet.
     cursor: Option<Cursor>,
     ping_at: Instant,
-    /// A ping was sent, and is to be answered by then.
+    /// The client is to say something by then: a ping was sent; in revision 3 at any time.
     pong_by: Option<Instant>,
-    is_over: bool,
+    phase: Phase,
 }
 
 /// Too many packets wait: the client sends and does not poll.
@@ -46,18 +57,26 @@ struct State {
 pub struct MailboxFull;
 
 impl Mailbox {
-    /// Of a client that is pinged after each `interval`, and answers within `timeout`.
+    /// Of a client of this revision. One of revision 4 is pinged and answers; one of revision 3
+    /// pings by itself.
     #[must_use]
-    pub fn new(interval: Duration, timeout: Duration) -> Self {
+    pub fn new(pings: Pings, revision: Revision) -> Self {
+        let now = Instant::now();
         let state = State {
             waiting: Vec::new(),
             cursor: None,
-            ping_at: Instant::now() + interval,
-            pong_by: None,
-            is_over: false,
+            ping_at: now + pings.interval,
+            pong_by: (revision == Revision::Three).then(|| now + pings.interval + pings.timeout),
+            phase: Phase::Open,
         };
         let turns = Arc::new(Semaphore::new(1));
-        Self { state: Mutex::new(state), turns, changed: Notify::new(), interval, timeout }
+        Self { state: Mutex::new(state), turns, changed: Notify::new(), pings, revision }
+    }
+
+    /// The revision that the client speaks.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// Adds a packet for the next answer.
@@ -96,28 +115,30 @@ impl Mailbox {
         self.state.lock().cursor
     }
 
-    /// How long a poll may wait: until a ping is due.
+    /// How long a poll may wait: until a ping is due, or would be.
     #[must_use]
     pub fn wait(&self) -> Duration {
         self.state.lock().ping_at.saturating_duration_since(Instant::now())
     }
 
-    /// Whether a ping is due. It counts as sent.
+    /// Whether a ping is due. It counts as sent. A client of revision 3 is never pinged.
     #[must_use]
     pub fn take_ping(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock();
         let is_due = state.ping_at <= now;
         if is_due {
-            state.ping_at = now + self.interval;
-            state.pong_by.get_or_insert(now + self.timeout);
+            state.ping_at = now + self.pings.interval;
+            state.pong_by.get_or_insert(now + self.pings.timeout);
         }
-        is_due
+        is_due && self.revision == Revision::Four
     }
 
     /// The client sent something, and so is there.
     pub fn heard(&self) {
-        self.state.lock().pong_by = None;
+        let Pings { interval, timeout } = self.pings;
+        let pings_itself = self.revision == Revision::Three;
+        self.state.lock().pong_by = pings_itself.then(|| Instant::now() + interval + timeout);
     }
 
     /// Whether the client is gone: a ping is not answered, or not fetched.
@@ -125,19 +146,43 @@ impl Mailbox {
     pub fn is_lost(&self) -> bool {
         let now = Instant::now();
         let state = self.state.lock();
-        state.pong_by.is_some_and(|by| by <= now) || state.ping_at + self.timeout <= now
+        state.pong_by.is_some_and(|by| by <= now) || state.ping_at + self.pings.timeout <= now
     }
 
     /// Ends the session: no further poll is answered with events.
     pub fn end(&self) {
-        self.state.lock().is_over = true;
+        self.end_as(Phase::Ended);
+    }
+
+    /// The client ended the session.
+    pub fn leave(&self) {
+        self.end_as(Phase::Left);
+    }
+
+    fn end_as(&self, end: Phase) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            state.phase = end;
+        }
+        drop(state);
         self.changed.notify_waiters();
     }
 
     /// Whether the session has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.lock().is_over
+        self.state.lock().phase != Phase::Open
+    }
+
+    /// The packet that answers the poll of a session that has ended: a close, or a noop where the
+    /// client closed itself. `None`: the session goes on.
+    #[must_use]
+    pub fn last_packet(&self) -> Option<&'static str> {
+        match self.state.lock().phase {
+            Phase::Open => None,
+            Phase::Ended => Some("1"),
+            Phase::Left => Some("6"),
+        }
     }
 
     /// Ready when [`Mailbox::wake`], [`Mailbox::push`] or [`Mailbox::end`] is called later than this.
@@ -154,12 +199,6 @@ impl Mailbox {
     pub async fn turn(self: &Arc<Self>) -> PollTurn {
         let permit = Arc::clone(&self.turns).acquire_owned().await;
         PollTurn { mailbox: Arc::clone(self), _permit: permit.ok(), progress: Cell::new(Progress::None) }
-    }
-
-    /// One packet after the other, as one body.
-    #[must_use]
-    pub fn join(packets: &[String]) -> String {
-        packets.join(SEPARATOR.encode_utf8(&mut [0; 4]))
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a client may send: Engine.IO packets, and the Socket.IO packets in them.
 
-/// Between the packets of one HTTP body (U+001E, Engine.IO protocol, "Payload encoding").
-pub const SEPARATOR: char = '\u{1e}';
+use super::payload::{PacketError, Revision};
 
 /// The most packets of one answer to a poll. The client for Python drops an answer with more.
 pub const PACKETS_MAX: usize = 16;
@@ -56,11 +55,6 @@ pub enum PacketKind {
     /// `3` and `6`: an acknowledgement, the latter with attachments.
     Ack,
 }
-
-/// Why text is no packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a packet of the Engine.IO 4 or Socket.IO 5 protocol")]
-pub struct PacketError;
 
 impl<'a> EnginePacket<'a> {
     /// Reads one packet.
@@ -118,6 +112,16 @@ impl<'a> Packet<'a> {
         }
         let (ack, data) = rest.split_at(digits);
         Ok(Self { kind, attachments, namespace, ack: (digits > 0).then_some(ack), data })
+    }
+
+    /// The packet that refuses its namespace, which the gateway does not have.
+    #[must_use]
+    pub fn invalid_namespace(&self, revision: Revision) -> String {
+        let Self { namespace, .. } = self;
+        match revision {
+            Revision::Three => format!("44{namespace},\"Invalid namespace\""),
+            Revision::Four => format!("44{namespace},{{\"message\":\"Invalid namespace\"}}"),
+        }
     }
 
     /// Whether it concerns the one namespace that the gateway has.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use events::Event;
 
@@ -27,9 +28,27 @@ pub trait Speech: Send + Sync {
     fn greet(&self, user: &str, emit: &mut dyn FnMut(&[u8]));
 }
 
+/// When pings come, and how long their answers may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pings {
+    /// Between two pings.
+    pub interval: Duration,
+    /// From a ping to its answer.
+    pub timeout: Duration,
+}
+
+impl Default for Pings {
+    /// As the original server has them.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) }
+    }
+}
+
 /// What all Socket.IO sessions of a gateway share.
 #[derive(Default)]
 pub struct Settings {
+    /// When clients are pinged.
+    pub pings: Pings,
     /// How clients learn the cursor.
     pub cursor: CursorStyle,
     /// How the application speaks to its clients; `None`: as the log does.
@@ -38,10 +57,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// With this way of telling the cursor, and this speech.
+    /// With these pings, this way of telling the cursor, and this speech.
     #[must_use]
-    pub fn new(cursor: CursorStyle, speech: Option<Arc<dyn Speech>>) -> Self {
-        Self { cursor, speech, unsendable: AtomicU64::new(0) }
+    pub fn new(pings: Pings, cursor: CursorStyle, speech: Option<Arc<dyn Speech>>) -> Self {
+        Self { pings, cursor, speech, unsendable: AtomicU64::new(0) }
     }
 
     /// How many events were not sent because their type is a name that Socket.IO clients reserve.

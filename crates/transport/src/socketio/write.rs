@@ -4,7 +4,7 @@ use events::{Cursor, Event};
 use fastwebsockets::OpCode;
 
 use super::greeting::{Greeting, Offset};
-use super::packet::SEPARATOR;
+use super::payload::{Payload, Revision};
 use super::settings::{CursorStyle, Settings};
 use crate::batch::{Batch, Hello};
 use crate::close::ByeReason;
@@ -31,47 +31,56 @@ impl Sink for WebSocketSink<'_> {
     }
 }
 
-/// The packets of one HTTP body.
-#[derive(Default)]
-pub(crate) struct PayloadSink {
-    pub(crate) body: Vec<u8>,
-    pub(crate) packets: usize,
-}
-
-impl Sink for PayloadSink {
+impl Sink for Payload {
     fn packet(&mut self, parts: &[&[u8]]) {
-        if self.packets > 0 {
-            self.body.push(SEPARATOR as u8);
+        self.push(parts);
+    }
+}
+
+/// The form in which a client gets its batches.
+pub(crate) struct Form<'a> {
+    /// What all sessions share.
+    pub(crate) settings: &'a Settings,
+    /// The revision of the protocol.
+    pub(crate) revision: Revision,
+    /// How the ids of the session's own drafts begin; empty: nobody looks at it.
+    pub(crate) own_tag: &'a str,
+    /// The session has topics that the client did not ask for in its CONNECT.
+    pub(crate) has_more_topics: bool,
+}
+
+impl Form<'_> {
+    /// A cursor as text for the client to send back.
+    fn cursor_text(&self, cursor: Cursor) -> Vec<u8> {
+        let mut text = Vec::with_capacity(Cursor::TEXT_BYTES_MAX + 1);
+        cursor.write(&mut text);
+        if self.has_more_topics {
+            text.push(MORE_TOPICS);
         }
-        self.packets += 1;
-        parts.iter().for_each(|part| self.body.extend_from_slice(part));
+        text
     }
 }
 
-impl PayloadSink {
-    /// Writes one packet.
-    pub(crate) fn push(&mut self, packet: &[u8]) {
-        self.packet(&[packet]);
-    }
-}
+/// Stands behind the cursor of a client whose topics were changed by commands. A gateway that does
+/// not know them must not call the client recovered.
+pub(super) const MORE_TOPICS: u8 = b'+';
 
-/// Writes a batch. A batch with `hello` needs a greeting. `own_tag`: how the ids of the session's
-/// own drafts begin.
+/// Writes a batch. A batch with `hello` needs a greeting.
 pub(crate) fn write_batch(
     batch: &Batch<'_>,
-    settings: &Settings,
-    own_tag: &str,
+    form: &Form<'_>,
     greeting: Option<&Greeting>,
     sink: &mut impl Sink,
 ) {
+    let Form { settings, revision, own_tag, .. } = *form;
     if let (Some(hello), Some(greeting)) = (batch.hello, greeting) {
         let mut connect = Vec::new();
-        greeting.write(hello, batch, &mut connect);
+        greeting.write(revision, hello, batch, &mut connect);
         sink.packet(&[&connect]);
         if let Some(speech) = &settings.speech {
             speech.greet(hello.user, &mut |packet| sink.packet(&[packet]));
         }
-        if batch.reset.is_none() && greeting.offset == Offset::Foreign {
+        if batch.reset.is_none() && matches!(greeting.offset, Offset::Foreign | Offset::Partial) {
             write_unknown_offset(hello, sink);
         }
     }
@@ -83,7 +92,7 @@ pub(crate) fn write_batch(
         let speech = settings.speech.as_ref();
         let emit = &mut |packet: &[u8]| sink.packet(&[packet]);
         if !speech.is_some_and(|speech| speech.translate(event, own_tag, emit)) {
-            write_event(event, batch.cursor, settings, sink);
+            write_event(event, batch.cursor, form, sink);
         }
     }
     // A connection that is reset ends. Without a new offset its client learns that this is no
@@ -92,11 +101,10 @@ pub(crate) fn write_batch(
     let is_told = settings.cursor == CursorStyle::Argument && !batch.events.is_empty();
     let has_moved = batch.hello.is_some() || batch.cursor != batch.after || !batch.events.is_empty();
     if has_moved && !is_lost && !is_told && batch.bye.is_none() {
-        let mut cursor = Vec::with_capacity(Cursor::TEXT_BYTES_MAX);
-        batch.cursor.write(&mut cursor);
+        let cursor = form.cursor_text(batch.cursor);
         sink.packet(&[b"42[\"throughline.cursor\",\"", &cursor, b"\"]"]);
     }
-    if batch.heartbeat {
+    if batch.heartbeat && revision == Revision::Four {
         sink.packet(&[b"2"]);
     }
     // All other ends are an end of the connection, after which a client comes back by itself.
@@ -105,7 +113,7 @@ pub(crate) fn write_batch(
     }
 }
 
-/// The client's offset was no cursor, so what it missed is unknown.
+/// The client's offset was no cursor, or its topics are not known, so what it missed is unknown.
 fn write_unknown_offset(hello: &Hello<'_>, sink: &mut impl Sink) {
     let topics = serde_json::to_vec(&hello.topics).unwrap_or_default();
     sink.packet(&[
@@ -115,7 +123,8 @@ fn write_unknown_offset(hello: &Hello<'_>, sink: &mut impl Sink) {
     ]);
 }
 
-fn write_event(event: &Event, at: Cursor, settings: &Settings, sink: &mut impl Sink) {
+fn write_event(event: &Event, at: Cursor, form: &Form<'_>, sink: &mut impl Sink) {
+    let settings = form.settings;
     let (kind, data) = (event.kind(), event.data());
     if RESERVED.contains(&kind) {
         settings.not_sent();
@@ -125,7 +134,6 @@ fn write_event(event: &Event, at: Cursor, settings: &Settings, sink: &mut impl S
         sink.packet(&[b"42[\"", kind, b"\",", data, b"]"]);
         return;
     }
-    let mut cursor = Vec::with_capacity(Cursor::TEXT_BYTES_MAX);
-    event.seq().map_or(at, |seq| Cursor { seq, ..at }).write(&mut cursor);
+    let cursor = form.cursor_text(event.seq().map_or(at, |seq| Cursor { seq, ..at }));
     sink.packet(&[b"42[\"", kind, b"\",", data, b",\"", &cursor, b"\"]"]);
 }

@@ -10,6 +10,12 @@ pub fn write_ws_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
+/// Writes `data` as one binary message.
+pub fn write_ws_binary(data: &[u8], out: &mut Vec<u8>) {
+    write_ws_head(OpCode::Binary, data.len(), out);
+    out.extend_from_slice(data);
+}
+
 /// Writes a pong that echoes a ping (RFC 6455 section 5.5.3).
 pub fn write_ws_pong(payload: &[u8], out: &mut Vec<u8>) {
     write_ws_head(OpCode::Pong, payload.len(), out);

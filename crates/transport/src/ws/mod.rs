@@ -9,7 +9,7 @@ mod frames;
 use std::io::Write as _;
 
 pub use decoder::{Decoder, Message, Step, Violation};
-pub use frames::{write_ws_close, write_ws_pong, write_ws_text};
+pub use frames::{write_ws_binary, write_ws_close, write_ws_pong, write_ws_text};
 pub(crate) use frames::{write_ws_head, write_ws_ping};
 use ring::digest;
 
