@@ -116,6 +116,11 @@ fn frame() {
 }
 
 #[test]
+fn packets() {
+    smoke("packets");
+}
+
+#[test]
 fn every_target_has_a_test_and_a_corpus() {
     let text = include_str!("smoke.rs");
     for (name, _) in fuzz::TARGETS {
