@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::ConfigError;
-use super::choices::{DiskFsync, LogFormat, RedisDown, SocketIoCursor, SocketIoEcho, SseRefusals};
+use super::choices::{DiskFsync, Eio3, LogFormat, RedisDown, SocketIoCursor, SocketIoEcho, SseRefusals};
 use super::postgres::OutboxSqlArgs;
 use super::sources::SourceArgs;
 use crate::http::origin::Origin;
@@ -379,9 +379,9 @@ pub(super) struct SocketIoArgs {
     /// JSON file with the application's own names for the events of Socket.IO clients
     #[arg(long, env = "GATEWAY_SOCKETIO_DIALECT", value_name = "FILE")]
     pub(super) socketio_dialect: Option<PathBuf>,
-    /// Take Socket.IO clients that speak Engine.IO 3 too: version 2 of the client for JavaScript
-    #[arg(long, env = "GATEWAY_SOCKETIO_EIO3")]
-    pub(super) socketio_eio3: bool,
+    /// Whether clients may speak Engine.IO 3, as version 2 of the client for JavaScript does
+    #[arg(long, env = "GATEWAY_SOCKETIO_EIO3", value_enum, num_args = 0..=1, default_value = "off", default_missing_value = "on")]
+    pub(super) socketio_eio3: Eio3,
 }
 
 #[derive(Debug, Args)]

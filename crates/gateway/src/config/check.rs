@@ -14,6 +14,7 @@ use super::args::{
     AccessArgs, DevArgs, KeyArgs, LimitArgs, ListeningArgs, LogArgs, ServeArgs, SocketIoArgs, StoreArgs,
     StoreKind, StreamArgs, TokenArgs,
 };
+use super::choices::Eio3;
 use super::given::{environment, given, is_redis_url};
 use super::sources::sources;
 use super::{Config, ConfigError, Limits, Logs, RedisConfig, SocketIo, StoreConfig, Streams};
@@ -188,7 +189,7 @@ fn socketio(typed: SocketIoArgs, default: Option<&str>) -> Result<Option<SocketI
         },
         cursor: typed.socketio_cursor.into(),
         dialect,
-        eio3: typed.socketio_eio3,
+        eio3: typed.socketio_eio3 == Eio3::On,
         echo: None,
     }))
 }

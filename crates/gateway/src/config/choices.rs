@@ -44,6 +44,16 @@ impl From<SocketIoCursor> for CursorStyle {
     }
 }
 
+/// Whether Socket.IO clients may speak Engine.IO 3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Eio3 {
+    /// Only Engine.IO 4
+    #[default]
+    Off,
+    /// Engine.IO 4 and 3
+    On,
+}
+
 /// What a Socket.IO client gets back from an endpoint that only tests have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SocketIoEcho {

@@ -32,10 +32,8 @@ fn tables(command: &str) -> String {
 
 fn row(option: &Arg) -> String {
     let name = option.get_long().expect("every option has a long name");
-    let is_flag = !option.get_action().takes_values();
-    let values = if is_flag { Vec::new() } else { option.get_possible_values() };
+    let values: Vec<_> = option.get_possible_values();
     let value = match values.as_slice() {
-        [] if is_flag => String::new(),
         [] => option.get_value_names().map_or_else(String::new, |names| names.join(" ")),
         values => values.iter().map(|value| value.get_name()).collect::<Vec<_>>().join("\\|"),
     };
@@ -54,8 +52,7 @@ fn row(option: &Arg) -> String {
     if option.is_required_set() {
         default += "required";
     }
-    let option = format!("--{name} {value}");
-    format!("| `{}` | {meaning} | {default} |\n", option.trim_end())
+    format!("| `--{name} {value}` | {meaning} | {default} |\n")
 }
 
 #[test]
