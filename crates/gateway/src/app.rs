@@ -1,4 +1,4 @@
-//! What every request and session of a gateway shares.
+//! The state that all requests and sessions of a gateway share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,37 +44,37 @@ pub(crate) struct App {
     pub reader: ConfigReader,
     /// The log that every session reads.
     pub log: Arc<Log>,
-    /// Where what is published goes.
+    /// The store that drafts are appended to.
     pub store: Arc<dyn Store>,
     /// Tokens and keys.
     pub auth: Authenticator,
-    /// Which web pages may connect.
+    /// The origins of web pages that may connect.
     pub origins: OriginPolicy,
     /// Every number on a dashboard.
     pub metrics: Arc<Metrics>,
     /// Every session and its connections.
     pub registry: Arc<Registry>,
-    /// What of an event not everybody may see.
+    /// The rules that hide parts of events.
     redaction: Current<Redaction>,
     /// The members of every topic.
     pub presence: Arc<Presence>,
     /// All gateways of the log.
     pub cluster: Cluster,
-    /// Who was refused a moment ago.
+    /// Recent refusals by user and by address, for holding further ones back.
     pub brake: RefusalBrake,
-    /// How fast each user may send commands and publish.
+    /// The rates of commands and publishes of each user.
     pub limiters: Arc<Limiters>,
     /// The way of drafts into the store.
     pub publishing: Arc<Publishing>,
-    /// Which gateway of the log publishes for which source; `None`: there is no other.
+    /// The leases by which one gateway of the log publishes for a source; `None`: there is one gateway.
     leases: Option<Arc<SourceLeases>>,
-    /// How the sources of events outside the gateway stand.
+    /// The state of each source of events.
     pub sources: Arc<SourceStates>,
-    /// When clients may come back.
+    /// The waits that clients are told before they reconnect.
     pub pacing: Pacing,
-    /// How much history is on its way.
+    /// The replays in flight.
     pub replays: Arc<Replays>,
-    /// The memory that clients that do not read hold.
+    /// The unsent bytes of clients that do not read.
     pub unsent: Arc<UnsentBytes>,
     /// `hello.deployment`.
     pub deployment: Arc<str>,
@@ -95,12 +95,13 @@ pub(crate) struct App {
 const SWEEP_TOPICS: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
-/// How many unsent bytes of all clients are ample: a small part of the log's budget, and at most 32 MiB.
+/// The number of unsent bytes of all clients that is ample: a small part of the log's budget, and at
+/// most 32 MiB.
 fn unsent_ample(log_bytes: u64) -> usize {
     (usize::try_from(log_bytes).unwrap_or(usize::MAX) / 32).clamp(64 << 10, 32 << 20)
 }
 
-/// A name for this process, where none was configured: ten hexadecimal digits.
+/// A name for this process if none was configured: ten hexadecimal digits.
 fn some_deployment(chance: &Chance) -> String {
     format!("{:010x}", chance.below(1 << 40))
 }
@@ -114,17 +115,17 @@ fn settings(config: Option<&SocketIo>, clock: &Clock) -> Settings {
     Settings::new(pings, cursor, speech)
 }
 
-/// What is told to a client that comes during the drain.
+/// The refusal of a client that connects during a drain.
 #[must_use]
 pub(crate) fn draining() -> Problem {
     Problem::new(Code::Unavailable, "this gateway is shutting down")
 }
 
 impl App {
-    /// Opens the store and reads the keys. Everything takes the time and random bits from these two.
+    /// Opens the store and reads the keys. All parts take the time and random bits from these two.
     ///
     /// # Errors
-    /// When something that was configured cannot be had, as one line.
+    /// When a configured part cannot be opened, as one line.
     pub(crate) fn open(
         config: Config,
         reader: ConfigReader,
@@ -206,7 +207,7 @@ impl App {
         }))
     }
 
-    /// What a connection may do while it speaks HTTP.
+    /// The limits of a connection while it speaks HTTP.
     #[must_use]
     pub(crate) fn http_limits(&self) -> HttpLimits {
         let limits = self.limits();
@@ -225,7 +226,7 @@ impl App {
         self.limits.get()
     }
 
-    /// What of an event not everybody may see now.
+    /// The rules that hide parts of events now.
     #[must_use]
     pub(crate) fn redaction(&self) -> Arc<Redaction> {
         self.redaction.get()
@@ -261,7 +262,7 @@ impl App {
         Caps { per_user: limits.connections_per_user_max, per_address: limits.connections_per_ip_max }
     }
 
-    /// What a source of events outside the gateway works with.
+    /// The parts that a source of events works with.
     #[must_use]
     pub(crate) fn source_parts(&self) -> SourceParts {
         SourceParts {
@@ -285,7 +286,7 @@ impl App {
         self.config.socketio.as_ref()?.dialect.as_deref()
     }
 
-    /// How the bearer of a grant sees events; `None`: whole.
+    /// The view of the bearer of a grant on events; `None`: events in full.
     #[must_use]
     pub(crate) fn lens(&self, grant: &Grant) -> Option<Arc<dyn Lens>> {
         self.redaction().lens(grant).map(|view| view as Arc<dyn Lens>)
@@ -309,13 +310,13 @@ impl App {
         Ok(self.store.loaded()?)
     }
 
-    /// Whether the gateway is on its way out.
+    /// Whether the gateway drains.
     #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
 
-    /// Sends everyone away, each in an own slot, and takes no new stream.
+    /// Sends every client away, each in a slot of its own, and accepts no new stream.
     pub(crate) fn drain(&self) {
         self.draining.send_replace(true);
         let told = self.registry.drain(self.config.streams.reconnects_per_second);
@@ -353,12 +354,12 @@ impl App {
         }
     }
 
-    /// Takes in the members of before this process, and their sessions.
+    /// Takes in the members and the sessions of an earlier process.
     pub(crate) async fn restore_presence(&self) {
         self.registry.restore(self.presence.restore().await);
     }
 
-    /// Puts who comes and goes into the log, for ever.
+    /// Appends presence events to the log, for ever.
     pub(crate) async fn tell_presence(self: Arc<Self>) {
         self.presence.tell().await;
     }

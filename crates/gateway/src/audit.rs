@@ -1,10 +1,10 @@
-//! The audit log: what somebody tried and must not, and what an operator did.
+//! The audit log: refused attempts, and actions of operators.
 //!
 //! One line each, target `audit`, always with the same fields: `event`, `user` (empty: not known), `address`, `reason`,
 //! `left_out`. Never a token, a key or data.
 //!
-//! Whoever asks for what is not allowed decides how often, so lines are rationed: of what one user at one address does
-//! again and again only some are written, and `left_out` of the next says how many were not.
+//! A client could cause any number of lines, so they are rationed. If one user at one address does the
+//! same again and again, only some lines are written, and `left_out` in the next counts the others.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -14,20 +14,21 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// What happened.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Deed {
-    /// A token was missing or not good.
+    /// A token was missing or invalid.
     TokenRefused,
-    /// A publish key was not good.
+    /// A publish key was invalid.
     KeyRefused,
-    /// A page of a foreign origin.
+    /// A page has a foreign origin.
     OriginRefused,
     /// The grant does not allow the topic.
     TopicRefused,
-    /// Commands, publishes, ephemeral events or connections reached a limit; said once until it is kept again.
+    /// Commands, publishes, ephemeral events or connections reached a limit. Logged once until the limit
+    /// is kept again.
     LimitReached,
-    /// Somebody went on regardless and was cut off.
+    /// A client continued regardless and was cut off.
     Abuse,
     /// An operator ended sessions.
     Disconnected,
@@ -53,13 +54,13 @@ impl Deed {
 /// The most lines of one kind about one user at one address in [`WINDOW`].
 const LINES_MAX: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
-/// About how many users and addresses it is known what was written of them.
+/// The most pairs of user and address whose ration is remembered.
 const RATIONS_MAX: u64 = 10_000;
 
 /// By the deed, its user and the address.
 type Rations = Cache<(Deed, Box<str>, IpAddr), Arc<Mutex<Ration>>>;
 
-/// What was written. For the process, as the log is.
+/// The rations. One set for the process, like the log.
 static RATIONS: LazyLock<Rations> = LazyLock::new(|| {
     Cache::builder().max_capacity(RATIONS_MAX).time_to_idle(Duration::from_secs(60)).build()
 });
@@ -78,7 +79,7 @@ impl Ration {
         Self { since: now, lines: 0, left_out: 0 }
     }
 
-    /// Whether there is to be a line, and how many before it were left out.
+    /// Whether a line is written, and how many before it were left out.
     fn take(&mut self, now: Instant) -> Option<u64> {
         if now.duration_since(self.since) >= WINDOW {
             (self.since, self.lines) = (now, 0);

@@ -1,4 +1,4 @@
-//! Which endpoint a request is for, and everything that must hold before it gets there.
+//! Finds the endpoint of a request, and checks the request before it gets there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ pub(crate) async fn answer(
     let call = Call { app: &app, peer, head: &head, query, framing };
     let is_stream =
         matches!(route, Route::Ws | Route::Sse | Route::Poll | Route::SocketIo) && head.method == Method::GET;
-    // A stream takes the connection as it is, and would leave a body there to be read as the next request.
+    // A stream takes the connection as it is, so a body would be read as the next request.
     let has_stray_body = is_stream && !body.is_end_stream();
     let checked = match check_head(&app, &head, framing) {
         Ok(()) if has_stray_body => Err(Problem::bad_request("a GET for a stream has no body")),
         checked => checked,
     };
-    // Whoever sends such a head, or a proxy that let it pass, is not asked for another on this connection.
+    // The sender of such a head, or the proxy that let it pass, may send no further request here.
     let is_last = checked.is_err() || framing != Framing::Plain;
     let result = match checked {
         Ok(()) => dispatch(&call, door, route, body).await,
@@ -71,7 +71,7 @@ pub(crate) async fn answer(
     Answer::Response(response)
 }
 
-/// What no endpoint wants: heads that two readers could understand differently.
+/// Refuses heads that two HTTP readers could understand differently.
 fn check_head(app: &App, head: &Parts, framing: Framing) -> Result<(), Problem> {
     if let Framing::Ambiguous(why) = framing {
         return Err(Problem::bad_request(why));
@@ -121,7 +121,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
         return Ok(Answer::Response(preflight(call)));
     }
     let method = match (&call.head.method, route) {
-        // hyper leaves the body out. A stream has no length to tell, and a poll would wait for nothing.
+        // hyper leaves the body out. A stream has no length, and a poll would wait in vain.
         (&Method::HEAD, Route::History | Route::Presence | Route::Stats | Route::Explain) => &Method::GET,
         (&Method::HEAD, Route::Health | Route::Ready) => &Method::GET,
         (&Method::HEAD, Route::Metrics | Route::Page) => &Method::GET,

@@ -1,18 +1,18 @@
-//! The gateway: the sockets, the endpoints, who may, and what is counted. See `ARCHITECTURE.md` for the whole.
+//! The gateway: sockets, endpoints, access, and metrics. `ARCHITECTURE.md` has the whole map.
 //!
 //! # Layout
 //! From the top down; each uses only what stands below it.
 //!
 //! * [`run`]: the gateway from its configuration to its end; `server`: sockets, accepted, served and drained.
-//! * `dispatch`: which endpoint a request is for; `endpoints`: one module for each of them.
-//! * `socketio`: the endpoint of Socket.IO clients; `engineio`: what is known of them between two polls.
+//! * `dispatch`: finds the endpoint of a request; `endpoints`: one module for each of them.
+//! * `socketio`: the endpoint of Socket.IO clients; `engineio`: their state between two polls.
 //! * `session`: a client's session, from its admission to its end.
-//! * `cluster`: the other gateways of the same log, and what is asked of all of them.
-//! * `presence`: the members of each topic, and how their sessions learn of changes.
+//! * `cluster`: the other gateways of the same log, and questions to all of them.
+//! * `presence`: the members of each topic, and the events that announce them.
 //! * `sources`: events from outside, such as Redis and PostgreSQL.
 //! * `publish`: drafts on their way into the store; `store` opens the store that was configured.
 //! * `reload`: another configuration for a gateway that runs.
-//! * `app`: what all requests and sessions share.
+//! * `app`: the state that all requests and sessions share.
 //! * [`telemetry`]: log lines; [`config`]: the command line and the environment, checked once into
 //!   [`config::Config`].
 //! * [`dialect`]: an application's own names for the events of Socket.IO clients.
@@ -76,12 +76,12 @@ use tokio::net::TcpListener;
 /// How long handing over the sources to other gateways may take at the end of a drain.
 const HAND_OVER: Duration = Duration::from_secs(3);
 
-/// Where a gateway listens, once it does.
+/// The addresses at which a gateway listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// Clients, and backends if they have no listener of their own.
     pub clients: SocketAddr,
-    /// Backends, if apart.
+    /// Backends, if they have a listener of their own.
     pub admin: Option<SocketAddr>,
 }
 
@@ -89,7 +89,7 @@ pub struct Bound {
 /// `ready` is told once clients can connect.
 ///
 /// # Errors
-/// When something that was configured cannot be had, as one line.
+/// When a configured part cannot be opened, as one line.
 pub async fn run(
     config: Config,
     reader: ConfigReader,

@@ -11,15 +11,15 @@ use crate::auth::Refusal;
 /// The kinds of error, the same on every transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
-    /// Malformed.
+    /// The request is malformed.
     BadRequest,
-    /// No token, or not a good one.
+    /// The token is missing or invalid.
     Unauthenticated,
     /// The grant, or the origin, does not allow it.
     Forbidden,
-    /// There is no such thing.
+    /// It does not exist.
     NotFound,
-    /// There is, but not for this method.
+    /// It exists, but not for this method.
     MethodNotAllowed,
     /// `expect` did not hold.
     Conflict,
@@ -29,7 +29,7 @@ pub(crate) enum Code {
     UpgradeRequired,
     /// Over a limit of rate or number.
     RateLimited,
-    /// Not now.
+    /// It is not possible now.
     Unavailable,
 }
 
@@ -51,7 +51,7 @@ impl Code {
         }
     }
 
-    /// How a WebSocket is closed for this.
+    /// The close code of a WebSocket for this kind.
     const fn close_code(self) -> CloseCode {
         match self {
             Self::Unauthenticated => CloseCode::UNAUTHENTICATED,
@@ -63,16 +63,16 @@ impl Code {
     }
 }
 
-/// One error, before it takes the form of a transport.
+/// One error, independent of the transport.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
-    /// Which kind.
+    /// The kind.
     pub code: Code,
-    /// For the person who reads it; never holds a secret.
+    /// The explanation for people; never holds a secret.
     pub detail: String,
-    /// When trying again may help.
+    /// The wait after which another attempt may help.
     pub retry_after: Option<Duration>,
-    /// A token was given, and it is not good (RFC 6750, section 3.1).
+    /// Whether a token was given, and is invalid (RFC 6750, section 3.1).
     pub is_bad_token: bool,
     /// The seq of the topic's last event, for a conflict.
     pub seq: Option<Seq>,
@@ -101,19 +101,19 @@ impl Problem {
         Self { code, detail: detail.into(), retry_after, is_bad_token: false, seq: None }
     }
 
-    /// The token, or the key, that was given is not good.
+    /// The token or the key is invalid.
     #[must_use]
     pub(crate) fn bad_token(detail: impl Into<String>) -> Self {
         Self { is_bad_token: true, ..Self::new(Code::Unauthenticated, detail) }
     }
 
-    /// Something is malformed.
+    /// The request is malformed.
     #[must_use]
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, detail)
     }
 
-    /// Says when to try again.
+    /// Sets the wait before another attempt.
     #[must_use]
     pub(crate) fn retry_after(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }

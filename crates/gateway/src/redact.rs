@@ -1,7 +1,8 @@
-//! Members of an event's data that not everybody may see.
+//! Members of an event's data that only some clients may see.
 //!
-//! A rule names topics, a member (a JSON pointer, RFC 6901), and the scope that a grant needs to see it. What is left
-//! is encoded once for each event and set of rules, when the first reader without the scopes comes by, and shared.
+//! A rule names topics, a member (a JSON pointer, RFC 6901), and the scope that a grant needs to see it.
+//! The rest of an event is encoded once for each set of rules, when the first reader without the
+//! scopes reads it, and then shared.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,7 +23,7 @@ pub struct Rule {
     topics: TopicPattern,
     /// The reference tokens of the pointer, at least one.
     path: Vec<String>,
-    /// Who has it sees the member; `None`: no client does.
+    /// The scope that shows the member; `None`: no client sees it.
     scope: Option<String>,
 }
 
@@ -88,14 +89,14 @@ fn unescaped(token: &str) -> Option<String> {
     Some(text)
 }
 
-/// Which rules, a bit each.
+/// A set of rules, a bit for each.
 type Mask = u64;
 
-/// All rules, and what has been encoded by them.
+/// All rules, and the events that have been encoded by them.
 pub(crate) struct Redaction {
     rules: Vec<Rule>,
-    /// By the place of the event in memory and the rules that hold. The event itself is kept with it, so that its place
-    /// is nobody else's as long as it is here.
+    /// By the address of the event in memory and the rules that apply. The event is kept with it, so that
+    /// no other event can have the address.
     seen: Cache<(usize, Mask), Seen>,
 }
 
@@ -130,14 +131,14 @@ impl Redaction {
         self.rules == rules
     }
 
-    /// How the bearer of a grant sees events; `None`: whole.
+    /// The view of the bearer of a grant on events; `None`: events in full.
     #[must_use]
     pub(crate) fn lens(self: &Arc<Self>, grant: &Grant) -> Option<Arc<View>> {
         let lacks = self.mask(|rule| rule.is_lacked_by(grant));
         (lacks != 0).then(|| Arc::new(View { redaction: Arc::clone(self), lacks }))
     }
 
-    /// What of a topic's events the bearer of a grant does not see, and for want of which scope.
+    /// The members that are hidden from the bearer of a grant in a topic's events, and the missing scopes.
     #[must_use]
     pub(crate) fn hidden(&self, grant: &Grant, topic: &Topic) -> Vec<String> {
         let rules = self.rules.iter().filter(|rule| rule.topics.matches(topic) && rule.is_lacked_by(grant));
@@ -157,7 +158,7 @@ impl Redaction {
             match without(&data, &rule.path) {
                 Ok(Some(stripped)) => data = stripped,
                 Ok(None) => {}
-                // What cannot be taken apart is not shown at all.
+                // Data that cannot be parsed is not shown at all.
                 Err(_) => return Data::null(),
             }
         }
@@ -165,10 +166,10 @@ impl Redaction {
     }
 }
 
-/// What the bearers of equal scopes see.
+/// The view of the bearers of equal scopes.
 pub(crate) struct View {
     redaction: Arc<Redaction>,
-    /// The rules whose scopes they lack.
+    /// The rules whose scopes are missing.
     lacks: Mask,
 }
 
@@ -178,7 +179,7 @@ impl View {
         self.redaction.mask(|rule| rule.topics.matches(&topic)) & self.lacks
     }
 
-    /// What of `data` in this topic is seen.
+    /// The visible part of `data` in this topic.
     #[must_use]
     pub(crate) fn strip(&self, topic: &Topic, data: &[u8]) -> Data {
         self.redaction.strip(self.mask(topic.as_str()), data)
@@ -206,8 +207,8 @@ impl Lens for View {
     }
 }
 
-/// `data` without the member at `path`; `None`: it has none. An element of an array becomes `null`, so that the others
-/// keep their places. Numbers and the order of members stay as they are.
+/// `data` without the member at `path`; `None`: there is no such member. An element of an array becomes
+/// `null`, so that the others keep their places. Numbers and the order of members stay as they are.
 fn without(data: &RawValue, path: &[String]) -> Result<Option<Box<RawValue>>, serde_json::Error> {
     let Some((first, rest)) = path.split_first() else { return Ok(None) };
     let mut found = false;
@@ -215,7 +216,7 @@ fn without(data: &RawValue, path: &[String]) -> Result<Option<Box<RawValue>>, se
         Parts::Other => return Ok(None),
         Parts::Object(members) => {
             let mut kept = Vec::with_capacity(members.len());
-            // A name may be there twice; none of them is shown.
+            // A name may occur twice; neither is shown.
             for (name, value) in members {
                 let value = if name != *first {
                     value.get().to_owned()

@@ -1,4 +1,4 @@
-//! Sockets: accepting them, serving them, and letting them go.
+//! Sockets: accepting, serving and draining them.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -26,7 +26,8 @@ use crate::registry::SessionlessPlace;
 use crate::session::admission::Plan;
 use crate::session::running::{self, RunningSession};
 
-/// How many connections the kernel may hold ready. A shorter queue costs a reconnect storm a second of lost SYNs.
+/// The connections that the kernel may queue. With a shorter queue, a reconnect storm loses SYNs for a
+/// second.
 const BACKLOG: i32 = 4096;
 
 /// The most connections above the cap that are kept until their client has stopped sending. Further ones are closed as
@@ -42,7 +43,7 @@ pub(crate) fn allow_files(connections_max: usize) {
     const OTHERS: u64 = 64 + TURNED_AWAY_MAX as u64;
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Refused, the old limit stays, and is what is looked at.
+    // If that is refused, the old limit stays and is checked.
     let _ = setrlimit(Resource::Nofile, limit);
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if files < connections_max as u64 + OTHERS {
@@ -57,7 +58,7 @@ pub(crate) fn allow_files(connections_max: usize) {
 /// Binds a listener.
 ///
 /// # Errors
-/// When the address cannot be had.
+/// When the address cannot be bound.
 pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -74,16 +75,16 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of files, mostly. Those who wait stay in the kernel's queue until there are some again.
+                // Usually there are no file descriptors left. Clients wait in the kernel's queue meanwhile.
                 tracing::warn!(%error, "cannot accept a connection; trying again");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        // A socket that does not know the option is slower, not wrong.
+        // Without the option a socket is slower, not wrong.
         let _ = socket.set_nodelay(true);
-        // A peer that vanished without a word is gone soon after it should have acknowledged something; the kernel alone
-        // would try for a quarter of an hour. A reader that is merely slow is for its session to let go, with last words.
+        // The kernel gives a vanished peer up soon after an acknowledgement is due, instead of after a
+        // quarter of an hour. A reader that is only slow is ended by its session, with a `bye`.
         let vanished_after = app.config.streams.write_timeout + Duration::from_secs(5);
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(vanished_after));
         if door != Door::Backends && app.open.count() >= app.limits().connections_max {
@@ -123,8 +124,8 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Waits for the first byte of a request, at most for `patience`. Until it comes there is nothing for HTTP to do, and so
-/// none of its buffers and no task of its own: thousands of clients may be between two polls.
+/// Waits for the first byte of a request, at most for `patience`. Until it comes, the connection has none
+/// of HTTP's buffers: thousands of clients may be between two polls.
 async fn await_request(
     connection: OpenConnection,
     place: SessionlessPlace,
@@ -140,7 +141,7 @@ async fn await_request(
         }
         app.drained().await;
     };
-    // Looked at, because tokio takes an accepted socket for readable until it has been.
+    // Peeked at, because tokio takes an accepted socket for readable until the first attempt.
     let mut first = [0];
     let peeked = timeout(patience, socket.peek(&mut first));
     let has_come = tokio::select! {
@@ -162,7 +163,7 @@ fn serve(
     received: Bytes,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        // Asked for each time: a stream need not keep it. Without one the client has gone already.
+        // Asked for each time, so that a stream need not keep it. Without one the client has gone already.
         let Ok(peer) = socket.peer_addr() else { return };
         let app = &connection.0;
         let limits = app.http_limits();
@@ -191,13 +192,13 @@ async fn stream(
     plan: Plan,
 ) {
     if let Some(running) = running::begin(&connection.0, socket, received, plan).await {
-        // From here on the caps of sessions hold.
+        // From here on the caps of sessions apply.
         drop(place);
         tokio::spawn(Stream { running, door, connection: Some(connection) });
     }
 }
 
-/// The task of a running session: nothing but what it needs to go on, and to go back to HTTP.
+/// The task of a running session, with the parts that a return to HTTP needs.
 struct Stream {
     running: RunningSession,
     door: Door,
@@ -219,7 +220,7 @@ impl Future for Stream {
         {
             let app = &connection.0;
             if received.is_empty() && app.is_draining() {
-                // Nobody is waited for: the next request goes to another gateway.
+                // The gateway does not wait: the next request goes to another gateway.
                 return Poll::Ready(());
             }
             let is_proxy = app.config.trusted_proxies.contains(peer.ip());
@@ -235,9 +236,9 @@ impl Future for Stream {
     }
 }
 
-/// Answers a connection above the cap without reading its request. With a `seat`, the answer arrives although the client
-/// is still sending, and not before the client has begun: Go's client takes an answer to no request for a broken
-/// connection.
+/// Answers a connection above the cap without reading its request. With a `seat`, the answer arrives
+/// although the client is still sending, and not before the client has begun: Go's client takes an
+/// answer without a request for a broken connection.
 async fn turn_away(mut socket: TcpStream, problem: Problem, seat: Option<OwnedSemaphorePermit>) {
     let response = problem.last_response();
     if seat.is_some() {
@@ -249,7 +250,7 @@ async fn turn_away(mut socket: TcpStream, problem: Problem, seat: Option<OwnedSe
     }
 }
 
-/// Answers what is no request.
+/// The answer to bytes that are no request.
 fn refuse(status: StatusCode) -> Bytes {
     let problem = match status {
         StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
@@ -264,7 +265,7 @@ fn refuse(status: StatusCode) -> Bytes {
 mod tests {
     use super::*;
 
-    /// Every idle connection pays for it. Raise it only with a reason.
+    /// Every idle connection has this size. Raise it only with a reason.
     #[test]
     fn the_task_of_a_session_is_small() {
         let bytes = size_of::<Stream>();

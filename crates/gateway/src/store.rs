@@ -1,4 +1,4 @@
-//! Opens the store that was configured, and says in the log and in the metrics how it stands.
+//! Opens the configured store, and reports its state in the log and in the metrics.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::secret::Secret;
 /// The least that an event takes of the log's memory.
 const EVENT_BYTES_MIN: u64 = 256;
 
-/// What opening a store gives.
+/// An open store, with the parts of the gateway that depend on it.
 pub(crate) struct Opened {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// What keeps members beside it.
+    /// The storage of members.
     pub keep: Arc<dyn Keep>,
     /// The other gateways, if the store is shared with any.
     pub board: Option<Arc<Board>>,
-    /// Which of them publishes for a source of events.
+    /// The leases by which one of them publishes for a source.
     pub leases: Option<Arc<SourceLeases>>,
 }
 
 /// Opens the store and the keep.
 ///
 /// # Errors
-/// When it cannot be had, as one line.
+/// When it cannot be opened, as one line.
 pub(crate) fn open(config: &StoreConfig, log: &Arc<Log>, limits: &Limits) -> Result<Opened, ConfigError> {
     let store: Arc<dyn Store> = match config {
         StoreConfig::Memory => Memory::open_with(Arc::clone(log), limits.ids_bytes),
@@ -97,7 +97,7 @@ fn open_redis(log: &Arc<Log>, config: &RedisConfig, limits: &Limits) -> Result<A
     opened.map_err(|error| ConfigError::new(format!("--redis-url: {error}")))
 }
 
-/// What was last said about the store.
+/// The state of the store that was reported last.
 pub(crate) struct Watch {
     /// Nothing of it is shown, also where the server quotes it.
     url: Option<Secret>,
@@ -106,7 +106,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// A store that was just opened. That it is not ready yet goes without saying.
+    /// A store that was just opened. It is not ready yet, which is not reported.
     #[must_use]
     pub(crate) fn new(store: &dyn Store, config: &StoreConfig) -> Self {
         let url = match config {
@@ -122,7 +122,7 @@ impl Watch {
         self.url.as_ref().map_or_else(|| error.to_owned(), |url| url.scrub(error))
     }
 
-    /// Counts, and says what has changed.
+    /// Counts, and reports changes.
     pub(crate) fn look(&mut self, store: &dyn Store, log: &Log, metrics: &Metrics) {
         let (ready, now) = (store.ready(), store.status());
         metrics.set_store(ready.is_ok(), now.lag.as_secs_f64());

@@ -16,7 +16,7 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Runs a task that is never meant to end. `name` says in one or two words what it does.
+    /// Runs a task that never ends. `name` describes it in one or two words.
     pub(crate) fn spawn(
         &mut self,
         name: impl Into<Cow<'static, str>>,
@@ -26,7 +26,8 @@ impl Tasks {
         self.names.insert(id, name.into());
     }
 
-    /// Ready when a task has ended, which none should: a gateway that no longer accepts or tidies is not left standing.
+    /// Ready when a task has ended, which is a fault: a gateway that no longer accepts or tidies must not
+    /// continue.
     /// Never ready without tasks.
     pub(crate) async fn failed(&mut self) -> ConfigError {
         let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };

@@ -86,7 +86,7 @@ pub(super) struct Pace {
     pub(super) interval: Duration,
     /// After a reading that failed.
     pub(super) retry: Duration,
-    /// Between two readings at least, whoever asks.
+    /// The shortest time between two readings, for any reason.
     pub(super) spacing: Duration,
     /// For one reading.
     pub(super) deadline: Duration,
@@ -308,7 +308,7 @@ async fn keep_reading(mut set: Set, wanted: Arc<Notify>, readings: watch::Sender
     }
 }
 
-/// Waits until it is time or somebody asks. Who asked while a reading was under way has been served by it.
+/// Waits for the next reading, or until one is asked for. A request during a reading is served by it.
 async fn wait_for_next(wait: Duration, wanted: &Notify, readings: &watch::Sender<Reading>) {
     let next_attempt = readings.borrow().next_attempt;
     let time = Instant::now() + wait;

@@ -1,4 +1,4 @@
-//! What a token lists. The tokens of one deployment mostly list the same, and have it in memory once.
+//! The lists in a token. Most tokens of a deployment have the same lists, which are in memory once.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::topic_pattern::TopicPattern;
 
-/// What one token lists.
+/// The lists of one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lists {
     /// Topics that may be subscribed to, beside the user's own and `all`.
@@ -21,7 +21,7 @@ pub struct Lists {
 /// How many different lists are kept to be shared.
 const PLACES: usize = 64;
 
-/// Lists that came lately, each in the place that its hash gives it, until another comes there.
+/// Recent lists, each at the place of its hash, until another list takes that place.
 #[derive(Debug)]
 pub(super) struct Lately(Mutex<[Arc<Lists>; PLACES]>);
 
@@ -31,7 +31,7 @@ impl Lately {
         Self(Mutex::new(std::array::from_fn(|_| Arc::clone(&none))))
     }
 
-    /// The same lists, with those of others who list the same if they came lately.
+    /// The same lists, shared with a recent token that has them too.
     pub(super) fn share(&self, lists: Arc<Lists>) -> Arc<Lists> {
         let mut hasher = DefaultHasher::new();
         lists.hash(&mut hasher);

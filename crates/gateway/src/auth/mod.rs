@@ -1,4 +1,4 @@
-//! Who may: tokens become [`Grant`]s, publish keys are compared.
+//! Access: tokens become [`Grant`]s, publish keys are compared.
 //!
 //! # Layout
 //! * [`Authenticator`] (here): a token to a grant, by the keys that are known now.
@@ -55,7 +55,7 @@ use crate::config::error::ConfigError;
 use crate::current::Current;
 use crate::secret::Secret;
 
-/// Which tokens and keys are good.
+/// The keys, and the claims that tokens must have.
 #[derive(Clone, Debug, Default)]
 pub struct AuthConfig {
     /// Secrets of HS256 tokens: each is good, so that one may follow another.
@@ -241,7 +241,7 @@ impl Authenticator {
         }
     }
 
-    /// What the token allows.
+    /// The grant of a token.
     ///
     /// Waits only when the token's key is not in the key set: then the set is read again, for 6 seconds at most. Where it
     /// cannot be read, or was read a moment ago, the refusal is [`Refusal::KeysUnread`].

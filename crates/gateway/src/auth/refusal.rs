@@ -53,7 +53,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Every reason, for whoever counts them.
+    /// Every reason, for the metrics.
     pub const ALL: [Self; 13] = [
         Self::Missing,
         Self::TooLong,

@@ -1,4 +1,4 @@
-//! Tokens that were verified a moment ago, so that a client who asks again is not verified again.
+//! Recently verified tokens, so that the next request with the same token needs no verification.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Bytes of memory that verified tokens take, about.
 const BYTES_MAX: usize = 32 << 20;
 
-/// Half of a token's SHA-256: nobody can make a token that has the half of another's.
+/// Half of a token's SHA-256. A token with the same half as another cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TokenId([u8; 16]);
 

@@ -1,4 +1,4 @@
-//! The other gateways of the same log: what they have, and what is asked of all.
+//! The other gateways of the same log: their sessions and members, and questions to all of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::limits::pacing::Pacing;
 use crate::presence::Presence;
 use crate::registry::{Registry, ShownTransport};
 
-/// How many users a gateway names.
+/// The most users that a gateway names.
 const USERS_MAX: usize = 10_000;
 
-/// How many topics a gateway names.
+/// The most topics that a gateway names.
 const TOPICS_MAX: usize = 10_000;
 
-/// What one gateway asks all others.
+/// A question or a request to all gateways.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ClusterQuestion {
@@ -32,11 +32,11 @@ pub(crate) enum ClusterQuestion {
         /// The session's id.
         session: String,
     },
-    /// Who is connected.
+    /// The connections.
     Counts,
 }
 
-/// Who is connected, to one gateway or to all.
+/// The connections of one gateway or of all.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ClusterCounts {
     /// Sessions of each user.
@@ -92,7 +92,7 @@ impl ClusterCounts {
 
 /// All gateways of the log, this one included.
 pub(crate) struct Cluster {
-    /// The others; `None`: the log is this process's own.
+    /// The board; `None`: the log belongs to this process.
     board: Option<Arc<Board>>,
     registry: Arc<Registry>,
     presence: Arc<Presence>,
@@ -111,14 +111,14 @@ impl Cluster {
         Self { board, registry, presence, pacing }
     }
 
-    /// Ends sessions, here and everywhere. Returns how many.
+    /// Ends sessions on all gateways. Returns their number.
     pub(crate) async fn end(&self, question: &ClusterQuestion) -> usize {
         let here = self.obey(question);
         let answers = self.ask(question).await;
         here + answers.iter().filter_map(|answer| serde_json::from_str::<usize>(answer).ok()).sum::<usize>()
     }
 
-    /// Who is connected, here and everywhere.
+    /// The connections of all gateways.
     pub(crate) async fn counts(&self) -> ClusterCounts {
         let mut counts = ClusterCounts::of(&self.registry);
         for answer in self.ask(&ClusterQuestion::Counts).await {
@@ -148,7 +148,7 @@ impl Cluster {
         }
     }
 
-    /// Does here what was asked. Returns how many sessions were ended.
+    /// Carries out a request on this gateway. Returns the number of sessions that ended.
     fn obey(&self, question: &ClusterQuestion) -> usize {
         let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: self.pacing.soon() };
         match question {

@@ -1,4 +1,4 @@
-//! A request whose head has been read: what its endpoint asks of it.
+//! A request whose head has been read, as its endpoint uses it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::problem::{Code, Problem};
 use crate::publish::Author;
 use crate::session::admission::{self, Plan, RefusedClient};
 
-/// What answers a request.
+/// The answer to a request.
 pub(crate) type Reply = Answer<Body, Plan>;
 
 /// A request whose head has been read.
 pub(crate) struct Call<'a> {
     /// The gateway.
     pub app: &'a Arc<App>,
-    /// Who is at the other end of the connection.
+    /// The other end of the connection.
     pub peer: SocketAddr,
     /// The head.
     pub head: &'a Parts,
@@ -59,7 +59,7 @@ impl Call<'_> {
         }
     }
 
-    /// Who publishes: the bearer of a publish key or of a token.
+    /// The author of drafts: the bearer of a publish key or of a token.
     pub(crate) async fn author(&self) -> Result<Author, Problem> {
         let Some(credential) = self.bearer() else {
             self.app.metrics.auth_failed(AuthFailure::Missing);
@@ -91,7 +91,7 @@ impl Call<'_> {
             .filter(|found| found.source() == Source::Header)
     }
 
-    /// What the request's token allows.
+    /// The grant of the request's token.
     pub(crate) async fn grant(&self, query: &Query<'_>) -> Result<Arc<Grant>, Problem> {
         let grant = admission::grant_of(&self.app.auth, &self.app.metrics, &self.head.headers, query).await;
         Ok(grant.inspect_err(|refusal| self.audit_token(*refusal))?)
@@ -101,7 +101,7 @@ impl Call<'_> {
     pub(crate) fn check_origin(&self, query: &Query<'_>) -> Result<(), Problem> {
         let found = Credential::find(&self.head.headers, query);
         let by_cookie = found.as_ref().is_some_and(|found| found.source() == Source::Cookie);
-        // In `gateway dev` a name is enough, and any page can put one into a URL.
+        // In `gateway dev` the name of a user is enough, and any page can put one into a URL.
         let by_name = found.is_none() && self.app.config.dev && query.iter().any(|(name, _)| name == "user");
         let checked = self.app.origins.check(self.peer, &self.head.headers, by_cookie || by_name);
         Ok(checked.inspect_err(|_| self.foreign())?)
@@ -112,7 +112,7 @@ impl Call<'_> {
         RefusedClient { problem, address: self.address(), user: None }
     }
 
-    /// Lets only those pass who may act on the whole deployment.
+    /// Refuses all but operators, who may act on the whole deployment.
     pub(crate) async fn operator(&self) -> Result<(), Problem> {
         if self.author().await?.may_administer() {
             return Ok(());
@@ -131,7 +131,7 @@ impl Call<'_> {
         }
     }
 
-    /// The client's address, proxies seen through.
+    /// The client's address, behind trusted proxies.
     pub(crate) fn address(&self) -> IpAddr {
         self.app.config.trusted_proxies.client_address(self.peer, &self.head.headers)
     }

@@ -14,13 +14,13 @@ use crate::http::answer::{Body, json};
 use crate::problem::Problem;
 use crate::registry::{Connection, SessionSnapshot};
 
-/// What became of an event on its way to a session. The greatest of a user's sessions is the user's.
+/// The fate of an event on its way to a session. The greatest one of a user's sessions is the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     /// The log has no such event.
     Unknown,
-    /// Nobody is there who could have got it.
+    /// The user had no session that could have got it.
     NotConnected,
     /// The grant does not allow any of its topics.
     NotAllowed,
@@ -68,7 +68,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let seq = call.parameter("seq").ok_or_else(|| Problem::bad_request("seq: is needed"))?;
     let seq = seq.parse().ok().and_then(Seq::new).filter(|seq| *seq > Seq::ZERO);
     let seq = seq.ok_or_else(|| Problem::bad_request("seq: a number from 1 to 2^53 - 1"))?;
-    // The tail first: what is at or below it is in the rings, or was.
+    // The tail is read first: an event at or below it is in the rings, or was.
     let tail = call.app.log.tail();
     let found = call.app.log.find(seq);
     let snapshots = call.app.registry.of_user(user, SESSIONS_MAX);
@@ -119,14 +119,14 @@ fn closed_by_client(session: &SessionSnapshot) -> String {
     }
 }
 
-/// What became of an event for one session, and why.
+/// The fate of an event for one session, and the reason.
 fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, session: &SessionSnapshot) -> (Verdict, String) {
     let connection = &session.connection;
     let (grant, topics) = {
         let held = connection.held.lock();
         (Arc::clone(&held.grant), held.subscriptions.topics().to_vec())
     };
-    // As the session sees it: by the first of its topics.
+    // The session attributes an event to the first of its topics.
     let Some(seen) = topics.iter().find_map(|topic| found.iter().find(|found| found.topic == *topic)) else {
         return without_topic(found, seq, connection, &grant);
     };
@@ -148,7 +148,7 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, session: &SessionSnaps
         return (Verdict::Filtered, "its type is none of the session's types".to_owned());
     }
     let (verdict, detail) = progress(seen, seq, tail, session);
-    // What was never sent shows nothing, and so hides nothing.
+    // An event that was never sent hides nothing.
     let hidden =
         if verdict == Verdict::Expired { Vec::new() } else { app.redaction().hidden(&grant, &seen.topic) };
     if hidden.is_empty() {
@@ -161,7 +161,7 @@ fn judge(app: &App, found: &[Found], seq: Seq, tail: Seq, session: &SessionSnaps
 /// A session that has none of the event's topics.
 fn without_topic(found: &[Found], seq: Seq, connection: &Connection, grant: &Grant) -> (Verdict, String) {
     let all = list(found.iter().map(|found| &found.topic));
-    // Topics may have been given up, and a grant may have shrunk, after the event was sent.
+    // The client may have unsubscribed, and the grant may have shrunk, after the event was sent.
     let before = if connection.began() < seq && seq <= connection.sent() {
         "; whether it did when the event was sent is not known"
     } else {
@@ -174,7 +174,7 @@ fn without_topic(found: &[Found], seq: Seq, connection: &Connection, grant: &Gra
     (Verdict::NotAllowed, detail)
 }
 
-/// How far an event that the session is to have has come.
+/// The progress of an event that the session is to get.
 fn progress(seen: &Found, seq: Seq, tail: Seq, session: &SessionSnapshot) -> (Verdict, String) {
     let sent = session.connection.sent();
     let replaced_by = seen.replaced_by.map(Seq::number);

@@ -1,4 +1,4 @@
-//! `GET /health` and `GET /ready`: for load balancers and whatever starts processes.
+//! `GET /health` and `GET /ready`: for load balancers and process managers.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::http::answer::{Body, json};
 use crate::problem::{Code, Problem};
 use crate::time;
 
-/// `GET /health`: the process lives.
+/// `GET /health`: the process runs.
 pub(crate) fn answer(call: &Call<'_>) -> Response<Body> {
     #[derive(Serialize)]
     struct Health {
@@ -24,12 +24,12 @@ pub(crate) fn answer(call: &Call<'_>) -> Response<Body> {
     json(&Health { status: "ok", timestamp, websocket: "enabled", connections })
 }
 
-/// `GET /ready`: new clients are welcome.
+/// `GET /ready`: the gateway accepts new clients.
 pub(crate) fn answer_ready(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     #[derive(Serialize)]
     struct Ready {
         status: &'static str,
-        /// The sources that are not heard, and why. They are no reason to refuse clients.
+        /// The sources that are down, and why. Clients are not refused for that.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         sources: BTreeMap<&'static str, &'static str>,
     }

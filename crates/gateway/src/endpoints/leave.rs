@@ -1,4 +1,4 @@
-//! `POST /v1/leave`: a client says that it goes, because many proxies never tell the gateway.
+//! `POST /v1/leave`: a client announces that it leaves, because many proxies do not report it.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -10,11 +10,11 @@ use crate::cluster::ClusterQuestion;
 use crate::http::answer::Body;
 use crate::problem::Problem;
 
-/// The most bytes of the body, which says nothing: `navigator.sendBeacon` always has one.
+/// The most bytes of the body, which is ignored: `navigator.sendBeacon` always sends one.
 const BODY_BYTES_MAX: usize = 1024;
 
-/// Ends the connections of one of the user's own sessions, as if the client had closed them. What another request could
-/// be told of a session that is not there tells nothing, so the answer is the same.
+/// Ends the connections of one of the user's own sessions, as if the client had closed them. The answer
+/// is the same if there is no such session.
 pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<Body>, Problem> {
     call.check_origin(&call.query)?;
     let grant = call.grant(&call.query).await?;

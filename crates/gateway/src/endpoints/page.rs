@@ -6,7 +6,7 @@ use http::{HeaderValue, Response};
 
 use crate::http::answer::Body;
 
-/// Scripts, styles and connections of the gateway's own alone, and in nobody else's frame.
+/// Allows scripts, styles and connections of the gateway only, and no frame of another page.
 const POLICY: &str =
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'";
 

@@ -11,7 +11,7 @@ use crate::http::answer::{Body, json};
 use crate::presence::{self, Status};
 use crate::problem::Problem;
 
-/// `GET /v1/presence`: who is in a topic.
+/// `GET /v1/presence`: the members of a topic.
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     #[derive(Serialize)]
     struct Member<'a> {
@@ -37,7 +37,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let topic = topic_of(call)?;
     let view = may_read(call, &topic).await?.and_then(|grant| call.app.redaction().lens(&grant));
     let listing = call.app.presence.list(&topic, MEMBERS_MAX);
-    // What is hidden in the events of presence is hidden here: the pointers are theirs.
+    // Members of `data` that are hidden in presence events are hidden here too, by the same pointers.
     let shown = |info: &Data| {
         let data = [b"{\"info\":", info.as_bytes(), b"}"].concat();
         let data =

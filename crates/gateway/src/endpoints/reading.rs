@@ -1,4 +1,4 @@
-//! Reading a topic without a session: which topic, and who may.
+//! Access to a topic without a session.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ pub(super) fn topic_of(call: &Call<'_>) -> Result<Topic, Problem> {
     topic.parse().map_err(|error| Problem::bad_request(format!("topic: {error}")))
 }
 
-/// A publish key reads every topic; a token what it may subscribe to. Gives the grant of the token.
+/// A publish key may read every topic, a token the topics that it may subscribe to. Returns the token's
+/// grant.
 pub(super) async fn may_read(call: &Call<'_>, topic: &Topic) -> Result<Option<Arc<Grant>>, Problem> {
     if call.bearer().is_some_and(|bearer| call.app.auth.publish_key(bearer.token())) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! `POST /v1/send`: the commands of clients whose transport has no way back.
+//! `POST /v1/send`: commands of clients whose transport carries only what the gateway sends.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
     if session.is_some() && target.is_none() {
         return Err(Problem::new(Code::NotFound, "session: this user has no such session here"));
     }
-    // What these commands may do is what this request's token allows, whatever the session's own does.
+    // The token of this request decides what the commands may do, not the token of the session.
     let mut connection = Connection::new(grant, Vec::new(), None, call.address());
     if let Some(SessionHandle { id, handle }) = target {
         (connection.id, connection.handle) = (Some(id), handle);
@@ -66,7 +66,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Result<Response<B
             if at > 0 {
                 replies.push(b',');
             }
-            // Those before it were run, so it is refused in its place.
+            // The commands before it have run, so it is refused in its place.
             replies.extend(match check(command.get()) {
                 Ok(()) => run(command.get()).await,
                 Err(problem) => commands::refusal(command.get(), problem),

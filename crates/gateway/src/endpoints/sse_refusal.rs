@@ -1,4 +1,4 @@
-//! How a request for server-sent events is refused that may pass a moment later.
+//! The refusal of a request for server-sent events that may succeed a moment later.
 
 use events::{Cursor, Seq};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
@@ -33,7 +33,7 @@ pub(super) fn answer(
     let (cursor, has_id) = match after {
         After::Cursor(cursor) => (cursor, true),
         After::Latest => (tail, true),
-        // The request says it better than a cursor can.
+        // The request itself says where to continue.
         After::Earliest => (Cursor { seq: Seq::ZERO, ..tail }, false),
     };
     let reconnect_after = problem.retry_after.unwrap_or_default() + call.app.pacing.soon();

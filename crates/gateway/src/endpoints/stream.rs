@@ -1,4 +1,4 @@
-//! `GET /v1/sse` and `/v1/poll`: from here on the connection is no longer HTTP's.
+//! `GET /v1/sse` and `/v1/poll`: the connection leaves HTTP here.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const FORM_BYTES_MAX: usize = 16 << 10;
 /// The most bytes of one topic in it, with its comma.
 const TOPIC_BYTES_MAX: usize = Topic::BYTES_MAX + 1;
 
-/// A stream or a poll: from here on the connection is no longer hyper's.
+/// A stream or a poll: the connection leaves hyper here.
 pub(crate) async fn answer(
     call: &Call<'_>,
     transport: Transport,
@@ -37,7 +37,7 @@ async fn admit(call: &Call<'_>, transport: Transport, query: &Query<'_>) -> Resu
     admit_with_token(call, asked, query).await
 }
 
-/// Lets in a client that has sent what authenticates it.
+/// Admits a client that has sent its credentials.
 pub(super) async fn admit_with_token(
     call: &Call<'_>,
     asked: StreamRequest,
@@ -63,7 +63,7 @@ pub(crate) async fn answer_sse(call: &Call<'_>) -> Result<Reply, Problem> {
 /// A poll whose parameters may be in the body, for clients that keep them out of URLs.
 pub(crate) async fn answer_posted_poll(call: &Call<'_>, body: Incoming) -> Result<Reply, Problem> {
     let is_form = headers::has_content_type(&call.head.headers, "application/x-www-form-urlencoded");
-    // Nobody is authenticated yet, so no more is taken in than a session's parameters may have.
+    // The client is not authenticated yet, so the body may have no more bytes than a session's parameters.
     let topics_max = call.app.limits().topics_per_session_max;
     let body = call.collect_within(body, FORM_BYTES_MAX + topics_max * TOPIC_BYTES_MAX).await;
     let body = match body {
@@ -79,7 +79,7 @@ pub(crate) async fn answer_posted_poll(call: &Call<'_>, body: Incoming) -> Resul
     answer(call, Transport::Poll, &query).await
 }
 
-/// What a request for a stream wants.
+/// The wishes in a request for a stream.
 pub(crate) fn asked(
     call: &Call<'_>,
     transport: Transport,

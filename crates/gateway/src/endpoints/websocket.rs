@@ -1,4 +1,4 @@
-//! The WebSocket handshake (RFC 6455 section 4.2), and who is refused how.
+//! The WebSocket handshake (RFC 6455 section 4.2), and its refusals.
 
 use http::header::{
     CONNECTION, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -16,9 +16,10 @@ use crate::session::admission::{Admitted, Plan, Waiting};
 /// The subprotocol of the gateway.
 const PROTOCOL: &str = "throughline.v1";
 
-/// Accepts a WebSocket. Browsers, which send an `Origin`, cannot read the status of a refused handshake: theirs is
-/// accepted, and then closed with a code that says why. Other clients can, and many know nothing else. A request that
-/// is no handshake, and one of a foreign origin, get a plain answer too.
+/// Accepts a WebSocket. Browsers, which send an `Origin`, cannot read the status of a refused handshake.
+/// Theirs is accepted, and then closed with a code that says why. Other clients can read the status, and
+/// many cannot read a code. A request that is no handshake, and a request of a foreign origin, get an
+/// HTTP answer too.
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Reply, Problem> {
     let headers = &call.head.headers;
     let key = match handshake_key(headers, call.head.version) {

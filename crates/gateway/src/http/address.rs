@@ -1,7 +1,8 @@
-//! Who is at the other end, when proxies stand in between.
+//! The address of a client behind proxies.
 //!
-//! The client is the last hop that no trusted proxy vouches for: each trusted proxy appends the address it saw, so the
-//! list is read from its end, and whatever a client wrote itself stands before that and is never believed.
+//! The client is the last hop that is no trusted proxy. Each trusted proxy appends the address that it
+//! saw, so the list is read from its end. Text that a client wrote itself comes before, and is never
+//! believed.
 //!
 //! `X-Forwarded-For` is read where it is present, else `Forwarded` (RFC 7239). A trusted proxy must write one of
 //! the two, and must remove `X-Forwarded-For` from its clients' requests if it writes only `Forwarded`.

@@ -1,8 +1,8 @@
-//! The gateway's listeners, and which endpoints are behind each.
+//! The gateway's listeners, and the endpoints behind each.
 
 use crate::metrics::labels::Route;
 
-/// Which of the gateway's listeners a connection came to.
+/// A listener of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     /// The only one: clients and backends.

@@ -1,4 +1,4 @@
-//! How much a client may take of what all share: rates for each user, history on its way at once, and when to come back.
+//! Limits on shared resources: rates of each user, replays in flight, and waits before reconnects.
 
 pub(crate) mod brake;
 pub(crate) mod pacing;

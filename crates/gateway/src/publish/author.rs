@@ -1,4 +1,4 @@
-//! Who publishes, and what that allows.
+//! The authors of drafts, and the topics to which each may publish.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use events::Topic;
 use crate::auth::Grant;
 use crate::metrics::labels::SourceKind;
 
-/// Who publishes.
+/// The author of a draft.
 #[derive(Clone, Debug)]
 pub(crate) enum Author {
-    /// A backend with a publish key: every topic.
+    /// A backend with a publish key. It may publish to every topic.
     Key,
-    /// The bearer of a token at this address: what it lists.
+    /// The bearer of a token at this address. It may publish to the topics that the token lists.
     Grant(Arc<Grant>, IpAddr),
-    /// A source of events that the operator configured: every topic, and no rate.
+    /// A source that the operator configured. It may publish to every topic, and has no rate.
     Source(SourceKind),
 }
 
@@ -39,7 +39,7 @@ impl Author {
         }
     }
 
-    /// The token of an id: backends share one namespace, each user and each source has an own one.
+    /// The idempotency token of an id. Backends share one namespace; each user and each source has its own.
     #[must_use]
     pub(crate) fn once(&self, id: &str) -> Box<str> {
         match self {

@@ -1,4 +1,4 @@
-//! A draft in JSON, wherever it comes from: parsed, and checked against what may be and who writes it.
+//! A draft in JSON, of any origin: parsed, and checked for its author.
 
 use std::borrow::Cow;
 
@@ -43,7 +43,7 @@ pub(crate) struct DraftBody<'a> {
 }
 
 impl<'a> DraftBody<'a> {
-    /// A draft that a rule has made: these topics, this type and this data, nothing else.
+    /// A draft that a rule has made: these topics, this type and this data, and nothing else.
     #[must_use]
     pub(crate) fn made(topics: Vec<Topic>, kind: Cow<'a, str>, data: &'a RawValue) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl<'a> DraftBody<'a> {
         object::from_slice(json).map_err(|error| malformed(&error))
     }
 
-    /// Checks everything that is written against what may be, and who writes it.
+    /// Checks all members, and the topics against the author.
     ///
     /// # Errors
     /// Names the first member that is wrong.
@@ -114,7 +114,7 @@ impl<'a> DraftBody<'a> {
             kind,
             data,
             key: match (self.key.as_deref().map(str::parse::<Key>).transpose()?, publisher) {
-                // Of what passes by, everybody's own is the latest, whatever others call theirs.
+                // Each user has a latest ephemeral event of a key, whatever keys other users choose.
                 (Some(key), Author::Grant(grant, _)) if self.ephemeral => Some(key.owned_by(&grant.user)),
                 (key, _) => key,
             },
@@ -130,7 +130,7 @@ impl<'a> DraftBody<'a> {
     }
 }
 
-/// What a JSON parser says, for the publisher.
+/// The error of a JSON parser, for the publisher.
 #[must_use]
 pub(crate) fn malformed(error: &serde_json::Error) -> Problem {
     Problem::bad_request(format!("not a valid draft: {error}"))

@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::{AppendOutcome, Source};
 use crate::problem::{ErrorMember, Problem};
 
-/// The way of drafts into the store.
+/// Checks drafts, counts them against rates, and appends them to the store.
 pub(crate) struct Publishing {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
@@ -35,7 +35,7 @@ pub(crate) struct Publishing {
 }
 
 impl Publishing {
-    /// Into this store, with data of at most `data_bytes_max` bytes.
+    /// Publishing into this store, with data of at most `data_bytes_max` bytes.
     #[must_use]
     pub(crate) fn new(
         store: Arc<dyn Store>,
@@ -47,7 +47,7 @@ impl Publishing {
         Self { store, metrics, limiters, data_bytes_max, clock }
     }
 
-    /// Checks a draft against what may be, and against what its author may do.
+    /// Checks a draft and the rights of its author.
     ///
     /// # Errors
     /// Names the first member that is wrong.
@@ -55,7 +55,8 @@ impl Publishing {
         body.check(author, self.data_bytes_max)
     }
 
-    /// Takes a draft from its author's rate. Backends have none: they hold a key, or may publish everywhere.
+    /// Takes a draft from its author's rate. Backends, which hold a key or may publish to every topic, have
+    /// no rate.
     ///
     /// # Errors
     /// When it is one too many.
@@ -119,7 +120,7 @@ impl Publishing {
     }
 }
 
-/// What a publisher is told about one draft.
+/// The result of one draft, for its publisher.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum DraftResult {
@@ -130,7 +131,7 @@ pub(crate) enum DraftResult {
         /// Its seq, unless ephemeral.
         #[serde(skip_serializing_if = "Option::is_none")]
         seq: Option<Seq>,
-        /// Whether it was there already; the reply to a command leaves it out where it was not (C13).
+        /// Whether it is a repeat. The reply to a command has it only for a repeat (C13).
         #[serde(skip_serializing_if = "Option::is_none")]
         duplicate: Option<bool>,
     },
@@ -148,7 +149,7 @@ impl From<Appended> for DraftResult {
 }
 
 impl DraftResult {
-    /// What the reply to a `publish` command says.
+    /// The result in the reply to a `publish` command.
     pub(crate) fn of_command(Appended { cursor, seq, duplicate }: Appended) -> Self {
         Self::Appended { cursor, seq, duplicate: duplicate.then_some(true) }
     }

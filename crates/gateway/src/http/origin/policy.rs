@@ -1,4 +1,4 @@
-//! Which origins may connect, and whether one request may.
+//! The origins that may connect, and the check of one request.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
