@@ -1,4 +1,4 @@
-//! The log's byte budget: who gives way when it is used up.
+//! The log's byte budget: the topics that give way when it is used up.
 //!
 //! Topics are kept in classes by the power of two of what their rings hold, so that the heaviest is found at once.
 //! The heaviest gives way first: a hot room cannot evict a quiet user, because its ring is heavier. Among equals each

@@ -33,7 +33,7 @@ impl Chance {
         Self(Source::System)
     }
 
-    /// A sequence that is the same for the same seed. For tests: who knows the seed knows every bit.
+    /// A sequence that is the same for the same seed. For tests only: the seed determines every bit.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Arc::new(AtomicU64::new(seed))))

@@ -33,7 +33,7 @@ pub struct Evictions {
 pub(crate) struct Directory {
     /// By the hash of the name, which the topic itself holds.
     by_name: HashTable<SlotId>,
-    /// Seeded anew for each log, so that nobody can choose names that collide.
+    /// Seeded anew for each log, so that a client cannot choose names that collide.
     hasher: DefaultHashBuilder,
     slots: Slab<Slot>,
     budget: Budget,
@@ -62,7 +62,7 @@ impl Directory {
     /// What a topic costs before its first event: its state, its slot, its name and its place in the maps.
     const TOPIC_BYTES: usize = size_of::<TopicState>() + size_of::<Slot>() + 96;
 
-    /// How many empty topics are looked at, in search of one that nobody reads, before an event has to go.
+    /// How many empty topics are searched for one without readers before an event is evicted.
     const EMPTY_TRIES: usize = 4;
 
     pub(crate) fn new(bytes_max: usize, seed: FloorSeed) -> Self {
@@ -143,12 +143,12 @@ impl Directory {
         self.evictions.age += age;
     }
 
-    /// The topic of this name, if somebody reads it.
+    /// The topic of this name, if it has readers.
     pub(crate) fn find_attached(&self, name: &Topic) -> Option<SlotId> {
         self.find_slot(name, self.hash(name)).filter(|&id| self.topic(id).is_attached())
     }
 
-    /// Keeps an ephemeral event for those who are attached to see it.
+    /// Keeps an ephemeral event for the readers that are attached.
     pub(crate) fn push_ephemeral(&mut self, id: SlotId, event: Event) {
         self.topic(id).push_ephemeral(event);
         self.change(id, |_| ());
@@ -265,7 +265,7 @@ impl Directory {
         self.enforce_budget(now_us);
     }
 
-    /// Drops a topic that nobody reads, leaving a floor for what it held. `false` if somebody does.
+    /// Drops a topic without readers, and leaves a floor for its events. `false`: it has readers.
     fn collect(&mut self, id: SlotId, now_us: u64) -> bool {
         if self.topic(id).is_attached() {
             return false;

@@ -25,7 +25,7 @@ pub struct Draft {
     pub once: Option<Box<str>>,
     /// After so many milliseconds the event is no longer replayed.
     pub ttl_ms: Option<u64>,
-    /// For whoever is there now: no seq, no replay.
+    /// Ephemeral: only for sessions that are connected now. It has no seq and no replay.
     pub ephemeral: bool,
     /// Append only if this is the seq of the last event of the (one) topic; [`Seq::ZERO`]: it has none.
     pub expect: Option<Seq>,
@@ -173,7 +173,7 @@ impl Key {
         Self { owner: Some(user.into()), ..self }
     }
 
-    /// Whose own it is; empty: everybody's. Never on the wire.
+    /// The user who owns it; empty: shared by all. Never on the wire.
     #[must_use]
     pub fn owner(&self) -> &str {
         self.owner.as_deref().unwrap_or_default()

@@ -23,7 +23,8 @@ pub struct Sequenced {
     pub draft: Draft,
 }
 
-/// One event of one topic. Immutable and shared: its JSON is made once, whoever reads it, and a clone is a count.
+/// One event of one topic. Immutable and shared: its JSON is made once for all readers, and a clone
+/// only increments a count.
 ///
 /// Head and JSON are one allocation: an event of a rarely used topic is hardly ever in the cache.
 #[derive(Clone, Debug)]
@@ -172,7 +173,7 @@ impl Event {
         &self.bytes()[head.data_start as usize..head.json_end as usize - 1]
     }
 
-    /// The same event with other data, for readers who may not see all of it.
+    /// The same event with other data, for readers that may not see all of it.
     #[must_use]
     pub fn with_data(&self, data: &Data) -> Self {
         let head = self.head();

@@ -30,7 +30,7 @@ pub struct Options {
     pub ring_age_max: Duration,
     /// Bytes kept in all topics together, overhead included.
     pub log_bytes_max: usize,
-    /// How long a topic that nobody reads is remembered after its last event, for `expect`.
+    /// How long a topic without readers is remembered after its last event, for `expect`.
     pub topic_idle_max: Duration,
 }
 
@@ -128,7 +128,7 @@ pub struct Log {
     shape: AtomicU64,
     /// Held while it changes and the tail with it, so that the two can be read as one.
     lineage: Mutex<Arc<Lineage>>,
-    /// The sequencer: whoever changes anything holds it.
+    /// The sequencer: every change of the log is made under this lock.
     writer: Mutex<Writer>,
 }
 
@@ -231,7 +231,7 @@ impl Log {
         &self.chance
     }
 
-    /// For how long a topic that nobody reads is kept after its last event.
+    /// How long a topic without readers is kept after its last event.
     pub(crate) fn topic_kept(&self) -> Duration {
         Duration::from_micros(self.topic_idle_us_max)
     }
@@ -295,7 +295,7 @@ impl Log {
         self.writer.lock().directory.owes(topic, seq, self.now_us())
     }
 
-    /// Bytes of what the topics retain above `after`: what somebody who was away is going to read.
+    /// The bytes that the topics retain above `after`: the replay of a client with this cursor.
     #[must_use]
     pub fn bytes_after(&self, topics: &[Topic], after: Seq) -> usize {
         let found: Vec<_> = {

@@ -135,7 +135,7 @@ impl Ring {
         self.latest.as_mut().is_some_and(|latest| latest.evict_oldest()) || self.evict_oldest(now_us)
     }
 
-    /// Drops the oldest event. The floor rises to it, unless nobody was owed it any more.
+    /// Drops the oldest event. The floor rises to it, unless no reader needed it any more.
     pub(crate) fn evict_oldest(&mut self, now_us: u64) -> bool {
         let Some(event) = self.events.pop_front() else { return false };
         self.cost_bytes -= event.cost_bytes();
@@ -273,7 +273,7 @@ impl Ring {
         self.ephemeral.iter().flat_map(|waiting| waiting.iter()).filter(wanted)
     }
 
-    /// Drops the ephemeral events applied before `oldest_us`: whoever was there has seen them.
+    /// Drops the ephemeral events applied before `oldest_us`: all readers of that time have seen them.
     pub(crate) fn drop_ephemeral(&mut self, oldest_us: u64) {
         let is_old =
             |waiting: &VecDeque<Event>| waiting.front().is_some_and(|event| event.applied_us() < oldest_us);

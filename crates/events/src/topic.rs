@@ -1,4 +1,4 @@
-//! A topic as the log keeps it: its ring, and who waits for it. The lock and the wake-up live here and nowhere else.
+//! A topic in the log: its ring, and the readers that wait for it. Its locks and wake-ups are only here.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct TopicState {
     /// The number of the last ephemeral event, for the same reason.
     ephemeral_reach: AtomicU64,
     ring: Mutex<Ring>,
-    /// Apart from the ring, so that waking ten thousand does not hold up the first of them who reads.
+    /// It has a lock of its own, so that waking ten thousand readers does not delay the first one's read.
     waiters: Mutex<Waiters>,
 }
 

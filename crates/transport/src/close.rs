@@ -1,4 +1,4 @@
-//! Why a connection ends, as each transport tells it.
+//! The reasons for the end of a connection, in the form of each transport.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl ByeReason {
     }
 }
 
-/// The last thing that a client is told: why, and how long to wait before it reconnects.
+/// The last message to a client: the reason, and the wait before it reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bye {
     /// Why.

@@ -1,4 +1,4 @@
-//! How the application controls a running session, and what a session asks of the application.
+//! The interface between a running session and the application, in both directions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
@@ -48,9 +48,9 @@ pub enum End {
     Bye(Bye),
     /// A poll with what there is; a stream goes on.
     Answer,
-    /// A WebSocket with this close code, and any other stream without a word.
+    /// A WebSocket with this close code, and any other stream by closing the connection.
     Close(CloseCode, &'static str),
-    /// As if the client had closed, which it has asked for in another way.
+    /// As if the client had closed: it has announced that it leaves.
     Client,
 }
 
@@ -78,8 +78,8 @@ pub struct Sent {
     pub bytes: usize,
     /// The cursor that the client has with it.
     pub cursor: Cursor,
-    /// For a session that has caught up: how long its oldest event was under way in this process
-    /// until the session's turn came, in microseconds.
+    /// For a session that has caught up: the time from the append of its oldest event to the
+    /// session's turn, in microseconds.
     pub latency_us: Option<u64>,
     /// How many events of the log lay between the session's cursor and the tail.
     pub lag: u64,
@@ -101,7 +101,7 @@ pub trait Host: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// When the token of a session that expires does, as RFC 3339 text.
+    /// The end of the session's token as RFC 3339 text.
     fn expires_at(&self) -> String;
 
     /// The same, for a client that is now told that this is soon. A session of several connections

@@ -1,10 +1,9 @@
-//! HTTP/1.1 by hyper until a request turns out to be a stream; then the bare socket, without
-//! hyper's buffers.
+//! HTTP/1.1 by hyper until a request turns out to be a stream. Then the session gets the bare socket,
+//! without hyper's buffers.
 //!
-//! hyper reads the request's head. For a stream the service hands back what is to become of the
-//! connection and never answers; the connection is taken apart, and not a byte of a response has
-//! been written. A connection that waits in a poll or a stream costs neither hyper's read buffer
-//! nor its head buffer.
+//! hyper reads the request's head. For a stream the service returns a plan for the connection and
+//! never answers. The connection is taken apart before a byte of a response was written. So a
+//! connection that waits in a poll or a stream has neither hyper's read buffer nor its head buffer.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -25,7 +24,7 @@ use crate::guard::{Framing, Guard};
 use crate::limits::HttpLimits;
 use crate::wire::Wire;
 
-/// What becomes of a request.
+/// The answer to a request.
 pub enum Answer<B, D> {
     /// An ordinary response.
     Response(Response<B>),
@@ -43,7 +42,7 @@ pub enum Served<S, D> {
         socket: S,
         /// What the client sent behind the request.
         received: Bytes,
-        /// What the service made of the request.
+        /// The service's plan for the connection.
         plan: D,
     },
 }
@@ -56,7 +55,7 @@ pub enum Served<S, D> {
 /// response from hyper's status, and the connection closes. A client that asks for HTTP/2 or sends
 /// its head too late gets no response.
 ///
-/// The service's responses come in one piece: one that pauses could be taken for hyper's own.
+/// The service's responses must come in one piece: one that pauses could be taken for hyper's own.
 pub async fn serve<S, B, D, F, A>(
     socket: S,
     received: Bytes,

@@ -1,4 +1,4 @@
-//! A second look at every request head, at what hyper forgives: two framings at once, and lines
+//! A second check of every request head for faults that hyper accepts: two framings at once, and lines
 //! without a CR.
 //!
 //! A gateway stands behind proxies. Where a proxy and the gateway could disagree on where a request

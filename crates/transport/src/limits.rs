@@ -1,8 +1,8 @@
-//! What a connection may do while it speaks HTTP.
+//! The limits of a connection while it speaks HTTP.
 
 use std::time::Duration;
 
-/// What a connection may do while it speaks HTTP.
+/// The limits of a connection while it speaks HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
     /// The longest time from the first byte of a request's head to its last, and from the start of

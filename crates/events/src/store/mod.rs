@@ -95,7 +95,7 @@ pub type AppendResults = Vec<Result<Appended, Rejection>>;
 pub enum Lacking {
     /// These; at least one.
     Topics(Vec<Topic>),
-    /// Nobody knows which.
+    /// It is unknown which.
     All,
 }
 

@@ -1,4 +1,5 @@
-//! One client on one connection: what to send next, and when. The same for every transport.
+//! The session of one client on one connection: it decides what to send next, and when. It is the same
+//! for every transport.
 //!
 //! A session is one future. Each time it is woken it writes what is waiting, reads what the client
 //! sent, makes the changes that the application asked for, and does the next thing that is due,
@@ -87,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.unsent.is_empty() && ended == Ended::Answered {
             return Some(ended);
         }
-        // Half an answer is none, and nothing may follow it on this connection.
+        // Half an answer is useless, and nothing may follow it on this connection.
         let cut = ended == Ended::Answered;
         self.deadlines.is_over(now).then_some(if cut { Ended::Bye(ByeReason::Slow) } else { ended })
     }

@@ -1,4 +1,4 @@
-//! What a session sends: `hello`, batches, and how it ends.
+//! The sending of a session: `hello`, batches, and its end.
 
 use std::cell::RefCell;
 use std::sync::Arc;

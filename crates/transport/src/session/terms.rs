@@ -1,11 +1,11 @@
-//! What a session was promised when it was admitted.
+//! The terms of a session, which are fixed when it is admitted.
 
 use std::time::Duration;
 
 use events::Limit;
 use tokio::time::Instant;
 
-/// What a connection was promised when it was admitted.
+/// The terms of a session, which are fixed when it is admitted.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// The longest time without a batch.

@@ -1,4 +1,4 @@
-//! What a session has framed and its socket has not taken yet.
+//! The bytes that a session has framed and its socket has not taken yet.
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -39,7 +39,7 @@ pub struct Packet<'a> {
     pub namespace: &'a str,
     /// The id of the acknowledgement that the client waits for: decimal digits.
     pub ack: Option<&'a str>,
-    /// The rest: JSON that nobody has looked at, or nothing.
+    /// The rest: JSON that has not been parsed, or nothing.
     pub data: &'a str,
 }
 

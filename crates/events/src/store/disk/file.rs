@@ -23,7 +23,7 @@ pub(super) struct DataFile {
     blocks: Mutex<BTreeSet<u64>>,
     /// The last sync failed: what is in `blocks` may not be on disk, though every read shows it.
     failed: AtomicBool,
-    /// One sync at a time: who finds the file clean may rely on it.
+    /// One sync at a time: a caller that finds the file clean can rely on that.
     syncing: Mutex<()>,
 }
 

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use crate::Unavailable;
 use crate::store::StoreStatus;
 
-/// Written by the writer, read by whoever asks.
+/// Written by the writer, read by all others.
 #[derive(Default)]
 pub(super) struct Health(Mutex<State>);
 

@@ -9,7 +9,7 @@ pub(super) const SYNC_EVERY: Duration = Duration::from_millis(200);
 /// When an acknowledged event is on disk. After kill -9 it is there in any case; this is about the machine going down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
-    /// Before its publisher is answered. Publishers who come at the same time share one fsync.
+    /// Before its publisher is answered. Publishers at the same time share one fsync.
     #[default]
     Always,
     /// Within `SYNC_EVERY`.

@@ -1,4 +1,4 @@
-//! From the files of an earlier life to a log that goes on: read and check, save what is whole, replay.
+//! Recovery of the log from its files: read and check, save the undamaged entries, replay.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,20 +20,20 @@ use crate::store::idempotency::RecentTokens;
 use crate::topic_floors::{FloorSeed, TopicFloors};
 use crate::{Appended, Cursor, Log, Seq, Sequenced};
 
-/// How far the numbers jump where history broke, so that what may have been numbered before is not used again.
+/// How far the numbers jump where history broke, so that no number is used a second time.
 const JUMP: u64 = 1 << 20;
 
 /// How many events are replayed at a time.
 const REPLAY_EVENTS: usize = 1000;
 
-/// What recovery ends with.
+/// The result of a recovery.
 pub(super) struct Opened {
     pub(super) engine: Engine,
     pub(super) file: Arc<DataFile>,
     pub(super) mark: Mark,
     pub(super) state: State,
     pub(super) recovered: Recovered,
-    /// What is kept beside the log.
+    /// The values beside the log.
     pub(super) kept: Vec<(String, Vec<u8>)>,
 }
 
@@ -48,14 +48,14 @@ pub(super) fn open(paths: &Paths, options: &DiskOptions, log: &Log) -> Result<Op
     let mut recovery = Recovery { paths, fsync, log, marked, existed, file };
     let opened = recovery.run(&mark, options.token_bytes_max);
     if opened.is_err() && recovery.file.has_failed() {
-        // The next start would not know, and its syncs would succeed.
+        // The next start would not know of the failure, because its syncs would succeed.
         let _ = mark.doubt();
     }
     let (engine, state, recovered, kept) = opened?;
     Ok(Opened { engine, file: recovery.file, mark, state, recovered, kept })
 }
 
-/// What a recovery knows from the start, and the file with which the log goes on.
+/// The facts that a recovery begins with, and the file with which the log continues.
 struct Recovery<'a> {
     paths: &'a Paths,
     fsync: Fsync,
@@ -71,11 +71,11 @@ struct Base {
     engine: Engine,
     meta: Meta,
     last: Seq,
-    /// What lies above was refused, and goes.
+    /// The entries above this seq were refused, and are removed.
     refused: Option<Seq>,
     /// What was wrong with the files.
     damage: Option<String>,
-    /// It was made from what was whole of a damaged file: whether every acknowledged event is there.
+    /// Set if the log was saved from a damaged file: whether it has every acknowledged event.
     salvaged: Option<bool>,
 }
 
@@ -116,7 +116,7 @@ impl Recovery<'_> {
         Ok((base.engine, state, recovered, kept))
     }
 
-    /// Reads the file, or makes another from what is whole of it.
+    /// Reads the file, or makes another one from its undamaged entries.
     fn find(&mut self) -> Result<Base, DiskError> {
         let io = |error: io::Error| self.paths.failed("cannot open the log", &error);
         let engine_failed = |error: EngineError| self.paths.failed("cannot open the log", &error);
@@ -137,7 +137,7 @@ impl Recovery<'_> {
                 let engine = Engine::open(Arc::clone(&self.file)).map_err(engine_failed)?;
                 Ok(Base::new(engine, fresh_meta(self.log), Seq::ZERO))
             }
-            // The disk is to blame, not what is in the file.
+            // The disk has failed; the file may be whole.
             Err(error) if self.file.has_failed() => Err(engine_failed(error)),
             read => {
                 let damage = match read {
@@ -151,7 +151,7 @@ impl Recovery<'_> {
         }
     }
 
-    /// Makes another file from what is whole of the damaged one.
+    /// Makes another file from the undamaged entries of the damaged one.
     fn save(&mut self, damage: String) -> Result<Base, DiskError> {
         let paths = self.paths;
         let io = |error: io::Error| paths.failed("cannot open the log", &error);
@@ -165,7 +165,7 @@ impl Recovery<'_> {
         Ok(Base { damage: Some(damage), salvaged: Some(saved.complete), ..base })
     }
 
-    /// What was numbered before may be gone: goes on in another epoch, with numbers that nobody has seen.
+    /// Acknowledged events may be lost: continues in another epoch, with numbers that no client has seen.
     fn begin_an_epoch(&self, base: &mut Base) -> Result<(), DiskError> {
         let answered = match self.marked {
             Marked::Here { tail, .. } => tail.seq,
@@ -178,7 +178,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Takes out what was refused, and brings to disk where the log goes on.
+    /// Removes the refused entries, and writes to disk where the log continues.
     fn settle(&self, base: &mut Base, mark: &Mark) -> Result<(), DiskError> {
         let io = |error: io::Error| self.paths.failed("cannot open the log", &error);
         let engine_failed = |error: EngineError| self.paths.failed("cannot open the log", &error);
@@ -201,7 +201,7 @@ impl Recovery<'_> {
         sync_dir(&self.paths.dir).map_err(io)
     }
 
-    /// What was wrong and what became of it, in one line.
+    /// The damage and its outcome, in one line.
     fn report(&self, damage: &str, base: &Base, entries: u64) -> String {
         let Paths { dir, damaged, .. } = self.paths;
         let outcome = match base.is_broken() {
@@ -224,7 +224,7 @@ fn fresh_meta(log: &Log) -> Meta {
     Meta::new(fresh_epoch(log), FloorSeed([log.chance().number(), log.chance().number()]))
 }
 
-/// Whether publishers were answered beyond what is here, or nobody knows how far.
+/// Whether publishers were answered beyond the last entry, or it is unknown how far they were answered.
 fn is_short(marked: Marked, meta: &Meta, last: Seq) -> bool {
     match marked {
         Marked::Absent | Marked::Damaged => true,
@@ -233,12 +233,12 @@ fn is_short(marked: Marked, meta: &Meta, last: Seq) -> bool {
 }
 
 impl Marked {
-    /// Whether a sync of the log may have failed that was not made up for.
+    /// Whether a sync of the log may have failed and was not repeated.
     fn is_in_doubt(self) -> bool {
         !matches!(self, Self::Here { doubt: false, .. })
     }
 
-    /// Where what publishers were refused begins.
+    /// The last seq below the refused entries.
     fn refused_above(self) -> Option<Seq> {
         match self {
             Self::Here { tail, refused: true, .. } => Some(tail.seq),
@@ -247,7 +247,7 @@ impl Marked {
     }
 }
 
-/// Opens the file and checks all of it. Says how far it goes.
+/// Opens the file and checks all of it. Returns its last seq.
 fn read(file: &Arc<DataFile>) -> Result<(Engine, Option<Meta>, Seq), EngineError> {
     let mut engine = Engine::open(Arc::clone(file))?;
     engine.check()?;
@@ -271,12 +271,12 @@ fn read(file: &Arc<DataFile>) -> Result<(Engine, Option<Meta>, Seq), EngineError
     Ok((engine, Some(meta), last))
 }
 
-/// Whether nothing is missing between two entries, save where the meta record says so.
+/// Whether no entry is missing between two, except where the meta record says so.
 fn follows(meta: &Meta, previous: Seq, seq: Seq) -> bool {
     seq == previous.max(meta.start).next() || (seq > previous && seq <= meta.start)
 }
 
-/// What goes into a fresh file after the old one was damaged.
+/// The content of a fresh file after the old one was damaged.
 struct Saved {
     meta: Meta,
     last: Seq,
@@ -296,7 +296,7 @@ impl Saved {
                 // Above it are remains of commits that never were.
                 salvage.entries.retain(|seq, _| *seq <= tail.seq.number());
             }
-            // How far anyone was answered is not known.
+            // It is unknown how far publishers were answered.
             _ => complete = false,
         }
         let mut last = meta.floor;
@@ -358,7 +358,7 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Feeds the log what the file holds, and gathers what the writer needs.
+/// Replays the file into the log, and collects the writer's state.
 fn replay(
     engine: &Engine,
     meta: Meta,

@@ -39,7 +39,7 @@ impl Writer {
     /// `Ok(true)`: it is there, unless it was refused: then it has been taken out.
     ///
     /// # Errors
-    /// Nobody knows yet. The file stays closed, and the mark says that what is in doubt is refused.
+    /// Not known yet. The file stays closed, and the mark says that the entries in doubt are refused.
     pub(super) fn reopen(&mut self, batch: Option<&Batch>, is_refused: bool) -> Result<bool, Unavailable> {
         let reopened = self.try_reopen(batch, is_refused);
         self.unsettled.failed = reopened.err().map(|unavailable| (self.log.clock().now(), unavailable));

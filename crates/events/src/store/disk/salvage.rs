@@ -83,7 +83,7 @@ impl Salvage {
                 let kept = self.lasts.entry(topic.to_owned()).or_default();
                 *kept = (*kept).max((seq, time_ms));
             }
-            // Of two values of one name nobody knows which is the later, unless they are checkpoints.
+            // It is unknown which of two values of one name is the later, unless they are checkpoints.
             Sort::Value => {
                 let Some((name, value)) = unseal_kept(frame) else { return };
                 self.checkpoints.take(name, value);

@@ -76,7 +76,7 @@ impl Writer {
         writer
     }
 
-    /// Works until nobody can ask any more.
+    /// Works until no publisher is left that could ask.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(first) = jobs.blocking_recv() {
             let mut asked = Vec::new();
@@ -162,7 +162,7 @@ impl Writer {
         let epoch = self.state.meta.epoch;
         let seq = (!draft.ephemeral).then(|| batch.last.next());
         batch.last = seq.unwrap_or(batch.last);
-        // A life that began with a jump has no event at its start: nobody can have seen that.
+        // A life that began with a jump has no event at its start, so no client can have seen one.
         let seen = if batch.last == self.state.meta.start { self.log.tail() } else { batch.last };
         let appended = Appended { cursor: Cursor { epoch, seq: seen }, seq, duplicate: false };
         if let Some(token) = &draft.once {
