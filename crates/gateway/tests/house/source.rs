@@ -14,8 +14,6 @@ pub(crate) struct SourceFile {
     pub name: String,
     /// The files of the same crate that it imports, tests left out.
     pub imports: BTreeSet<String>,
-    /// Its functions, tests left out: name, first line, lines.
-    pub functions: Vec<(String, usize, usize)>,
     /// The types and traits that it defines for other files, tests left out; `true`: for other crates too.
     pub types: Vec<(String, bool)>,
     /// Its constants and statics, those inside functions included, tests left out: name, and the value as written.
@@ -66,6 +64,31 @@ pub(crate) fn files(crate_name: &str) -> Vec<SourceFile> {
         SourceFile { name, ..reader.found }
     };
     parsed.into_iter().map(read).collect()
+}
+
+/// The functions of a file: name, first line, lines.
+pub(crate) fn functions(text: &str) -> Vec<(String, usize, usize)> {
+    struct Functions(Vec<(String, usize, usize)>);
+    impl Functions {
+        fn add(&mut self, name: &Signature, span: proc_macro2::Span) {
+            let (start, end) = (span.start().line.max(name.span().start().line), span.end().line);
+            self.0.push((name.ident.to_string(), start, end - start + 1));
+        }
+    }
+    impl<'ast> Visit<'ast> for Functions {
+        fn visit_item_fn(&mut self, item: &'ast ItemFn) {
+            self.add(&item.sig, item.span());
+            visit::visit_item_fn(self, item);
+        }
+
+        fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+            self.add(&item.sig, item.span());
+            visit::visit_impl_item_fn(self, item);
+        }
+    }
+    let mut functions = Functions(Vec::new());
+    functions.visit_file(&syn::parse_file(text).expect("a source can be parsed"));
+    functions.0
 }
 
 /// Where a crate is.
@@ -198,7 +221,6 @@ impl<'a> Reader<'a> {
         let found = SourceFile {
             name: String::new(),
             imports: BTreeSet::new(),
-            functions: Vec::new(),
             types: Vec::new(),
             constants: Vec::new(),
             periods: Vec::new(),
@@ -218,12 +240,6 @@ impl<'a> Reader<'a> {
     /// Notes the file that a path leads to.
     fn import(&mut self, path: &[String]) {
         self.found.imports.extend(self.modules.resolve(&self.module, path));
-    }
-
-    fn function(&mut self, name: &Signature, span: proc_macro2::Span) {
-        let (start, end) = (span.start().line, span.end().line);
-        let start = start.max(name.span().start().line);
-        self.found.functions.push((name.ident.to_string(), start, end - start + 1));
     }
 
     fn constant(&mut self, name: &syn::Ident, kind: &syn::Type, value: &syn::Expr) {
@@ -317,7 +333,6 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_fn(&mut self, item: &'ast ItemFn) {
-        self.function(&item.sig, item.span());
         self.depth += 1;
         self.around.push(item.sig.ident.to_string());
         visit::visit_item_fn(self, item);
@@ -333,7 +348,6 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         if is_for_tests(&item.attrs) {
             return;
         }
-        self.function(&item.sig, item.span());
         self.depth += 1;
         self.around.push(item.sig.ident.to_string());
         visit::visit_impl_item_fn(self, item);
