@@ -1,7 +1,7 @@
 //! The interface between a running session and the application, in both directions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::batch::Refused;
-use crate::close::{Bye, ByeReason, CloseCode};
+use crate::close::{Bye, ByeReason, CloseCode, Ended};
 use crate::unsent::UnsentBytes;
 
 /// The identity of a session, as `hello` tells it.
@@ -150,12 +150,21 @@ struct Control {
     end: Mutex<Option<Box<End>>>,
     /// Whether there is an end, so that a session can look without the lock.
     is_ended: AtomicBool,
+    /// [`OPEN`], [`CLOSING`] or [`DISCONNECTED`].
+    progress: AtomicU8,
     /// What [`Handle::client_close`] gives; zero: nothing.
     client_close: AtomicU16,
     /// Counts the changes of the session's access.
     revision: AtomicU32,
     waker: AtomicWaker,
 }
+
+/// The session may still be told how it ends.
+const OPEN: u8 = 0;
+/// The session ends in its own way: an end that comes now is not told.
+const CLOSING: u8 = 1;
+/// The client was told that it is disconnected.
+const DISCONNECTED: u8 = 2;
 
 impl Handle {
     /// The session's access has changed. Once this has returned, the session sends no event that
@@ -190,6 +199,24 @@ impl Handle {
     pub fn client_close(&self) -> Option<CloseCode> {
         let code = self.0.client_close.load(Ordering::Relaxed);
         (code != 0).then_some(CloseCode(code))
+    }
+
+    /// The session ends in this way, and nothing changes it any more.
+    pub fn closes(&self, ended: Ended) {
+        let is_disconnected = ended == Ended::Bye(ByeReason::Disconnected);
+        self.0.progress.store(if is_disconnected { DISCONNECTED } else { CLOSING }, Ordering::Release);
+    }
+
+    /// Whether the session is ending already, so that another [`Handle::end`] would not be heard.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.0.progress.load(Ordering::Acquire) != OPEN
+    }
+
+    /// Whether the client was told that it is disconnected.
+    #[must_use]
+    pub fn has_said_disconnected(&self) -> bool {
+        self.0.progress.load(Ordering::Acquire) == DISCONNECTED
     }
 
     /// How often the session's access has changed.

@@ -39,12 +39,8 @@ pub(crate) struct Registration {
 
 /// The session that a connection has joined, and what the session had before.
 pub(crate) struct JoinedSession {
-    /// Whether the session begins with this connection.
-    pub is_new: bool,
     /// Whether another session of the user ends for it.
     pub displaces: bool,
-    /// The transport of the session's last connection, if this one continues the session over another.
-    pub switched_from: Option<Transport>,
     /// The connections of the session that this one replaces.
     pub older: Vec<Handle>,
     /// The connection that began last, until this one begins.
@@ -99,8 +95,7 @@ impl Registry {
         connection.transport = Some(transport);
         let connection = Arc::new(connection);
         let older: Vec<Handle> = entry.connections.iter().map(|older| older.handle.clone()).collect();
-        let is_new = beside.is_none() || std::mem::take(&mut entry.is_restored);
-        let last_transport = std::mem::replace(&mut entry.last_transport, transport);
+        entry.last_transport = transport;
         entry.greet(&connection, &self.pacing);
         let before = entry.newest().map(Arc::clone);
         entry.connections.push(Arc::clone(&connection));
@@ -114,9 +109,8 @@ impl Registry {
             self.presence.retain(&forgotten, |_| false);
         }
         drop(table);
-        let switched_from = (!is_new && last_transport != transport).then_some(last_transport);
         let registration = Registration { registry: Arc::clone(self), connection };
-        Ok((registration, JoinedSession { is_new, displaces, switched_from, older, before }))
+        Ok((registration, JoinedSession { displaces, older, before }))
     }
 
     /// Whether the connection is still there.
@@ -137,6 +131,7 @@ impl Registry {
             entry.last_connection = Some(Arc::clone(connection));
         }
         entry.connections.remove(at);
+        entry.left(connection, &self.pacing);
         self.connections.fetch_sub(1, Ordering::Relaxed);
         if entry.connections.is_empty() {
             let address = entry.address;
@@ -159,14 +154,17 @@ impl Drop for Registration {
 }
 
 impl Registration {
-    /// Its session has begun. Older connections continue beside it for a short time.
-    pub(crate) fn begins(&self, older: Vec<Handle>) {
+    /// Its session has begun. Older connections continue beside it for a short time. Gives the transport on which the
+    /// session began before; `None`: it begins with this connection.
+    pub(crate) fn begins(&self, older: Vec<Handle>) -> Option<Transport> {
+        let mut before = None;
         if let Some(key) = &self.connection.session()
             && let Some(entry) = self.registry.table.lock().get_mut(key)
         {
             entry.last_connection = None;
+            before = std::mem::replace(&mut entry.begun_on, self.connection.transport);
             if entry.ending == Ending::Untold {
-                entry.ending = Ending::Told;
+                entry.ending = Ending::Telling;
             }
         }
         if !older.is_empty() {
@@ -182,6 +180,7 @@ impl Registration {
                 }
             });
         }
+        before
     }
 }
 

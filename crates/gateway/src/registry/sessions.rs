@@ -101,8 +101,7 @@ impl Registry {
         let mut table = self.table.lock();
         for (key, polls) in sessions {
             let last_transport = if polls { Transport::Poll } else { Transport::Ws };
-            let entry = table.enter(&key, IpAddr::V4(Ipv4Addr::UNSPECIFIED), last_transport);
-            entry.is_restored = true;
+            table.enter(&key, IpAddr::V4(Ipv4Addr::UNSPECIFIED), last_transport);
             table.lapse(&key, Instant::now());
         }
     }

@@ -56,8 +56,9 @@ pub(super) struct SessionEntry {
     pub last_transport: Transport,
     /// No client knows its id.
     pub is_unnamed: bool,
-    /// It comes from an earlier process, and has had no connection in this one yet.
-    pub is_restored: bool,
+    /// The transport of the connection on which it began last. `None`: no connection of this process has begun, and
+    /// the session is not counted among the open ones.
+    pub begun_on: Option<Transport>,
     /// Its connections are ending, to make room for another session of its user.
     pub is_displaced: bool,
     /// Its client has announced that it leaves.
@@ -76,8 +77,10 @@ pub(super) struct SessionEntry {
 pub(super) enum Ending {
     /// No.
     No,
-    /// Yes, while it had no connection. The next one is told.
+    /// Yes, while it had no connection that could be told. The next one is told.
     Untold,
+    /// Yes, and a connection is to tell it. If it ends in another way, nobody was told.
+    Telling,
     /// Yes, and its client was told. The next connection begins anew.
     Told,
 }
@@ -110,13 +113,32 @@ impl SessionEntry {
     pub(super) fn end(&mut self, bye: Bye) -> bool {
         let is_client = self.is_client();
         self.connections.iter().for_each(|connection| connection.handle.end(bye));
-        // A connection that has not begun may still be refused, and then its client hears nothing.
-        let is_heard = self.connections.iter().any(|connection| connection.has_begun());
-        self.ending = match (is_heard, self.ending) {
-            (true, _) | (false, Ending::Told) => Ending::Told,
-            (false, Ending::No | Ending::Untold) => Ending::Untold,
+        // A connection that has not begun may still be refused, and one that ends already says nothing more.
+        let can_tell =
+            |connection: &Arc<Connection>| connection.has_begun() && !connection.handle.is_closing();
+        self.ending = match self.ending {
+            _ if self.connections.iter().any(can_tell) => Ending::Telling,
+            Ending::No => Ending::Untold,
+            ending => ending,
         };
         is_client
+    }
+
+    /// A connection is gone, and is none of those left. If it was to tell that an operator ended the session, and
+    /// ended in another way first, another connection tells it.
+    pub(super) fn left(&mut self, connection: &Connection, pacing: &Pacing) {
+        if self.ending != Ending::Telling || !connection.has_begun() {
+            return;
+        }
+        if connection.handle.has_said_disconnected() {
+            self.ending = Ending::Told;
+            return;
+        }
+        let bye = Bye { reason: ByeReason::Disconnected, reconnect_after: pacing.soon() };
+        let others = self.connections.iter().filter(|other| other.has_begun());
+        if others.map(|other| other.handle.end(bye)).count() == 0 {
+            self.ending = Ending::Untold;
+        }
     }
 
     /// Ends its oldest connections, if there are more than `connections_max`.
@@ -130,6 +152,10 @@ impl SessionEntry {
     pub(super) fn greet(&mut self, connection: &Connection, pacing: &Pacing) {
         match self.ending {
             Ending::No => {}
+            Ending::Telling => {
+                let was_told = self.connections.iter().any(|other| other.handle.has_said_disconnected());
+                self.ending = if was_told { Ending::No } else { Ending::Telling };
+            }
             Ending::Untold => {
                 let reconnect_after = pacing.soon();
                 connection.handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after });
@@ -195,7 +221,7 @@ impl Table {
                 address,
                 last_transport,
                 is_unnamed: false,
-                is_restored: false,
+                begun_on: None,
                 is_displaced: false,
                 has_left: false,
                 ending: Ending::No,
@@ -319,7 +345,7 @@ impl Table {
         if let Some(at) = gone.lapses_at {
             self.lapsing.remove(&(at, key.clone()));
         }
-        self.pollers_gone += u64::from(gone.last_transport == Transport::Poll && !gone.is_restored);
+        self.pollers_gone += u64::from(gone.begun_on == Some(Transport::Poll));
     }
 
     /// Removes the session of this user that would be forgotten first, if the user has too many, so that

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Data, Log, Memory, Options, Topic};
-use transport::{Bye, ByeReason, Transport};
+use events::{Data, Log, Memory, Options, Seq, Topic};
+use transport::{Bye, ByeReason, Ended, Transport};
 
+use super::table::Ending;
 use super::*;
 use crate::auth::{Grant, Lists};
 use crate::presence::{Presence, Status, TellOnly};
@@ -66,7 +67,7 @@ async fn a_session_resumed_from_another_address_gives_the_first_one_back() {
 async fn sessions_with_a_connection_cost_neither_a_count_nor_a_sweep_anything() {
     let registry = registry();
     let open = |n: usize, transport| {
-        connect(&registry, &format!("u{n}"), WantedSession::New, transport, 1, NO_CAPS).unwrap().0
+        begun(connect(&registry, &format!("u{n}"), WantedSession::New, transport, 1, NO_CAPS).unwrap()).0
     };
     let sessions: Vec<Registration> = (0..3000).map(|n| open(n, Transport::ALL[n % 3])).collect();
     {
@@ -134,14 +135,82 @@ async fn an_operator_ends_a_poller_between_two_polls() {
     assert_eq!((registry.counts(9).clients, registry.end_session(&id, BYE)), (0, 0), "once");
     drop(poll(WantedSession::Named(&id)));
     assert_eq!(registry.counts(9).clients, 0, "a poll that did not begin told nobody");
-    let (next, joined) = poll(WantedSession::Named(&id));
-    next.begins(joined.older);
+    let (next, _) = begun(poll(WantedSession::Named(&id)));
+    next.connection.handle.closes(DISCONNECTED);
     drop(next);
     assert_eq!(registry.counts(9).clients, 0, "its next poll said bye");
     let (again, _) = poll(WantedSession::Named(&id));
     assert_eq!(registry.end_user("alice", BYE), 1, "whoever comes after that begins anew");
     drop(again);
     assert_eq!(registry.end_user("nobody", BYE), 0);
+}
+
+const DISCONNECTED: Ended = Ended::Bye(ByeReason::Disconnected);
+
+/// The connection has begun, as far as the table knows.
+fn begun((place, joined): (Registration, JoinedSession)) -> (Registration, Option<Transport>) {
+    place.connection.begin(Seq::ZERO, false, None);
+    let before = place.begins(joined.older);
+    (place, before)
+}
+
+/// Whether this connection, which has not begun, is to tell that an operator ended its session.
+fn told(registry: &Registry, place: &Registration) -> bool {
+    registry.table.lock().get(&place.connection.session().unwrap()).unwrap().ending == Ending::Untold
+}
+
+/// An answer to a poll that is being written, or a stream at its age, takes no other end.
+#[tokio::test(start_paused = true)]
+async fn an_operator_ends_a_session_whose_connection_is_ending_already() {
+    for (transport, ended) in
+        [(Transport::Poll, Ended::Answered), (Transport::Sse, Ended::Bye(ByeReason::MaxAge))]
+    {
+        for is_known in [true, false] {
+            let registry = registry();
+            let open =
+                || connect(&registry, "alice", WantedSession::Named("s"), transport, 1, NO_CAPS).unwrap();
+            let (first, _) = begun(open());
+            if is_known {
+                first.connection.handle.closes(ended);
+            }
+            assert_eq!(registry.end_user("alice", BYE), 1);
+            // The session ended by itself before it looked at what the operator wants.
+            first.connection.handle.closes(ended);
+            drop(first);
+            let (next, _) = open();
+            assert!(told(&registry, &next), "{transport:?} is told when it comes back");
+            let (next, _) =
+                begun((next, JoinedSession { displaces: false, older: Vec::new(), before: None }));
+            next.connection.handle.closes(DISCONNECTED);
+            drop(next);
+            assert!(!told(&registry, &open().0), "{transport:?} is told once");
+        }
+    }
+}
+
+/// The gauge of sessions counts a poller from its first poll that begins until no other comes.
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_is_refused_after_it_was_registered_ends_no_session() {
+    let registry = registry();
+    let open =
+        |transport| connect(&registry, "alice", WantedSession::Named("s"), transport, 1, NO_CAPS).unwrap();
+    let gone = async || {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        registry.sweep()
+    };
+    drop(open(Transport::Poll));
+    assert_eq!(gone().await, 0, "it never began");
+    drop(open(Transport::Poll));
+    let (poll, before) = begun(open(Transport::Poll));
+    assert_eq!(before, None, "it begins now");
+    drop(poll);
+    let (poll, before) = begun(open(Transport::Poll));
+    assert_eq!(before, Some(Transport::Poll));
+    drop(poll);
+    assert_eq!(gone().await, 1);
+    let (stream, _) = begun(open(Transport::Ws));
+    drop((stream, open(Transport::Poll)));
+    assert_eq!(gone().await, 0, "a stream ends with its connection");
 }
 
 #[tokio::test(start_paused = true)]

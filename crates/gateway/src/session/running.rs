@@ -183,7 +183,7 @@ pub(crate) struct RunningSession<S = TcpStream> {
 impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
     fn new(app: &Arc<App>, socket: S, line: Line, admitted: Admitted) -> Self {
         let Admitted { asked, grant, registration, joined, start, replay } = admitted;
-        let JoinedSession { is_new, switched_from, older, before, .. } = joined;
+        let JoinedSession { older, before, .. } = joined;
         let connection = Arc::clone(&registration.connection);
         let transport = asked.transport;
         let request = asked.request;
@@ -216,7 +216,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
         drop(held);
         reader.look_through(app.lens(&grant));
         connection.begin(reader.cursor().seq, terms.resumed, before.as_deref());
-        registration.begins(older);
+        let begun_on = registration.begins(older);
+        let switched_from = begun_on.filter(|before| *before != transport);
         let handle: Handle = connection.handle.clone();
         let metrics = &app.metrics;
         if let Some(from) = switched_from {
@@ -227,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
         }
         // A poller's session outlives its polls: it begins with the first and ends when no other comes.
         let is_stream = transport != Transport::Poll;
-        if is_stream || is_new || switched_from.is_some() {
+        if is_stream || begun_on != Some(Transport::Poll) {
             metrics.session_opened(transport);
         }
         let host = SessionHost::new(app, transport, registration, line.speaks_socketio());

@@ -265,7 +265,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if matches!(self.phase, Phase::Closing(_)) {
             return;
         }
-        if self.phase == Phase::Opening && self.line.begins_with_hello() {
+        // A single answer with `hello` would have no room for the end.
+        if self.phase == Phase::Opening && self.line.begins_with_hello() && !self.line.is_answer() {
             self.open(self.now());
             if self.ended().is_some() {
                 return;
@@ -295,6 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     pub(super) fn close(&mut self, ended: Ended) {
         self.phase = Phase::Closing(ended);
+        self.handle.closes(ended);
         // An answer gets as much time as any write; the last bytes of a stream do not.
         let patience = if ended == Ended::Answered { self.deadlines.write_timeout() } else { LINGER };
         self.deadlines.close_by(Instant::now() + patience);

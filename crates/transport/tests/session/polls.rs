@@ -25,6 +25,18 @@ async fn a_poll_without_a_cursor_is_answered_at_once() {
     assert_at(&client, 0);
 }
 
+/// A session that was ended while its client was away is told so by its next poll, whatever the poll asks for.
+#[tokio::test(start_paused = true)]
+async fn a_poll_without_a_cursor_of_an_ended_session_says_bye() {
+    let rig = Rig::new();
+    let mut client = rig.start(Line::Poll(PollLine { hello: true, ..poll_line(25_000) }));
+    client.handle.end(Bye { reason: ByeReason::Disconnected, reconnect_after: ms(5) });
+    let (_, body) = client.answer().await;
+    let bye = r#""user":"alice","bye":{"reason":"disconnected","reconnect_after_ms":5},"events":[]}"#;
+    assert!(body.ends_with(bye), "{body}");
+    assert!(client.handle.has_said_disconnected());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_there_is_answered_at_once_up_to_the_limit() {
     let mut rig = resumed();
