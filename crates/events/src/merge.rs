@@ -127,10 +127,10 @@ pub(crate) struct Merge {
 }
 
 /// Topics that may lack events, by their places among the reader's, and their floors.
-pub(crate) type Lost = Vec<(usize, Seq)>;
+pub(crate) type Incomplete = Vec<(usize, Seq)>;
 
 /// An event that was still to be taken has left its ring.
-pub(crate) struct Evicted;
+pub(crate) struct Overtaken;
 
 /// How a reader looks into its topics.
 #[derive(Clone, Copy)]
@@ -171,13 +171,13 @@ impl Merge {
         from: Seq,
         up_to: Seq,
         batch: &mut Selection<'_>,
-    ) -> Result<Option<Self>, Lost> {
+    ) -> Result<Option<Self>, Incomplete> {
         let is_behind = |(_, view): &(usize, &View)| look.since > from || view.topic.reaches_past(from);
         let mut behind = views.iter().enumerate().filter(is_behind);
         let Some(first) = behind.next() else { return Ok(None) };
         let Some(second) = behind.next() else { return Self::of_one(first, look, from, up_to, batch) };
         let mut room = ROOM.take();
-        let mut lost = Lost::new();
+        let mut lost = Incomplete::new();
         for (at, view) in [first, second].into_iter().chain(behind) {
             view.topic.read(|ring| match look.lacks(view, ring, from) {
                 Some(floor) => lost.push((at, floor)),
@@ -200,7 +200,7 @@ impl Merge {
         from: Seq,
         up_to: Seq,
         batch: &mut Selection<'_>,
-    ) -> Result<Option<Self>, Lost> {
+    ) -> Result<Option<Self>, Incomplete> {
         let left = view.topic.read(|ring| {
             if let Some(floor) = look.lacks(view, ring, from) {
                 return Err(vec![(at, floor)]);
@@ -230,7 +230,7 @@ impl Merge {
         views: &[View],
         look: Look,
         batch: &mut Selection<'_>,
-    ) -> Result<(), Evicted> {
+    ) -> Result<(), Overtaken> {
         while let Some((source, through)) = self.first().filter(|_| !batch.is_full()) {
             let view = &views[source.line.topic()];
             let left = view.topic.read(|ring| {
@@ -240,7 +240,7 @@ impl Merge {
             });
             let Some(left) = left else {
                 batch.take_back(source.next);
-                return Err(Evicted);
+                return Err(Overtaken);
             };
             self.replace_first(left);
         }

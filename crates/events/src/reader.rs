@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use crate::lineage::Lineage;
 use crate::log::History;
-use crate::merge::{Evicted, Look, Lost, Merge, Selection, Wants};
+use crate::merge::{Incomplete, Look, Merge, Overtaken, Selection, Wants};
 use crate::seen_by::{self, SeenBy};
 use crate::signal::Signal;
 use crate::view::View;
@@ -348,9 +348,9 @@ impl Reader {
             kept = None;
             fresh.into_iter().for_each(|merge| merge.done(()));
             match taken {
-                Err(Evicted) if !batch.is_empty() => return Ok(true),
+                Err(Overtaken) if !batch.is_empty() => return Ok(true),
                 // The next look finds it, and whatever else is missing by now.
-                Err(Evicted) => from = self.cursor.seq,
+                Err(Overtaken) => from = self.cursor.seq,
                 Ok(()) if through >= tail => return Ok(false),
                 // What was left behind has been taken, and more has come since.
                 Ok(()) => from = through,
@@ -363,7 +363,7 @@ impl Reader {
     }
 
     /// The reset that says what may be missing, which is said once.
-    fn lack(&mut self, lost: Lost) -> Reset {
+    fn lack(&mut self, lost: Incomplete) -> Reset {
         let topics = lost.iter().map(|&(at, _)| self.views[at].topic.name().clone()).collect();
         for (at, floor) in lost {
             self.views[at].excused = floor;
