@@ -9,7 +9,7 @@ import type { Delivery } from './session.js'
 import type { ClientState } from './state.js'
 import { iterate } from './stream.js'
 import { RELEASE_MS } from './timing.js'
-import { type Topic, topicsOf } from './topic.js'
+import type { Topic } from './topic.js'
 import type { Presence, Wishes } from './wishes.js'
 
 /** A resumable session with a gateway. Its functions may be passed around on their own. */
@@ -187,7 +187,10 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
   function topic(name: string): Topic<M> {
     const onAny = (listener: (event: ThroughlineEvent) => void): (() => void) => {
       const release = want(name)
-      const off = events.add((event) => topicsOf(event).includes(name) && listener(event))
+      const off = events.add((event) => {
+        const { topic, topics = [topic] } = event
+        if (topics.includes(name)) listener(event)
+      })
       return () => {
         off()
         release()

@@ -33,6 +33,8 @@ export function createLazy(host: LazyHost) {
   const { env, base, options, wishes, ladder, tokens, hello, dispatch } = host
   /** The token with which the gateway said whom it takes this client for. */
   let vouched: string | null = null
+  /** Links that hold requests, or are about to. */
+  const held = new WeakSet<LinkState>()
   const slot = createSlot(env, base)
   const { heed, refuse } = createRefusals(host)
   const { run, renew, settled, end } = createUpkeep({ ...host, refuse })
@@ -93,6 +95,7 @@ export function createLazy(host: LazyHost) {
 
     /** How to open an event stream or polls; undefined: other pages of the origin hold as many requests as may be. */
     async opener(state: LinkState, isPoll: boolean): Promise<OpenLink | undefined> {
+      held.add(state)
       const pollHost: PollHost = {
         hold: slot.take,
         doubts,
@@ -106,8 +109,10 @@ export function createLazy(host: LazyHost) {
       const { transports = ['poll'] } = options
       return !transports.includes('poll') || (await slot.take()) ? openSse : undefined
     },
-    /** No request is held any more. */
-    free: slot.free,
+    /** A link has ended: without others the place of its requests is for another page. */
+    ended(state: LinkState): void {
+      if (!ladder.links.some((link) => link !== state && held.has(link))) slot.free()
+    },
 
     post: (command: Command) => post(host, command),
     explain: (close: Close) => explain(host, close),

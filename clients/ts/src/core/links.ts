@@ -153,7 +153,7 @@ export function createLinks(host: LinksHost) {
   function end(state: LinkState): void {
     const { carrier } = state
     carrier?.link.close()
-    if (!ladder.links.some((link) => link !== state && link.rung < WS)) host.loaded()?.free()
+    host.loaded()?.ended(state)
     for (const settle of carrier?.waiting.values() ?? []) settle(unheard('lost'))
   }
 

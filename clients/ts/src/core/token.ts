@@ -25,7 +25,7 @@ export function createTokens(source: GetToken | undefined, env: Pick<Env, 'setTi
     while (wanted) {
       const reason = wanted
       wanted = null
-      const timer = env.setTimeout(() => own.abort(new Error('no answer from getToken')), TOKEN_MS)
+      const timer = env.setTimeout(() => own.abort(new Error('getToken is late')), TOKEN_MS)
       try {
         const ended = (_: unknown, reject: (reason: unknown) => void): void => {
           signal.onabort = () => reject(signal.reason)

@@ -1,6 +1,6 @@
 import type { Batch, EventMap, Refusal, Reset, ThroughlineEvent } from './protocol.js'
 
-/** The topics by which a session sees an event. */
+/** The topics by which a session sees an event. Of shared tabs alone: the core would share a third part with them. */
 export const topicsOf = ({ topic, topics }: ThroughlineEvent): readonly string[] => topics ?? [topic]
 
 /** Options of a publish (PROTOCOL.md, C13). */
