@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use events::{Chance, Clock, Evictions, Lens, Log, Options, SourceLeases, Store};
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use tokio::sync::watch;
 use transport::socketio::{Settings, Speech};
 use transport::{HttpLimits, Transport, UnsentBytes};
@@ -16,6 +17,7 @@ use crate::current::Current;
 use crate::dialect::{Dialect, Speaker};
 use crate::engineio::Engines;
 use crate::http::origin::OriginPolicy;
+use crate::http::tls::TlsFiles;
 use crate::limits::brake::RefusalBrake;
 use crate::limits::pacing::Pacing;
 use crate::limits::rates::Limiters;
@@ -40,6 +42,8 @@ pub(crate) struct App {
     /// the redaction and the limits.
     pub config: Config,
     limits: Current<Limits>,
+    /// How TLS handshakes are done; `None`: there is no TLS.
+    tls: Option<Current<ServerConfig>>,
     /// Reads the configuration again.
     pub reader: ConfigReader,
     /// The log that every session reads.
@@ -184,6 +188,7 @@ impl App {
             presence,
             redaction: Current::new(Redaction::new(&config.redact)),
             limits: Current::new(config.limits),
+            tls: config.tls.as_ref().map(TlsFiles::open).transpose()?.map(Current::new),
             reader,
             brake: RefusalBrake::new(),
             publishing,
@@ -220,6 +225,12 @@ impl App {
         }
     }
 
+    /// How TLS handshakes are done now; `None`: there is no TLS.
+    #[must_use]
+    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(Current::get)
+    }
+
     /// The limits that hold now.
     #[must_use]
     pub(crate) fn limits(&self) -> Arc<Limits> {
@@ -232,16 +243,20 @@ impl App {
         self.redaction.get()
     }
 
-    /// Puts the keys, origins, redaction and limits of another configuration in force, and tells
+    /// Puts the keys, certificate, origins, redaction and limits of another configuration in force, and tells
     /// which of its options wait for a restart. Sessions stay. Each sees what the new rules leave of
     /// events from here on.
     ///
     /// # Errors
-    /// When a key cannot be read. Nothing has changed then.
+    /// When a key or the certificate cannot be read. Nothing has changed then.
     pub(crate) fn take_over(&self, config: &Config) -> Result<Vec<&'static str>, ConfigError> {
         let trusted = self.auth.prepare(&config.auth)?;
+        let tls = config.tls.as_ref().map(TlsFiles::open).transpose()?;
         let limits = self.limits().with_changeable(&config.limits);
         self.auth.take_over(trusted);
+        if let (Some(current), Some(tls)) = (&self.tls, tls) {
+            current.set(tls);
+        }
         self.origins.allow(config.allow_origins.clone());
         self.sessionless.set_cap(limits.connections_per_ip_max);
         if !self.limits().has_rates_of(&limits) {

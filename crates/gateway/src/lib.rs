@@ -83,6 +83,8 @@ pub struct Bound {
     pub clients: SocketAddr,
     /// Backends, if they have a listener of their own.
     pub admin: Option<SocketAddr>,
+    /// They speak TLS.
+    pub has_tls: bool,
 }
 
 /// Runs a gateway until `shutdown` is ready and everyone has been sent away. `reader` reads its configuration again.
@@ -105,7 +107,7 @@ pub async fn run(
     tasks.spawn("key set", Arc::clone(&app).read_key_set());
     app.restore_presence().await;
     let (clients, client_listener) = bind(listen)?;
-    let mut bound = Bound { clients, admin: None };
+    let mut bound = Bound { clients, admin: None, has_tls: app.tls().is_some() };
     if let Some(address) = admin_listen {
         let (admin, admin_listener) = bind(address)?;
         bound.admin = Some(admin);

@@ -116,10 +116,11 @@ impl Signals {
 }
 
 /// Says where the gateway is, and in `gateway dev` what to try.
-fn announce(Bound { clients, admin }: Bound, is_dev: bool) {
-    let mut text = format!("listening on http://{clients}\n");
+fn announce(Bound { clients, admin, has_tls }: Bound, is_dev: bool) {
+    let scheme = if has_tls { "https" } else { "http" };
+    let mut text = format!("listening on {scheme}://{clients}\n");
     if let Some(admin) = admin {
-        text += &format!("admin on http://{admin}\n");
+        text += &format!("admin on {scheme}://{admin}\n");
     }
     if is_dev {
         text += &format!(

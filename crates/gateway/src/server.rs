@@ -10,17 +10,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use transport::Served;
 
 use crate::app::App;
 use crate::dispatch;
 use crate::http::door::Door;
-use crate::metrics::labels::RateLimit;
+use crate::http::socket::ClientSocket;
+use crate::metrics::labels::{RateLimit, RefuseReason};
 use crate::problem::{Code, Problem};
 use crate::registry::SessionlessPlace;
 use crate::session::admission::Plan;
@@ -90,7 +92,7 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
         if door != Door::Backends && app.open.count() >= app.limits().connections_max {
             app.metrics.rate_limited(RateLimit::ConnectionsTotal);
             let problem = Problem::new(Code::Unavailable, "this gateway has too many connections");
-            tokio::spawn(turn_away(socket, problem, Arc::clone(&turned_away).try_acquire_owned().ok()));
+            turn_away(&app, socket, problem, &turned_away);
             continue;
         }
         let is_counted_elsewhere = door == Door::Backends || app.config.trusted_proxies.contains(peer.ip());
@@ -98,11 +100,43 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, door: Door) {
             app.metrics.rate_limited(RateLimit::ConnectionsAddress);
             let problem =
                 Problem::new(Code::RateLimited, "this address has too many connections without a session");
-            tokio::spawn(turn_away(socket, problem, Arc::clone(&turned_away).try_acquire_owned().ok()));
+            turn_away(&app, socket, problem, &turned_away);
             continue;
         };
+        let connection = OpenConnection::enter(&app);
         let patience = app.http_limits().head_timeout;
-        tokio::spawn(await_request(OpenConnection::enter(&app), place, door, socket, patience));
+        match app.tls() {
+            None => {
+                let socket = ClientSocket::Plain(socket);
+                tokio::spawn(await_request(connection, place, door, socket, patience));
+            }
+            Some(tls) => {
+                tokio::spawn(await_handshake(connection, place, door, socket, tls, patience));
+            }
+        }
+    }
+}
+
+/// Does the TLS handshake, which is part of the time that the first request may take.
+async fn await_handshake(
+    connection: OpenConnection,
+    place: SessionlessPlace,
+    door: Door,
+    socket: TcpStream,
+    tls: Arc<ServerConfig>,
+    patience: Duration,
+) {
+    let deadline = Instant::now() + patience;
+    match timeout_at(deadline, ClientSocket::handshake(socket, tls)).await {
+        Ok(Ok(socket)) => {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            tokio::spawn(await_request(connection, place, door, socket, patience));
+        }
+        Ok(Err(error)) => {
+            connection.0.metrics.connection_refused(RefuseReason::Tls);
+            tracing::debug!(%error, "a TLS handshake failed");
+        }
+        Err(_) => connection.0.metrics.connection_refused(RefuseReason::Tls),
     }
 }
 
@@ -130,7 +164,7 @@ async fn await_request(
     connection: OpenConnection,
     place: SessionlessPlace,
     door: Door,
-    socket: TcpStream,
+    mut socket: ClientSocket,
     patience: Duration,
 ) {
     let app = &connection.0;
@@ -141,15 +175,13 @@ async fn await_request(
         }
         app.drained().await;
     };
-    // Peeked at, because tokio takes an accepted socket for readable until the first attempt.
-    let mut first = [0];
-    let peeked = timeout(patience, socket.peek(&mut first));
-    let has_come = tokio::select! {
-        peeked = peeked => matches!(peeked, Ok(Ok(1))),
-        () = drained => false,
+    let first = timeout(patience, socket.first_bytes());
+    let come = tokio::select! {
+        first = first => first.ok().flatten(),
+        () = drained => None,
     };
-    if has_come {
-        tokio::spawn(serve(connection, place, door, socket, Bytes::new()));
+    if let Some(received) = come {
+        tokio::spawn(serve(connection, place, door, socket, received));
     }
 }
 
@@ -159,7 +191,7 @@ fn serve(
     connection: OpenConnection,
     place: SessionlessPlace,
     door: Door,
-    socket: TcpStream,
+    socket: ClientSocket,
     received: Bytes,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
@@ -187,7 +219,7 @@ async fn stream(
     connection: OpenConnection,
     place: SessionlessPlace,
     door: Door,
-    socket: TcpStream,
+    socket: ClientSocket,
     received: Bytes,
     plan: Plan,
 ) {
@@ -236,10 +268,18 @@ impl Future for Stream {
     }
 }
 
+/// Answers a connection above the cap without reading its request, as far as there are seats for that.
+/// Where it would speak TLS first, it is only closed: a handshake costs more than the answer.
+fn turn_away(app: &App, socket: TcpStream, problem: Problem, seats: &Arc<Semaphore>) {
+    if app.tls().is_none() {
+        tokio::spawn(answer_above_cap(socket, problem, Arc::clone(seats).try_acquire_owned().ok()));
+    }
+}
+
 /// Answers a connection above the cap without reading its request. With a `seat`, the answer arrives
 /// although the client is still sending, and not before the client has begun: Go's client takes an
 /// answer without a request for a broken connection.
-async fn turn_away(mut socket: TcpStream, problem: Problem, seat: Option<OwnedSemaphorePermit>) {
+async fn answer_above_cap(mut socket: TcpStream, problem: Problem, seat: Option<OwnedSemaphorePermit>) {
     let response = problem.last_response();
     if seat.is_some() {
         let _ = timeout(TURNED_AWAY_TIME, socket.peek(&mut [0])).await;

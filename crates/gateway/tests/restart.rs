@@ -5,6 +5,8 @@
 #[path = "restart/reload.rs"]
 mod reload;
 mod support;
+#[path = "restart/tls.rs"]
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -171,6 +171,12 @@ pub(super) struct ListeningArgs {
     /// Separate listener for publishing, statistics and /metrics [default: all on --listen]
     #[arg(long, env = "GATEWAY_ADMIN_LISTEN", value_name = "ADDR")]
     pub(super) admin_listen: Option<String>,
+    /// PEM file with the certificate for TLS on both listeners, the server's own first [default: no TLS]
+    #[arg(long, env = "GATEWAY_TLS_CERT", value_name = "FILE")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of the certificate
+    #[arg(long, env = "GATEWAY_TLS_KEY", value_name = "FILE")]
+    pub(super) tls_key: Option<PathBuf>,
 }
 
 /// Where the event log is kept.

@@ -34,7 +34,8 @@ impl Config {
     /// The files that it was read from.
     #[must_use]
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.file.as_deref().into_iter().chain(self.auth.files()).map(Path::to_owned).collect()
+        let tls = self.tls.iter().flat_map(|tls| [&*tls.cert, &*tls.key]);
+        self.file.as_deref().into_iter().chain(self.auth.files()).chain(tls).map(Path::to_owned).collect()
     }
 
     /// What `other` has differently and a running gateway cannot change, by the options' names.
@@ -44,6 +45,7 @@ impl Config {
         [
             (self.listen != other.listen, "listen"),
             (self.admin_listen != other.admin_listen, "admin-listen"),
+            (self.tls.is_some() != other.tls.is_some(), "whether there is TLS"),
             (self.store != other.store, "store and its options"),
             (self.trusted_proxies != other.trusted_proxies, "trusted-proxy"),
             (self.sources != other.sources, "the sources"),

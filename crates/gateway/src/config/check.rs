@@ -21,6 +21,7 @@ use super::{Config, ConfigError, Limits, Logs, RedisConfig, SocketIo, StoreConfi
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
 use crate::dialect::Dialect;
 use crate::http::address::TrustedProxies;
+use crate::http::tls::TlsFiles;
 use crate::redact::Rule;
 use crate::secret::Secret;
 
@@ -58,6 +59,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, Vec<ConfigError>> {
         dev: true,
         listen,
         admin_listen: None,
+        tls: None,
         store: StoreConfig::Memory,
         auth: AuthConfig {
             jwt_secrets: vec![Secret::new("dev-secret")],
@@ -98,7 +100,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
     let socketio = problems.note(socketio(typed.socketio, None));
     let deployment = problems.note(deployment(typed.streams.deployment));
     let logs = problems.note(logs(typed.logs));
-    let (Some((listen, admin_listen)), Some(store), Some(auth), Some(redact)) =
+    let (Some(Listening { listen, admin_listen, tls }), Some(store), Some(auth), Some(redact)) =
         (listening, store, auth, redact)
     else {
         return Err(problems.0);
@@ -111,6 +113,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
         dev: false,
         listen,
         admin_listen,
+        tls,
         store,
         auth,
         allow_origins,
@@ -126,12 +129,13 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
     })
 }
 
-/// Checks what only the files themselves tell: whether keys can be read.
+/// Checks what only the files themselves tell: whether keys and certificates can be read.
 ///
 /// # Errors
 /// Every problem, each as one line.
 pub(super) fn files(config: &Config) -> Result<(), Vec<ConfigError>> {
-    let problems = config.auth.problems();
+    let mut problems = config.auth.problems();
+    problems.extend(config.tls.as_ref().and_then(|tls| tls.open().err()));
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
@@ -146,7 +150,14 @@ fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
     )))
 }
 
-fn listening(typed: ListeningArgs) -> Result<(SocketAddr, Option<SocketAddr>), ConfigError> {
+/// Where a gateway listens, and its certificate.
+struct Listening {
+    listen: SocketAddr,
+    admin_listen: Option<SocketAddr>,
+    tls: Option<TlsFiles>,
+}
+
+fn listening(typed: ListeningArgs) -> Result<Listening, ConfigError> {
     let listen = address("--listen", &typed.listen)?;
     let admin_listen = given(typed.admin_listen, String::is_empty)
         .map(|text| address("--admin-listen", &text))
@@ -156,7 +167,14 @@ fn listening(typed: ListeningArgs) -> Result<(SocketAddr, Option<SocketAddr>), C
             "--admin-listen and --listen are the same address: use another port for one of them",
         ));
     }
-    Ok((listen, admin_listen))
+    let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+    let tls = match (given(typed.tls_cert, is_empty), given(typed.tls_key, is_empty)) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err(ConfigError::new("--tls-cert needs --tls-key FILE: add it")),
+        (None, Some(_)) => return Err(ConfigError::new("--tls-key needs --tls-cert FILE: add it")),
+    };
+    Ok(Listening { listen, admin_listen, tls })
 }
 
 /// The endpoint of Socket.IO clients. `default`: its path where none is given.

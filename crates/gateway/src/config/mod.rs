@@ -39,6 +39,7 @@ use crate::auth::{AuthConfig, TokenRequest};
 use crate::dialect::Dialect;
 use crate::http::address::TrustedProxies;
 use crate::http::origin::Origin;
+use crate::http::tls::TlsFiles;
 use crate::redact::Rule;
 use crate::secret::Secret;
 use crate::sources::postgres::sql::OutboxSql;
@@ -74,6 +75,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the backend endpoints and `/metrics`; `None`: `listen`.
     pub admin_listen: Option<SocketAddr>,
+    /// The certificate of both listeners; `None`: they speak no TLS.
+    pub tls: Option<TlsFiles>,
     /// Where the event log is kept.
     pub store: StoreConfig,
     /// The tokens and keys that are accepted.

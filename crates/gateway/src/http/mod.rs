@@ -6,6 +6,8 @@ pub(crate) mod door;
 pub(crate) mod headers;
 pub mod origin;
 pub(crate) mod problem;
+pub(crate) mod socket;
+pub mod tls;
 
 use std::borrow::Cow;
 

@@ -181,6 +181,8 @@ labels! {
         Forbidden = "forbidden",
         /// A foreign `Origin`.
         Origin = "origin",
+        /// The TLS handshake failed, or took too long.
+        Tls = "tls",
         /// A limit on connections; `throughline_rate_limited_total` says which.
         Limit = "limit",
         /// The request head or body did not arrive in time.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use events::{BoxFuture, Seq, Start, Topic};
 use http::HeaderMap;
-use tokio::net::TcpStream;
 use transport::{After, ExtraHeaders, Handle, Line, Refused, RefusedCode, Request, Transport};
 
 use super::resume::start_at;
@@ -15,6 +14,7 @@ use crate::app::{self, App};
 use crate::audit::{self, Deed};
 use crate::auth::{Authenticator, Credential, Grant, Refusal};
 use crate::http::Query;
+use crate::http::socket::ClientSocket;
 use crate::limits::replays::Replay;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{RateLimit, RefuseReason};
@@ -93,7 +93,7 @@ pub(crate) enum Plan {
 }
 
 /// What a session begins with: its socket, its line and its admission.
-pub(crate) type Beginning = (TcpStream, Line, Admitted);
+pub(crate) type Beginning = (ClientSocket, Line, Admitted);
 
 impl Admitted {
     /// The id of its session.

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use events::{Limit, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use transport::ws::Decoder;
 use transport::{
     After, CloseCode, Ended, Handle, Line, PollLine, Session, SseLine, Terms, Transport, WsLine,
@@ -21,6 +20,7 @@ use super::unadmitted::{NoText, Unadmitted};
 use crate::app::App;
 use crate::audit::{self, Deed};
 use crate::auth::Refusal;
+use crate::http::socket::ClientSocket;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{CloseReason, Route};
 use crate::problem::Problem;
@@ -33,7 +33,7 @@ const SMALL_MESSAGE_BYTES: usize = 8 << 10;
 /// Begins the plan of a connection on its bare socket. `None`: the connection ended before a session.
 pub(crate) async fn begin(
     app: &Arc<App>,
-    socket: TcpStream,
+    socket: ClientSocket,
     received: Bytes,
     plan: Plan,
 ) -> Option<RunningSession> {
@@ -175,7 +175,7 @@ fn batch_bytes(transport: Transport, asked: usize, handle: &Handle) -> usize {
 
 /// A session with its metrics. It is a future of its own, because an `async` function around the
 /// session would keep its own state in memory for as long as the session lives.
-pub(crate) struct RunningSession<S = TcpStream> {
+pub(crate) struct RunningSession<S = ClientSocket> {
     /// Until it ends.
     session: Option<Session<S>>,
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use transport::socketio::{Pings, Revision};
 use transport::ws::{Decoder, Step};
 use transport::{CloseCode, write_ws_binary, write_ws_close, write_ws_text};
+
+use crate::http::socket::ClientSocket;
 
 /// How long a peer is given to read a close frame and go.
 const LINGER: Duration = Duration::from_secs(1);
@@ -16,7 +17,7 @@ const MESSAGES_MAX: u32 = 10;
 
 /// An accepted WebSocket that has no session yet.
 pub(crate) struct Unadmitted {
-    socket: TcpStream,
+    socket: ClientSocket,
     decoder: Decoder,
     /// Bytes to be written with the next write.
     out: Vec<u8>,
@@ -92,7 +93,7 @@ impl Unadmitted {
     /// Answers the handshake with `accept`; `received` came behind it. A session begins `within` this time, or never.
     #[must_use]
     pub(crate) fn new(
-        socket: TcpStream,
+        socket: ClientSocket,
         accept: &[u8],
         received: &[u8],
         command_bytes_max: usize,
@@ -118,7 +119,7 @@ impl Unadmitted {
     }
 
     /// Writes what is left and gives the socket to a session. `None` when the client is gone.
-    pub(crate) async fn into_session(mut self) -> Option<(TcpStream, Decoder)> {
+    pub(crate) async fn into_session(mut self) -> Option<(ClientSocket, Decoder)> {
         self.flush().await?;
         Some((self.socket, self.decoder))
     }
@@ -200,7 +201,11 @@ impl Unadmitted {
     }
 
     async fn flush(&mut self) -> Option<()> {
-        let written = timeout(self.write_timeout, self.socket.write_all(&self.out)).await;
+        let write = async {
+            self.socket.write_all(&self.out).await?;
+            self.socket.flush().await
+        };
+        let written = timeout(self.write_timeout, write).await;
         self.out.clear();
         written.ok()?.ok()
     }

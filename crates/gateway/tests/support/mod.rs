@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod certificates;
 mod http;
 mod program;
 mod sse;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
 
 use crate::support::Directory;
+use crate::support::certificates::certify;
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -122,28 +123,14 @@ impl Postgres {
     /// From now on it takes TLS, with a certificate for `localhost`. Gives the file of the authority.
     pub async fn use_tls(&self) -> PathBuf {
         let dir = &self.dir.0;
-        let openssl = |arguments: &str| {
-            let status = Command::new("openssl")
-                .args(arguments.split(' '))
-                .current_dir(dir)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            assert!(status.expect("openssl").success(), "openssl {arguments}");
-        };
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-        openssl(&format!("req -x509 {key} -subj /CN=authority -keyout ca.key -out ca.crt"));
-        openssl(&format!(
-            "req -x509 {key} -subj /CN=localhost -addext subjectAltName=DNS:localhost \
-             -addext basicConstraints=critical,CA:FALSE -CA ca.crt -CAkey ca.key -keyout server.key -out server.crt"
-        ));
+        let authority = certify(dir, "server");
         own(dir);
         self.run("alter system set ssl = on").await;
         self.reload();
         while self.ask("show ssl").await != "on" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.dir.0.join("ca.crt")
+        authority
     }
 
     /// Has the server read its files again.

@@ -50,16 +50,16 @@ impl Program {
         };
         let first = line();
         let at = |line: &str, before: &str| {
-            let address = line.trim_end().strip_prefix(before)?;
+            let (_, address) = line.trim_end().strip_prefix(before)?.split_once("://")?;
             Some(address.parse::<SocketAddr>().unwrap())
         };
-        let address = at(&first, "listening on http://").unwrap_or_else(|| {
+        let address = at(&first, "listening on ").unwrap_or_else(|| {
             // It has ended: why, it said on the other stream.
             let said = child.stderr.take().map(|stderr| std::io::read_to_string(stderr).unwrap());
             panic!("{first:?} {said:?}")
         });
         let has_admin = arguments.contains(&"--admin-listen");
-        let admin = has_admin.then(|| at(&line(), "admin on http://").expect("the second line"));
+        let admin = has_admin.then(|| at(&line(), "admin on ").expect("the second line"));
         Self { child, address, admin, stdout: Some(stdout) }
     }
 
