@@ -14,13 +14,16 @@ export interface QuerySyncOptions<T> {
   filter?: (event: ThroughlineEvent) => boolean
   /** Subscribes to this topic and hears only its events. */
   topic?: string
-  /** Writes an event into the cached data instead of fetching anew; undefined: fetch anew after all. */
+  /**
+   * Writes an event into the cached data instead of fetching anew; undefined: fetch anew after all.
+   */
   update?: (data: T, event: ThroughlineEvent) => T | undefined
 }
 
 /**
- * Invalidates a query when an event concerns it, at most every 250 ms, and when events may have been missed. With
- * `update` an event is written into the cache instead, each seq once: never an older one over a newer one.
+ * Invalidates a query when an event concerns it, at most every 250 ms, and when events may have
+ * been missed. With `update` an event is written into the cache instead, each seq once: never an
+ * older one over a newer one.
  */
 export function useQuerySync<T>(queryKey: QueryKey, options: QuerySyncOptions<T> = {}): void {
   const client = useClient()
