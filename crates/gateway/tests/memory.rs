@@ -22,6 +22,9 @@ const CLIENTS: usize = 200;
 /// Bytes that an idle client may cost. Raise it only with a reason.
 const BYTES_MAX: usize = 2050;
 
+/// What the WebSocket of a Socket.IO client may cost beside that of `/v1/ws`.
+const SOCKETIO_BYTES_MAX: usize = 64;
+
 /// Bytes that a connection without a request may cost: not one buffer of HTTP's.
 const SILENT_BYTES_MAX: usize = 1300;
 
@@ -30,7 +33,7 @@ type Request = fn(token: &str, cursor: &str) -> String;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_idle_client_is_small() {
-    let transports: [(&str, Request); 3] = [
+    let transports: [(&str, Request); 4] = [
         ("ws", |token, cursor| {
             format!(
                 "GET /v1/ws?topics=room:1&after={cursor}&token={token} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
@@ -47,18 +50,31 @@ async fn an_idle_client_is_small() {
                 "GET /v1/poll?topics=room:1&wait=60&after={cursor}&token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n"
             )
         }),
+        ("socketio", |token, _| {
+            format!(
+                "GET /socket.io/?EIO=4&transport=websocket&topics=room:1&token={token} HTTP/1.1\r\nHost: localhost\r\n\
+                 Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+        }),
     ];
     let options = ["--subscribe", "room:*", "--ttl-seconds", "3600"];
     let tokens: Vec<String> = (0..CLIENTS).map(|n| token(&format!("user-{n:06}"), &options)).collect();
     // A gateway keeps for a while what belonged to clients that left, and would give it back in the middle of the next one's
     // figures: nobody leaves before the last.
     let mut before = Vec::new();
+    let mut websocket = 0;
     for (name, request) in transports {
         // The first round fills what a worker keeps for all its sessions.
         idle(request, &tokens, &mut before).await;
         let bytes = idle(request, &tokens, &mut before).await;
         println!("{name}: {bytes} bytes an idle client");
         assert!(bytes <= BYTES_MAX, "{name}: {bytes}");
+        match name {
+            "ws" => websocket = bytes,
+            "socketio" => assert!(bytes <= websocket + SOCKETIO_BYTES_MAX, "{bytes} instead of {websocket}"),
+            _ => {}
+        }
     }
     let bytes = silent().await;
     println!("{bytes} bytes a connection without a request");
@@ -80,14 +96,14 @@ async fn silent() -> usize {
 
 /// Bytes a client with [`CLIENTS`] of them, who stay connected.
 async fn idle(request: Request, tokens: &[String], others: &mut Vec<(Gateway, Vec<TcpStream>)>) -> usize {
-    let gateway = Gateway::serve(&[]).await;
+    let gateway = Gateway::serve(&["--socketio", "/socket.io/"]).await;
     let first = get(gateway.address, &format!("/v1/poll?token={}", tokens[0])).await.json();
     let cursor = first["cursor"].as_str().unwrap();
     let requests: Vec<String> = tokens.iter().map(|token| request(token, cursor)).collect();
     let mut clients = Vec::with_capacity(CLIENTS);
     let before = in_use_at_rest().await;
     for request in &requests {
-        clients.push(connect(gateway.address, request));
+        clients.push(connect(gateway.address, request, cursor));
     }
     let after = in_use_at_rest().await;
     let sessions = gateway.metric("throughline_connections").await;
@@ -123,12 +139,26 @@ fn in_use() -> usize {
 }
 
 /// Connects, and reads what comes first where something does.
-fn connect(address: SocketAddr, request: &str) -> TcpStream {
+fn connect(address: SocketAddr, request: &str, cursor: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.write_all(request.as_bytes()).unwrap();
     if !request.starts_with("GET /v1/poll") {
         let received = socket.read(&mut [0; 4096]).unwrap();
         assert!(received > 0);
+    }
+    if request.starts_with("GET /socket.io/") {
+        let connect = format!("40{{\"offset\":\"{cursor}\"}}");
+        // A masked text frame (RFC 6455 section 5.2), with a mask that changes nothing.
+        let mut frame = vec![0x81, 0x80 | connect.len() as u8, 0, 0, 0, 0];
+        frame.extend_from_slice(connect.as_bytes());
+        socket.write_all(&frame).unwrap();
+        let mut received = Vec::new();
+        while !received.windows(18).any(|window| window == b"throughline.cursor") {
+            let mut buffer = [0; 4096];
+            let count = socket.read(&mut buffer).unwrap();
+            assert!(count > 0, "{}", received.escape_ascii());
+            received.extend_from_slice(&buffer[..count]);
+        }
     }
     socket
 }
