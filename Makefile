@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-socketio test-socketio-clients test-socketio-suites check bench bench-outbox load load-peers setup test-rust test-chaos test-kills test-stalled test-sources test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
+.PHONY: help run test test-socketio test-socketio-clients test-socketio-suites test-socketio-torture check bench bench-outbox load load-peers setup test-rust test-chaos test-kills test-stalled test-sources test-refusals test-load test-page test-collab test-proto test-client test-browser test-browser-short test-proxies test-proxies-short interop test-interop lint-deny docs fmt
 
 CARGO ?= cargo
 # `.ci/need` installs here what the system does not have, or has only in an older version.
@@ -132,6 +132,10 @@ test-interop: ## One SSE or WebSocket library of each language, and the programs
 	interop/install --short
 	node interop/runner/examples.mjs --gateway target/debug/gateway
 	node interop/runner/run.mjs --gateway target/debug/gateway --short
+
+test-socketio-torture: ## Socket.IO clients of three versions under cuts, upgrades and kills: TORTURE_SECONDS=600
+	$(CARGO) build --quiet -p gateway
+	cd crates/gateway/tests/socketio && npm ci --silent --no-audit --no-fund && TORTURE_SECONDS=$${TORTURE_SECONDS:-600} node --test --test-force-exit torture.test.js
 
 # Their repositories are on GitHub; ENGINEIO_PROTOCOL and SOCKETIO_PROTOCOL name others.
 test-socketio-suites: ## The public test suites of Engine.IO 4 and Socket.IO 5, if they can be fetched

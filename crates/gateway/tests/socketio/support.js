@@ -25,9 +25,9 @@ export function numbers(from, to) {
 }
 
 /** A token of this user, who may read every room and publish to it. */
-export function token(secret, user) {
+export function token(secret, user, seconds = 3600) {
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const claims = { sub: user, subscribe: ['room:*'], publish: ['room:*'], exp: Math.floor(Date.now() / 1000) + 3600 };
+  const claims = { sub: user, subscribe: ['room:*'], publish: ['room:*'], exp: Math.floor(Date.now() / 1000) + seconds };
   const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}`;
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
 }

@@ -122,8 +122,8 @@ impl Protocol for Line {
         each!(self, line => line.write_batch(batch, out));
     }
 
-    fn topics_added(&mut self) {
-        each!(self, line => line.topics_added());
+    fn topics_added(&mut self) -> bool {
+        each!(self, line => line.topics_added())
     }
 
     fn write_reply(&self, reply: &[u8], out: &mut Vec<u8>) {

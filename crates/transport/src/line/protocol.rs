@@ -78,8 +78,11 @@ pub(crate) trait Protocol {
     /// Writes a batch.
     fn write_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>);
 
-    /// The session took up topics that its client asked for in a command.
-    fn topics_added(&mut self) {}
+    /// The session took up topics that its client asked for in a command. `true`: the client is to
+    /// be told of its cursor now.
+    fn topics_added(&mut self) -> bool {
+        false
+    }
 
     /// Writes the reply to a command. A line without commands has none to write.
     fn write_reply(&self, _reply: &[u8], _out: &mut Vec<u8>) {}

@@ -148,8 +148,11 @@ impl Protocol for SocketIoLine {
         }
     }
 
-    fn topics_added(&mut self) {
+    /// From here on the cursor says that there are more topics, so that no gateway calls the client
+    /// recovered without them.
+    fn topics_added(&mut self) -> bool {
         self.has_more_topics = true;
+        true
     }
 
     fn write_reply(&self, reply: &[u8], out: &mut Vec<u8>) {

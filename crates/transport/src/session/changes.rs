@@ -42,8 +42,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut access = self.host.access();
         let added = access.topics.split_off(access.topics.len() - access.added);
         self.reader.subscribe(&added);
-        self.line.topics_added();
         self.host.subscribed(&added, self.reader.cursor());
+        if self.line.topics_added() && self.phase == Phase::Open {
+            self.send_batch(self.now(), true);
+        }
     }
 
     /// Takes from the reader what the access does not allow any more. What it adds waits for

@@ -100,7 +100,9 @@ pub(crate) fn write_batch(
     let is_lost = batch.reset.is_some() && batch.hello.is_none();
     let is_told = settings.cursor == CursorStyle::Argument && !batch.events.is_empty();
     let has_moved = batch.hello.is_some() || batch.cursor != batch.after || !batch.events.is_empty();
-    if has_moved && !is_lost && !is_told && batch.bye.is_none() {
+    // A client with more topics is to know of them at once, whatever its cursor is.
+    let is_new = has_moved || form.has_more_topics;
+    if is_new && !is_lost && !is_told && batch.bye.is_none() {
         let cursor = form.cursor_text(batch.cursor);
         sink.packet(&[b"42[\"throughline.cursor\",\"", &cursor, b"\"]"]);
     }
