@@ -9,6 +9,7 @@ use slab::Slab;
 
 use crate::budget::{Budget, Rank, SlotId};
 use crate::ring::{Bounds, Evicted, Ring};
+use crate::state_map::{StateMap, StateRead, StateRules};
 use crate::topic::TopicState;
 use crate::topic_floors::{FloorSeed, TopicFloors};
 use crate::{Event, Seq, Topic};
@@ -24,6 +25,8 @@ pub struct Evictions {
     pub age: u64,
     /// Too many bytes in the log.
     pub budget: u64,
+    /// Keys that left the state of their topic, because it had too many of them or too many bytes.
+    pub state: u64,
     /// Topics collected.
     pub topics: u64,
 }
@@ -40,7 +43,13 @@ pub(crate) struct Directory {
     /// The floors of topics that are not here. A topic that is made again starts with its floor, and so never claims to
     /// know what was dropped.
     floors: TopicFloors,
+    /// Which topics keep their state; `None`: none does.
+    state_rules: Option<StateRules>,
+    /// Until then, a topic that is made again may lack keys of its state.
+    state_partial_until_us: u64,
     events: usize,
+    /// The keys of all states.
+    keys: usize,
     evictions: Evictions,
     /// Where the next sweep begins.
     sweep_from: SlotId,
@@ -65,14 +74,17 @@ impl Directory {
     /// How many empty topics are searched for one without readers before an event is evicted.
     const EMPTY_TRIES: usize = 4;
 
-    pub(crate) fn new(bytes_max: usize, seed: FloorSeed) -> Self {
+    pub(crate) fn new(bytes_max: usize, seed: FloorSeed, state_rules: Option<StateRules>) -> Self {
         Self {
             by_name: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             slots: Slab::new(),
             budget: Budget::new(bytes_max),
             floors: TopicFloors::new(seed),
+            state_rules,
+            state_partial_until_us: 0,
             events: 0,
+            keys: 0,
             evictions: Evictions::default(),
             sweep_from: 0,
         }
@@ -84,6 +96,10 @@ impl Directory {
 
     pub(crate) fn events(&self) -> usize {
         self.events
+    }
+
+    pub(crate) fn keys(&self) -> usize {
+        self.keys
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -112,9 +128,9 @@ impl Directory {
         if let Some(id) = self.find_slot(name, hash) {
             return id;
         }
+        let topic = Arc::new(TopicState::new(name.clone(), self.floors.of(name), self.empty_state(name)));
         let entry = self.slots.vacant_entry();
         let id = entry.key() as SlotId;
-        let topic = Arc::new(TopicState::new(name.clone(), self.floors.of(name)));
         let rank = self.budget.enter(id, Self::TOPIC_BYTES);
         entry.insert(Slot { topic, name: name.clone(), cost: 0, rank, active_us: now_us });
         let (slots, hasher) = (&self.slots, &self.hasher);
@@ -137,8 +153,9 @@ impl Directory {
     /// Appends an event to a topic's ring.
     pub(crate) fn push(&mut self, id: SlotId, event: Event, bounds: &Bounds) {
         self.slots[id as usize].active_us = event.applied_us();
-        let Evicted { count, bytes, age } = self.change(id, |ring| ring.push(event, bounds));
+        let Evicted { count, bytes, age, state } = self.change(id, |ring| ring.push(event, bounds));
         self.evictions.count += count;
+        self.evictions.state += state;
         self.evictions.bytes += bytes;
         self.evictions.age += age;
     }
@@ -157,12 +174,13 @@ impl Directory {
     /// Changes a topic's ring and accounts for it.
     pub(crate) fn change<R>(&mut self, id: SlotId, change: impl FnOnce(&mut Ring) -> R) -> R {
         let slot = &mut self.slots[id as usize];
-        let (result, events, cost) = slot.topic.write(|ring| {
-            let before = ring.len();
+        let (result, events, keys, cost) = slot.topic.write(|ring| {
+            let (events, keys) = (ring.len() as isize, ring.keys() as isize);
             let result = change(ring);
-            (result, ring.len() as isize - before as isize, ring.cost_bytes())
+            (result, ring.len() as isize - events, ring.keys() as isize - keys, ring.cost_bytes())
         });
         self.events = self.events.saturating_add_signed(events);
+        self.keys = self.keys.saturating_add_signed(keys);
         let before = std::mem::replace(&mut slot.cost, cost);
         let mut rank = slot.rank;
         let slots = &mut self.slots;
@@ -172,8 +190,8 @@ impl Directory {
     }
 
     /// What lies above `end` never became history, nor can anything be missing there.
-    pub(crate) fn truncate(&mut self, end: Seq) {
-        self.change_all(|ring| ring.truncate(end));
+    pub(crate) fn truncate(&mut self, end: Seq, now_us: u64) {
+        self.change_all(|ring| ring.truncate(end, now_us));
         self.floors.lower(end);
     }
 
@@ -185,10 +203,70 @@ impl Directory {
         }
     }
 
-    /// Forgets everything: history starts over after `start`.
-    pub(crate) fn restart(&mut self, start: Seq) {
+    /// Forgets everything: history starts over after `start`. Behind a start other than the first, states may lack keys
+    /// until somebody knows better.
+    pub(crate) fn restart(&mut self, start: Seq, now_us: u64) {
         self.change_all(|ring| ring.restart(start));
         self.floors.lower(Seq::ZERO);
+        self.state_partial_until_us = 0;
+        if start > Seq::ZERO {
+            self.lack_state(now_us);
+        }
+    }
+
+    /// Which topics keep their state; `None`: none does.
+    pub(crate) fn state_rules(&self) -> Option<&StateRules> {
+        self.state_rules.as_ref()
+    }
+
+    /// Until when a topic that is not here may lack keys of its state.
+    pub(crate) fn state_partial_until_us(&self) -> u64 {
+        self.state_partial_until_us
+    }
+
+    /// So many keys left their states because there was too much.
+    pub(crate) fn keys_evicted(&mut self, keys: u64) {
+        self.evictions.state += keys;
+    }
+
+    /// The state with which a topic begins, if it keeps one.
+    pub(crate) fn empty_state(&self, name: &Topic) -> Option<StateMap> {
+        let mut state = self.state_rules.as_ref().filter(|rules| rules.include(name))?.empty();
+        state.lack(self.state_partial_until_us);
+        Some(state)
+    }
+
+    /// A part of the state of a topic that is not here: empty. `None`: it keeps none.
+    pub(crate) fn no_state(&self, name: &Topic, now_us: u64) -> Option<StateRead> {
+        self.state_rules.as_ref().filter(|rules| rules.include(name))?;
+        let partial = self.state_partial_until_us > now_us;
+        Some(StateRead { next: None, partial, changed: Some(self.floors.of(name)), known: Seq::ZERO })
+    }
+
+    /// Any state may lack keys from now on, for as long as keys are kept.
+    pub(crate) fn lack_state(&mut self, now_us: u64) {
+        let Some(rules) = &self.state_rules else { return };
+        let until_us = now_us.saturating_add(rules.age_us_max());
+        self.state_partial_until_us = self.state_partial_until_us.max(until_us);
+        self.change_all(|ring| ring.state_mut().into_iter().for_each(|state| state.lack(until_us)));
+    }
+
+    /// The state of this topic may lack keys from now on.
+    pub(crate) fn lack_state_of(&mut self, id: SlotId, now_us: u64) {
+        let Some(rules) = &self.state_rules else { return };
+        let until_us = now_us.saturating_add(rules.age_us_max());
+        self.change(id, |ring| ring.state_mut().into_iter().for_each(|state| state.lack(until_us)));
+    }
+
+    /// Forgets all states. Until `partial_until_us`, any may lack keys.
+    pub(crate) fn restart_states(&mut self, partial_until_us: u64) {
+        self.state_partial_until_us = partial_until_us;
+        self.change_all(|ring| {
+            ring.state_mut().into_iter().for_each(|state| {
+                state.clear();
+                state.lack(partial_until_us);
+            });
+        });
     }
 
     /// Takes over the floors that an earlier process left.
@@ -254,7 +332,8 @@ impl Directory {
             let idle = slot.active_us < idle_since_us || self.budget.is_exceeded();
             let (evicted, empty, unused) = self.change(id, |ring| {
                 ring.drop_ephemeral(ephemeral_since_us);
-                (ring.evict_aged(now_us, bounds), ring.len() == 0, ring.reach() == Seq::ZERO)
+                let evicted = ring.evict_aged(now_us, bounds);
+                (evicted, ring.len() == 0 && ring.keys() == 0, ring.reach() == Seq::ZERO)
             });
             self.evictions.age += evicted.age;
             if empty && (idle || unused) {
@@ -279,6 +358,8 @@ impl Directory {
             entry.remove();
         }
         self.floors.raise(&name, topic.read(|ring| ring.floor().max(ring.latest_floor())));
+        let partial_until_us = topic.read(|ring| ring.state().map_or(0, StateMap::partial_until_us));
+        self.state_partial_until_us = self.state_partial_until_us.max(partial_until_us);
         self.evictions.topics += 1;
         true
     }

@@ -1,5 +1,6 @@
 //! An event as the log holds it: numbered, and already the bytes that every transport sends.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use triomphe::ThinArc;
@@ -249,6 +250,19 @@ impl Event {
         let head = self.head();
         let start = head.kind.end as usize + b"\",\"key\":\"".len();
         self.bytes().get(start..head.key_end as usize).unwrap_or_default()
+    }
+
+    /// Tells the keys of a topic's state apart: the key, and whose it is. JSON leaves no control character in a key.
+    pub(crate) fn state_key(&self) -> Cow<'_, [u8]> {
+        match &self.bytes()[self.head().json_end as usize..] {
+            [] => self.key().into(),
+            owner => [self.key(), b"\0", owner].concat().into(),
+        }
+    }
+
+    /// When its time to live is over, on the log's own clock; `u64::MAX`: never.
+    pub(crate) fn expires_us(&self) -> u64 {
+        self.head().expires_us
     }
 
     /// Events in which this is equal replace one another. `None` without a key.

@@ -12,39 +12,14 @@ use crate::budget::SlotId;
 use crate::directory::{Directory, Evictions};
 use crate::event::Sequenced;
 use crate::lineage::Lineage;
+use crate::options::Options;
 use crate::ring::Bounds;
 use crate::signal::Signal;
+use crate::state_map::{KeptState, StateRules};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicState;
 use crate::topic_floors::{FloorSeed, TopicFloors};
 use crate::{Chance, Clock, Cursor, Draft, Epoch, Event, Located, Seq, Topic};
-
-/// What the log may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Events kept in one topic.
-    pub ring_events_max: usize,
-    /// Bytes kept in one topic, overhead included; its newest event stays whatever its size.
-    pub ring_bytes_max: usize,
-    /// How long an event is kept.
-    pub ring_age_max: Duration,
-    /// Bytes kept in all topics together, overhead included.
-    pub log_bytes_max: usize,
-    /// How long a topic without readers is remembered after its last event, for `expect`.
-    pub topic_idle_max: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            ring_events_max: 256,
-            ring_bytes_max: 64 << 20,
-            ring_age_max: Duration::from_secs(600),
-            log_bytes_max: 1 << 30,
-            topic_idle_max: Duration::from_secs(3600),
-        }
-    }
-}
 
 /// One thing that a store reports about its history, in order. [`Log::apply`] is their only reader.
 #[derive(Clone, Debug)]
@@ -74,6 +49,14 @@ pub enum Fact {
         /// The seq after which events are reported.
         through: Seq,
     },
+    /// The states of all topics at the tail, in place of those that the log has. Events above the tail are not among
+    /// them: they are reported on their own.
+    States {
+        /// The topics that have a state.
+        topics: Vec<KeptState>,
+        /// For how long any other topic may lack keys.
+        partial: Duration,
+    },
     /// Acknowledged events of these topics are gone.
     Lost {
         /// The topics.
@@ -88,6 +71,8 @@ pub enum Fact {
 pub struct Stats {
     /// Events in all rings; one in several topics counts once in each.
     pub events: usize,
+    /// Keys in the states of all topics.
+    pub keys: usize,
     /// Bytes that the budget is charged.
     pub bytes: usize,
     /// Topics with an event or a reader.
@@ -129,7 +114,7 @@ pub struct Log {
     /// Held while it changes and the tail with it, so that the two can be read as one.
     lineage: Mutex<Arc<Lineage>>,
     /// The sequencer: every change of the log is made under this lock.
-    writer: Mutex<Writer>,
+    pub(crate) writer: Mutex<Sequencer>,
 }
 
 /// What is told of each event that is applied.
@@ -139,6 +124,10 @@ impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Observer")
     }
+}
+
+pub(crate) fn us_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Through which epochs the log runs, and how far.
@@ -151,17 +140,17 @@ pub(crate) struct History {
 }
 
 #[derive(Debug)]
-struct Writer {
-    directory: Directory,
-    stamp: Timestamp,
+pub(crate) struct Sequencer {
+    pub(crate) directory: Directory,
+    pub(crate) stamp: Timestamp,
     /// The topics of the events that are being applied, kept for its room.
     entered: Vec<Option<SlotId>>,
     /// Where the JSON of an event is written first, kept for its room.
-    json: Vec<u8>,
+    pub(crate) json: Vec<u8>,
     observers: Vec<Observer>,
 }
 
-impl Writer {
+impl Sequencer {
     fn tell(&self, events: &[Sequenced]) {
         for Observer(observe) in &self.observers {
             events.iter().for_each(|event| observe(&event.draft));
@@ -186,15 +175,15 @@ impl Log {
     /// The same with other sources of time and chance, which all that works on this log uses too.
     #[must_use]
     pub fn with(options: &Options, clock: Clock, chance: Chance) -> Arc<Self> {
-        let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let state_rules = options.state.as_ref().map(StateRules::new);
         let seed = FloorSeed([chance.number(), chance.number()]);
         Arc::new(Self {
             bounds: Bounds {
                 events_max: options.ring_events_max.max(1),
                 bytes_max: options.ring_bytes_max,
-                age_us_max: us(options.ring_age_max),
+                age_us_max: us_of(options.ring_age_max),
             },
-            topic_idle_us_max: us(options.topic_idle_max.max(options.ring_age_max)),
+            topic_idle_us_max: us_of(options.topic_idle_max.max(options.ring_age_max)),
             origin: clock.now(),
             clock,
             chance,
@@ -203,8 +192,8 @@ impl Log {
             since: AtomicU64::new(0),
             shape: AtomicU64::new(0),
             lineage: Mutex::new(Arc::new(Lineage::new(Epoch::new(0), Seq::ZERO))),
-            writer: Mutex::new(Writer {
-                directory: Directory::new(options.log_bytes_max, seed),
+            writer: Mutex::new(Sequencer {
+                directory: Directory::new(options.log_bytes_max, seed, state_rules),
                 stamp: Timestamp::new(0),
                 entered: Vec::new(),
                 json: Vec::new(),
@@ -324,6 +313,7 @@ impl Log {
         let directory = &self.writer.lock().directory;
         Stats {
             events: directory.events(),
+            keys: directory.keys(),
             bytes: directory.bytes(),
             topics: directory.topics(),
             evictions: directory.evictions(),
@@ -336,7 +326,8 @@ impl Log {
             Fact::Events(events) => self.apply_events(&events),
             Fact::Epoch { epoch, end, start } => self.apply_epoch(epoch, end, start),
             Fact::Trimmed { through } => {
-                let writer = self.writer.lock();
+                let mut writer = self.writer.lock();
+                writer.directory.lack_state(self.now_us());
                 self.since.fetch_max(through.number(), Ordering::AcqRel);
                 self.tail.fetch_max(through.number(), Ordering::AcqRel);
                 writer.directory.all().for_each(|topic| topic.wake());
@@ -345,6 +336,7 @@ impl Log {
                 self.writer.lock().directory.resume(floors);
                 self.tail.fetch_max(through.number(), Ordering::AcqRel);
             }
+            Fact::States { topics, partial } => self.apply_states(&topics, partial),
             Fact::Lost { topics, through } => self.apply_lost(&topics, through),
         }
     }
@@ -352,7 +344,7 @@ impl Log {
     fn apply_events(&self, events: &[Sequenced]) {
         let mut touched: Vec<Arc<TopicState>> = Vec::with_capacity(events.len());
         let mut writer = self.writer.lock();
-        let Writer { directory, stamp, entered, json, .. } = &mut *writer;
+        let Sequencer { directory, stamp, entered, json, .. } = &mut *writer;
         let now_us = self.now_us();
         let (mut tail, mut ephemeral_tail) =
             (self.tail.load(Ordering::Relaxed), self.ephemeral_tail.load(Ordering::Relaxed));
@@ -419,14 +411,14 @@ impl Log {
             match end {
                 Some(end) => {
                     if end < self.tail() {
-                        writer.directory.truncate(end);
+                        writer.directory.truncate(end, self.now_us());
                     }
                     // What is missing above the end never was history.
                     self.since.fetch_min(end.number(), Ordering::AcqRel);
                     Arc::make_mut(&mut lineage).go_on(epoch, end, start);
                 }
                 None => {
-                    writer.directory.restart(start);
+                    writer.directory.restart(start, self.now_us());
                     *lineage = Arc::new(Lineage::new(epoch, start));
                     self.since.store(start.number(), Ordering::Release);
                 }
@@ -442,6 +434,7 @@ impl Log {
         let ids: Vec<_> = topics.iter().map(|topic| writer.directory.enter(topic, now_us)).collect();
         for &id in &ids {
             writer.directory.change(id, |ring| ring.raise_floor(through));
+            writer.directory.lack_state_of(id, now_us);
         }
         self.tail.fetch_max(through.number(), Ordering::AcqRel);
         ids.iter().for_each(|&id| writer.directory.topic(id).wake());

@@ -11,34 +11,26 @@ use std::collections::BinaryHeap;
 
 use crate::ring::Ring;
 use crate::seen_by::SeenBy;
+use crate::sight::Sight;
 use crate::view::{View, floor_of};
-use crate::{Event, Log, Seq, TypeFilter};
-
-/// How much one read may take. At least one event is taken, whatever the limit.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Events with a seq.
-    pub events: usize,
-    /// Bytes of JSON.
-    pub bytes: usize,
-}
+use crate::{Event, Limit, Log, Seq};
 
 /// What one read wants.
 pub(crate) struct Wants<'a> {
-    types: Option<&'a TypeFilter>,
+    sight: Option<&'a Sight>,
     log: &'a Log,
     /// Read for the first event that can expire: most reads meet none.
     now_us: OnceCell<u64>,
 }
 
 impl<'a> Wants<'a> {
-    pub(crate) fn new(log: &'a Log, types: Option<&'a TypeFilter>) -> Self {
-        Self { types, log, now_us: OnceCell::new() }
+    pub(crate) fn new(log: &'a Log, sight: Option<&'a Sight>) -> Self {
+        Self { sight, log, now_us: OnceCell::new() }
     }
 
     pub(crate) fn event(&self, event: &Event) -> bool {
         let is_expired = || event.is_expired(*self.now_us.get_or_init(|| self.log.now_us()));
-        self.types.is_none_or(|types| types.wants(event)) && !(event.can_expire() && is_expired())
+        self.sight.is_none_or(|sight| sight.wants(event)) && !(event.can_expire() && is_expired())
     }
 }
 

@@ -7,9 +7,10 @@ use crate::lineage::Lineage;
 use crate::log::History;
 use crate::merge::{Incomplete, Look, Merge, Overtaken, Selection, Wants};
 use crate::seen_by::{self, SeenBy};
+use crate::sight::{Lens, Sight};
 use crate::signal::Signal;
 use crate::view::View;
-use crate::{Cursor, Event, Limit, Located, Log, Seq, Topic, TypeFilter};
+use crate::{Cursor, Event, Limit, Located, Log, Seq, StateRead, Topic, TypeFilter};
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,19 +97,6 @@ pub struct Reader {
     merge: Option<Box<Merge>>,
 }
 
-/// What a reader wants and may see, where that is not everything.
-#[derive(Debug, Default)]
-struct Sight {
-    types: Option<TypeFilter>,
-    lens: Option<Arc<dyn Lens>>,
-}
-
-/// What a reader sees of an event.
-pub trait Lens: std::fmt::Debug + Send + Sync + 'static {
-    /// The event as this reader may see it: the same, or another of the same number.
-    fn see(&self, event: &Event) -> Event;
-}
-
 impl Reader {
     /// A reader of `topics` (each once, in the order in which an event of several is attributed).
     #[must_use]
@@ -136,7 +124,7 @@ impl Reader {
             log: Arc::clone(log),
             signal,
             views,
-            sight: types.map(|types| Box::new(Sight { types: Some(types), lens: None })),
+            sight: types.map(|types| Box::new(Sight::of_types(types))),
             reads_latest_only: true,
             lineage,
             shape,
@@ -250,6 +238,9 @@ impl Reader {
         let limit = Limit { events: limit.events.max(1), ..limit };
         let start = out.len();
         self.signal.lower();
+        if let Some(sight) = &mut self.sight {
+            sight.passed(self.cursor.seq);
+        }
         // The tail comes first: every event at or below it is in its ring, or evicted and below the floor.
         let ephemeral_tail = self.log.ephemeral_tail();
         let tail = self.check_history()?;
@@ -282,6 +273,53 @@ impl Reader {
         Ok(Span { after, cursor: self.cursor, more: end < tail, ephemeral_after })
     }
 
+    /// The topics that keep their state.
+    #[must_use]
+    pub fn topics_with_state(&self) -> Vec<Topic> {
+        let keeps = |view: &&View| view.topic.read(|ring| ring.state().is_some());
+        self.views.iter().filter(keeps).map(|view| view.topic.name().clone()).collect()
+    }
+
+    /// From now on reads give of these topics only what lies behind the tail, and [`Self::state`] everything up to it.
+    /// Gives that point. If it turns out not to be history, the next read is a reset.
+    pub fn begin_state(&mut self, topics: &[Topic]) -> Cursor {
+        let History { lineage, tail, .. } = self.log.history();
+        let point = tail.max(self.cursor.seq);
+        let sight = self.sight.get_or_insert_default();
+        for view in self.views.iter_mut().filter(|view| topics.contains(view.topic.name())) {
+            sight.begin(&view.topic, point);
+            // What the ring does not have up to there is in the state.
+            view.excused = view.excused.max(point);
+        }
+        self.merge = None;
+        self.signal.raise();
+        lineage.cursor(point)
+    }
+
+    /// Reads a part of the state of a topic, as this reader sees its events: those with a seq in (`after`, `up_to`].
+    /// `up_to` is the point of [`Self::begin_state`]: what the reader gives behind it and all parts of the state up to
+    /// there are each change once. `None`: the topic is none of the reader's, or keeps no state.
+    pub fn state(
+        &mut self,
+        topic: &Topic,
+        after: Seq,
+        up_to: Seq,
+        limit: Limit,
+        out: &mut Vec<Event>,
+    ) -> Option<StateRead> {
+        let view = self.views.iter().find(|view| view.topic.name() == topic)?;
+        let (start, now_us) = (out.len(), self.log.now_us());
+        let sight = self.sight.get_or_insert_default();
+        let wants = |event: &Event| sight.wants_type(event);
+        let part =
+            view.topic.read(|ring| Some(ring.state()?.part(after, up_to, now_us, limit, wants, out)))?;
+        sight.know(part.known);
+        if let Some(lens) = &sight.lens {
+            out[start..].iter_mut().for_each(|event| *event = lens.see(event));
+        }
+        Some(part)
+    }
+
     /// Takes back the last read, whose events were not used: the next one gives them again, as far
     /// as the reader still has their topics.
     pub fn unread(&mut self, span: Span) {
@@ -305,6 +343,12 @@ impl Reader {
             for view in &mut self.views {
                 view.excused = view.excused.min(shared);
             }
+            // A state may have been read that knew of more.
+            if let Some(sight) = &mut self.sight
+                && sight.history_ends(shared, self.cursor.seq)
+            {
+                self.broken.get_or_insert(ResetReason::Epoch);
+            }
             (self.cursor, self.broken) = go_on(&self.lineage, self.cursor, tail, self.broken);
         }
         match self.broken.take() {
@@ -323,7 +367,7 @@ impl Reader {
         seen_by: &mut SeenBy,
     ) -> Result<bool, Reset> {
         let look = self.look();
-        let wants = Wants::new(&self.log, self.sight.as_ref().and_then(|sight| sight.types.as_ref()));
+        let wants = Wants::new(&self.log, self.sight.as_deref());
         let mut batch = Selection::new(out, seen_by, &wants, limit);
         let mut kept = self.merge.take().filter(|merge| merge.holds(look));
         let mut from = self.cursor.seq;
@@ -373,7 +417,7 @@ impl Reader {
 
     fn collect_ephemeral(&mut self, ephemeral_tail: u64, out: &mut Vec<Event>, seen_by: &mut SeenBy) {
         let start = out.len();
-        let wants = Wants::new(&self.log, self.sight.as_ref().and_then(|sight| sight.types.as_ref()));
+        let wants = Wants::new(&self.log, self.sight.as_deref());
         for view in self.views.iter().filter(|view| view.topic.has_ephemeral_past(self.ephemeral)) {
             view.topic.read(|ring| {
                 let events = ring.ephemeral(self.ephemeral, ephemeral_tail);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::latest_by_key::LatestByKey;
+use crate::state_map::StateMap;
 use crate::{Event, Seq};
 
 /// What a ring may hold.
@@ -19,6 +20,8 @@ pub(crate) struct Evicted {
     pub(crate) count: u64,
     pub(crate) bytes: u64,
     pub(crate) age: u64,
+    /// Keys that left the topic's state because there was too much of it.
+    pub(crate) state: u64,
 }
 
 /// The last events of one topic, oldest first, and the ephemeral ones that readers may not have met yet.
@@ -30,9 +33,8 @@ pub(crate) struct Ring {
     /// Rare, so that a topic without ephemeral events pays one pointer.
     #[expect(clippy::box_collection, reason = "a quarter of a VecDeque in every ring")]
     ephemeral: Option<Box<VecDeque<Event>>>,
-    /// Events of which only the latest of each key matters ([`crate::Draft::is_latest_only`]), so that none of them
-    /// evicts one of the others. Rare as well.
-    latest: Option<Box<LatestByKey>>,
+    /// What is kept beside the events. Rare as well.
+    beside: Option<Box<Beside>>,
     floor: Seq,
     /// The last event ever pushed; outlives its eviction, for `expect`.
     last: Seq,
@@ -42,15 +44,26 @@ pub(crate) struct Ring {
     oldest_us: u64,
 }
 
+/// What a topic keeps beside the events of its ring.
+#[derive(Debug, Default)]
+struct Beside {
+    /// Events of which only the latest of each key matters ([`crate::Draft::is_latest_only`]), so that none of them
+    /// evicts one of the others.
+    latest: LatestByKey,
+    /// The latest event of each key, if the topic keeps its state.
+    state: Option<StateMap>,
+}
+
 impl Ring {
     /// How many ephemeral events wait at most for readers that are slow to look.
     const EPHEMERAL_MAX: usize = 64;
 
-    pub(crate) fn new(floor: Seq) -> Self {
+    /// A ring that knows nothing at or below `floor`, of a topic that keeps this state.
+    pub(crate) fn new(floor: Seq, state: Option<StateMap>) -> Self {
         Self {
             events: VecDeque::new(),
             ephemeral: None,
-            latest: None,
+            beside: state.map(|state| Box::new(Beside { state: Some(state), ..Beside::default() })),
             floor,
             last: Seq::ZERO,
             cost_bytes: 0,
@@ -64,7 +77,7 @@ impl Ring {
 
     /// The floor of the latest-only events. Below the ring's own it says nothing.
     pub(crate) fn latest_floor(&self) -> Seq {
-        self.latest.as_ref().map_or(Seq::ZERO, |latest| latest.floor())
+        self.beside.as_ref().map_or(Seq::ZERO, |beside| beside.latest.floor())
     }
 
     /// The seq of the last event, latest-only events left out.
@@ -74,30 +87,55 @@ impl Ring {
 
     /// Nothing above this is here or missing.
     pub(crate) fn reach(&self) -> Seq {
-        let latest = self.latest.as_ref().map_or(Seq::ZERO, |latest| latest.floor().max(latest.last()));
+        let reach_of = |latest: &LatestByKey| latest.floor().max(latest.last());
+        let latest = self.beside.as_ref().map_or(Seq::ZERO, |beside| reach_of(&beside.latest));
         self.floor.max(self.last).max(latest)
     }
 
     pub(crate) fn cost_bytes(&self) -> usize {
-        self.cost_bytes + self.latest.as_ref().map_or(0, |latest| latest.cost_bytes())
+        let beside = |beside: &Beside| {
+            beside.latest.cost_bytes() + beside.state.as_ref().map_or(0, StateMap::cost_bytes)
+        };
+        self.cost_bytes + self.beside.as_deref().map_or(0, beside)
     }
 
+    /// The events that readers may still get.
     pub(crate) fn len(&self) -> usize {
-        self.events.len() + self.latest.as_ref().map_or(0, |latest| latest.len())
+        self.events.len() + self.beside.as_ref().map_or(0, |beside| beside.latest.len())
+    }
+
+    /// The keys of the topic's state.
+    pub(crate) fn keys(&self) -> usize {
+        self.state().map_or(0, StateMap::len)
+    }
+
+    /// The state of the topic, if it keeps one.
+    pub(crate) fn state(&self) -> Option<&StateMap> {
+        self.beside.as_ref()?.state.as_ref()
+    }
+
+    pub(crate) fn state_mut(&mut self) -> Option<&mut StateMap> {
+        self.beside.as_mut()?.state.as_mut()
     }
 
     /// Appends an event; its seq is above every other.
     pub(crate) fn push(&mut self, event: Event, bounds: &Bounds) -> Evicted {
         let now_us = event.applied_us();
         if event.is_latest_only() {
-            let count = self.latest.get_or_insert_default().push(event, bounds.bytes_max);
+            let count = self.beside.get_or_insert_default().latest.push(event, bounds.bytes_max);
             return Evicted { count, ..self.evict_aged(now_us, bounds) };
+        }
+        let mut keys_evicted = 0;
+        if let Some(state) = self.state_mut()
+            && event.identity().is_some()
+        {
+            keys_evicted = state.push(&event, now_us);
         }
         self.last = event.seq().unwrap_or(self.last);
         self.cost_bytes += event.cost_bytes();
         self.oldest_us = if self.events.is_empty() { now_us } else { self.oldest_us.min(now_us) };
         self.events.push_back(event);
-        let mut evicted = self.evict_aged(now_us, bounds);
+        let mut evicted = Evicted { state: keys_evicted, ..self.evict_aged(now_us, bounds) };
         while self.events.len() > bounds.events_max {
             self.evict_oldest(now_us);
             evicted.count += 1;
@@ -113,10 +151,13 @@ impl Ring {
     pub(crate) fn evict_aged(&mut self, now_us: u64, bounds: &Bounds) -> Evicted {
         let mut evicted = Evicted::default();
         let since_us = now_us.saturating_sub(bounds.age_us_max);
-        if let Some(latest) = &mut self.latest {
-            evicted.age += latest.evict_aged(since_us);
-            if latest.len() == 0 && latest.floor() <= self.floor {
-                self.latest = None;
+        if let Some(beside) = &mut self.beside {
+            evicted.age += beside.latest.evict_aged(since_us);
+            let has_latest = beside.latest.len() > 0 || beside.latest.floor() > self.floor;
+            match &mut beside.state {
+                Some(state) => state.evict_aged(now_us),
+                None if !has_latest => self.beside = None,
+                None => {}
             }
         }
         if self.oldest_us >= since_us {
@@ -130,9 +171,12 @@ impl Ring {
         evicted
     }
 
-    /// Drops one event because memory is short: a latest-only event before one that no reader may lose.
+    /// Drops one event because memory is short: a latest-only event before one that no reader may lose, and a key of
+    /// the state last, which those who come late have nothing else for.
     pub(crate) fn give_way(&mut self, now_us: u64) -> bool {
-        self.latest.as_mut().is_some_and(|latest| latest.evict_oldest()) || self.evict_oldest(now_us)
+        self.beside.as_mut().is_some_and(|beside| beside.latest.evict_oldest())
+            || self.evict_oldest(now_us)
+            || self.state_mut().is_some_and(StateMap::give_way)
     }
 
     /// Drops the oldest event. The floor rises to it, unless no reader needed it any more.
@@ -156,26 +200,29 @@ impl Ring {
             self.evict_oldest(0);
         }
         self.floor = self.floor.max(floor);
-        if let Some(latest) = &mut self.latest {
-            latest.raise_floor(floor);
+        if let Some(beside) = &mut self.beside {
+            beside.latest.raise_floor(floor);
         }
     }
 
     /// Starts over: nothing at or below `floor` is known, and the numbers before it mean nothing any more.
     pub(crate) fn restart(&mut self, floor: Seq) {
-        *self = Self::new(floor);
+        let state = self.beside.take().and_then(|beside| beside.state);
+        *self = Self::new(floor, state);
+        self.state_mut().into_iter().for_each(StateMap::clear);
     }
 
     /// Drops every event above `to`: it never became history.
-    pub(crate) fn truncate(&mut self, to: Seq) {
+    pub(crate) fn truncate(&mut self, to: Seq, now_us: u64) {
         while let Some(event) = self.events.back().filter(|event| event.seq() > Some(to)) {
             self.cost_bytes -= event.cost_bytes();
             self.events.pop_back();
         }
         self.floor = self.floor.min(to);
         self.last = self.events.back().and_then(|event| event.seq()).unwrap_or(self.last.min(to));
-        if let Some(latest) = &mut self.latest {
+        if let Some(Beside { latest, state }) = self.beside.as_deref_mut() {
             latest.truncate(to);
+            state.iter_mut().for_each(|state| state.truncate(to, now_us));
         }
     }
 
@@ -223,7 +270,7 @@ impl Ring {
 
     /// The latest-only events with a seq in (`after`, `up_to`], oldest first.
     pub(crate) fn latest_only(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
-        self.latest.iter().flat_map(move |latest| latest.range(after, up_to))
+        self.beside.iter().flat_map(move |beside| beside.latest.range(after, up_to))
     }
 
     /// The event with this seq, and the seq of the first behind it with the same key, if any.

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use crate::ring::Ring;
 use crate::signal::Signal;
+use crate::state_map::StateMap;
 use crate::{Event, Seq, Topic};
 
 /// One topic's ring and waiters, shared by the log and the readers that are attached to it.
@@ -36,13 +37,13 @@ enum Waiters {
 }
 
 impl TopicState {
-    /// A topic of which nothing at or below `floor` is known.
-    pub(crate) fn new(name: Topic, floor: Seq) -> Self {
+    /// A topic of which nothing at or below `floor` is known, with its state if it keeps one.
+    pub(crate) fn new(name: Topic, floor: Seq, state: Option<StateMap>) -> Self {
         Self {
             name,
             reach: AtomicU64::new(floor.number()),
             ephemeral_reach: AtomicU64::new(0),
-            ring: Mutex::new(Ring::new(floor)),
+            ring: Mutex::new(Ring::new(floor, state)),
             waiters: Mutex::default(),
         }
     }

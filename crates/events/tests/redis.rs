@@ -28,6 +28,7 @@
 //! | which node publishes for a source | `leases::a_node_that_heard_all_that_is_not_published_takes_the_lease_at_once`, `leases::of_nodes_that_missed_something_the_one_that_missed_least_takes_the_lease` |
 //! | the bounds of the stream, in bytes and in time | `retention::the_stream_stays_within_its_bytes_and_shrinks_with_age`, `retention::what_is_within_the_bounds_stays`, `retention::a_mark_of_another_log_trims_nothing` |
 //! | a start on a stream that is longer than what rings hold | `retention::a_start_reads_only_what_rings_may_hold`, `retention::a_start_on_a_log_of_which_all_is_too_old` |
+//! | states of topics beyond the stream, their bounds, a failover that takes some back | `states::a_node_that_starts_has_the_states_that_the_stream_does_not_hold_any_more`, `states::a_state_with_too_many_keys_says_so_after_a_start_too`, `states::what_a_failover_took_back_is_in_no_state` |
 //! | all of it at random | `chaos::no_client_misses_anything_unawares` |
 //!
 //! What others got wrong:
@@ -83,6 +84,8 @@ mod retention;
 mod sentinel;
 #[path = "redis/server.rs"]
 mod server;
+#[path = "redis/states.rs"]
+mod states;
 
 use std::any::Any;
 use std::sync::Arc;

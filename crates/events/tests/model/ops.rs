@@ -127,6 +127,7 @@ impl Bounds {
                 .map_or(Duration::from_secs(1 << 40), |seconds| Duration::from_millis(seconds * 1000 + 500)),
             log_bytes_max: self.log_bytes_max.unwrap_or(roomy.log_bytes_max),
             topic_idle_max: Duration::ZERO,
+            state: None,
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use events::Topic;
+use events::{Topic, TopicPattern};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Grant, LEEWAY, Lists, Refusal, TopicPattern};
+use super::{Grant, LEEWAY, Lists, Refusal};
 
 /// The claims that mean something here; others are passed over. The JWT library checks the values of
 /// `iss` and `aud`; here they only must have their type.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use events::{Clock, Topic, TopicError};
+use events::{Clock, Topic, TopicError, TopicPattern};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::lists::Lists;
-use super::topic_pattern::TopicPattern;
 
 /// By how much clocks may differ: a token is still good for this long after its `exp`, and already this long before its
 /// `nbf`.

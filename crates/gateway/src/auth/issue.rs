@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use events::Clock;
+use events::{Clock, TopicPattern};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
-use super::{TopicPattern, provider};
+use super::provider;
 use crate::config::error::ConfigError;
 use crate::secret::Secret;
 

@@ -3,9 +3,8 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use events::TopicPattern;
 use parking_lot::Mutex;
-
-use super::topic_pattern::TopicPattern;
 
 /// The lists of one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

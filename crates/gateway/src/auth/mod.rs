@@ -25,7 +25,6 @@ mod refusal;
 mod remembered;
 #[cfg(test)]
 pub(crate) mod testing;
-mod topic_pattern;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -44,12 +43,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use credential::{Credential, Source};
+pub use events::TopicPattern;
 pub use grant::{Grant, LEEWAY};
 pub use issue::TokenRequest;
 pub use jwks::JwksSource;
 pub use lists::Lists;
 pub use refusal::{Refusal, TOKEN_BYTES_MAX};
-pub use topic_pattern::TopicPattern;
 
 use crate::config::error::ConfigError;
 use crate::current::Current;

@@ -9,6 +9,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition}
 
 use super::file::{Backend, DataFile};
 use super::record::{Entry, Meta, unseal_floor, unseal_kept, unseal_last, unseal_token};
+use super::state_row::{self, StateRows};
 use crate::{Appended, Seq};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
@@ -16,6 +17,7 @@ const LASTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lasts");
 const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 const KEPT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("kept");
 const FLOORS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("floors");
+const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
 const META: TableDefinition<'_, (), &[u8]> = TableDefinition::new("meta");
 
 /// Why the engine could not do something: the file is damaged, full or gone.
@@ -64,6 +66,8 @@ pub(super) struct Change<'a> {
     pub(super) floors: Vec<(u32, Vec<u8>)>,
     /// `None` goes.
     pub(super) kept: Vec<(&'a str, Option<Vec<u8>>)>,
+    /// The states of topics; `None` goes.
+    pub(super) states: StateRows,
     /// Entries up to this one go.
     pub(super) trim: Option<Seq>,
     /// Entries above this one go, and tokens of what was behind them.
@@ -128,6 +132,15 @@ impl Engine {
                 }
                 if !change.kept.is_empty() {
                     put(&mut write.open_table(KEPT)?, &change.kept)?;
+                }
+                if !change.states.is_empty() {
+                    let mut states = write.open_table(STATES)?;
+                    for (name, frame) in &change.states {
+                        match frame {
+                            Some(frame) => states.insert(&**name, &frame[..])?,
+                            None => states.remove(&**name)?,
+                        };
+                    }
                 }
                 if let Some((tokens_ms, lasts_ms)) = change.prune {
                     tokens.retain(|_, frame| unseal_token(frame).is_some_and(|(.., ms)| ms >= tokens_ms))?;
@@ -247,6 +260,27 @@ impl Engine {
                 }
             }
             Ok(values)
+        })
+    }
+
+    /// The rows and notes of the states of topics.
+    pub(super) fn states(&self) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let Some(db) = &self.db else { return Err(closed()) };
+        guarded(|| {
+            let table = match db.begin_read()?.open_table(STATES) {
+                // No topic has kept its state yet.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let mut rows = Vec::new();
+            for row in table.iter()? {
+                let (name, frame) = row?;
+                if !state_row::is_whole(name.value(), frame.value()) {
+                    return Err(damaged("the state of a topic"));
+                }
+                rows.push((name.value().to_owned(), frame.value().to_vec()));
+            }
+            Ok(rows)
         })
     }
 

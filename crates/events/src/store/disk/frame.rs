@@ -13,13 +13,13 @@ pub(super) enum Sort {
     Value = 5,
     Floor = 6,
     Lacking = 7,
+    State = 8,
 }
 
 impl Sort {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Entry, Self::Meta, Self::Last, Self::Token, Self::Value, Self::Floor, Self::Lacking]
-            .into_iter()
-            .find(|sort| *sort as u8 == byte)
+        use Sort::{Entry, Floor, Lacking, Last, Meta, State, Token, Value};
+        [Entry, Meta, Last, Token, Value, Floor, Lacking, State].into_iter().find(|sort| *sort as u8 == byte)
     }
 }
 

@@ -51,7 +51,8 @@
 //! * `lock`: held by the process that has the directory.
 //! * `log`: the database. `entries`: the retained events by seq. `lasts` and `tokens`: what `expect` and repeats still
 //!   need of trimmed events. `floors`: up to where readers of which topics may miss trimmed events. `kept`: what the
-//!   gateway keeps beside the log, such as the members of topics, and the checkpoints of sources. `meta`: the epoch and
+//!   gateway keeps beside the log, such as the members of topics, and the checkpoints of sources. `states`:
+//!   what the states of topics still need of trimmed events. `meta`: the epoch and
 //!   how far the log was trimmed. Every value is a frame with a check of its own.
 //! * `mark`: how far publishers were answered. Without it a log that was cut would look like one that ended. And whether the
 //!   log is in doubt: after a sync that failed it shows what may not be on disk and what publishers were refused. A start
@@ -64,6 +65,7 @@ mod engine;
 mod file;
 mod frame;
 mod health;
+mod kept_states;
 mod mark;
 mod options;
 mod raw_file;
@@ -72,6 +74,7 @@ mod recover;
 mod reopen;
 mod salvage;
 mod state;
+mod state_row;
 mod time;
 mod trim;
 mod writer;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::checkpoints::{Checkpoints, undone_above};
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
+use super::kept_states;
 use super::mark::{Mark, Marked, Synced};
 use super::options::{DiskError, DiskOptions, Fsync, Paths, Recovered};
 use super::record::{Entry, EntryContent, Meta, seal_last, seal_token};
@@ -187,7 +188,10 @@ impl Recovery<'_> {
             Some(end) => undone_above(base.engine.kept().map_err(engine_failed)?, end),
             None => Vec::new(),
         };
+        let states = kept_states::settle(&base.engine, self.log, &base.meta, base.damage.is_some())
+            .map_err(engine_failed)?;
         let change = Change {
+            states,
             cut: base.refused,
             kept: undone.iter().map(|(name, frame)| (&**name, frame.clone())).collect(),
             meta: Some(&base.meta),
@@ -267,6 +271,7 @@ fn read(file: &Arc<DataFile>) -> Result<(Engine, Option<Meta>, Seq), EngineError
     engine.tokens()?;
     engine.kept()?;
     engine.floors()?;
+    engine.states()?;
     let last = last.max(meta.start);
     Ok((engine, Some(meta), last))
 }
@@ -386,6 +391,7 @@ fn replay(
     let mut floors = TopicFloors::new(meta.floor_seed);
     engine.floors()?.into_iter().for_each(|(place, floor)| floors.raise_place(place, floor));
     log.apply(Fact::Resumed { floors, through: meta.floor });
+    kept_states::read(engine, now_ms, log)?;
     engine.entries(meta.floor, |seq, frame| {
         let entry = Entry::unseal(frame).ok_or_else(|| damaged(&format!("event {seq}")))?;
         let Entry { seq: number, time_ms, content, .. } = entry;

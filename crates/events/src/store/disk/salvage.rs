@@ -89,7 +89,7 @@ impl Salvage {
                 self.checkpoints.take(name, value);
             }
             // One that is missing would not be noticed.
-            Sort::Floor => {}
+            Sort::Floor | Sort::State => {}
             Sort::Token => {
                 let Some((token, appended, time_ms)) = unseal_token(frame) else { return };
                 let kept = self.tokens.entry(token.to_owned()).or_insert((appended, time_ms));

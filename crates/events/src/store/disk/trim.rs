@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::batch::Batch;
 use super::engine::{Engine, EngineError, damaged};
+use super::kept_states;
 use super::record::{Entry, EntryContent, seal_last, seal_token};
 use super::state::State;
+use super::state_row::StateRows;
 use crate::topic_floors::TopicFloors;
 use crate::{Lacking, Log, Seq};
 
@@ -17,9 +20,20 @@ pub(super) struct Remains {
     pub(super) tokens: Vec<(String, Vec<u8>)>,
     /// Up to where readers may miss events, by the places of their topics.
     pub(super) floors: BTreeMap<u32, Seq>,
+    /// The states of topics.
+    pub(super) states: StateRows,
 }
 
 impl Remains {
+    /// The tokens of ephemeral events, which leave no entry.
+    pub(super) fn of_ephemeral(batch: &Batch) -> Self {
+        let sealed = |token: &Box<str>| {
+            let appended = batch.results.get(token)?;
+            Some((token.to_string(), seal_token(token, appended, batch.time_ms)))
+        };
+        Self { tokens: batch.tokens.iter().filter_map(sealed).collect(), ..Self::default() }
+    }
+
     /// Gathers what `expect`, repeats and cursors still need of the entries up to `through`, which go.
     pub(super) fn take_from_trimmed(
         &mut self,
@@ -29,6 +43,7 @@ impl Remains {
         through: Seq,
         now_ms: u64,
     ) -> Result<(), EngineError> {
+        let keeps_states = log.keeps_states();
         engine.entries(state.meta.floor, |seq, frame| {
             if seq > through.number() {
                 return Ok(false);
@@ -54,6 +69,9 @@ impl Remains {
                 if log.owes(topic, seq) {
                     self.floors.insert(state.meta.floor_seed.place_of(topic), seq);
                 }
+            }
+            if keeps_states {
+                kept_states::keep_trimmed(&mut self.states, log, seq, &draft, frame);
             }
             if let Some(token) = &draft.once
                 && let Some(first) = state.tokens.find(token, now_ms)

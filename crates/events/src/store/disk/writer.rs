@@ -11,9 +11,10 @@ use super::batch::{Append, Batch, Content, Job};
 use super::engine::{Change, Engine, EngineError, damaged};
 use super::file::DataFile;
 use super::health::Health;
+use super::kept_states;
 use super::mark::{Mark, Synced};
 use super::options::{DiskOptions, Fsync, KeptValue, SYNC_EVERY};
-use super::record::{Entry, seal_floor, seal_kept, seal_token};
+use super::record::{Entry, seal_floor, seal_kept};
 use super::recover::Opened;
 use super::state::{Room, State, Unsettled};
 use super::time::StoreTime;
@@ -218,12 +219,7 @@ impl Writer {
             batch.frames_before =
                 engine.frames_of_kept(values.chain(checkpoints.iter().map(|(name, _)| &**name)))?;
         }
-        let mut remains = Remains::default();
-        for token in &batch.tokens {
-            if let Some(appended) = batch.results.get(token) {
-                remains.tokens.push((token.to_string(), seal_token(token, appended, batch.time_ms)));
-            }
-        }
+        let mut remains = Remains::of_ephemeral(batch);
         let mut change = Change { entries: &batch.frames, ..Change::default() };
         let mut meta = self.state.meta;
         meta.generation += 1;
@@ -233,6 +229,11 @@ impl Writer {
             change.trim = due;
         }
         let has_pruned = self.pruning.is_due(batch.now_ms);
+        if due.is_some() || has_pruned {
+            let trimmed = std::mem::take(&mut remains.states);
+            let prunes = has_pruned.then_some(engine);
+            change.states = kept_states::change(trimmed, prunes, &self.log, meta.floor, batch.time_ms)?;
+        }
         change.prune = has_pruned.then(|| {
             let tokens_oldest_ms = batch.time_ms.saturating_sub(RecentTokens::AGE_MS);
             (tokens_oldest_ms, self.lasts_oldest_ms(batch.time_ms))
@@ -248,8 +249,13 @@ impl Writer {
         change.floors =
             remains.floors.iter().map(|(place, floor)| (*place, seal_floor(*place, *floor))).collect();
         engine.commit(&change)?;
-        if !remains.tokens.is_empty() || !remains.lasts.is_empty() {
-            self.pruning.wrote(batch.now_ms, self.lasts_age_ms());
+        for (is_written, age_ms) in [
+            (!remains.tokens.is_empty() || !remains.lasts.is_empty(), self.lasts_age_ms()),
+            (due.is_some() && !change.states.is_empty(), millis(self.log.state_age())),
+        ] {
+            if is_written {
+                self.pruning.wrote(batch.now_ms, age_ms);
+            }
         }
         if has_pruned {
             self.pruning.pruned(batch.now_ms);

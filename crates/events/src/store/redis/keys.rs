@@ -16,6 +16,8 @@ pub(super) struct Keys {
     pub(super) marks: String,
     /// The hash of sources and how far each has been taken over.
     pub(super) checkpoints: String,
+    /// The sorted set of the topics that have a state, by until when.
+    pub(super) states: String,
     /// The channel of ephemeral events.
     pub(super) ephemeral: String,
 }
@@ -29,6 +31,7 @@ impl Keys {
             retention: format!("{tag}:r"),
             marks: format!("{tag}:m"),
             checkpoints: format!("{tag}:c"),
+            states: format!("{tag}:v"),
             ephemeral: format!("{tag}:e"),
             tag,
         }
@@ -63,6 +66,16 @@ impl Keys {
     /// The hash of the values that a node shows.
     pub(super) fn shown_by(&self, node: &str) -> String {
         format!("{}:n:{node}", self.tag)
+    }
+
+    /// The state of a topic: a hash of users and keys.
+    pub(super) fn state(&self, topic: &Topic) -> String {
+        format!("{}:v:{topic}", self.tag)
+    }
+
+    /// The keys of that state, by time.
+    pub(super) fn state_order(&self, topic: &Topic) -> String {
+        format!("{}:w:{topic}", self.tag)
     }
 
     /// The id of a topic's last event.

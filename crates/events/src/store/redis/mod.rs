@@ -15,6 +15,7 @@
 //! * `outside`: finds servers for what reads Redis beside the log;
 //! * `loss_notice`: topics that lost acknowledged events; `recent_appends`: what this node would
 //!   have to name as lost;
+//! * `kept_states`: the states of topics, for a node that starts;
 //! * `entry`: the entries of the stream; `publish_script`: the call of `publish.lua`; `retention`:
 //!   how much of the log is kept; `health`: what operators see;
 //! * `standalone`: the log of a node that goes on without Redis, if it is configured to;
@@ -41,6 +42,7 @@ mod entry;
 mod entry_id;
 mod ephemeral;
 mod health;
+mod kept_states;
 mod keys;
 mod log_state;
 mod loss_announcer;
@@ -121,6 +123,7 @@ impl Redis {
             health: RedisHealth::new(),
             recent: RecentAppends::default(),
             owed: OwedNotices::default(),
+            states: log.state_rules(),
             alone: Standalone::new(Arc::clone(&log), options.alone_when_down),
             log,
         });

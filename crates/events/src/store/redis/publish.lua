@@ -2,13 +2,16 @@
 -- is open, and trims it.
 --
 -- KEYS: the stream; the fence; the retention; the marks; the checkpoints; then for each draft its
--- token's key and the keys of its topics.
+-- token's key and the keys of its topics; for one that changes states, the index of states and for
+-- each of those topics the hash of its state and the sorted set of its keys.
 -- ARGV: 1, 2 two random numbers below 1024; 3 the most bytes of the stream; 4 for how many ms an
 -- entry is kept; 5 for how many ms a topic's last id is kept; 6 how many replicas must be
 -- connected; 7 the channel of ephemeral events; 8 the number of drafts. Then for each draft: for
 -- how many ms its token is kept, its number of topics, the seq that it expects ('' any), its kind
--- (e event, a latest-only event, x ephemeral, l notice of loss, k checkpoint, f lease), its bytes, and a
--- name of this attempt that no other draft has.
+-- (e event, s event that sets a key in states, n event that takes one out, a latest-only event, x
+-- ephemeral, l notice of loss, k checkpoint, f lease), its bytes, and a name of this attempt that no
+-- other draft has; for s and n also the number of topics whose states it changes, the field, and of
+-- one state the most keys, the most bytes, and for how many ms a key is kept.
 --
 -- Answers the generation, then for each draft a letter and more: o ID appended; x ID sent, and
 -- where the log ends; k ID checkpoint stored, likewise; c SEQ conflict; d, the first answer and the
@@ -133,6 +136,46 @@ local function checkpoint(source, position)
   return 'k' .. generation .. '-' .. last_seq
 end
 
+-- Takes a field out of a state.
+local function forget(hash, order, field)
+  local held = redis.call('HSTRLEN', hash, field)
+  if held == 0 then return end
+  redis.call('HDEL', hash, field)
+  redis.call('ZREM', order, field)
+  redis.call('HINCRBY', hash, 'b', -(held + #field))
+end
+
+-- Changes the states whose keys begin at `first`, after their index: the field has the event with
+-- this id from now on, or goes. Fields that are too old go; if there is too much, the oldest do, and
+-- the field p says until when they would have been there. ARGV has the rest from `at` on.
+local function change_states(id, kind, bytes, first, at)
+  local topics, field = tonumber(ARGV[at]), ARGV[at + 1]
+  local keys_max, state_bytes, age = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  for topic = 1, topics do
+    local hash, order = KEYS[first + 2 * topic - 1], KEYS[first + 2 * topic]
+    forget(hash, order, field)
+    if kind == 's' then
+      local value = id .. ' ' .. now_text .. ' ' .. bytes
+      redis.call('HSET', hash, field, value)
+      redis.call('ZADD', order, now_text, field)
+      local total = redis.call('HINCRBY', hash, 'b', #value + #field)
+      for _, old in ipairs(redis.call('ZRANGEBYSCORE', order, '-inf', number(now - age), 'LIMIT', 0, 16)) do
+        forget(hash, order, old)
+      end
+      local count = redis.call('ZCARD', order)
+      while count > keys_max or (total > state_bytes and count > 1) do
+        local oldest = redis.call('ZRANGE', order, 0, 0, 'WITHSCORES')
+        forget(hash, order, oldest[1])
+        redis.call('HSET', hash, 'p', number(tonumber(oldest[2]) + age))
+        count, total = count - 1, tonumber(redis.call('HGET', hash, 'b'))
+      end
+      redis.call('PEXPIRE', hash, number(age))
+      redis.call('PEXPIRE', order, number(age))
+      redis.call('ZADD', KEYS[first], number(now + age), string.match(hash, ':v:(.*)$'))
+    end
+  end
+end
+
 -- Writes the token first. A server that refuses writes refuses this one, and nothing has happened.
 -- What follows can only be refused for want of a permission; then the token is taken back. Returns
 -- the answer, or nil and why it was refused.
@@ -158,7 +201,7 @@ local function append(token, token_ms, kind, bytes, name, first_topic, last_topi
   end
   if kind == 'x' then return answer end
   last_seq, charged = seq, charged + #bytes + COST
-  if kind == 'e' then
+  if kind == 'e' or kind == 's' or kind == 'n' then
     for topic = first_topic, last_topic do redis.call('SET', KEYS[topic], id, 'PX', last_ms) end
   end
   return answer
@@ -179,6 +222,10 @@ for draft = 1, drafts do
   local bytes, name = ARGV[at + 4], ARGV[at + 5]
   local token, first_topic = KEYS[key], key + 1
   at, key = at + 6, first_topic + topics
+  local last_topic, states = key - 1, nil
+  if kind == 's' or kind == 'n' then
+    states, at, key = { key = key, at = at }, at + 5, key + 1 + 2 * tonumber(ARGV[at])
+  end
   local answer
   if refusal then
     answer = nil
@@ -190,7 +237,10 @@ for draft = 1, drafts do
     answer, refusal = known_answer(token, token_ms, expect, KEYS[first_topic])
   end
   if not refusal and not answer then
-    answer, refusal = append(token, token_ms, kind, bytes, name, first_topic, key - 1)
+    answer, refusal = append(token, token_ms, kind, bytes, name, first_topic, last_topic)
+    if answer and states then
+      change_states(string.sub(answer, 2), kind, bytes, states.key, states.at)
+    end
   end
   answers[#answers + 1] = answer or 'e' .. refusal
 end

@@ -9,6 +9,7 @@ use super::keys::Keys;
 use super::loss_notice::Notice;
 use super::reply::{Failure, text};
 use super::retention::Retention;
+use crate::state_map::StateRules;
 use crate::store::codec::put_draft;
 use crate::{Appended, Checkpoint, Draft, Lease, Rejection, Seq, Topic, Unavailable};
 
@@ -26,7 +27,35 @@ pub(super) struct Submission {
     /// Tells a repeat by this node, whose answer was lost, from a repeat by the publisher.
     name: String,
     kind: SubmissionKind,
+    /// The topics of which it is a part of the state, and how much of that is kept.
+    state: Option<StateChange>,
     pub(super) answer: Option<Result<Appended, Rejection>>,
+}
+
+/// What an event changes in the states of its topics.
+struct StateChange {
+    topics: Vec<Topic>,
+    /// User and key.
+    field: String,
+    is_tombstone: bool,
+    keys_max: usize,
+    bytes_max: usize,
+    age_ms: u64,
+}
+
+impl StateChange {
+    fn of(draft: &Draft, rules: &StateRules) -> Option<Self> {
+        let key = draft.key.as_ref().filter(|_| !draft.ephemeral && !draft.is_latest_only())?;
+        let topics: Vec<Topic> = draft.topics.iter().filter(|topic| rules.include(topic)).cloned().collect();
+        (!topics.is_empty()).then(|| Self {
+            topics,
+            field: format!("{}\0{}", key.owner(), key.as_str()),
+            is_tombstone: draft.data.as_bytes() == b"null",
+            keys_max: rules.keys_max(),
+            bytes_max: rules.bytes_max(),
+            age_ms: rules.age_us_max() / 1000,
+        })
+    }
 }
 
 /// What the script does with a submission.
@@ -34,6 +63,10 @@ pub(super) struct Submission {
 enum SubmissionKind {
     /// An event, the last of its topics from now on.
     Event,
+    /// An event that sets a key in the state of a topic.
+    StateSet,
+    /// An event that takes a key out.
+    StateTombstone,
     /// An event of which only the latest of each key counts: `expect` does not see it.
     LatestOnly,
     /// Sent to the nodes that are connected, not kept.
@@ -47,10 +80,17 @@ enum SubmissionKind {
 }
 
 impl SubmissionKind {
+    /// Whether it is the last event of its topics from now on.
+    const fn is_last(self) -> bool {
+        matches!(self, Self::Event | Self::StateSet | Self::StateTombstone)
+    }
+
     /// As the script knows it.
     const fn letter(self) -> &'static str {
         match self {
             Self::Event => "e",
+            Self::StateSet => "s",
+            Self::StateTombstone => "n",
             Self::LatestOnly => "a",
             Self::Ephemeral => "x",
             Self::Lost => "l",
@@ -68,7 +108,7 @@ const ONCE_MS: u64 = 300_000;
 const RETRY_MS: u64 = 30_000;
 
 impl Submission {
-    pub(super) fn new(draft: Draft) -> Self {
+    pub(super) fn new(draft: Draft, states: Option<&StateRules>) -> Self {
         let mut bytes = Vec::with_capacity(64 + draft.data.as_bytes().len());
         put_draft(&mut bytes, &draft);
         let kind = match &draft {
@@ -76,12 +116,18 @@ impl Submission {
             draft if draft.is_latest_only() => SubmissionKind::LatestOnly,
             _ => SubmissionKind::Event,
         };
+        let state = states.and_then(|rules| StateChange::of(&draft, rules));
+        let kind = match &state {
+            Some(StateChange { is_tombstone: true, .. }) => SubmissionKind::StateTombstone,
+            Some(_) => SubmissionKind::StateSet,
+            None => kind,
+        };
         let name = format!("{:x}", nonce());
         let (token, token_ms) = match &draft.once {
             Some(token) => (format!("p:{token}"), ONCE_MS),
             None => (format!("n:{name}"), RETRY_MS),
         };
-        Self { bytes, draft: Some(draft), group: None, token, token_ms, name, kind, answer: None }
+        Self { bytes, draft: Some(draft), group: None, token, token_ms, name, kind, state, answer: None }
     }
 
     /// A checkpoint has the source as its name, and no token: stored twice, it is the same.
@@ -94,6 +140,7 @@ impl Submission {
             token_ms: 0,
             name: checkpoint.source().to_string(),
             kind: SubmissionKind::Checkpoint,
+            state: None,
             answer: None,
         }
     }
@@ -108,6 +155,7 @@ impl Submission {
             token_ms: 0,
             name: "-".to_owned(),
             kind: SubmissionKind::Lease,
+            state: None,
             answer: None,
         }
     }
@@ -140,6 +188,7 @@ impl Submission {
             token_ms: ONCE_MS,
             name: format!("{:x}", nonce()),
             kind: SubmissionKind::Lost,
+            state: None,
             answer: None,
         }
     }
@@ -151,9 +200,7 @@ impl Submission {
     /// The topics whose last id the script reads or writes.
     fn lasting(&self) -> &[Topic] {
         match &self.draft {
-            Some(draft) if draft.expect.is_some() || self.kind == SubmissionKind::Event => {
-                draft.topics.as_slice()
-            }
+            Some(draft) if draft.expect.is_some() || self.kind.is_last() => draft.topics.as_slice(),
             _ => &[],
         }
     }
@@ -176,12 +223,19 @@ pub(super) async fn run(
     replicas: u32,
     run: &[&Submission],
 ) -> Result<Run, Failure> {
-    let count: usize = run.iter().map(|item| 1 + item.lasting().len()).sum();
+    let states = |item: &Submission| item.state.as_ref().map_or(0, |state| 1 + 2 * state.topics.len());
+    let count: usize = run.iter().map(|item| 1 + item.lasting().len() + states(item)).sum();
     let mut call = connection.publishing(keys, count);
     for item in run {
         call.arg(item.key(keys));
         for topic in item.lasting() {
             call.arg(keys.last(topic));
+        }
+        if let Some(state) = &item.state {
+            call.arg(&keys.states);
+            for topic in &state.topics {
+                call.arg(keys.state(topic)).arg(keys.state_order(topic));
+            }
         }
     }
     call.arg(random()).arg(random());
@@ -191,6 +245,9 @@ pub(super) async fn run(
         call.arg(item.token_ms).arg(item.lasting().len());
         call.arg(item.expect().map_or_else(String::new, |seq| seq.to_string()));
         call.arg(item.kind.letter()).arg(&item.bytes).arg(&item.name);
+        if let Some(StateChange { topics, field, keys_max, bytes_max, age_ms, .. }) = &item.state {
+            call.arg(topics.len()).arg(field).arg(keys_max).arg(bytes_max).arg(age_ms);
+        }
     }
     let answer = connection.call(&call).await?;
     read_answers(&answer, run).ok_or_else(|| Failure::Broken("the script answered something else".to_owned()))

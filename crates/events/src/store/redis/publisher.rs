@@ -119,7 +119,8 @@ impl StreamPublisher {
                     let first = items.len();
                     let is_group = lease.is_some() || checkpoint.is_some();
                     items.extend(lease.iter().map(Submission::lease));
-                    items.extend(drafts.into_iter().map(Submission::new));
+                    let states = self.shared.states.as_ref();
+                    items.extend(drafts.into_iter().map(|draft| Submission::new(draft, states)));
                     items.extend(checkpoint.iter().map(Submission::checkpoint));
                     if is_group {
                         items[first..].iter_mut().for_each(|item| item.group = Some(first));

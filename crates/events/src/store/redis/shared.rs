@@ -10,6 +10,7 @@ use super::retention::Retention;
 use super::servers::Servers;
 use super::standalone::Standalone;
 use crate::Log;
+use crate::state_map::StateRules;
 
 pub(super) struct Shared {
     pub(super) log: Arc<Log>,
@@ -20,4 +21,6 @@ pub(super) struct Shared {
     pub(super) recent: RecentAppends,
     pub(super) owed: OwedNotices,
     pub(super) alone: Standalone,
+    /// Which topics keep their states; `None`: none does.
+    pub(super) states: Option<StateRules>,
 }

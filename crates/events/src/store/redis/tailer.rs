@@ -11,6 +11,7 @@ use super::backoff::backoff;
 use super::connection::Connection;
 use super::entry::{StreamEntry, parse};
 use super::entry_id::EntryId;
+use super::kept_states::{self, Place};
 use super::log_state::LogState;
 use super::loss_notice::{Lost, Notice};
 use super::recent_appends::Recorded;
@@ -45,6 +46,8 @@ pub(super) struct Tailer {
     current: u64,
     /// Whether the server just confirmed that this node's position is part of the surviving log.
     certain: bool,
+    /// The states of topics have to be read again.
+    lacks_states: bool,
     /// When a read began that found the end of the log: what is read later was appended later.
     /// `None`: not yet.
     was_at_end: Option<Instant>,
@@ -80,6 +83,7 @@ impl Tailer {
             ends: BTreeMap::new(),
             current: 0,
             certain: false,
+            lacks_states: true,
             was_at_end: None,
         }
     }
@@ -160,6 +164,7 @@ impl Tailer {
                 }
             }
             if entries.is_empty() {
+                self.load_states(connection).await?;
                 self.set_at_end(began);
                 continue;
             }
@@ -167,6 +172,7 @@ impl Tailer {
             read_to = entries.last().map_or(read_to, |(id, _)| *id);
             self.take_in(entries, server_ms)?;
             if !full {
+                self.load_states(connection).await?;
                 self.set_at_end(began);
             }
         }
@@ -213,6 +219,38 @@ impl Tailer {
         self.shared.health.set_at_end();
     }
 
+    /// Reads the states of topics, if the log may lack a part of them.
+    async fn load_states(&mut self, connection: &mut Connection) -> Result<(), ReadStop> {
+        let shared = Arc::clone(&self.shared);
+        if let Some(rules) = shared.states.as_ref().filter(|_| self.lacks_states) {
+            let states = kept_states::load(connection, &shared.keys, rules, |id| self.place_of(id)).await?;
+            shared.log.apply(states);
+            self.lacks_states = false;
+        }
+        Ok(())
+    }
+
+    /// Where an event stands, seen from this node's position.
+    fn place_of(&self, id: EntryId) -> Place {
+        let at = self.at();
+        if id.generation == at.generation {
+            return if id.seq <= at.seq { Place::Read } else { Place::Ahead };
+        }
+        if id.generation > at.generation {
+            return Place::Ahead;
+        }
+        let is_forgotten = self.ends.len() >= GENERATIONS_MAX
+            && self.ends.first_key_value().is_some_and(|(oldest, _)| id.generation < *oldest);
+        let is_history = self.ends.get(&id.generation).is_some_and(|end| id.seq <= *end);
+        if is_history || is_forgotten { Place::Read } else { Place::Void }
+    }
+
+    /// Tells the log of a break in what this node has read.
+    fn tell(&mut self, fact: Fact) {
+        self.lacks_states = true;
+        self.shared.log.apply(fact);
+    }
+
     /// This node's position.
     fn at(&self) -> EntryId {
         self.followed.last().copied().unwrap_or_default()
@@ -247,7 +285,7 @@ impl Tailer {
                 // The generation continues from there, perhaps with entries that a master in
                 // between never had.
                 let epoch = Epoch::new(now.generation);
-                self.shared.log.apply(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
+                self.tell(Fact::Epoch { epoch, end: Some(now.seq), start: now.seq });
             }
             self.shared.owed.add(Notice { of: now, lost: lost.what });
         }
@@ -265,7 +303,7 @@ impl Tailer {
                 self.recall(last.generation);
                 self.enter(EntryId { seq: last.seq, ..last });
             }
-            self.shared.log.apply(Fact::Trimmed { through: last.seq });
+            self.tell(Fact::Trimmed { through: last.seq });
             self.move_to(last);
         }
     }
@@ -275,7 +313,7 @@ impl Tailer {
     fn recall(&mut self, generation: u64) {
         let at = self.at();
         if let Some(end) = self.ends.get(&at.generation).copied().filter(|end| *end > at.seq) {
-            self.shared.log.apply(Fact::Trimmed { through: end });
+            self.tell(Fact::Trimmed { through: end });
             self.move_to(EntryId { seq: end, ..at });
         }
         let between: Vec<(u64, Seq)> = self
@@ -286,7 +324,7 @@ impl Tailer {
         for (generation, end) in between {
             let start = self.at().seq;
             self.enter(EntryId { generation, seq: start });
-            self.shared.log.apply(Fact::Trimmed { through: end });
+            self.tell(Fact::Trimmed { through: end });
             self.move_to(EntryId { generation, seq: end });
         }
     }
@@ -294,7 +332,7 @@ impl Tailer {
     /// A generation begins after `start`; this node's generation ends at its position.
     fn enter(&mut self, start: EntryId) {
         let end = self.followed.last().map(|at| at.seq);
-        self.shared.log.apply(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
+        self.tell(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
         self.shared.health.add_epoch();
         if self.followed.len() == GENERATIONS_MAX {
             self.followed.remove(0);
@@ -334,7 +372,7 @@ impl Tailer {
                 StreamEntry::Generation { .. } => {}
                 StreamEntry::Other => {
                     self.flush(&mut events);
-                    self.shared.log.apply(Fact::Trimmed { through: id.seq });
+                    self.tell(Fact::Trimmed { through: id.seq });
                 }
             }
             self.move_to(id);
@@ -373,7 +411,7 @@ impl Tailer {
         lost.merge(&self.shared.recent.end(to.generation, to.seq));
         self.move_to(to);
         let epoch = Epoch::new(to.generation);
-        self.shared.log.apply(Fact::Epoch { epoch, end: Some(to.seq), start: to.seq });
+        self.tell(Fact::Epoch { epoch, end: Some(to.seq), start: to.seq });
         self.shared.owed.add(Notice { of: to, lost });
     }
 
@@ -383,7 +421,7 @@ impl Tailer {
         if self.followed.is_empty() {
             self.enter(start_of(id, entry));
         } else if id.generation == at.generation && id.seq > at.seq {
-            self.shared.log.apply(Fact::Trimmed { through: before(id.seq) });
+            self.tell(Fact::Trimmed { through: before(id.seq) });
         } else {
             let continues =
                 |previous: &EntryId| previous.generation == at.generation && previous.seq >= at.seq;
@@ -391,7 +429,7 @@ impl Tailer {
                 StreamEntry::Generation { previous } if continues(previous) => {
                     let lost = self.shared.recent.end(at.generation, previous.seq);
                     if previous.seq > at.seq {
-                        self.shared.log.apply(Fact::Trimmed { through: previous.seq });
+                        self.tell(Fact::Trimmed { through: previous.seq });
                         self.move_to(*previous);
                     }
                     self.enter(start_of(id, entry));
@@ -410,7 +448,7 @@ impl Tailer {
                     let start = start_of(id, entry);
                     self.enter(start);
                     if !follows {
-                        self.shared.log.apply(Fact::Trimmed { through: start.seq });
+                        self.tell(Fact::Trimmed { through: start.seq });
                     }
                 }
                 _ => return Err(ReadStop::Astray),
@@ -420,11 +458,11 @@ impl Tailer {
     }
 
     /// Acknowledged events were lost: resets the readers of their topics.
-    fn lose(&self, notice: &Notice, id: EntryId) {
+    fn lose(&mut self, notice: &Notice, id: EntryId) {
         self.shared.recent.add(id, Recorded::Notice(notice.lost.clone()));
         self.shared.owed.told(notice);
         let through = id.seq;
-        self.shared.log.apply(match &notice.lost {
+        self.tell(match &notice.lost {
             Lost::Topics(topics) => Fact::Lost { topics: topics.iter().cloned().collect(), through },
             Lost::Everything => Fact::Trimmed { through },
         });

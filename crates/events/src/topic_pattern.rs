@@ -1,13 +1,14 @@
-//! The topics that a token lists: one by one, or by a prefix.
+//! Topics of a list, such as those that a token grants: one by one, or by a prefix.
 
 use std::fmt;
 use std::str::FromStr;
 
-use events::{Topic, TopicError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Topics of a grant: one exact name, or every name that begins with a prefix (`room:*`; `*` alone: every topic, those
+use crate::{Topic, TopicError};
+
+/// One exact name, or every name that begins with a prefix (`room:*`; `*` alone: every topic, those
 /// of other users included).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TopicPattern {
