@@ -143,6 +143,7 @@ impl App {
             ring_bytes_max: (log_bytes_max / 16).max(64 << 10),
             ring_age_max: limits.ring_age,
             log_bytes_max,
+            state: config.state.clone(),
             ..Options::default()
         };
         let log = Log::with(&options, clock, chance);
@@ -390,12 +391,14 @@ impl App {
         let mut seen = self.evictions_counted.lock();
         let stats = self.log.stats();
         self.metrics.set_log(stats.events as u64, stats.bytes as u64, stats.topics as u64);
+        self.metrics.set_state_keys(stats.keys as u64);
         self.metrics.set_unsent(self.unsent.bytes() as u64);
         let now = stats.evictions;
         self.metrics.evicted(EvictionCause::Count, now.count - seen.count);
         self.metrics.evicted(EvictionCause::Bytes, now.bytes - seen.bytes);
         self.metrics.evicted(EvictionCause::Age, now.age - seen.age);
         self.metrics.evicted(EvictionCause::Budget, now.budget - seen.budget);
+        self.metrics.state_keys_evicted(now.state - seen.state);
         self.metrics.topics_collected(now.topics - seen.topics);
         *seen = now;
         self.metrics.set_socketio(self.engines.count() as u64, self.socketio.unsendable());

@@ -12,8 +12,8 @@ use transport::{Answer, Framing, Transport};
 use crate::app::App;
 use crate::endpoints::call::{Call, Reply};
 use crate::endpoints::{
-    disconnect, explain, health, history, leave, metrics, page, presence, publish, reload, send, stats,
-    stream, websocket,
+    disconnect, explain, health, history, leave, metrics, page, presence, publish, reload, send, state,
+    stats, stream, websocket,
 };
 use crate::http::answer::Body;
 use crate::http::door::Door;
@@ -97,6 +97,7 @@ fn route_of(app: &App, path: &str) -> Route {
         "/v1/send" => Route::Send,
         "/v1/leave" => Route::Leave,
         "/v1/history" => Route::History,
+        "/v1/state" => Route::State,
         "/v1/presence" => Route::Presence,
         "/v1/publish" => Route::Publish,
         "/v1/disconnect" => Route::Disconnect,
@@ -122,7 +123,8 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
     }
     let method = match (&call.head.method, route) {
         // hyper leaves the body out. A stream has no length, and a poll would wait in vain.
-        (&Method::HEAD, Route::History | Route::Presence | Route::Stats | Route::Explain) => &Method::GET,
+        (&Method::HEAD, Route::History | Route::State | Route::Presence) => &Method::GET,
+        (&Method::HEAD, Route::Stats | Route::Explain) => &Method::GET,
         (&Method::HEAD, Route::Health | Route::Ready) => &Method::GET,
         (&Method::HEAD, Route::Metrics | Route::Page) => &Method::GET,
         (method, _) => method,
@@ -139,6 +141,7 @@ async fn dispatch(call: &Call<'_>, door: Door, route: Route, body: Incoming) -> 
         (Route::Send, &Method::POST) => send::answer(call, body).await?,
         (Route::Leave, &Method::POST) => leave::answer(call, body).await?,
         (Route::History, &Method::GET) => history::answer(call).await?,
+        (Route::State, &Method::GET) => state::answer(call).await?,
         (Route::Presence, &Method::GET) => presence::answer(call).await?,
         (Route::Publish, &Method::POST) => publish::answer(call, body).await?,
         (Route::Disconnect, &Method::POST) => disconnect::answer(call, body).await?,

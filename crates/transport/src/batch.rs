@@ -7,6 +7,7 @@ use events::{Cursor, Event, ResetReason, Topic};
 use serde::Serialize;
 
 use crate::close::Bye;
+use crate::state_part::StatePart;
 
 /// A topic that was asked for and that the session does not have. The session goes on without it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,6 +44,9 @@ pub struct Hello<'a> {
     /// What was asked for beside these, and is not delivered.
     #[serde(skip_serializing_if = "<[Refused]>::is_empty")]
     pub refused: &'a [Refused],
+    /// The topics whose states follow.
+    #[serde(skip_serializing_if = "<[Topic]>::is_empty")]
+    pub state: &'a [Topic],
     /// The name of this release or group of processes.
     pub deployment: &'a str,
     /// When the token ends, in RFC 3339 format.
@@ -96,6 +100,11 @@ pub struct Batch<'a> {
     pub expiring: Option<&'a str>,
     /// The heartbeat is due. The JSON does not say so: any batch is one.
     pub heartbeat: bool,
+    /// Parts of the states of topics.
+    pub state: &'a [StatePart],
+    /// A state has not been sent whole, so that a client could not go on from the cursor. The JSON
+    /// does not say so: only a server-sent event has an id, which the client sends back.
+    pub is_unfinished: bool,
     /// The events with a seq in (`after`, `cursor`], then ephemeral ones.
     pub events: &'a [Event],
 }
@@ -116,6 +125,8 @@ impl<'a> Batch<'a> {
             bye: None,
             expiring: None,
             heartbeat: false,
+            state: &[],
+            is_unfinished: false,
             events,
         }
     }
@@ -156,6 +167,13 @@ impl<'a> Batch<'a> {
         }
         if let Some(at) = self.expiring {
             let _ = write!(out, r#","expiring":{{"expires_at":"{at}"}}"#);
+        }
+        for (at, part) in self.state.iter().enumerate() {
+            out.extend_from_slice(if at == 0 { br#","state":["# } else { b"," });
+            part.write_json(out);
+        }
+        if !self.state.is_empty() {
+            out.push(b']');
         }
         out.extend_from_slice(br#","events":["#);
     }

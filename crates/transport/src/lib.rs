@@ -13,7 +13,8 @@
 //!
 //! * `request`: [`Request`], what a client asks for.
 //! * `session`: [`Session`], what is sent next and when.
-//! * `line`: what is particular to each transport; `batch`: [`Batch`], the JSON that they share.
+//! * `line`: what is particular to each transport; `batch`: [`Batch`], the JSON that they share;
+//!   `state_part`: [`StatePart`], a part of the state of a topic in it.
 //! * `socketio`: the packets of Socket.IO clients.
 //! * `ws`: the WebSocket protocol, in both directions.
 //! * `control`: [`Handle`], by which the application reaches a session, and [`Host`], which a
@@ -34,6 +35,7 @@ mod linger;
 mod request;
 mod session;
 pub mod socketio;
+mod state_part;
 mod unsent;
 mod wire;
 pub mod ws;
@@ -50,5 +52,6 @@ pub use line::{
 pub use linger::close_after_answer;
 pub use request::{After, Request, RequestError, Transport, parse_after};
 pub use session::{Session, Terms};
+pub use state_part::{StatePage, StatePart};
 pub use unsent::UnsentBytes;
 pub use ws::{write_ws_accept, write_ws_binary, write_ws_close, write_ws_pong, write_ws_text};

@@ -64,6 +64,8 @@ pub struct Request {
     pub limit: usize,
     /// Bytes of comment before the first SSE message.
     pub pad: usize,
+    /// Whether to begin with the states of those topics that keep one.
+    pub state: bool,
     /// How many bytes a message on a stream may have; `None`: as the application sets it.
     pub batch: Option<usize>,
 }
@@ -121,6 +123,7 @@ impl Request {
                 "wait" => request.wait = Duration::from_secs(number("wait", value, 0, 60)?),
                 "limit" => request.limit = number("limit", value, 1, Self::LIMIT_MAX as u64)? as usize,
                 "pad" => request.pad = number("pad", value, 0, Self::PAD_MAX as u64)? as usize,
+                "state" => request.state = number("state", value, 0, 1)? == 1,
                 "batch" => {
                     let (min, max) = (Self::BATCH_MIN as u64, Self::BATCH_MAX as u64);
                     request.batch = Some(number("batch", value, min, max)? as usize);
@@ -168,6 +171,7 @@ impl Default for Request {
             wait: Duration::from_secs(25),
             limit: Self::LIMIT_MAX,
             pad: 0,
+            state: false,
             batch: None,
         }
     }

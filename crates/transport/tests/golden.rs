@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use events::{Data, Draft, Located, Options, ResetReason, Start, Store as _, Topics};
+use events::{Data, Draft, Located, Options, ResetReason, Start, StateOptions, Store as _, Topics};
 use regex::Regex;
 use rig::{Client, Rig, ms, poll_line, topic};
 use serde::Deserialize;
@@ -24,7 +25,7 @@ mod rig;
 #[derive(Deserialize)]
 struct Transcript {
     #[serde(default)]
-    options: BTreeMap<String, u64>,
+    options: BTreeMap<String, Value>,
     steps: Vec<Box<RawValue>>,
 }
 
@@ -96,17 +97,17 @@ struct Answer {
 
 #[tokio::test(start_paused = true)]
 async fn websocket_transcripts_hold() {
-    play_all("ws", 14).await;
+    play_all("ws", 15).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn sse_transcripts_hold() {
-    play_all("sse", 15).await;
+    play_all("sse", 16).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn poll_transcripts_hold() {
-    play_all("poll", 14).await;
+    play_all("poll", 15).await;
 }
 
 #[test]
@@ -153,15 +154,27 @@ struct Player {
     wait_ms: u64,
 }
 
+/// The states of these topics, without bounds that matter here.
+fn state_of(topics: &str) -> StateOptions {
+    StateOptions {
+        topics: vec![topics.parse().unwrap()],
+        keys_max: 1000,
+        bytes_max: 1 << 20,
+        age_max: Duration::from_secs(3600),
+    }
+}
+
 impl Player {
-    fn new(transport: &'static str, options: &BTreeMap<String, u64>) -> Self {
+    fn new(transport: &'static str, options: &BTreeMap<String, Value>) -> Self {
         let mut log = Options::default();
         let (mut age_max_ms, mut topics_max) = (300_000, 64);
         for (name, value) in options {
+            let number = value.as_u64().unwrap_or_default();
             match &**name {
-                "ring-events" => log.ring_events_max = *value as usize,
-                "max-topics-per-session" => topics_max = *value as usize,
-                "max-stream-seconds" => age_max_ms = value * 1000,
+                "ring-events" => log.ring_events_max = number as usize,
+                "max-topics-per-session" => topics_max = number as usize,
+                "max-stream-seconds" => age_max_ms = number * 1000,
+                "state" => log.state = value.as_str().map(state_of),
                 _ => panic!("an option that this test does not know: {name}"),
             }
         }
@@ -284,6 +297,7 @@ impl Player {
         (terms.heartbeat, terms.interval) = (heartbeat, request.interval);
         terms.limit.events = request.limit;
         terms.resumed = request.after != After::Latest;
+        terms.states = request.state;
         terms.age_max = (self.transport == "sse").then(|| ms(self.age_max_ms));
         let headers = "".into();
         self.client = Some(self.rig.start(match self.transport {

@@ -13,6 +13,7 @@ use super::ConfigError;
 use super::choices::{DiskFsync, Eio3, LogFormat, RedisDown, SocketIoCursor, SocketIoEcho, SseRefusals};
 use super::postgres::OutboxSqlArgs;
 use super::sources::SourceArgs;
+use super::state::StateArgs;
 use crate::http::origin::Origin;
 use crate::redact::Rule;
 use crate::secret::Secret;
@@ -130,6 +131,8 @@ pub(super) struct DevArgs {
     #[command(flatten)]
     pub(super) limits: LimitArgs,
     #[command(flatten)]
+    pub(super) state: StateArgs,
+    #[command(flatten)]
     pub(super) streams: StreamArgs,
     #[command(flatten)]
     pub(super) socketio: SocketIoArgs,
@@ -154,6 +157,8 @@ pub(super) struct ServeArgs {
     pub(super) sources: SourceArgs,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) state: StateArgs,
     #[command(flatten)]
     pub(super) streams: StreamArgs,
     #[command(flatten)]

@@ -49,6 +49,7 @@ impl Config {
             (self.store != other.store, "store and its options"),
             (self.trusted_proxies != other.trusted_proxies, "trusted-proxy"),
             (self.sources != other.sources, "the sources"),
+            (self.state != other.state, "the options of state"),
             (self.streams != other.streams, "the options of streams"),
             (self.socketio != other.socketio, "the options of Socket.IO"),
             (self.deployment != other.deployment, "deployment"),

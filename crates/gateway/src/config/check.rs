@@ -17,6 +17,7 @@ use super::args::{
 use super::choices::Eio3;
 use super::given::{environment, given, is_redis_url};
 use super::sources::sources;
+use super::state::state;
 use super::{Config, ConfigError, Limits, Logs, RedisConfig, SocketIo, StoreConfig, Streams};
 use crate::auth::{AuthConfig, JwksSource, TokenRequest, TopicPattern};
 use crate::dialect::Dialect;
@@ -46,13 +47,15 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, Vec<ConfigError>> {
     let redact = problems.note(redact(typed.access.redact));
     let sources = problems.note(sources(typed.sources, (None, None), None));
     let limits = limits(&typed.limits);
+    let state = problems.note(state(typed.state));
     let streams_config = streams(&typed.streams);
     let socketio = problems.note(socketio(typed.socketio, Some("/socket.io/")));
     let deployment = problems.note(deployment(typed.streams.deployment));
     let logs = problems.note(logs(typed.logs));
-    let parts = (listen, redact, sources, socketio, deployment, logs);
-    let (Some(listen), Some(redact), Some(sources), Some(socketio), Some(deployment), Some(logs)) = parts
-    else {
+    let (Some(listen), Some(redact), Some(sources), Some(state)) = (listen, redact, sources, state) else {
+        return Err(problems.0);
+    };
+    let (Some(socketio), Some(deployment), Some(logs)) = (socketio, deployment, logs) else {
         return Err(problems.0);
     };
     Ok(Config {
@@ -72,6 +75,7 @@ pub(super) fn dev(typed: DevArgs) -> Result<Config, Vec<ConfigError>> {
         redact,
         sources,
         limits,
+        state,
         streams: streams_config,
         socketio: socketio.map(|socketio| SocketIo { echo: typed.socketio_echo, ..socketio }),
         deployment,
@@ -96,12 +100,13 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
     let redact = problems.note(redact(rules));
     let sources = problems.note(sources(typed.sources, store_in_redis, log_name.as_deref()));
     let limits = limits(&typed.limits);
+    let state = problems.note(state(typed.state));
     let streams_config = streams(&typed.streams);
     let socketio = problems.note(socketio(typed.socketio, None));
     let deployment = problems.note(deployment(typed.streams.deployment));
     let logs = problems.note(logs(typed.logs));
-    let (Some(Listening { listen, admin_listen, tls }), Some(store), Some(auth), Some(redact)) =
-        (listening, store, auth, redact)
+    let (Some(Listening { listen, admin_listen, tls }), Some(store), Some(auth), Some(redact), Some(state)) =
+        (listening, store, auth, redact, state)
     else {
         return Err(problems.0);
     };
@@ -121,6 +126,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
         redact,
         sources,
         limits,
+        state,
         streams: streams_config,
         socketio,
         deployment,

@@ -15,6 +15,7 @@ mod in_force;
 mod postgres;
 mod reader;
 mod sources;
+mod state;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use args::{Typed, TypedCommand, one_line};
 use clap::FromArgMatches;
+use events::StateOptions;
 use file::ConfigFile;
 use transport::socketio::{CursorStyle, Pings};
 
@@ -91,6 +93,8 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// Bounds for clients, topics and requests.
     pub limits: Limits,
+    /// Which topics keep their state beyond their rings; `None`: none does.
+    pub state: Option<StateOptions>,
     /// Timeouts and maximum ages of streams.
     pub streams: Streams,
     /// The endpoint of Socket.IO clients; `None`: there is none.

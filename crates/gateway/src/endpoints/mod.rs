@@ -15,6 +15,7 @@ mod reading;
 pub(crate) mod reload;
 pub(crate) mod send;
 mod sse_refusal;
+pub(crate) mod state;
 pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod websocket;

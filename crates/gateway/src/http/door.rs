@@ -29,7 +29,9 @@ impl Door {
         match self {
             Self::Both => true,
             Self::Clients => !backend,
-            Self::Backends => backend || matches!(route, Route::Health | Route::Ready | Route::History),
+            Self::Backends => {
+                backend || matches!(route, Route::Health | Route::Ready | Route::History | Route::State)
+            }
         }
     }
 }

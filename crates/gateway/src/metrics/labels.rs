@@ -391,6 +391,8 @@ labels! {
         Leave = "leave",
         /// `/v1/history`.
         History = "history",
+        /// `/v1/state`.
+        State = "state",
         /// `/v1/presence`.
         Presence = "presence",
         /// `/v1/publish`.
@@ -464,7 +466,7 @@ impl Route {
         match self {
             Self::Ws | Self::Sse => RouteClass::Stream,
             Self::Poll | Self::SocketIo => RouteClass::Poll,
-            Self::Send | Self::Leave | Self::History | Self::Presence => RouteClass::Client,
+            Self::Send | Self::Leave | Self::History | Self::State | Self::Presence => RouteClass::Client,
             Self::Publish | Self::Disconnect | Self::Reload | Self::Stats | Self::Explain => {
                 RouteClass::Backend
             }

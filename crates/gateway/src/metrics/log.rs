@@ -11,6 +11,8 @@ pub(super) struct LogMetrics {
     pub(super) bytes: IntGauge,
     pub(super) budget_bytes: IntGauge,
     pub(super) topics: IntGauge,
+    pub(super) state_keys: IntGauge,
+    pub(super) state_keys_evicted: IntCounter,
     pub(super) unsent_bytes: IntGauge,
     pub(super) evicted: By<EvictionCause, IntCounter>,
     pub(super) collected_topics: IntCounter,
@@ -26,6 +28,12 @@ impl LogMetrics {
                 "Most memory that the rings may hold, in bytes; beyond it the oldest events leave.",
             )?,
             topics: families.gauge("throughline_log_topics", "Topics that have a ring.")?,
+            state_keys: families
+                .gauge("throughline_state_keys", "Keys in the states of the topics of --state.")?,
+            state_keys_evicted: families.counter(
+                "throughline_state_keys_evicted_total",
+                "Keys that left the state of their topic, because --state-keys or --state-bytes was reached.",
+            )?,
             unsent_bytes: families.gauge(
                 "throughline_unsent_bytes",
                 "Bytes that sessions have framed and their sockets have not taken.",

@@ -251,6 +251,16 @@ impl Metrics {
         set(&self.log.budget_bytes, bytes);
     }
 
+    /// How many keys the states have.
+    pub fn set_state_keys(&self, keys: u64) {
+        set(&self.log.state_keys, keys);
+    }
+
+    /// Keys left states that had too much.
+    pub fn state_keys_evicted(&self, keys: u64) {
+        self.log.state_keys_evicted.inc_by(keys);
+    }
+
     /// Events left their rings.
     pub fn evicted(&self, cause: EvictionCause, events: u64) {
         self.log.evicted.at(cause).inc_by(events);

@@ -199,7 +199,9 @@ async fn try_admit(app: &Arc<App>, asked: StreamRequest, grant: Arc<Grant>) -> R
         Start::Earliest => Seq::ZERO,
         Start::After(cursor) | Start::Broken(_, cursor) => cursor.seq,
     };
-    let missed = app.log.bytes_after(&topics, after);
+    let begins_with_states = asked.request.state && start == Start::Latest;
+    let states = if begins_with_states { app.log.state_bytes(&topics) } else { 0 };
+    let missed = app.log.bytes_after(&topics, after) + states;
     // A poll is answered with one batch.
     let missed = if asked.transport == Transport::Poll { missed.min(BATCH_BYTES) } else { missed };
     let replay = app.replays.admit(missed).await;

@@ -201,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RunningSession<S> {
                 ),
             },
             resumed: request.after != After::Latest,
+            states: request.state && !line.speaks_socketio(),
             expiry: grant.ends_at_instant(app.log.clock()),
             expiring_before: connection.expiring_before(),
             age_max: match transport {

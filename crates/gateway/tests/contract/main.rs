@@ -22,4 +22,5 @@ mod refusal_brake;
 mod refused_topics;
 mod sse;
 mod sse_refusals;
+mod state;
 mod websocket;

@@ -9,11 +9,13 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 /// The order of a batch's members (B2 of PROTOCOL.md).
-pub(crate) const BATCH_ORDER: [&str; 11] =
-    ["after", "cursor", "hello", "user", "live", "more", "refused", "reset", "bye", "expiring", "events"];
+pub(crate) const BATCH_ORDER: [&str; 12] = [
+    "after", "cursor", "hello", "user", "live", "more", "refused", "reset", "bye", "expiring", "state",
+    "events",
+];
 
 /// The order of an event's members (V1).
-pub(crate) const EVENT_ORDER: [&str; 8] = ["seq", "topic", "topics", "type", "key", "id", "time", "data"];
+pub(crate) const EVENT_ORDER: [&str; 7] = ["seq", "topic", "type", "key", "id", "time", "data"];
 
 /// Every schema by the name of its file, without `.json`.
 pub(crate) struct SchemaSet {

@@ -212,7 +212,10 @@ impl Client<'_> {
         assert_eq!(before.contains("retry: "), retries, "{}: retry comes with hello and bye", self.name);
         assert!(!data.contains(['\n', '\r']), "{}: more than one line of data", self.name);
         self.batch(data);
-        assert_eq!(self.seen.cursor, Some(fill(id)), "{}: the id is the cursor", self.name);
+        // Before a state is whole there is none (S8).
+        let is_unfinished = data.contains("\"state\":[\"") || data.contains("\"next\":");
+        let expected = if is_unfinished { Some(String::new()) } else { self.seen.cursor.clone() };
+        assert_eq!(expected, Some(fill(id)), "{}: the id is the cursor", self.name);
     }
 
     fn batch(&mut self, text: &str) {

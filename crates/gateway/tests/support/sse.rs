@@ -50,6 +50,15 @@ impl Sse {
         }
     }
 
+    /// The next batch and the id of its message; `None` at the end of the stream.
+    pub async fn batch_with_id(&mut self) -> Option<(Value, String)> {
+        let batch = self.batch().await?;
+        let mut line = String::new();
+        timeout(PATIENCE, self.reader.read_line(&mut line)).await.expect("an id").ok()?;
+        let id = line.trim_end_matches('\n').strip_prefix("id: ").expect("the line of the id");
+        Some((batch, id.to_owned()))
+    }
+
     /// The next batch with an event.
     pub async fn events(&mut self) -> Value {
         loop {

@@ -125,7 +125,10 @@ impl Batch<'_> {
 
     fn write_id_line(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\nid: ");
-        self.cursor.write(out);
+        // An empty id makes a client that reconnects by itself begin anew.
+        if !self.is_unfinished {
+            self.cursor.write(out);
+        }
         out.extend_from_slice(b"\n\n");
     }
 

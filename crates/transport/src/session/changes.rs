@@ -42,6 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut access = self.host.access();
         let added = access.topics.split_off(access.topics.len() - access.added);
         self.reader.subscribe(&added);
+        self.begin_states_of_new(&added);
         self.host.subscribed(&added, self.reader.cursor());
         if self.line.topics_added() && self.phase == Phase::Open {
             self.send_batch(self.now(), true);

@@ -6,6 +6,8 @@
 //! until nothing is.
 //!
 //! * `state`: [`Session`] and what it holds; `terms`: what it was promised.
+//! * `states`: the states of topics that the session begins with; `pending_states`: what is still
+//!   to be sent of them.
 //! * `send`: batches, `hello` and the end; `write`: the bytes on their way to the socket;
 //!   `write_buffer`: where they wait.
 //! * `receive`: what the client sends; `changes`: what the application changes.
@@ -13,9 +15,11 @@
 
 mod changes;
 mod deadlines;
+mod pending_states;
 mod receive;
 mod send;
 mod state;
+mod states;
 mod terms;
 mod write;
 mod write_buffer;
@@ -111,17 +115,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Does the next thing that is due, with nothing left to write. `false`: there is none.
     fn step(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        if self.phase == Phase::Open && !self.live_due && !self.more {
-            self.held = None;
+        if self.rare.is_some() && self.phase == Phase::Open && !self.live_due && !self.more {
+            self.has_caught_up();
         }
         if self.phase == Phase::Opening {
             self.open(now);
         } else if self.poll_command(cx) {
             // Its reply is among the unsent bytes.
-        } else if self.is_batch_due(cx, now) {
-            self.send_batch(now, false);
         } else {
-            return false;
+            let is_batch_due = self.is_batch_due(cx, now);
+            if self.are_states_due() && (!is_batch_due || self.take_states_turn()) {
+                self.send_states(now);
+            } else if is_batch_due {
+                self.send_batch(now, false);
+            } else {
+                return false;
+            }
         }
         true
     }

@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const FRAMED_BYTES: usize = 256 << 10;
 /// What a message on a stream has at most beside its events: both cursors, `live`, `expiring`, and
 /// the fields of a server-sent event.
-const ENVELOPE_BYTES: usize = 256;
+pub(super) const ENVELOPE_BYTES: usize = 256;
 
 thread_local! {
     /// Where a read puts its events; kept by the worker so that an idle session owns no such
@@ -51,11 +51,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Starts the session, or starts it again in place with a reset.
     fn hello(&mut self, now: Moment, reset: Option<Reset>) {
         let at = self.chain_start(reset.as_ref());
-        let notice = reset.map(|reset| self.notice(&reset));
+        let notice = reset.as_ref().map(|reset| self.notice(reset));
         let host = Arc::clone(&self.host);
         let identity = host.identity();
         let topics: Vec<_> = self.reader.topics().cloned().collect();
         let refused = host.take_refused();
+        let state = self.begin_states(reset.as_ref());
+        let parts = if self.line.is_answer() { self.answer_parts() } else { Vec::new() };
         let expires_at = self.deadlines.expires().then(|| host.expires_at());
         let hello = Hello {
             session: identity.session,
@@ -64,13 +66,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             heartbeat_ms: self.deadlines.heartbeat().as_millis() as u64,
             topics: topics.iter().collect(),
             refused: &refused,
+            state: &state,
             deployment: identity.deployment,
             expires_at: expires_at.as_deref(),
             retry_after: host.retry_after(),
         };
         self.live_due |= notice.is_some() && !self.line.is_answer();
         self.deadlines.hello_sent(now);
-        self.write(&Batch { hello: Some(&hello), reset: notice.as_ref(), ..Batch::new(at, at, &[]) });
+        let batch = Batch { hello: Some(&hello), reset: notice.as_ref(), ..Batch::new(at, at, &[]) };
+        self.write(&Batch { state: &parts, ..batch });
     }
 
     /// Sends everything up to the tail, or as much as may be framed at once. An empty batch is sent
@@ -96,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Whether another message may be framed behind those that are waiting, so that one write takes
     /// them all.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let most = self.host.unsent().batch_bytes(FRAMED_BYTES);
         !self.line.is_answer() && self.unsent.rest().len() + self.limit[1] as usize <= most
     }
@@ -128,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Err(reset) if !self.line.is_answer() => return Err(reset),
                 Err(reset) => {
                     self.sent_up_to = self.chain_start(Some(&reset));
+                    self.begin_states(Some(&reset));
                     lost = Some(both(lost, reset));
                 }
             }
@@ -160,6 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.unsent.write(|out| line.write_ping(out));
         }
         let (first, mut rest) = events.split_at(self.fitting(events));
+        let parts = if self.line.is_answer() { self.answer_parts() } else { Vec::new() };
         let host = Arc::clone(&self.host);
         let user = self.line.is_answer().then(|| host.identity().user);
         let bytes = self.write(&Batch {
@@ -170,6 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             reset: notice.as_ref(),
             expiring: expiring.as_deref(),
             heartbeat,
+            state: &parts,
             ..Batch::new(self.sent_up_to, span.cursor, first)
         });
         self.deadlines.batch_sent(now, !events.is_empty());
@@ -235,8 +242,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Frames a batch behind what is waiting to be written. Returns its bytes on the wire.
-    fn write(&mut self, batch: &Batch<'_>) -> usize {
+    pub(super) fn write(&mut self, batch: &Batch<'_>) -> usize {
         self.sent_up_to = batch.cursor;
+        let unfinished = self.has_states_pending().then(|| Batch { is_unfinished: true, ..batch.clone() });
+        let batch = unfinished.as_ref().unwrap_or(batch);
         let line = &mut self.line;
         let bytes = self.unsent.write(|out| {
             let before = out.len();

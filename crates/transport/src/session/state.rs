@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use super::deadlines::{Deadlines, Moment};
+use super::pending_states::States;
 use super::terms::Terms;
 use super::write_buffer::WriteBuffer;
 use crate::close::Ended;
@@ -42,15 +43,29 @@ pub struct Session<S> {
     pub(super) adds_topics: bool,
     /// The last read left something behind.
     pub(super) more: bool,
-    /// Dropped once the client has been sent what it missed. Rare, so that a session without pays
-    /// one thin pointer.
-    pub(super) held: Option<Box<Box<dyn Send + Sync>>>,
+    /// What few sessions have. A session without pays one thin pointer.
+    pub(super) rare: Option<Box<Rare>>,
     /// Control frames, and messages that are no commands, since `controls_since_ms`, to notice a
     /// flood.
     pub(super) controls: u8,
     /// Counted from the session's start; wraps after 49 days.
     pub(super) controls_since_ms: u32,
     pub(super) phase: Phase,
+}
+
+/// What few sessions have.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Dropped once the client has been sent what it missed.
+    held: Option<Box<dyn Send + Sync>>,
+    /// The states of topics, if the client wants them.
+    pub(super) states: Option<States>,
+}
+
+impl Rare {
+    fn has_states_pending(&self) -> bool {
+        self.states.as_ref().is_some_and(States::are_pending)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +113,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             command: None,
             adds_topics: false,
             more: false,
-            held: None,
+            rare: terms
+                .states
+                .then(|| Box::new(Rare { held: None, states: Some(States::new(terms.resumed)) })),
             controls: 0,
             controls_since_ms: 0,
             phase: Phase::Opening,
@@ -116,8 +133,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Drops `held` when the client has been sent what it missed, or when the session ends.
     #[must_use]
     pub fn hold_until_caught_up(mut self, held: Box<dyn Send + Sync>) -> Self {
-        self.held = Some(Box::new(held));
+        self.rare.get_or_insert_default().held = Some(held);
         self
+    }
+
+    /// The client has been sent what it missed of the log.
+    pub(super) fn has_caught_up(&mut self) {
+        let Some(rare) = self.rare.as_mut().filter(|rare| !rare.has_states_pending()) else { return };
+        rare.held = None;
+        if rare.states.is_none() {
+            self.rare = None;
+        }
     }
 
     /// The transport.

@@ -19,6 +19,8 @@ pub struct Terms {
     /// The client came with a cursor or asked for the earliest event, so it is told when it has
     /// caught up.
     pub resumed: bool,
+    /// The client wants the states of its topics.
+    pub states: bool,
     /// When its token ends.
     pub expiry: Option<Instant>,
     /// How long before that the client is told; zero: it has been told.

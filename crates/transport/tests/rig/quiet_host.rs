@@ -95,6 +95,7 @@ pub fn terms() -> Terms {
         interval: Duration::ZERO,
         limit: Limit { events: 1000, bytes: 256 << 10 },
         resumed: false,
+        states: false,
         expiry: None,
         expiring_before: Duration::ZERO,
         age_max: None,

@@ -21,7 +21,7 @@ impl OriginPolicy {
         if let Some(origin) = request.get(ORIGIN) {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
+            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After, ETag"));
         }
     }
 
@@ -37,7 +37,7 @@ impl OriginPolicy {
             response.insert(
                 ACCESS_CONTROL_ALLOW_HEADERS,
                 HeaderValue::from_static(
-                    "Authorization, Content-Type, Last-Event-ID, Idempotency-Key, traceparent, tracestate, baggage",
+                    "Authorization, Content-Type, Last-Event-ID, Idempotency-Key, If-None-Match, traceparent, tracestate, baggage",
                 ),
             );
             response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));

@@ -219,7 +219,7 @@ fn cors_headers_only_for_allowed_origins() {
 
     let mut response = HeaderMap::new();
     policy().add_cors(peer, &headers(&[("origin", "https://app.example"), ("host", "gw")]), &mut response);
-    assert_eq!(response[ACCESS_CONTROL_EXPOSE_HEADERS], "Retry-After");
+    assert_eq!(response[ACCESS_CONTROL_EXPOSE_HEADERS], "Retry-After, ETag");
 
     for foreign in ["https://evil.example", "null"] {
         let answer = policy().preflight(peer, &headers(&[("origin", foreign), ("host", "gw")]));
