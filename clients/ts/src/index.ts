@@ -1,7 +1,4 @@
-/**
- * The framework-free client: one resumable session over the best transport that the network lets
- * through.
- */
+/** The framework-free client: one resumable session over the best transport that the network lets through. */
 export { type Client, createClient } from './core/client.js'
 export { type Command, CommandError } from './core/commands.js'
 export type { ChannelLike, Env, LocksLike, PageLike, PageSignal, SocketLike, StorageLike } from './core/env.js'
@@ -11,4 +8,4 @@ export type { Batch, Bye, EventMap, Hello, Reset, ThroughlineEvent, Transport } 
 export type { ClientState } from './core/state.js'
 export type { Timing } from './core/timing.js'
 export type { GetToken, TokenReason } from './core/token.js'
-export type { Member, PresenceStatus, PublishOptions, Topic } from './core/topic.js'
+export type { Member, PresenceStatus, PublishOptions, Topic, TopicState } from './core/topic.js'

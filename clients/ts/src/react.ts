@@ -21,9 +21,11 @@ export {
   type StatusFeedOptions,
   useStatusFeed,
 } from './react/feed.js'
+export { type Followed, followTopic } from './react/follow.js'
 export { type HybridConfig, type HybridUpdates, useHybridUpdates } from './react/hybrid.js'
 export { type JobProgress, type JobProgressOptions, useJobProgress } from './react/jobs.js'
 export type { Operation, TextOperation } from './react/operations.js'
 export { inRollout } from './react/rollout.js'
 export { type PresenceOptions, type RoomOptions, usePresence, useRoom } from './react/room.js'
 export type { Person, RoomMessage } from './react/rooms.js'
+export { followState, type StateView, useTopicState } from './react/state.js'

@@ -5,7 +5,7 @@ import type { Params } from './link.js'
 import type { Batch, Hello, Reply, ReplyError, ThroughlineEvent } from './protocol.js'
 import { refusal } from './refusal.js'
 import type { Tokens } from './token.js'
-import type { Member } from './topic.js'
+import type { Member, TopicState } from './topic.js'
 
 /** What a request needs of the connection that it belongs to. */
 export interface RequestHost {
@@ -68,8 +68,7 @@ export async function post(host: RequestHost, command: Command): Promise<unknown
 
 /**
  * Why the gateway refuses this client, where a transport cannot tell.
- * @param close what the transport told: the answer where the gateway does not refuse, or is not
- * reached.
+ * @param close what the transport told: the answer where the gateway does not refuse, or is not reached.
  */
 export async function explain(host: RequestHost, close: Close): Promise<Close> {
   const { env, session } = host
@@ -89,10 +88,7 @@ export async function explain(host: RequestHost, close: Close): Promise<Close> {
   return close
 }
 
-/**
- * Tells the gateway that this session ends, as some proxies never do. A request that outlives the
- * page.
- */
+/** Tells the gateway that this session ends, as some proxies never do. A request that outlives the page. */
 export function leave({ env, session, address, init }: RequestHost): void {
   const request = { ...init(), method: 'POST', keepalive: true }
   env.fetch(address('v1/leave', { session: session.id }), request).catch(() => {}) // It will notice, sooner or later.
@@ -116,4 +112,38 @@ export async function retained(
 ): Promise<Batch> {
   const batch = (await request(host, 'v1/history', { topic, after })) as Batch
   return { ...batch, events: batch.events.flatMap(decoded) }
+}
+
+/** A part of the state of a topic (PROTOCOL.md, S3). */
+interface StatePart {
+  cursor: string
+  partial?: true
+  next?: string
+  events: ThroughlineEvent[]
+}
+
+/**
+ * The state of a topic, all parts of one point.
+ * @param decoded the event as the application wants it; nothing where that fails.
+ * @throws CommandError
+ */
+export async function stateOf(
+  host: RequestHost,
+  topic: string,
+  decoded: (event: ThroughlineEvent) => ThroughlineEvent[],
+): Promise<TopicState> {
+  let events: ThroughlineEvent[] = []
+  let cursor: string | undefined
+  let partial = false
+  let next: string | undefined = ''
+  while (next !== undefined) {
+    const part: StatePart = (await request(host, 'v1/state', next ? { topic, next } : { topic })) as StatePart
+    // Another point: the one before is history no more.
+    if (cursor !== part.cursor) [events, partial] = [[], false]
+    events.push(...part.events.flatMap(decoded))
+    cursor = part.cursor
+    partial ||= !!part.partial
+    next = part.next
+  }
+  return { cursor: cursor as string, partial, events }
 }

@@ -1,6 +1,8 @@
 import type { ThroughlineEvent, Transport } from '@throughline/client'
+import { useEffect } from 'react'
 import { useLink } from './context.js'
 import { useFold } from './events.js'
+import { followState } from './state.js'
 
 /** What is known of a job. */
 export interface JobProgress {
@@ -42,7 +44,18 @@ export function useJobProgress(jobId: string, accessToken?: string | null, optio
     const news = data as (Partial<JobProgress> & { jobId?: string }) | null
     return news?.jobId === jobId ? { ...job, ...news } : job
   }
-  const [job] = useFold(client, enabled ? topic : null, advance, UNKNOWN, jobId)
+  const heard = enabled ? topic : null
+  const [job, setJob] = useFold(client, heard, advance, UNKNOWN, jobId)
+  // Where the job stands, if the topic keeps its state: only until its first event, which is later.
+  const isKnown = job !== UNKNOWN
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `advance` is of the job.
+  useEffect(() => {
+    if (!heard || isKnown) return
+    return followState(client, heard, ({ keys }) => {
+      const events = [...keys.values()].sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0))
+      setJob((job) => (job === UNKNOWN ? events.reduce(advance, job) : job))
+    })
+  }, [client, heard, isKnown, setJob, jobId])
 
   return {
     ...job,

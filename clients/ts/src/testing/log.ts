@@ -7,13 +7,29 @@ export class FakeLog {
   /** Events below this are gone. */
   floor = 0
   readonly events: ThroughlineEvent[] = []
+  /** The latest event of each key, by topic. */
+  readonly states = new Map<string, Map<string, ThroughlineEvent>>()
 
   /** An event of one topic or of several. */
-  append(to: string | readonly string[], type: string, data: unknown, time: string, id?: string): ThroughlineEvent {
+  append(
+    to: string | readonly string[],
+    type: string,
+    data: unknown,
+    time: string,
+    id?: string,
+    key?: string,
+  ): ThroughlineEvent {
     this.seq += 1
     const topics = typeof to === 'string' ? [to] : to
     const [topic = ''] = topics
-    const event = { seq: this.seq, topic, type, time, data, ...(topics[1] && { topics }), ...(id && { id }) }
+    const more = { ...(topics[1] && { topics }), ...(id && { id }), ...(key && { key }) }
+    const event = { seq: this.seq, topic, type, time, data, ...more }
+    if (key) {
+      const keys = this.states.get(topic) ?? new Map<string, ThroughlineEvent>()
+      keys.delete(key)
+      if (data !== null) keys.set(key, event)
+      this.states.set(topic, keys)
+    }
     this.events.push(event)
     return event
   }
@@ -37,6 +53,7 @@ export class FakeLog {
   restart(epoch: string): void {
     this.epoch = epoch
     this.events.length = 0
+    this.states.clear()
     this.floor = this.seq
   }
 

@@ -42,8 +42,8 @@ const BURST_MS = 250
 const BLOCK_BYTES = 4096
 
 /**
- * A gateway in memory for tests: one log, three transports, a fake clock, and a path that may
- * misbehave. `env` goes into `createClient({ env: server.env })`.
+ * A gateway in memory for tests: one log, three transports, a fake clock, and a path that may misbehave.
+ * `env` goes into `createClient({ env: server.env })`.
  */
 export class FakeServer {
   readonly clock: FakeClock
@@ -67,10 +67,7 @@ export class FakeServer {
   readonly requests: { transport: Transport | 'other'; url: URL; at: number }[] = []
   /** Commands that arrived. */
   readonly commands: Record<string, unknown>[] = []
-  /**
-   * Refuses a WebSocket handshake by its status, which the client cannot read, as for clients
-   * without `Origin`.
-   */
+  /** Refuses a WebSocket handshake by its status, which the client cannot read, as for clients without `Origin`. */
   refusesByStatus = false
   /** A proxy keeps the second subprotocol, and with it the token, to itself. */
   dropsBearer = false
@@ -78,10 +75,10 @@ export class FakeServer {
   readonly left: string[] = []
   /** Who the holder of a token is, or of none. */
   userOf: (token: string | null) => string = () => 'test'
-  /**
-   * Tokens that were offered, in the order of their coming; with requests that had none left out.
-   */
+  /** Tokens that were offered, in the order of their coming; with requests that had none left out. */
   readonly offered: string[] = []
+  /** Which topics keep their state. */
+  keepsState: (topic: string) => boolean = () => false
   /** Commands in band are taken and get no reply. */
   deaf = false
   /** May replace each message to the client: repeat it, spoil it, leave it out. */
@@ -120,8 +117,14 @@ export class FakeServer {
   }
 
   /** Appends an event of one topic or of several, and tells every session that has one of them. */
-  publish(topic: string | readonly string[], type: string, data: unknown = null, id?: string): ThroughlineEvent {
-    const event = this.log.append(topic, type, data, new Date(this.clock.now()).toISOString(), id)
+  publish(
+    topic: string | readonly string[],
+    type: string,
+    data: unknown = null,
+    id?: string,
+    key?: string,
+  ): ThroughlineEvent {
+    const event = this.log.append(topic, type, data, new Date(this.clock.now()).toISOString(), id, key)
     for (const stream of [...this.streams]) this.flush(stream)
     return event
   }
@@ -152,10 +155,7 @@ export class FakeServer {
     }
   }
 
-  /**
-   * From now on the streams that are open and the polls that wait carry nothing, and nobody is
-   * told.
-   */
+  /** From now on the streams that are open and the polls that wait carry nothing, and nobody is told. */
   freeze(): void {
     this.freezes += 1
     for (const stream of this.streams) stream.frozen = true
@@ -256,6 +256,7 @@ export class FakeServer {
       return jsonResponse(200, this.reply(JSON.parse(String(init.body)) as FakeCommand, new Set()))
     }
     if (url.pathname.endsWith('/history')) return this.history(url)
+    if (url.pathname.endsWith('/state')) return this.state(url)
     return jsonResponse(404, { code: 'not_found' })
   }
 
@@ -421,6 +422,19 @@ export class FakeServer {
     const after = url.searchParams.get('after') ?? 'earliest'
     const { from, reset } = this.log.resume(after, [topic])
     return jsonResponse(200, { after, cursor: this.log.tail, events: this.log.retained(topic, from), reset })
+  }
+
+  /** In parts of two keys. */
+  private state(url: URL): Response {
+    const topic = url.searchParams.get('topic') ?? ''
+    if (!this.keepsState(topic)) return jsonResponse(404, { code: 'not_found', detail: 'see --state' })
+    const [epoch, point, after] = url.searchParams.get('next')?.split('.') ?? [...this.log.tail.split('.'), '0']
+    const isIn = ({ seq = 0 }: ThroughlineEvent): boolean => seq > Number(after) && seq <= Number(point)
+    const left = [...(this.log.states.get(topic)?.values() ?? [])].filter(isIn)
+    const events = left.slice(0, 2)
+    const cursor = `${epoch}.${point}`
+    const next = left.length > 2 ? `${cursor}.${events[1]?.seq}` : undefined
+    return jsonResponse(200, { topic, cursor, next, events })
   }
 
   private hello(
