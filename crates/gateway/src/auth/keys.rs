@@ -204,5 +204,9 @@ mod tests {
         {
             assert!(read_key_set(json.as_bytes(), false).is_err(), "{json}");
         }
+        let set: Value = serde_json::from_slice(&std::fs::read(key_file("jwks.json")).unwrap()).unwrap();
+        assert!(read_key_set(set.to_string().as_bytes(), false).is_ok());
+        let array = Value::Array(vec![set["keys"].clone()]).to_string();
+        assert!(read_key_set(array.as_bytes(), false).is_err(), "an array of the members of a set is none");
     }
 }

@@ -42,6 +42,7 @@ fn the_dialects_of_the_fixtures_are_valid() {
 fn a_wrong_file_names_what_is_wrong() {
     for (text, why) in [
         ("", "EOF"),
+        ("[]", "expected an object"),
         (r#"{"x":1}"#, "unknown field `x`"),
         (r#"{"on":{"a":{"op":"x"}}}"#, "unknown variant `x`"),
         (r#"{"on":{"a":{"op":"publish","topic":"t","type":"x"}}}"#, "on.a: data is missing"),
