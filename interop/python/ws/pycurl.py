@@ -1,4 +1,4 @@
-"""libcurl by its own functions. It answers a Ping when the application reads again, which each heartbeat makes it do."""
+"""libcurl by its own functions. It answers a Ping only when a message comes, which each heartbeat is."""
 
 import select
 
