@@ -23,6 +23,8 @@ pub(crate) enum Code {
     MethodNotAllowed,
     /// `expect` did not hold.
     Conflict,
+    /// The body did not come within its time.
+    RequestTimeout,
     /// Over a limit of size.
     TooLarge,
     /// `/v1/ws` without an upgrade.
@@ -44,6 +46,7 @@ impl Code {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
+            Self::RequestTimeout => "request_timeout",
             Self::TooLarge => "too_large",
             Self::UpgradeRequired => "upgrade_required",
             Self::RateLimited => "rate_limited",

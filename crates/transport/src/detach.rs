@@ -77,7 +77,7 @@ where
     let service = service_fn(|request| {
         let framing = {
             let mut guard = guard.lock();
-            guard.answer_is_due();
+            guard.handed_on();
             guard.take()
         };
         // Boxed: hyper moves what it is given several times, and has room for it between two
@@ -119,7 +119,7 @@ fn answer<B, D>(
         match ready!(running.as_mut().poll(cx)) {
             Answer::Response(mut response) => {
                 let mut guard = guard.lock();
-                guard.answer_is_due();
+                guard.handed_back();
                 if guard.is_answered_early() {
                     // hyper does not read the rest of a body that nobody asked for, so this
                     // connection ends.

@@ -33,6 +33,8 @@ pub(crate) struct Guard {
     /// hyper has written something and not yet come to the end of it.
     unflushed: bool,
     answer: Progress,
+    /// The request under way has been handed on, and its answer has not been handed back.
+    in_service: bool,
     /// Heads that were complete; wraps.
     heads: u32,
     /// Requests that were handed on; wraps.
@@ -160,15 +162,20 @@ impl Guard {
         std::mem::take(&mut self.found)
     }
 
-    /// A request was handed on, or its answer was handed back: a `100 Continue` may have come
-    /// between the two.
-    pub(crate) fn answer_is_due(&mut self) {
-        self.answer = Progress::Due;
+    /// A request was handed on: what is written next is its answer, or `100 Continue`.
+    pub(crate) fn handed_on(&mut self) {
+        (self.answer, self.in_service) = (Progress::Due, true);
+    }
+
+    /// The answer was handed back.
+    pub(crate) fn handed_back(&mut self) {
+        (self.answer, self.in_service) = (Progress::Due, false);
     }
 
     /// What the client has to send next; `None` while a request is being answered.
     pub(crate) fn awaited(&self) -> Option<Awaited> {
-        if self.is_answering() {
+        // The time in which a body has to come is the service's own.
+        if self.is_answering() || self.in_service {
             return None;
         }
         let has_begun = self.heads == 0 || self.in_head || !self.line.is_empty();

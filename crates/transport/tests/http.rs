@@ -1,10 +1,12 @@
 //! A connection while it speaks HTTP: how long it is waited for, and how it closes.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -101,6 +103,40 @@ async fn the_part_of_a_pipelined_head_has_a_time_of_its_own() {
     socket.write_all(b"\r\nGET / HT").await.unwrap();
     response(&mut socket).await;
     assert_eq!(closes_after(&mut socket).await, 10);
+}
+
+/// Answers every request once its body has come.
+async fn read_all(socket: DuplexStream) {
+    let refuse = |_| Bytes::from_static(REFUSAL);
+    let service = |request: Request<Incoming>, _| async {
+        let mut body = request.into_body();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            frame.unwrap();
+        }
+        Answer::<_, ()>::Response(Response::new("too much".to_owned()))
+    };
+    serve(socket, Bytes::new(), &LIMITS, pending(), refuse, service).await;
+}
+
+/// How long a body may take is for the service to say, also once it was asked for with `100 Continue`.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_awaited_is_not_an_idle_connection() {
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let (near, mut socket) = tokio::io::duplex(64 << 10);
+        tokio::spawn(read_all(near));
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 5\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        while !expect.is_empty() && !text.ends_with(b"\r\n\r\n") {
+            assert!(socket.read_buf(&mut text).await.unwrap() > 0, "{text:?}");
+        }
+        for byte in b"hello" {
+            tokio::time::sleep(Duration::from_secs(70)).await;
+            socket.write_all(&[*byte]).await.unwrap();
+        }
+        assert!(response(&mut socket).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(closes_after(&mut socket).await, 75, "an idle connection ends as before");
+    }
 }
 
 /// A client that writes its whole body before it reads, as most HTTP libraries do.

@@ -55,7 +55,7 @@ impl Call<'_> {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Problem::bad_request("the body ended before it was complete")),
-            Err(_) => Err(Problem::bad_request("the body took too long")),
+            Err(_) => Err(Problem::new(Code::RequestTimeout, "the body took too long")),
         }
     }
 

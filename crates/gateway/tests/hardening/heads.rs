@@ -52,7 +52,7 @@ async fn a_body_that_trickles_in_is_cut_off() {
     let gateway = Gateway::serve(&["--body-timeout-seconds", "1"]).await;
     let mut http = Http::open(gateway.address).await;
     http.send(b"POST /v1/publish HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key\r\nContent-Length: 1000\r\n\r\n{").await;
-    assert_eq!(http.answer().await.status, 400);
+    is_problem(&http.answer().await, 408, "request_timeout");
     assert!(http.is_closed().await);
     gateway.comes_to_rest().await;
 }

@@ -15,7 +15,7 @@ pub(crate) const BATCH_ORDER: [&str; 12] = [
 ];
 
 /// The order of an event's members (V1).
-pub(crate) const EVENT_ORDER: [&str; 7] = ["seq", "topic", "type", "key", "id", "time", "data"];
+pub(crate) const EVENT_ORDER: [&str; 8] = ["seq", "topic", "topics", "type", "key", "id", "time", "data"];
 
 /// Every schema by the name of its file, without `.json`.
 pub(crate) struct SchemaSet {
