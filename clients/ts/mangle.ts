@@ -1,8 +1,9 @@
 import { minify_sync } from 'terser'
 
 /**
- * Members that nothing outside of the core sees: not part of the API, of the protocol, or of an object of the
- * runtime. Their names are shortened in the build. `test/mangle.test.ts` holds the list to that.
+ * Members that nothing outside of the core sees: not part of the API, of the protocol, or of an
+ * object of the runtime. Their names are shortened in the build. `test/mangle.test.ts` holds the
+ * list to that.
  */
 export const INTERNAL = `
   address adopt again asked askedAt base begin blockedUntil cancel canRefresh carrier chain changed climbing closeAt

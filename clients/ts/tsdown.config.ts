@@ -11,6 +11,7 @@ export default defineConfig({
   sourcemap: true,
   plugins: [mangle()],
   outputOptions: { exports: 'named' },
-  // The entries name each other by package name, so each of them ships once and contexts are shared.
+  // The entries name each other by package name, so each of them ships once and contexts are
+  // shared.
   external: [/^@throughline\/client/, /^react/, /^@tanstack\//],
 })

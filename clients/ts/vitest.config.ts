@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
-// The package as its users get it, or its sources: `BUILT=1` after `npm run build` tests what is shipped.
+// The package as its users get it, or its sources: `BUILT=1` after `npm run build` tests what is
+// shipped.
 const [folder, ending] = process.env.BUILT ? ['dist', 'js'] : ['src', 'ts']
 const entry = (name: string): string => fileURLToPath(new URL(`./${folder}/${name}.${ending}`, import.meta.url))
 const alias = [

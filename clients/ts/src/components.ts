@@ -1,5 +1,7 @@
 'use client'
-/** Accessible components without styles of their own: class names and data attributes to style by. */
+/**
+ * Accessible components without styles of their own: class names and data attributes to style by.
+ */
 export { DebugPanel, type DebugPanelProps } from './components/debug.js'
 export {
   ConnectionStatusIndicator,

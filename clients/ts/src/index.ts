@@ -1,4 +1,7 @@
-/** The framework-free client: one resumable session over the best transport that the network lets through. */
+/**
+ * The framework-free client: one resumable session over the best transport that the network lets
+ * through.
+ */
 export { type Client, createClient } from './core/client.js'
 export { type Command, CommandError } from './core/commands.js'
 export type { ChannelLike, Env, LocksLike, PageLike, PageSignal, SocketLike, StorageLike } from './core/env.js'

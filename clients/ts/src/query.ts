@@ -15,18 +15,23 @@ export interface QuerySyncOptions<T> {
   /** Subscribes to this topic and hears only its events. */
   topic?: string
   /**
-   * The cursor that the fetched data came with: one that was taken before the data was read. What was published since
-   * then is taken from the log, so that nothing is missed between the fetch and the stream. Needs `topic`.
+   * The cursor that the fetched data came with: one that was taken before the data was read. What
+   * was published since then is taken from the log, so that nothing is missed between the fetch and
+   * the stream. Needs `topic`.
    */
   cursor?: (data: T) => string | null | undefined
-  /** Writes an event into the cached data instead of fetching anew; undefined: fetch anew after all. */
+  /**
+   * Writes an event into the cached data instead of fetching anew; undefined: fetch anew after all.
+   */
   update?: (data: T, event: ThroughlineEvent) => T | undefined
 }
 
 /**
- * Invalidates a query when an event concerns it, at most every 250 ms, and when events may have been missed. With
- * `update` an event is written into the cache instead, each seq once: never an older one over a newer one.
+ * Invalidates a query when an event concerns it, at most every 250 ms, and when events may have
+ * been missed. With `update` an event is written into the cache instead, each seq once: never an
+ * older one over a newer one.
  */
+// Its effect is one piece: what it hears, fetches and follows begins and ends together.
 export function useQuerySync<T>(queryKey: QueryKey, options: QuerySyncOptions<T> = {}): void {
   const client = useClient()
   const queries = useQueryClient()
@@ -38,7 +43,7 @@ export function useQuerySync<T>(queryKey: QueryKey, options: QuerySyncOptions<T>
   const isCursored = !!topic && !!options.cursor
   const hash = JSON.stringify(queryKey)
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `hash` stands for the key, whose array may be written inline.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `hash` stands for the key.
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined
     let seen = 0

@@ -1,6 +1,6 @@
-// The browsers that the matrix runs in, behind one shape: a browser has contexts (profiles), a context has pages, and a
-// page evaluates functions. Chromium by Playwright, which cannot drive an installed Firefox; Firefox by Puppeteer over
-// WebDriver BiDi; WebKitGTK by its own driver.
+// The browsers that the matrix runs in, behind one shape: a browser has contexts (profiles), a
+// context has pages, and a page evaluates functions. Chromium by Playwright, which cannot drive an
+// installed Firefox; Firefox by Puppeteer over WebDriver BiDi; WebKitGTK by its own driver.
 
 import { existsSync } from 'node:fs'
 import { chromium as playwright } from 'playwright-core'
@@ -72,7 +72,8 @@ const BROWSERS = {
       protocolTimeout: START_MS,
     })
     return {
-      // Firefox reports a WebSocket that cannot be opened, or is cut, like an exception of the page.
+      // Firefox reports a WebSocket that cannot be opened, or is cut, like an exception of the
+      // page.
       isComplaint: (error) => !/^Error: (Firefox can’t establish a connection|The connection to ws)/.test(error),
       async context(forward) {
         const context = await browser.createBrowserContext({ proxyServer: forward })

@@ -1,5 +1,6 @@
-// The components in Chromium: what axe-core finds, colours included, in light and dark and with the system's own
-// colours; the keyboard; what is read out. `SCREENSHOTS=folder` keeps a picture of each state.
+// The components in Chromium: what axe-core finds, colours included, in light and dark and with the
+// system's own colours; the keyboard; what is read out. `SCREENSHOTS=folder` keeps a picture of
+// each state.
 
 import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -52,7 +53,10 @@ async function inspect(tab, story, look) {
   for (const violation of own) failures.push(`${story}, ${look}: ${violation}`)
 }
 
-/** A component without style has to be as usable: words, roles and order come from it, not from the style sheet. */
+/**
+ * A component without style has to be as usable: words, roles and order come from it, not from the
+ * style sheet.
+ */
 async function keyboard(tab) {
   await tab.evaluate(() => window.show('panel full'))
   await tab.keyboard.press('Tab')

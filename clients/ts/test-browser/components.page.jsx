@@ -1,4 +1,5 @@
-// Every component in every state that it can show, one at a time, on a client whose gateway is in memory.
+// Every component in every state that it can show, one at a time, on a client whose gateway is in
+// memory.
 
 import { createClient } from '@throughline/client'
 import {

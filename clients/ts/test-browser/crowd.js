@@ -1,4 +1,5 @@
-// Many clients of one gateway that is restarted: the built client in Node, because no browser opens as many sockets.
+// Many clients of one gateway that is restarted: the built client in Node, because no browser opens
+// as many sockets.
 
 import { WebSocket } from 'ws'
 import { sleep } from './gateway.js'

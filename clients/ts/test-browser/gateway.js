@@ -1,4 +1,5 @@
-// The real gateway on a free loopback port, and a publisher that gives every event a number of its own.
+// The real gateway on a free loopback port, and a publisher that gives every event a number of its
+// own.
 
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -73,7 +74,10 @@ export class Gateway {
 export class Publisher {
   /** Number to when it was accepted, milliseconds since 1970. */
   accepted = new Map()
-  /** The longest that the gateway took to accept one, milliseconds: what the machine did for others meanwhile. */
+  /**
+   * The longest that the gateway took to accept one, milliseconds: what the machine did for others
+   * meanwhile.
+   */
   slowest = 0
   #running = true
   #paused = false

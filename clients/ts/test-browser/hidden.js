@@ -1,5 +1,6 @@
-// Tabs that are really hidden, and a page that really goes into the back/forward cache: for browsers that do as they
-// do for a user. Chromium by Playwright shows every tab, and loads a page that is gone back to anew.
+// Tabs that are really hidden, and a page that really goes into the back/forward cache: for
+// browsers that do as they do for a user. Chromium by Playwright shows every tab, and loads a page
+// that is gone back to anew.
 
 import { Publisher, sleep } from './gateway.js'
 import { count, times, until } from './measure.js'
@@ -40,7 +41,10 @@ function isOtherHidden() {
   }).finally(() => channel.close())
 }
 
-/** Two tabs share a connection. The one that has it is behind the other, and loses it: the one in front goes on. */
+/**
+ * Two tabs share a connection. The one that has it is behind the other, and loses it: the one in
+ * front goes on.
+ */
 export async function measureHiddenLeader(browser, gateway, path) {
   const first = await open(browser, path.origin)
   let publisher
@@ -66,7 +70,10 @@ export async function measureHiddenLeader(browser, gateway, path) {
   }
 }
 
-/** The page goes to another document and comes back out of the cache, as it was: it goes on where it stopped. */
+/**
+ * The page goes to another document and comes back out of the cache, as it was: it goes on where it
+ * stopped.
+ */
 export async function measureBack(browser, gateway, path) {
   const topic = `user:${path.user}`
   const { cursor } = await gateway.publish(topic, { n: 0, at: Date.now() })

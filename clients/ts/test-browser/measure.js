@@ -1,9 +1,13 @@
-// Runs the client through one path while events are published past it, and turns what was seen into figures.
+// Runs the client through one path while events are published past it, and turns what was seen into
+// figures.
 
 import { Publisher, sleep } from './gateway.js'
 import { open } from './page.js'
 
-/** Five a second: a quiet path stays within the 256 events that the gateway keeps of a topic for 50 s. */
+/**
+ * Five a second: a quiet path stays within the 256 events that the gateway keeps of a topic for 50
+ * s.
+ */
 const PACE_MS = 200
 /** Generous, because a busy machine is no failure. What is measured is not rounded by it. */
 const SETTLE_MS = 120_000
@@ -94,7 +98,8 @@ export function count({ events, resets }, accepted) {
 }
 
 /**
- * How much later than asked for the page was woken to look, in all: what the machine did for others meanwhile.
+ * How much later than asked for the page was woken to look, in all: what the machine did for others
+ * meanwhile.
  * @param links the looks, as the page took them.
  */
 export function heldUp(links) {
@@ -119,8 +124,9 @@ export function times({ events, reports, links, startedAt }, { accepted, slowest
 }
 
 /**
- * The most links that were open for more than two seconds together once there was a first choice. A client gives the
- * second link five times what the first took to answer: longer where the gateway is slow.
+ * The most links that were open for more than two seconds together once there was a first choice. A
+ * client gives the second link five times what the first took to answer: longer where the gateway
+ * is slow.
  */
 export function beside(links, reports, slowest) {
   const settledAt = reports.find(({ type }) => type === 'transport')?.at ?? Infinity
@@ -133,7 +139,10 @@ export function beside(links, reports, slowest) {
   return most
 }
 
-/** Takes the obstacle away and tells the page that its network changed. @returns milliseconds until WebSocket. */
+/**
+ * Takes the obstacle away and tells the page that its network changed.
+ * @returns milliseconds until WebSocket.
+ */
 async function back(page, path, transport) {
   if (!path.remove) return undefined
   path.remove()

@@ -2,7 +2,9 @@
 
 import { connect, createServer } from 'node:net'
 
-/** A relay to `port` on loopback. `rules` says what goes wrong; an empty one lets everything pass. */
+/**
+ * A relay to `port` on loopback. `rules` says what goes wrong; an empty one lets everything pass.
+ */
 export class Obstacle {
   /** When a connection with a link on it was cut or frozen, milliseconds since 1970. */
   cuts = []
@@ -12,7 +14,8 @@ export class Obstacle {
    * @param rules.refuse transports that get 426 or 502.
    * @param rules.kill milliseconds after which an upgraded connection is reset.
    * @param rules.drop nothing passes on an upgraded connection, either way.
-   * @param rules.hold how SSE is withheld: `whole`, `one` message behind, or in blocks of that many bytes.
+   * @param rules.hold how SSE is withheld: `whole`, `one` message behind, or in blocks of that many
+   * bytes.
    * @param rules.cut milliseconds after which any connection is reset.
    * @param rules.busy everything is answered 429 with this Retry-After, seconds.
    * @param rules.delay milliseconds that every byte takes, each way.

@@ -15,8 +15,8 @@ export function needBuild() {
 }
 
 /**
- * Opens a page whose origin is the path, in a profile of its own. The document and the client come from the disk, so
- * that the first request that meets the obstacle is the client's own.
+ * Opens a page whose origin is the path, in a profile of its own. The document and the client come
+ * from the disk, so that the first request that meets the obstacle is the client's own.
  * @param forward the address of a forward proxy, which then carries everything, loopback included.
  */
 export async function open(browser, origin, forward) {
@@ -61,7 +61,10 @@ function answer(url, origin) {
     : { contentType: 'text/html', body: '<!doctype html><title>matrix</title>' }
 }
 
-/** In the page: counts the links that the client holds, from outside of it, and loads the client in all its parts. */
+/**
+ * In the page: counts the links that the client holds, from outside of it, and loads the client in
+ * all its parts.
+ */
 async function prepare(chunks) {
   const SAMPLE_MS = 50
   const sockets = new Set()
@@ -102,7 +105,8 @@ async function prepare(chunks) {
     }
   }
   const seen = { events: [], resets: [], reports: [], links: [], startedAt: 0 }
-  // A browser whose requests cannot be answered from the disk has the client in its document already.
+  // A browser whose requests cannot be answered from the disk has the client in its document
+  // already.
   if (!window.matrixClient) for (const name of chunks) await import(`/matrix/${name}`)
   const { createClient } = window.matrixClient ?? (await import('/matrix/index.js'))
   window.matrix = {

@@ -14,7 +14,9 @@ const SILENT_MS = 15_000
 /** And how late an event may be where a stream is held back while others pass. */
 const HELD_MS = 5000
 
-/** A path of our own making. `more` may replace what is expected, and say when something happens. */
+/**
+ * A path of our own making. `more` may replace what is expected, and say when something happens.
+ */
 function obstacle(name, rules, settles, more = {}) {
   return {
     name,

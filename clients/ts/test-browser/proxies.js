@@ -1,4 +1,5 @@
-// Proxies from Debian's packages, each with a configuration in a temporary folder and on loopback ports of its own.
+// Proxies from Debian's packages, each with a configuration in a temporary folder and on loopback
+// ports of its own.
 
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -158,7 +159,10 @@ const ahead = (config, command) => async (gateway) => {
   return { origin: `http://127.0.0.1:${gateway.port}`, forward: `http://127.0.0.1:${port}`, close }
 }
 
-/** squid, open to loopback. CONNECT is for port 443 alone, as Debian ships it: so no WebSocket to an http page. */
+/**
+ * squid, open to loopback. CONNECT is for port 443 alone, as Debian ships it: so no WebSocket to an
+ * http page.
+ */
 export const squid = ahead(
   (port, _target, folder) => `
 http_port 127.0.0.1:${port}

@@ -1,4 +1,5 @@
-// Tabs that share one connection, in one browser profile: the leader is closed or its process dies, while events flow.
+// Tabs that share one connection, in one browser profile: the leader is closed or its process dies,
+// while events flow.
 
 import { Publisher, sleep } from './gateway.js'
 import { beside, count, times, until } from './measure.js'
@@ -80,7 +81,10 @@ export async function measureTabs(browser, gateway, path) {
   }
 }
 
-/** The links of several tabs, as those of one: how many were open for more than two seconds together. */
+/**
+ * The links of several tabs, as those of one: how many were open for more than two seconds
+ * together.
+ */
 function together(all, from, slowest) {
   const [own, ...others] = all.map(({ links }) => links.filter(([at]) => at >= from))
   const sum = own.map(([at, open]) => {

@@ -1,5 +1,5 @@
-// WebKitGTK by its own WebDriver, in windows on a display of memory (Xvfb). A driver has one session, which is a
-// profile: so each context is a driver and a browser of its own.
+// WebKitGTK by its own WebDriver, in windows on a display of memory (Xvfb). A driver has one
+// session, which is a profile: so each context is a driver and a browser of its own.
 
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
@@ -15,7 +15,10 @@ const BUNDLED = new URL('../dist/index.js', import.meta.url).pathname
 /** Generous, because a busy machine is no failure. */
 const START_MS = 120_000
 const SCRIPT_MS = 120_000
-/** A document of every gateway that opens no connection: scripts run in it, and its origin is the path's. */
+/**
+ * A document of every gateway that opens no connection: scripts run in it, and its origin is the
+ * path's.
+ */
 const DOCUMENT = '/metrics'
 
 /** The file in the folder whose name has this ending. */
@@ -74,7 +77,8 @@ class Session {
   /** Runs commands in one window, with no other command between them. */
   in(handle, commands) {
     const run = async () => {
-      // Only if it is another: the driver brings the tab to the front, and hides the one that was there.
+      // Only if it is another: the driver brings the tab to the front, and hides the one that was
+      // there.
       if (handle !== this.#current) await this.command('POST', '/window', { handle })
       this.#current = handle
       return commands()
@@ -144,7 +148,8 @@ class Page {
 export async function webkit() {
   if (!BROWSER || !existsSync(DRIVER)) throw new Error('no WebKitGTK: install webkit2gtk-driver and xvfb')
   const screen = await display()
-  // No request can be answered in place of the network: the client goes into the page as one script.
+  // No request can be answered in place of the network: the client goes into the page as one
+  // script.
   const bundle = await build({
     entryPoints: [BUNDLED],
     bundle: true,

@@ -1,5 +1,5 @@
-// What has to hold behind every proxy, with connections that can be abandoned. Each check returns what it saw, and
-// throws what is wrong.
+// What has to hold behind every proxy, with connections that can be abandoned. Each check returns
+// what it saw, and throws what is wrong.
 
 import { sleep } from '../test-browser/gateway.js'
 
@@ -7,7 +7,10 @@ import { sleep } from '../test-browser/gateway.js'
 const LOADS = 24
 /** Presence has to be right after this. */
 const PRESENCE_MS = 60_000
-/** A stream is quiet for this long, but for the gateway's heartbeats: longer than the timeouts of 60 s. */
+/**
+ * A stream is quiet for this long, but for the gateway's heartbeats: longer than the timeouts of 60
+ * s.
+ */
 const QUIET_MS = 65_000
 /** A heartbeat that does not push out an event that a proxy keeps back. */
 const SLOW_HEARTBEAT = 60
@@ -29,7 +32,10 @@ async function publish(gateway, topic, data) {
 const hello = ({ messages }, what) => messages.take(({ hello }) => hello, `${what}: hello`)
 const has = (n) => (batch) => batch.events?.some(({ data }) => data.n === n)
 
-/** Events one at a time: each has to arrive before the next is published. @returns the slowest, in milliseconds. */
+/**
+ * Events one at a time: each has to arrive before the next is published.
+ * @returns the slowest, in milliseconds.
+ */
 async function arrive(gateway, user, stream, what) {
   let slowest = 0
   for (let n = 1; n <= EVENTS; n += 1) {
@@ -41,7 +47,10 @@ async function arrive(gateway, user, stream, what) {
   return slowest
 }
 
-/** SSE: events arrive, and commands of the page are accepted. @returns the slowest event, in milliseconds. */
+/**
+ * SSE: events arrive, and commands of the page are accepted.
+ * @returns the slowest event, in milliseconds.
+ */
 export async function sse(gateway, userNamed) {
   const user = userNamed('sse')
   const stream = user.sse({ heartbeat: SLOW_HEARTBEAT })
@@ -56,7 +65,9 @@ export async function sse(gateway, userNamed) {
   }
 }
 
-/** WebSocket with the page's Origin: accepted, commands answered, events arrive, 200 KB at once too. */
+/**
+ * WebSocket with the page's Origin: accepted, commands answered, events arrive, 200 KB at once too.
+ */
 export async function ws(gateway, userNamed) {
   const user = userNamed('ws')
   const stream = user.ws({ heartbeat: SLOW_HEARTBEAT })
@@ -109,7 +120,10 @@ export async function poll(gateway, userNamed) {
   return Date.now() - startedAt
 }
 
-/** Nothing but heartbeats at the gateway's own rate: the connection stays, or the gateway itself says good-bye. */
+/**
+ * Nothing but heartbeats at the gateway's own rate: the connection stays, or the gateway itself
+ * says good-bye.
+ */
 export const quiet = (transport) => async (_gateway, userNamed) => {
   const stream = userNamed(`quiet-${transport}`)[transport]()
   try {
@@ -150,8 +164,8 @@ async function presence(gateway, topic, name, isRight, what, keep) {
 }
 
 /**
- * Page loads in a row, each a member of a topic, and each abandoned without a word: the next one works, and presence
- * is right within a minute, both while that one stays and when it has gone.
+ * Page loads in a row, each a member of a topic, and each abandoned without a word: the next one
+ * works, and presence is right within a minute, both while that one stays and when it has gone.
  * @returns the seconds that presence needed each time.
  */
 export const loads = (transport) => async (gateway, userNamed) => {

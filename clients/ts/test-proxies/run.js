@@ -1,6 +1,7 @@
-// Real proxies with the lines of docs/proxies.md in front of the real gateway: one table, and what differs from the
-// page's own. `node test-proxies/run.js [--short] [--plain] [words of a proxy's name]`; `--short` is a few of them
-// without the long waits, `--plain` runs the lines that a user writes without that page, and judges nothing.
+// Real proxies with the lines of docs/proxies.md in front of the real gateway: one table, and what
+// differs from the page's own. `node test-proxies/run.js [--short] [--plain] [words of a proxy's
+// name]`; `--short` is a few of them without the long waits, `--plain` runs the lines that a user
+// writes without that page, and judges nothing.
 
 import { launch } from '../test-browser/browsers.js'
 import { Gateway } from '../test-browser/gateway.js'

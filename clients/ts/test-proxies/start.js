@@ -88,7 +88,10 @@ export async function start(setUp, lines, port, target) {
   return { close }
 }
 
-/** Loads the document of a development server, as a developer does first: some answer no WebSocket before that. */
+/**
+ * Loads the document of a development server, as a developer does first: some answer no WebSocket
+ * before that.
+ */
 async function document(address, end) {
   while (Date.now() < end) {
     const answer = await fetch(address).catch(() => null)

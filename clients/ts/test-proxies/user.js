@@ -1,5 +1,6 @@
-// One user behind a proxy, without a browser: raw connections, so that they can be abandoned as a browser that is
-// killed abandons them. A browser's headers are there; what authenticates is the cookie, or `user=` in development.
+// One user behind a proxy, without a browser: raw connections, so that they can be abandoned as a
+// browser that is killed abandons them. A browser's headers are there; what authenticates is the
+// cookie, or `user=` in development.
 
 import { createHmac } from 'node:crypto'
 import { request } from 'node:http'
@@ -7,7 +8,9 @@ import { WebSocket } from 'ws'
 
 export const SECRET = 'a secret of the proxies, thirty-two bytes'
 export const KEY = 'publish-key'
-/** Any answer may take this long: some of the proxies compile at first, and the machine may be busy. */
+/**
+ * Any answer may take this long: some of the proxies compile at first, and the machine may be busy.
+ */
 const ANSWER_MS = 60_000
 
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
@@ -83,7 +86,10 @@ export class User {
     return `/v1/${endpoint}?${all}`
   }
 
-  /** As a page sends them to its own origin: a browser names that origin to a WebSocket and in a POST only. */
+  /**
+   * As a page sends them to its own origin: a browser names that origin to a WebSocket and in a
+   * POST only.
+   */
   #headers(namesOrigin, more = {}) {
     const cookie = this.isDevelopment ? {} : { cookie: `throughline_token=${this.token}` }
     return { 'sec-fetch-mode': 'cors', ...(namesOrigin && { origin: this.origin }), ...cookie, ...more }
@@ -149,7 +155,10 @@ export class User {
     return { messages, abandon: () => asked.destroy() }
   }
 
-  /** @param carrier `cookie` (`user=` in development), or `subprotocol` for the token as the client sends it. */
+  /**
+   * @param carrier `cookie` (`user=` in development), or `subprotocol` for the token as the client
+   * sends it.
+   */
   ws(query = {}, carrier = 'cookie') {
     const messages = new Messages()
     const protocols = ['throughline.v1', ...(carrier === 'subprotocol' ? [`bearer.${this.token}`] : [])]

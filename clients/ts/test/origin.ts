@@ -89,7 +89,8 @@ export class Origin {
   }
 
   private next(name: string): void {
-    // A page that does not run cannot be given a lock, and does not hold up those behind it for ever.
+    // A page that does not run cannot be given a lock, and does not hold up those behind it for
+    // ever.
     const request = this.queue.find((each) => each.name === name)
     if (!request || this.held.has(name)) return
     this.queue = this.queue.filter((other) => other !== request)
@@ -138,7 +139,9 @@ export class Tab {
     return !this.dead && !this.frozen
   }
 
-  /** It holds a WebSocket, an event stream or a poll; changing from one to the next it may hold two. */
+  /**
+   * It holds a WebSocket, an event stream or a poll; changing from one to the next it may hold two.
+   */
   get isConnected(): boolean {
     return !this.dead && (this.held.size > 0 || this.sockets.some(({ readyState }) => readyState < 2))
   }
@@ -237,7 +240,9 @@ export class Tab {
   }
 }
 
-/** Lets what the client loads by need arrive: that takes real time, and none of the fake clock's. */
+/**
+ * Lets what the client loads by need arrive: that takes real time, and none of the fake clock's.
+ */
 export async function loaded(server: FakeServer): Promise<void> {
   for (let turn = 0; turn < 4; turn += 1) {
     await server.clock.advance(turn)

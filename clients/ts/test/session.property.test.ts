@@ -6,7 +6,10 @@ import { connectTo, MINUTE, SECOND } from './harness.js'
 
 type Act = (server: FakeServer) => void | Promise<void>
 
-/** Ways of misleading a client that an honest gateway behind a hostile path, or a broken gateway, may show. */
+/**
+ * Ways of misleading a client that an honest gateway behind a hostile path, or a broken gateway,
+ * may show.
+ */
 const LIES: Record<string, (server: FakeServer) => FakeServer['tamper']> = {
   none: () => (text) => [text],
   repeats: () => (text) => [text, text],
@@ -136,7 +139,8 @@ class World {
 }
 
 /**
- * Each seq once and rising. Without a reset between them nothing is left out: no other topic has events.
+ * Each seq once and rising. Without a reset between them nothing is left out: no other topic has
+ * events.
  * @param from what was before the first; undefined: unknown.
  */
 function inOrder(trace: readonly (number | 'reset')[], from?: number): void {
@@ -153,7 +157,9 @@ function inOrder(trace: readonly (number | 'reset')[], from?: number): void {
   }
 }
 
-/** How things are when the client starts, and what its user wants: none of it is as in other tests. */
+/**
+ * How things are when the client starts, and what its user wants: none of it is as in other tests.
+ */
 const start = fc.record({
   after: fc.constantFrom('earliest', 'latest'),
   hidden: fc.boolean(),
@@ -231,7 +237,8 @@ describe('whatever happens', () => {
           server.page.signal('online')
           server.page.signal('visible')
           await server.clock.advance(8 * MINUTE)
-          // What was refused is asked for again by the next connection; what was too much for its rate, by this one.
+          // What was refused is asked for again by the next connection; what was too much for its
+          // rate, by this one.
           if (world.refused) server.cut()
           await server.clock.advance(MINUTE)
           const last = server.publish('user:test', 'last').seq

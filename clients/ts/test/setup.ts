@@ -1,4 +1,7 @@
-/** Loads what the client loads when it is needed: afterwards that takes no time that a fake clock would miss. */
+/**
+ * Loads what the client loads when it is needed: afterwards that takes no time that a fake clock
+ * would miss.
+ */
 import { createClient } from '@throughline/client'
 import { FakeServer } from '@throughline/client/testing'
 import { beforeAll, vi } from 'vitest'

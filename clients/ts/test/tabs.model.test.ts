@@ -1,8 +1,9 @@
 /**
- * Random lives of tabs that share, over the locks, channels and pages of three browsers. However they are opened,
- * hidden, frozen, left, closed, killed and logged in as others: a tab is handed everything of its own identity once
- * and nothing else, no command is carried out twice, and 3 s after things have settled one connection for each
- * identity asks for what its tabs want, whatever the transport.
+ * Random lives of tabs that share, over the locks, channels and pages of three browsers. However
+ * they are opened, hidden, frozen, left, closed, killed and logged in as others: a tab is handed
+ * everything of its own identity once and nothing else, no command is carried out twice, and 3 s
+ * after things have settled one connection for each identity asks for what its tabs want, whatever
+ * the transport.
  */
 import type { ClientOptions, Transport } from '@throughline/client'
 import { FakeServer } from '@throughline/client/testing'
@@ -146,7 +147,8 @@ class World {
       expect(people.filter(({ tab }) => tab.isConnected).length).toBeLessThanOrEqual(groups.size)
       await this.pass(50)
     }
-    // By now nothing is wanted any more by tabs that are gone. A poller asks again some moments after an answer.
+    // By now nothing is wanted any more by tabs that are gone. A poller asks again some moments
+    // after an answer.
     const seen = new Set<string>()
     for (let look = 0; look < 20; look += 1) {
       seen.add(JSON.stringify(sorted(server.subscriptions)))

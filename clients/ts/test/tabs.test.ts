@@ -201,7 +201,8 @@ describe('tabs of different users', () => {
     const bob = await tab(as('bob'))
     await bob.client.close()
     who = 'bob'
-    // The gateway asks for a newer token; that of another user does not change whose the session is.
+    // The gateway asks for a newer token; that of another user does not change whose the session
+    // is.
     server.say({ events: [], expiring: { expires_at: '2026-11-20T04:30:12.000Z' } })
     await loaded(server)
     await server.clock.advance(3 * SECOND)

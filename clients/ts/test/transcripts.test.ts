@@ -1,4 +1,7 @@
-/** Plays the gateway of each golden transcript against the client, and compares what the application saw. */
+/**
+ * Plays the gateway of each golden transcript against the client, and compares what the application
+ * saw.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Env, Transport } from '@throughline/client'
@@ -68,9 +71,11 @@ class Script {
       const { target, headers = {} } = step.connects
       const url = new URL(filled(target), 'http://gateway.test')
       const lastId = headers['last-event-id'] ?? headers['Last-Event-ID']
-      // A header that a browser would send stands for the cursor, which this client keeps in the address.
+      // A header that a browser would send stands for the cursor, which this client keeps in the
+      // address.
       if (lastId) url.searchParams.set('after', filled(lastId))
-      // The same request again is a browser's or a proxy's doing; the client does not see its answer.
+      // The same request again is a browser's or a proxy's doing; the client does not see its
+      // answer.
       const again = url.searchParams.has('after') && this.targets.has(target) && !lastId
       this.targets.add(target)
       this.current = again ? null : await this.arrival(url)
@@ -183,7 +188,8 @@ describe.each(['ws', 'sse', 'poll'] as Transport[])('%s', (transport) => {
         transports: [transport],
         user: 'alice',
         ...(after ? { after } : {}),
-        // Some transcripts are silent for as long as the gateway may be; suspicion is not their subject.
+        // Some transcripts are silent for as long as the gateway may be; suspicion is not their
+        // subject.
         timing: { fallbackDelay: 60 * SECOND },
       },
     )

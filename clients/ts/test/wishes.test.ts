@@ -1,4 +1,7 @@
-/** What the application wants of topics and presence, and what the gateway has been told and has agreed to. */
+/**
+ * What the application wants of topics and presence, and what the gateway has been told and has
+ * agreed to.
+ */
 import { FakeServer } from '@throughline/client/testing'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { connectTo, MINUTE, SECOND } from './harness.js'

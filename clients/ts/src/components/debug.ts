@@ -12,7 +12,10 @@ export interface DebugPanelProps {
 const development = (): boolean =>
   (globalThis as { process?: { env?: { NODE_ENV?: string } } }).process?.env?.NODE_ENV !== 'production'
 
-/** What a developer asks first: transport, phase, health, user and session. Shows nothing in production. */
+/**
+ * What a developer asks first: transport, phase, health, user and session. Shows nothing in
+ * production.
+ */
 export function DebugPanel({ extra, enabled = development() }: DebugPanelProps) {
   const { client, phase, transport, latency, retryCount, cursor, error } = useConnection()
   if (!enabled) return null

@@ -16,7 +16,10 @@ export interface RealtimeStatusPanelProps {
   className?: string
 }
 
-/** Connection light, place in the queue, progress by stages, preview badge, and notifications that go by themselves. */
+/**
+ * Connection light, place in the queue, progress by stages, preview badge, and notifications that
+ * go by themselves.
+ */
 export function RealtimeStatusPanel({ websocket, autoClear = 5000, className = '' }: RealtimeStatusPanelProps) {
   const { connected, queuePosition, syncProgress, previewStatus, generationProgress, errors } = websocket
   const notices = useFresh(websocket.notifications, autoClear)

@@ -19,9 +19,9 @@ const fresh = () => ({
 })
 
 /**
- * Decides when a transport, rather than the network or the server, is at fault. A failure alone proves nothing; a
- * failure beside or before the success of a lower transport does. The caller leaves out what happens while the page
- * is away.
+ * Decides when a transport, rather than the network or the server, is at fault. A failure alone
+ * proves nothing; a failure beside or before the success of a lower transport does. The caller
+ * leaves out what happens while the page is away.
  */
 export function createBlame(memory: Memory) {
   let standing = NAMES.map(fresh)
@@ -39,7 +39,10 @@ export function createBlame(memory: Memory) {
     /** A path that withholds, or three strikes: left alone until then. */
     quarantine,
 
-    /** This transport works: turns the failures of better ones into strikes, and strikes into quarantine. */
+    /**
+     * This transport works: turns the failures of better ones into strikes, and strikes into
+     * quarantine.
+     */
     judge(works: Rung, now: number): void {
       for (let rung: Rung = WS; rung > works; rung -= 1) {
         const own = standing[rung] as Standing

@@ -23,7 +23,10 @@ export interface Client<M extends EventMap = EventMap> {
   connect(): void
   /** Ends the session. Topics and listeners stay for a later `connect`. */
   close(): void
-  /** Keeps the client connected until the returned function is called; the last release closes it a moment later. */
+  /**
+   * Keeps the client connected until the returned function is called; the last release closes it a
+   * moment later.
+   */
   acquire(): () => void
   /** Resolves when events are being delivered; rejects when the client stops for good. */
   ready(): Promise<void>
@@ -31,9 +34,15 @@ export interface Client<M extends EventMap = EventMap> {
   on<T extends keyof M & string>(type: T, listener: (event: ThroughlineEvent<M[T], T>) => void): () => void
   /** Hears every event. */
   onAny(listener: (event: ThroughlineEvent) => void): () => void
-  /** Hears when events may be missing: wait `refetch_after_ms`, then fetch the state of the named topics anew. */
+  /**
+   * Hears when events may be missing: wait `refetch_after_ms`, then fetch the state of the named
+   * topics anew.
+   */
   onReset(listener: (reset: Reset) => void): () => void
-  /** Every event from the first `next` on, for `for await`. A reader more than 1,000 events behind gets an exception. */
+  /**
+   * Every event from the first `next` on, for `for await`. A reader more than 1,000 events behind
+   * gets an exception.
+   */
   events(): AsyncIterableIterator<ThroughlineEvent>
   topic(name: string): Topic<M>
   /** The topic `room:ID`. */
@@ -215,7 +224,8 @@ export function createClient<M extends EventMap = EventMap>(options: ClientOptio
       },
       async presence(status, info) {
         if (status === 'offline') present.delete(name)
-        // As JSON shows it, which is how the gateway and the other tabs get it: what it cannot show is refused here.
+        // As JSON shows it, which is how the gateway and the other tabs get it: what it cannot show
+        // is refused here.
         else present.set(name, JSON.parse(JSON.stringify({ status, info })))
         await ready()
         return source.settled(name)

@@ -6,6 +6,7 @@ const SWITCHES_MAX = 3
 const HEARTBEAT_MIN = 3000
 
 /** When to try a better transport beside one that works, and what the past says about doing so. */
+// Its inner functions share the state of one climb.
 export function createClimb(timing: Timing, random: () => number) {
   const { probe } = timing
   let upgrades: number[] = []
@@ -49,7 +50,10 @@ export function createClimb(timing: Timing, random: () => number) {
         climb.nextAt = now + wait * (0.8 + 0.4 * random())
       }
     },
-    /** The probe is due: true to go on, false when there were too many switches of late. Either way plan anew. */
+    /**
+     * The probe is due: true to go on, false when there were too many switches of late. Either way
+     * plan anew.
+     */
     take(now: number): boolean {
       const freeAt = (upgrades[SWITCHES_MAX - 1] ?? 0) + SWITCH_WINDOW_MS
       climb.nextAt = freeAt > now ? freeAt : Infinity

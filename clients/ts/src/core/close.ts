@@ -2,7 +2,10 @@
 export type CloseKind =
   /** Cut, refused by something on the path, timed out: may be the transport's fault. */
   | 'lost'
-  /** A hole in the chain of batches, or a start that others have moved on from: reconnect with the cursor. */
+  /**
+   * A hole in the chain of batches, or a start that others have moved on from: reconnect with the
+   * cursor.
+   */
   | 'gap'
   /** The gateway is busy, draining, or asks for time: not the transport's fault. */
   | 'busy'

@@ -32,12 +32,17 @@ export interface ConnectionEvents {
   refused(refusal: Refusal): void
 }
 
-/** Does what the ladder decides: opens and closes links, keeps time, feeds the session, hands out its deliveries. */
-// Its inner functions share the state of one connection: a class would only spell each of them `this.`.
+/**
+ * Does what the ladder decides: opens and closes links, keeps time, feeds the session, hands out
+ * its deliveries.
+ */
+// Its inner functions share the state of one connection: a class would only spell each of them
+// `this.`.
 export function createConnection(options: ClientOptions, env: Env, wishes: Wishes, events: ConnectionEvents) {
   const { url = '', getToken, after, transports = NAMES, user, credentials } = options
   const timing = { ...TIMING, ...options.timing }
-  // The address of a WebSocket stands for the gateway at it: the other transports have the same place.
+  // The address of a WebSocket stands for the gateway at it: the other transports have the same
+  // place.
   const base = new URL(url.replace(/^ws/, 'http').replace(/\/*$/, '/'), env.origin ?? 'http://localhost').href
   const tokens = createTokens(getToken, env)
   const session = createSession(!after || after === 'latest' || after === 'earliest' ? null : after)
@@ -104,7 +109,10 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     rename()
   }
 
-  /** The next link begins another session. It has a name of this client's, because a poller may never be told one. */
+  /**
+   * The next link begins another session. It has a name of this client's, because a poller may
+   * never be told one.
+   */
   function rename(): void {
     lazy?.renew()
     session.id = `${env.random()}${env.random()}`.replace(/\W/g, '')
@@ -131,7 +139,10 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     show()
   }
 
-  /** Sends a command over the link in use, or over HTTP beside one that cannot. @throws CommandError */
+  /**
+   * Sends a command over the link in use, or over HTTP beside one that cannot.
+   * @throws CommandError
+   */
   async function command(command: Command): Promise<unknown> {
     const carrier = ladder.writer?.carrier
     if (!carrier) return result(unheard('no link'))
@@ -181,7 +192,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
       lazy?.greeted(isOther)
       events.hello()
     }
-    // Wishes may have changed since the link was opened; a poll that goes on from a cursor has no hello.
+    // Wishes may have changed since the link was opened; a poll that goes on from a cursor has no
+    // hello.
     if (isOther || isGreeted) sync()
     if (session.follows(carrier.chain)) {
       const before = session.cursor
@@ -234,7 +246,8 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     if (!transport) error = lastClose && { code: lastClose.code, message: lastClose.message, fatal: !started }
     // What was lost before the link is in use is over; what was refused since then is not.
     else if (!state.transport) error = null
-    // From the first link on, and again where that failed: when it is needed may be too late to load it.
+    // From the first link on, and again where that failed: when it is needed may be too late to
+    // load it.
     if (started) load().catch(() => {})
     const next: ConnectionState = {
       phase,
@@ -282,7 +295,10 @@ export function createConnection(options: ClientOptions, env: Env, wishes: Wishe
     replyMs: REPLY_MS,
     differs,
     sync,
-    /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
+    /**
+     * Resolves when the gateway has this client's presence in the topic as it is wanted.
+     * @throws CommandError
+     */
     settled: async (topic: string): Promise<unknown> => (await load()).settled(topic),
     state: (): ConnectionState => state,
     hello: (): Hello | null => hello,

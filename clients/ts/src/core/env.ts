@@ -62,9 +62,15 @@ export interface Env {
   /** Reading it may throw, as may every call. */
   readonly storage: StorageLike | null
   readonly page: PageLike
-  /** For shared tabs, and to count the requests that an origin's pages hold. Default: the page's, if it has them. */
+  /**
+   * For shared tabs, and to count the requests that an origin's pages hold. Default: the page's, if
+   * it has them.
+   */
   readonly locks: LocksLike | undefined
-  /** True where many requests to this address share one connection. Default: where the browser saw HTTP/2 or HTTP/3. */
+  /**
+   * True where many requests to this address share one connection. Default: where the browser saw
+   * HTTP/2 or HTTP/3.
+   */
   readonly multiplexes?: (address: string) => boolean
   /** For shared tabs; left out: the runtime's, if it has them. */
   readonly channel?: ((name: string) => ChannelLike) | undefined
@@ -75,8 +81,8 @@ export interface Env {
 type Global = Partial<Pick<Window & typeof globalThis, 'document' | 'navigator' | 'location' | 'WebSocket'>>
 
 /**
- * What this runtime offers. Looks at globals when called, never when imported. Its page listens to events that do not
- * disturb the back/forward cache; `unload` is not among them.
+ * What this runtime offers. Looks at globals when called, never when imported. Its page listens to
+ * events that do not disturb the back/forward cache; `unload` is not among them.
  */
 export function runtimeEnv(overrides: Partial<Env> = {}): Env {
   const { document, navigator, WebSocket, location } = globalThis as Global

@@ -60,7 +60,10 @@ export interface LinkState {
   heardAt: number
   /** More has to follow within moments: the rest of a message, or the batch after a burst. */
   owes?: boolean
-  /** Deadlines count from here: its request went out then, or the clock jumped. Infinity: it waits for a token. */
+  /**
+   * Deadlines count from here: its request went out then, or the clock jumped. Infinity: it waits
+   * for a token.
+   */
   graceFrom: number
   pingAt?: number
   /** Silent beyond its heartbeat, or with what it owes: anything proven beats it. */

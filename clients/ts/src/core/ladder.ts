@@ -3,7 +3,7 @@ import { createClimb } from './climb.js'
 import type { Close } from './close.js'
 import type { PageSignal } from './env.js'
 import type { LadderOptions, LinkState, Phase, Race, SwitchReason } from './ladder-types.js'
-import { deadline, score, suspectAt, troubled } from './link-rules.js'
+import { deadline, flying, score, suspectAt, troubled } from './link-rules.js'
 import type { Bye, Transport } from './protocol.js'
 import { NAMES, POLL, type Rung, rungOf, SSE, WS } from './rung.js'
 import {
@@ -26,8 +26,8 @@ import {
 } from './timing.js'
 
 /**
- * Chooses, falls and climbs: a state machine without clock, sockets or promises. Every input goes through `step`,
- * which sets the time, changes the state, and has done what follows from it. `wakeAt` says when to step next.
+ * Chooses, falls and climbs: a state machine without clock, sockets or promises. Every input goes
+ * through `step`, which sets the time and changes the state. `wakeAt` says when to step next.
  */
 // Its inner functions share the state of one ladder: a class would only spell each of them `this.`.
 export function createLadder({ transports, timing, random, canRefresh, memory, effects }: LadderOptions) {
@@ -254,7 +254,7 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     link.suspect = dirty = true
     lastReason = link.owes ? 'buffered' : 'silent'
     ping(link)
-    // Where only this stream may be at fault, the quickest proof of it is a poll, which brings what is withheld.
+    // Where only this stream is at fault, a poll proves it quickest: it brings what is withheld.
     if (link === writer && !race && visible) startRace(false, link.owes ? rungs().at(-1) : WS)
   }
 
@@ -317,7 +317,10 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     }
   }
 
-  /** A lower transport works while this one keeps what it owes. The second time, the path is one that withholds. */
+  /**
+   * A lower transport works while this one keeps what it owes. The second time, the path is one
+   * that withholds.
+   */
   function withheld({ rung }: LinkState): void {
     if (!fair()) return
     const own = standing(rung)
@@ -337,7 +340,8 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     if (kind === 'auth') return tokenTurnedDown(close)
     if (kind === 'fatal' && link.bye !== 'replaced') return stop(close)
     const buffered = reason === 'buffered'
-    // In some browsers a head is there with the first byte of the body only: both may be what the path holds back.
+    // In some browsers a head is there with the first byte of the body only: both may be what the
+    // path holds back.
     const pad = buffered || (rung === SSE && close.late)
     // Once more: with padding, or from where another link has since moved on to.
     if (!provenAt && !link.second && (pad || kind === 'gap')) return open(rung, climbing, link, pad)
@@ -360,7 +364,10 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     }
   }
 
-  /** One forced refresh, then every transport from the top again; a second refusal in a row is final. */
+  /**
+   * One forced refresh, then every transport from the top again; a second refusal in a row is
+   * final.
+   */
   function tokenTurnedDown(close: Close): void {
     if (tokenRefused || !canRefresh) return stop({ ...close, kind: 'fatal' })
     tokenRefused = true
@@ -370,7 +377,10 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
     if (!writer) retryAt = now
   }
 
-  /** Failures of a page that is hidden, offline, or was so a moment ago say nothing about a transport. */
+  /**
+   * Failures of a page that is hidden, offline, or was so a moment ago say nothing about a
+   * transport.
+   */
   function fair(): boolean {
     return visible && online && now - resumedAt >= BLAME_MS
   }
@@ -488,6 +498,3 @@ export function createLadder({ transports, timing, random, canRefresh, memory, e
 
 /** What {@link createLadder} makes. */
 export type Ladder = ReturnType<typeof createLadder>
-
-/** Under way, and neither proven nor given up. */
-const flying = (link: LinkState): boolean => !link.provenAt && !link.closeAt

@@ -26,9 +26,11 @@ export interface LazyHost extends RequestHost, RenewalHost, RefusalsHost, Omit<U
 }
 
 /**
- * What a page that listens over a WebSocket can do without: event streams and polls, requests beside the links, and
- * changes of topics, presence and token. It is loaded beside the first WebSocket, while the network works.
+ * What a page that listens over a WebSocket can do without: event streams and polls, requests
+ * beside the links, and changes of topics, presence and token. It is loaded beside the first
+ * WebSocket, while the network works.
  */
+// Its inner functions share the state of one connection.
 export function createLazy(host: LazyHost) {
   const { env, base, options, wishes, ladder, tokens, hello, dispatch } = host
   /** The token with which the gateway said whom it takes this client for. */
@@ -39,7 +41,10 @@ export function createLazy(host: LazyHost) {
   const { heed, refuse } = createRefusals(host)
   const { run, renew, settled, end } = createUpkeep({ ...host, refuse })
 
-  /** Brings what the gateway has in line with what is wanted now: in band, or by what links are opened with. */
+  /**
+   * Brings what the gateway has in line with what is wanted now: in band, or by what links are
+   * opened with.
+   */
   function sync(): void {
     const { writer, links } = ladder
     const { carrier } = writer ?? {}
@@ -50,7 +55,8 @@ export function createLazy(host: LazyHost) {
       carrier.topics = wishes.topics()
       link.again()
     } else if (differ && !link.send) {
-      // One that is on its way is looked at when it is in use: they would never arrive if each change began anew.
+      // One that is on its way is looked at when it is in use: they would never arrive if each
+      // change began anew.
       const coming = writer.leaving && links.some((link) => link !== writer && !link.provenAt)
       if (!coming) dispatch(ladder.reopen)
     }
@@ -69,7 +75,10 @@ export function createLazy(host: LazyHost) {
     if (carrier && now?.user !== (carrier.hello ?? hello())?.user) carrier.hello = now
   }
 
-  /** @param isFirst the first words of its link: a new start in place does not say again what was refused. */
+  /**
+   * @param isFirst the first words of its link: a new start in place does not say again what was
+   * refused.
+   */
   function greeted(isFirst: boolean): void {
     vouched = tokens.current
     if (isFirst) heed(hello()?.refused)
@@ -93,7 +102,10 @@ export function createLazy(host: LazyHost) {
     end,
     renewToken: createRenewal(host, renewed),
 
-    /** How to open an event stream or polls; undefined: other pages of the origin hold as many requests as may be. */
+    /**
+     * How to open an event stream or polls; undefined: other pages of the origin hold as many
+     * requests as may be.
+     */
     async opener(state: LinkState, isPoll: boolean): Promise<OpenLink | undefined> {
       held.add(state)
       const pollHost: PollHost = {

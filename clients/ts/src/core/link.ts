@@ -2,9 +2,14 @@ import type { Close } from './close.js'
 import type { Env } from './env.js'
 import type { Timing } from './timing.js'
 
-/** What a transport reports. Reports after the first `closed`, or after its own end, are not heard. */
+/**
+ * What a transport reports. Reports after the first `closed`, or after its own end, are not heard.
+ */
 export interface LinkEvents {
-  /** Any byte, an open socket or a response head included. @param owes it ended in the middle of a message. */
+  /**
+   * Any byte, an open socket or a response head included.
+   * @param owes it ended in the middle of a message.
+   */
   heard(owes?: boolean): unknown
   /** One JSON text: a batch or a reply. */
   message(text: string): unknown
@@ -15,7 +20,10 @@ export interface LinkEvents {
 export interface Link {
   /** Sends a command in band; absent where the transport cannot. */
   readonly send?: (text: string) => void
-  /** Gives up a request that waits and asks anew, with the parameters of now; absent where nothing waits. */
+  /**
+   * Gives up a request that waits and asks anew, with the parameters of now; absent where nothing
+   * waits.
+   */
   readonly again?: () => void
   /** Ends it without a report. */
   close(): void
@@ -29,7 +37,10 @@ export interface LinkRequest {
   readonly pad: boolean
   /** The current token is in it. */
   readonly tokens: { readonly current: string | null }
-  /** An address at the gateway, with cursor, topics and session as of now: a poll asks before every request. */
+  /**
+   * An address at the gateway, with cursor, topics and session as of now: a poll asks before every
+   * request.
+   */
   address(path: string, more?: Params): string
   /** Options of a request. */
   init(signal: AbortSignal): RequestInit

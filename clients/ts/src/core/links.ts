@@ -16,7 +16,10 @@ import type { Tokens } from './token.js'
 import type { Wishes } from './wishes.js'
 import { openWs } from './ws.js'
 
-/** The close code for a message that somebody on the path found too large, and what is asked for then. */
+/**
+ * The close code for a message that somebody on the path found too large, and what is asked for
+ * then.
+ */
 const TOO_LARGE = 1009
 const SMALL_BYTES = 8192
 /** Another link has moved on from where this one started. */
@@ -46,7 +49,8 @@ export interface LinksHost {
 }
 
 /** Opens and closes the links that the ladder asks for, and takes what they bring. */
-// Its inner functions share the links of one connection: a class would only spell each of them `this.`.
+// Its inner functions share the links of one connection: a class would only spell each of them
+// `this.`.
 export function createLinks(host: LinksHost) {
   const { env, options, timing, tokens, session, memory, ladder, wishes, dispatch } = host
   const { after, types, interval, transports } = options
@@ -62,7 +66,8 @@ export function createLinks(host: LinksHost) {
     const closed = (close: Close): void => {
       if (close.code === TOO_LARGE) batch = SMALL_BYTES
       const lazy = host.loaded()
-      // The refusal of a handshake cannot be read, but that of another transport can: where there is none, one is asked.
+      // The refusal of a handshake cannot be read, but that of another transport can: where there
+      // is none, one is asked.
       if (!lazy || rung < WS || state.openedAt || transports?.length !== 1) ended(close)
       else lazy.explain(close).then(ended)
     }
@@ -79,7 +84,10 @@ export function createLinks(host: LinksHost) {
     )
   }
 
-  /** @throws where there is no such transport, or where it is forbidden: a page over https may not open ws:. */
+  /**
+   * @throws where there is no such transport, or where it is forbidden: a page over https may not
+   * open ws:.
+   */
   function connect(state: LinkState, pad: boolean, openLink: OpenLink, closed: (close: Close) => void): void {
     const current = (): boolean => ladder.links.includes(state)
     if (!current()) return
@@ -142,10 +150,12 @@ export function createLinks(host: LinksHost) {
     if (bye?.reason === 'expired_token') tokens.want('refused')
     // The gateway ended this session: the next link starts another.
     if (bye?.reason === 'replaced' && isWriter) host.rename()
-    // An empty batch follows a burst within 250 ms, unless batches are spaced further than that (PROTOCOL.md, T12).
+    // An empty batch follows a burst within 250 ms, unless batches are spaced further than that
+    // (PROTOCOL.md, T12).
     dispatch(() => ladder.batch(state, events.length > 0 && !interval, bye))
     if (expiring) host.loaded()?.renewToken()
-    // Not before the proof: the reply would push out what a path that is one message behind holds back.
+    // Not before the proof: the reply would push out what a path that is one message behind holds
+    // back.
     if (ladder.writer === state && state.provenAt && state.rung === WS) host.measure(state)
   }
 

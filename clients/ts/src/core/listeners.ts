@@ -1,4 +1,7 @@
-/** Those who listen to one thing. One that throws is reported and does not keep the others from hearing. */
+/**
+ * Those who listen to one thing. One that throws is reported and does not keep the others from
+ * hearing.
+ */
 export function createListeners<T>() {
   const listeners = new Set<{ hear: (value: T) => void }>()
   return {

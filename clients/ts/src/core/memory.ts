@@ -3,12 +3,15 @@ import type { Transport } from './protocol.js'
 import { NAMES, type Rung } from './rung.js'
 import { QUARANTINE_MS } from './timing.js'
 
-/** Transport to the wall-clock time until which it is not worth trying, and `d`: the deployment it was learnt with. */
+/**
+ * Transport to the wall-clock time until which it is not worth trying, and `d`: the deployment it
+ * was learnt with.
+ */
 type Kept = Partial<Record<Transport, number>> & { d?: string }
 
 /**
- * What a page remembers for the next one: only which transports do not work here, and only for a while.
- * Storage may be absent, full or forbidden; then nothing is remembered.
+ * What a page remembers for the next one: only which transports do not work here, and only for a
+ * while. Storage may be absent, full or forbidden; then nothing is remembered.
  */
 export function createMemory(env: Partial<Pick<Env, 'storage'>>, key: string) {
   let kept: Kept = {}
@@ -27,7 +30,10 @@ export function createMemory(env: Partial<Pick<Env, 'storage'>>, key: string) {
   }
 
   return {
-    /** Until when the transport is not worth trying. A time too far away was written by a wrong clock. */
+    /**
+     * Until when the transport is not worth trying. A time too far away was written by a wrong
+     * clock.
+     */
     blockedUntil(rung: Rung, now: number): number {
       const until = Number(kept[NAMES[rung] as Transport])
       return until <= now + QUARANTINE_MS ? until : 0

@@ -4,7 +4,10 @@ import type { ThroughlineEvent, Transport } from './protocol.js'
 import type { Timing } from './timing.js'
 import type { GetToken } from './token.js'
 
-/** How a client is set up. Everything may be left out in a browser page served by the gateway's origin. */
+/**
+ * How a client is set up. Everything may be left out in a browser page served by the gateway's
+ * origin.
+ */
 export interface ClientOptions {
   /** The gateway's address, absolute or relative to the page. Default: the page's origin. */
   url?: string
@@ -22,9 +25,14 @@ export interface ClientOptions {
   types?: readonly string[]
   /** At most one batch per this many milliseconds. */
   interval?: number
-  /** Connect on the first `on`, `events`, `ready`, `acquire` or `send`. Default: true; otherwise `connect` does. */
+  /**
+   * Connect on the first `on`, `events`, `ready`, `acquire` or `send`. Default: true; otherwise
+   * `connect` does.
+   */
   autoConnect?: boolean
-  /** `tabs`: one connection for all tabs of this origin, where it has Web Locks. Default: `none`. */
+  /**
+   * `tabs`: one connection for all tabs of this origin, where it has Web Locks. Default: `none`.
+   */
   share?: 'none' | 'tabs'
   /** Keep in localStorage, for some minutes, which transports do not work here. Default: true. */
   remember?: boolean
@@ -32,7 +40,10 @@ export interface ClientOptions {
   credentials?: RequestCredentials
   /** Overrides of single durations. */
   timing?: Partial<Timing>
-  /** Turns an event's `data` into what the application wants; an exception drops the event and is reported. */
+  /**
+   * Turns an event's `data` into what the application wants; an exception drops the event and is
+   * reported.
+   */
   decode?: (event: ThroughlineEvent) => unknown
   /** Hears which transport is in use, and why that changed. */
   telemetry?: (report: Telemetry) => void

@@ -3,7 +3,10 @@ import type { Link, LinkEvents, LinkRequest, Params } from './link.js'
 import type { Batch, Hello } from './protocol.js'
 import { refusal } from './refusal.js'
 
-/** Hold of one long poll, and what is added before one without an answer is cut: a silent cut shows within 15 s. */
+/**
+ * Hold of one long poll, and what is added before one without an answer is cut: a silent cut shows
+ * within 15 s.
+ */
 const HOLD_MS = 9000
 const SLACK_MS = 5000
 /** Time for the answer to one that is not held. */
@@ -15,7 +18,9 @@ const FAILURES_MAX = 2
 
 /** What polls need beside what every transport does. */
 export interface PollHost {
-  /** True where this request may be held: there are few such requests for all pages of an origin. */
+  /**
+   * True where this request may be held: there are few such requests for all pages of an origin.
+   */
   hold(): Promise<boolean>
   /** True where this batch may be of another user than the one before, and does not tell. */
   doubts(batch: Partial<Batch>): boolean
@@ -26,10 +31,11 @@ export interface PollHost {
 }
 
 /**
- * Long polls, one after another. The first asks for `wait=0`: its answer proves the path. A hold that is cut gets
- * shorter; on a path that cuts even the shortest it becomes plain polling, and so it does while other pages hold as
- * many requests as may be.
+ * Long polls, one after another. The first asks for `wait=0`: its answer proves the path. A hold
+ * that is cut gets shorter; on a path that cuts even the shortest it becomes plain polling, and so
+ * it does while other pages hold as many requests as may be.
  */
+// Its inner functions share the state of one loop of polls.
 export function openPoll(
   { env, timing, address, init }: LinkRequest,
   { heard, message, closed }: LinkEvents,

@@ -1,6 +1,11 @@
-/** What travels on the wire: the batch, its members, commands and replies (PROTOCOL.md sections 2 and 4). */
+/**
+ * What travels on the wire: the batch, its members, commands and replies (PROTOCOL.md sections 2
+ * and 4).
+ */
 
-/** A way of receiving the log. The names are those of `hello.transport`. Best first: ws, sse, poll. */
+/**
+ * A way of receiving the log. The names are those of `hello.transport`. Best first: ws, sse, poll.
+ */
 export type Transport = 'ws' | 'sse' | 'poll'
 
 /** Event types and the shape of their `data`; narrow it to type an application's events. */
@@ -13,7 +18,10 @@ export interface ThroughlineEvent<D = unknown, T extends string = string> {
   readonly seq?: number
   /** The topic by which this session sees it. */
   readonly topic: string
-  /** Every topic by which this session sees it, the first of them `topic`. Absent if there is no other. */
+  /**
+   * Every topic by which this session sees it, the first of them `topic`. Absent if there is no
+   * other.
+   */
   readonly topics?: readonly string[]
   readonly type: T
   /** RFC 3339, milliseconds, UTC. */
@@ -105,8 +113,8 @@ export interface Reply {
 export const isReply = (value: Partial<Reply> | null | undefined): value is Reply => value?.reply !== undefined
 
 /**
- * True for a well-formed batch: text cursors, and sequenced events strictly rising. Anything else is treated
- * as a broken link, so nothing malformed reaches the application or moves the cursor.
+ * True for a well-formed batch: text cursors, and sequenced events strictly rising. Anything else
+ * is treated as a broken link, so nothing malformed reaches the application or moves the cursor.
  */
 export function isBatch(value: Partial<Batch> | null | undefined): value is Batch {
   let last = -1

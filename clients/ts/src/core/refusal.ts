@@ -3,8 +3,8 @@ import type { Close } from './close.js'
 const WAIT_MAX_SECONDS = 600
 
 /**
- * What a response other than 200 means. Only the gateway's own refusals (problem+json) are final: a proxy's 403
- * or 400 says something about the path, and another transport may pass.
+ * What a response other than 200 means. Only the gateway's own refusals (problem+json) are final: a
+ * proxy's 403 or 400 says something about the path, and another transport may pass.
  */
 export function refusal({ status, headers }: Response): Close {
   const own = headers.get('content-type')?.includes('problem+json')

@@ -20,7 +20,8 @@ export interface RenewalHost {
 }
 
 /**
- * Renews the token before it ends: in band on WebSocket, through a new stream on SSE; a poll takes it along.
+ * Renews the token before it ends: in band on WebSocket, through a new stream on SSE; a poll takes
+ * it along.
  * @param renewed the session has another grant: what the gateway has is no longer known.
  */
 export function createRenewal(host: RenewalHost, renewed: () => void): () => void {
@@ -29,7 +30,8 @@ export function createRenewal(host: RenewalHost, renewed: () => void): () => voi
   function authenticate(carrier: Carrier): void {
     ask(carrier, { op: 'auth', token: tokens.current }).then(
       () => {
-        // The new grant may allow less, and the gateway has taken that away; or more. What it has is asked for again.
+        // The new grant may allow less, and the gateway has taken that away; or more. What it has
+        // is asked for again.
         if (wishes.topics().length) carrier.topics = []
         for (const [topic, code] of refused) if (code === 'forbidden') refused.delete(topic)
         renewed()

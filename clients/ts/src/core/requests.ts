@@ -68,7 +68,8 @@ export async function post(host: RequestHost, command: Command): Promise<unknown
 
 /**
  * Why the gateway refuses this client, where a transport cannot tell.
- * @param close what the transport told: the answer where the gateway does not refuse, or is not reached.
+ * @param close what the transport told: the answer where the gateway does not refuse, or is not
+ * reached.
  */
 export async function explain(host: RequestHost, close: Close): Promise<Close> {
   const { env, session } = host
@@ -88,7 +89,10 @@ export async function explain(host: RequestHost, close: Close): Promise<Close> {
   return close
 }
 
-/** Tells the gateway that this session ends, as some proxies never do. A request that outlives the page. */
+/**
+ * Tells the gateway that this session ends, as some proxies never do. A request that outlives the
+ * page.
+ */
 export function leave({ env, session, address, init }: RequestHost): void {
   const request = { ...init(), method: 'POST', keepalive: true }
   env.fetch(address('v1/leave', { session: session.id }), request).catch(() => {}) // It will notice, sooner or later.

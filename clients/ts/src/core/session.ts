@@ -5,7 +5,10 @@ export type Delivery = ThroughlineEvent | { readonly reset: Reset }
 
 /** What one link has shown so far. */
 export interface Chain {
-  /** The `after` that its next batch must carry; null before the first batch of a link opened without a cursor. */
+  /**
+   * The `after` that its next batch must carry; null before the first batch of a link opened
+   * without a cursor.
+   */
   expected: string | null
   /** A stream opens with `hello`, which alone can carry a reset; nothing counts before it. */
   greeted: boolean
@@ -15,14 +18,19 @@ export interface Chain {
   queue: Batch[]
 }
 
-/** Batches kept for a link that does not write; a link that exceeds it is dropped and reopened when needed. */
+/**
+ * Batches kept for a link that does not write; a link that exceeds it is dropped and reopened when
+ * needed.
+ */
 const QUEUE_MAX = 256
 
 /**
- * One cursor over any number of overlapping links. Each link's batches form a chain that starts at or before the
- * session's cursor; only one link at a time, the writer, is drained. A chain that starts no later and has no
- * hole, together with dropping every seq already seen, makes changing the writer safe at any moment.
+ * One cursor over any number of overlapping links. Each link's batches form a chain that starts at
+ * or before the session's cursor; only one link at a time, the writer, is drained. A chain that
+ * starts no later and has no hole, together with dropping every seq already seen, makes changing
+ * the writer safe at any moment.
  */
+// Its inner functions share the state of one session.
 export function createSession(cursor: string | null) {
   let origin = cursor
   let lastSeq = -1
@@ -36,7 +44,10 @@ export function createSession(cursor: string | null) {
     /** Its name, as the latest `hello` gave it. */
     id: '',
 
-    /** Goes on from a place that was reached by other means than a link of its own. No link may be open. */
+    /**
+     * Goes on from a place that was reached by other means than a link of its own. No link may be
+     * open.
+     */
     adopt(at: string): void {
       session.cursor = at
       lastSeq = -1
@@ -44,8 +55,8 @@ export function createSession(cursor: string | null) {
     },
 
     /**
-     * False for a link opened before the history was reset over another one: it tells of the same loss once more,
-     * and its numbers no longer compare. Reconnect it with the cursor.
+     * False for a link opened before the history was reset over another one: it tells of the same
+     * loss once more, and its numbers no longer compare. Reconnect it with the cursor.
      */
     follows: (chain: Chain): boolean => chain.history === history,
 
@@ -77,7 +88,8 @@ export function createSession(cursor: string | null) {
       const out: Delivery[] = []
       for (const { after, reset, events, cursor } of chain.queue.splice(0)) {
         origin ??= after
-        // Links that resumed from the same cursor report the same loss; the application hears of it once.
+        // Links that resumed from the same cursor report the same loss; the application hears of it
+        // once.
         const mark = reset && `${reset.reason} ${after} ${reset.topics}`
         if (mark && mark !== lastReset) {
           lastReset = mark

@@ -1,6 +1,9 @@
 import type { Env } from './env.js'
 
-/** How many of the six requests that a browser allows to one HTTP/1.1 origin may be held, over all of its pages. */
+/**
+ * How many of the six requests that a browser allows to one HTTP/1.1 origin may be held, over all
+ * of its pages.
+ */
 const SLOTS = 4
 
 /** Protocols that the browser's timings name for requests that share a connection. */
@@ -12,8 +15,9 @@ const hasMultiplexed = (address: string): boolean =>
   )
 
 /**
- * A client's right to hold a request, counted by Web Locks over all pages of this origin. Without it too many pages
- * would take all connections, and neither further pages nor the application's own requests would be served.
+ * A client's right to hold a request, counted by Web Locks over all pages of this origin. Without
+ * it too many pages would take all connections, and neither further pages nor the application's own
+ * requests would be served.
  * @param base the gateway's address.
  */
 export function createSlot({ locks, multiplexes = hasMultiplexed }: Env, base: string) {

@@ -5,7 +5,10 @@ const PAD_BYTES = 16384
 /** A line longer than this is not from a gateway. */
 const LINE_MAX = 4 * 1024 * 1024
 
-/** Server-sent events read through fetch, which sees status, headers and every byte; EventSource sees none of them. */
+/**
+ * Server-sent events read through fetch, which sees status, headers and every byte; EventSource
+ * sees none of them.
+ */
 export function openSse({ env, pad, address, init }: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const abort = new AbortController()
 
@@ -23,7 +26,8 @@ export function openSse({ env, pad, address, init }: LinkRequest, { heard, messa
       const { done, value } = await reader.read()
       if (done || rest.length > LINE_MAX) throw new Error('ended')
       heard()
-      // A batch is one line of data (PROTOCOL.md, T30); other fields carry nothing that it does not.
+      // A batch is one line of data (PROTOCOL.md, T30); other fields carry nothing that it does
+      // not.
       const lines = (rest + decoder.decode(value, { stream: true })).split(/[\r\n]+/)
       rest = lines.pop() as string
       for (const line of lines) if (line.startsWith('data:')) message(line.slice(5))

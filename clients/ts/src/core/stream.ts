@@ -1,8 +1,8 @@
 const WAITING_MAX = 1000
 
 /**
- * Turns a listener into an async iterator that holds at most 1,000 values for a slow reader. It listens from the
- * first `next` on: an iterator that is never read costs nothing.
+ * Turns a listener into an async iterator that holds at most 1,000 values for a slow reader. It
+ * listens from the first `next` on: an iterator that is never read costs nothing.
  */
 export async function* iterate<T>(listen: (listener: (value: T) => void) => () => void): AsyncIterableIterator<T> {
   const waiting: T[] = []

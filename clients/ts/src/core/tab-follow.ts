@@ -4,22 +4,29 @@ import { ASK_MS, type Leader, type TabState } from './tab-state.js'
 
 /** A visible tab that hears no leader for this long, or is not served by it, connects by itself. */
 const SILENCE_MS = 3000
-/** So does a tab whose leader has had no connection for this long: its token or its network may be at fault. */
+/**
+ * So does a tab whose leader has had no connection for this long: its token or its network may be
+ * at fault.
+ */
 const LEADER_DOWN_MS = 10_000
 /** The least time between two requests for what a tab lacks. */
 const LOOK_MS = 300
 
 /**
- * How a tab follows its leader: with a cursor of its own, so that it can lead next without a gap. A visible tab that is
- * not served connects by itself. It follows again once it is not behind the leader, and asks the gateway for what it
- * lacks.
+ * How a tab follows its leader: with a cursor of its own, so that it can lead next without a gap. A
+ * visible tab that is not served connects by itself. It follows again once it is not behind the
+ * leader, and asks the gateway for what it lacks.
  */
-// Its inner functions share the state of one follower: a class would only spell each of them `this.`.
+// Its inner functions share the state of one follower: a class would only spell each of them
+// `this.`.
 export function createFollowing(tab: TabState) {
   const { env, connection, told, own, options } = tab
   const { session, ladder } = connection
   const { has, covers, fits } = createPlace(session, own)
-  /** Since when this tab has not been served, and whether the leader has named it among those that it serves. */
+  /**
+   * Since when this tab has not been served, and whether the leader has named it among those that
+   * it serves.
+   */
   let unservedAt = 0
   let named = false
   /** When a leader was last heard, and when it last had a connection. */
@@ -74,7 +81,10 @@ export function createFollowing(tab: TabState) {
     if (!led && !leading && leader?.state.transport && fits(leader)) follow(leader)
   }
 
-  /** Asks the gateway for what this tab lacks to follow: an own connection would bring it seconds later. */
+  /**
+   * Asks the gateway for what this tab lacks to follow: an own connection would bring it seconds
+   * later.
+   */
   async function look(): Promise<void> {
     const { life, leader } = tab
     const now = env.now()
@@ -89,7 +99,8 @@ export function createFollowing(tab: TabState) {
       const { cursor: after, id } = session
       const query = { after: `${after}`, topics: `${own.topics()}`, types: `${options.types ?? ''}`, session: id }
       const batch = (await look(query)) as object
-      // The leader or an own connection may have been quicker, and an own connection tells of a reset itself.
+      // The leader or an own connection may have been quicker, and an own connection tells of a
+      // reset itself.
       const isOver = life !== tab.life || tab.led || tab.leading
       if (isOver || !connection.isBatch(batch) || has(batch.cursor) || (tab.alone && batch.reset)) return
       if (session.receive(chain, batch, false)) tab.hand(session.drain(chain))

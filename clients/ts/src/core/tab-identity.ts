@@ -30,7 +30,8 @@ export const userOf = (hello: Hello | null | undefined): Identity | null =>
   hello ? { user: hello.user, text: hello.user } : null
 
 /**
- * Who this tab is to the gateway: by its token, or by asking where a cookie, or a token that says nothing, decides.
+ * Who this tab is to the gateway: by its token, or by asking where a cookie, or a token that says
+ * nothing, decides.
  * @throws CommandError where neither can be had.
  */
 export async function identify(connection: Connection): Promise<Identity> {
@@ -41,8 +42,8 @@ export async function identify(connection: Connection): Promise<Identity> {
 }
 
 /**
- * The name of the tabs that may share one connection: one gateway, one identity, and all options that decide what the
- * connection brings. The number is that of what the tabs send each other.
+ * The name of the tabs that may share one connection: one gateway, one identity, and all options
+ * that decide what the connection brings. The number is that of what the tabs send each other.
  */
 export function groupOf(base: string, identity: string, options: ClientOptions): string {
   const { user, types, interval, credentials, transports } = options

@@ -9,7 +9,8 @@ import type { TabState } from './tab-state.js'
 const FRESH_MS = 60_000
 
 /**
- * How a tab leads: while it holds the lock it connects for all tabs of its identity, and passes on what it is given.
+ * How a tab leads: while it holds the lock it connects for all tabs of its identity, and passes on
+ * what it is given.
  * @param verified false where the connection is another identity's by now.
  */
 // Its inner functions share the state of one leader: a class would only spell each of them `this.`.
@@ -73,7 +74,8 @@ export function createLeading(tab: TabState, verified: () => boolean) {
     const grant = async (): Promise<void> => (own.signal.aborted ? undefined : elected())
     env.locks?.request(leading.group(), { signal: own.signal }, grant).catch(() => {
       if (own.signal.aborted) return
-      // Taken away, as on the way into a back/forward cache, or not given: asked for again with the next tick.
+      // Taken away, as on the way into a back/forward cache, or not given: asked for again with the
+      // next tick.
       locking = false
       lose()
     })
@@ -144,7 +146,9 @@ export function createLeading(tab: TabState, verified: () => boolean) {
     tab.post({ lead })
   }
 
-  /** A hidden leader works for a tab that is visible, and goes by the time of that tab's messages. */
+  /**
+   * A hidden leader works for a tab that is visible, and goes by the time of that tab's messages.
+   */
   function lend(): void {
     const visible = tab.visible()
     const needed = tab.leading && !visible && roster.watched()

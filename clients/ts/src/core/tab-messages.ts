@@ -32,7 +32,10 @@ export type Message = { readonly from: string } & (
   | { readonly ask: Ask }
   | { readonly gone: true }
   | { readonly lead: Lead }
-  /** What the leader was given between two cursors, for the tabs that it serves, and whose connection brought it. */
+  /**
+   * What the leader was given between two cursors, for the tabs that it serves, and whose
+   * connection brought it.
+   */
   | {
       readonly user: string | undefined
       readonly before: string | null

@@ -8,7 +8,10 @@ export function createPlace(session: { readonly cursor: string | null }, own: Wi
   /** True where this tab has all that came up to there. */
   const has = (cursor: string | null): boolean => session.cursor === cursor || reaches(session.cursor, cursor)
 
-  /** True where the leader receives all that this tab wants, or was refused it. @param here after this tab's place. */
+  /**
+   * True where the leader receives all that this tab wants, or was refused it.
+   * @param here after this tab's place.
+   */
   function covers({ topics, refused }: Lead, here = true): boolean {
     const since = new Map(topics)
     const { cursor } = session
@@ -19,7 +22,9 @@ export function createPlace(session: { readonly cursor: string | null }, own: Wi
     })
   }
 
-  /** True where nothing is lost by following: a tab that has not begun begins where the leader is. */
+  /**
+   * True where nothing is lost by following: a tab that has not begun begins where the leader is.
+   */
   const fits = (lead: Lead): boolean => (session.cursor === null || has(lead.cursor)) && covers(lead)
 
   return { has, covers, fits }

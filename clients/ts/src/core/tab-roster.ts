@@ -9,7 +9,10 @@ interface Entry extends Ask {
   askedAt?: number
 }
 
-/** The other tabs of this identity, and what they want. Each tab keeps one: any of them may lead next. */
+/**
+ * The other tabs of this identity, and what they want. Each tab keeps one: any of them may lead
+ * next.
+ */
 export function createRoster(own: Wishes) {
   const tabs = new Map<string, Entry>()
 
@@ -27,7 +30,8 @@ export function createRoster(own: Wishes) {
     clear: (): void => tabs.clear(),
 
     /**
-     * All are being asked for a sign of life; those that were asked and stayed silent are forgotten.
+     * All are being asked for a sign of life; those that were asked and stayed silent are
+     * forgotten.
      * @param late the clock jumped: nobody had the time to answer.
      * @returns true where some were forgotten.
      */

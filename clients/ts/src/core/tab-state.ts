@@ -13,7 +13,11 @@ export const ASK_MS = 1000
 /** The leader as last heard, and the tab that it is. */
 export type Leader = Lead & { readonly from: string }
 
-/** What following, leading and the life of one tab share. A tab that neither leads nor is alone follows. */
+/**
+ * What following, leading and the life of one tab share. A tab that neither leads nor is alone
+ * follows.
+ */
+// Its inner functions share the state of one tab.
 export function createTabState(host: TabHost) {
   const { env, wishes } = host
   const own: Wishes = { ...wishes }
@@ -31,7 +35,10 @@ export function createTabState(host: TabHost) {
     alone: false,
     /** Between `start` and `stop`. */
     on: false,
-    /** Counts up with each start and stop, so that the answer to a call of an earlier life is dropped. */
+    /**
+     * Counts up with each start and stop, so that the answer to a call of an earlier life is
+     * dropped.
+     */
     life: 0,
     identity: null as Identity | null,
     channel: null as ChannelLike | null,

@@ -10,8 +10,9 @@ import type { Message } from './tab-messages.js'
 import { ASK_MS, createTabState } from './tab-state.js'
 
 /**
- * One connection for all tabs of an origin that are the same user with the same grant and the same options. The tab
- * that holds the lock leads, and the others follow. Where there are no locks every tab connects.
+ * One connection for all tabs of an origin that are the same user with the same grant and the same
+ * options. The tab that holds the lock leads, and the others follow. Where there are no locks every
+ * tab connects.
  */
 // Its inner functions share the state of one tab: a class would only spell each of them `this.`.
 export function joinTabs(host: TabHost): Source {
@@ -54,7 +55,8 @@ export function joinTabs(host: TabHost): Source {
     const late = now - tickAt >= 2 * ASK_MS
     tickAt = now
     timer = env.setTimeout(tick, ASK_MS)
-    // A timer that is late has slept, and so may have the others: they are asked before they are judged.
+    // A timer that is late has slept, and so may have the others: they are asked before they are
+    // judged.
     if (late) following.excuse()
     const lapsed = roster.lapse(now, late)
     leading.waitAgain()
@@ -68,13 +70,16 @@ export function joinTabs(host: TabHost): Source {
     }
   }
 
-  /** False where the connection is another identity's by now: this tab belongs to other tabs then. */
+  /**
+   * False where the connection is another identity's by now: this tab belongs to other tabs then.
+   */
   function verified(): boolean {
     const { identity } = tab
     const now = claimsOf(tokens.current) ?? userOf(connection.hello()) ?? identity
     if (now?.text === identity?.text) return true
     leave()
-    // What is connected may still be the former user's, whose events are nobody's in the other group.
+    // What is connected may still be the former user's, whose events are nobody's in the other
+    // group.
     connection.stop()
     enter(now as Identity)
     // It ends as soon as what is under way is done.
@@ -82,7 +87,10 @@ export function joinTabs(host: TabHost): Source {
     return false
   }
 
-  /** Joins the tabs of this identity. A connection that runs goes on beside the leader's for as long as it has to. */
+  /**
+   * Joins the tabs of this identity. A connection that runs goes on beside the leader's for as long
+   * as it has to.
+   */
   function enter(who: Identity): void {
     tab.identity = who
     const channel = (open as NonNullable<typeof open>)(leading.group())
@@ -173,7 +181,8 @@ export function joinTabs(host: TabHost): Source {
       tokens.want('connect')
       unlisten = env.page.listen((signal) => {
         if (signal === 'pagehide') {
-          // Perhaps into a back/forward cache: the next in the queue leads, and no tab waits for this one.
+          // Perhaps into a back/forward cache: the next in the queue leads, and no tab waits for
+          // this one.
           tab.life += 1
           arriving = false
           leave()

@@ -1,6 +1,6 @@
 /**
- * The durations that an application may have a reason to change, in milliseconds. The defaults come from measurements
- * of real intermediaries.
+ * The durations that an application may have a reason to change, in milliseconds. The defaults come
+ * from measurements of real intermediaries.
  */
 export interface Timing {
   /** Requested heartbeat. Short enough that a silent cut is suspected within 10 s. */
@@ -31,13 +31,22 @@ export const TIMING: Readonly<Timing> = {
 
 /** Without proof for this long, the next lower transport starts beside it. */
 export const STAGE_MS = 2 * SECOND
-/** From an open WebSocket to its proof: before the gateway retires the link beside it, as replaced, after 5 s. */
+/**
+ * From an open WebSocket to its proof: before the gateway retires the link beside it, as replaced,
+ * after 5 s.
+ */
 export const PROVE_MS = 4500
 /** From SSE response headers to the first batch; more means a path that buffers. */
 export const FIRST_BYTE_MS = 3 * SECOND
-/** For what the gateway sends within 300 ms: the second batch, what follows a burst, the rest of a message. */
+/**
+ * For what the gateway sends within 300 ms: the second batch, what follows a burst, the rest of a
+ * message.
+ */
 export const OWED_MS = 2 * SECOND
-/** For each step to a proof once another transport is proven: this, and so many times what that one took to answer. */
+/**
+ * For each step to a proof once another transport is proven: this, and so many times what that one
+ * took to answer.
+ */
 export const BESIDE_MS = 800
 export const BESIDE_TIMES = 5
 /** A proven link that lost to a better one closes after this. */
@@ -75,7 +84,10 @@ export const TOKEN_MS = 10 * SECOND
 export const REPLY_MS = 10 * SECOND
 /** After the last `acquire` is released, before closing. */
 export const RELEASE_MS = SECOND
-/** A handshake or response head not answered by then is given up: in most rounds, and in every third one. */
+/**
+ * A handshake or response head not answered by then is given up: in most rounds, and in every third
+ * one.
+ */
 export const CONNECT_MS = 5 * SECOND
 export const CONNECT_SLOW_MS = 10 * SECOND
 /** From an open WebSocket without a message until the token is sent as a command. */
@@ -84,5 +96,8 @@ export const AUTH_MS = SECOND
 export const HEARTBEAT_SLACK_MS = 2 * SECOND
 /** Heartbeat plus this without a byte: dead. */
 export const DEAD_MS = 10 * SECOND
-/** Waits before probing a transport that has worked in this page, or that a busy gateway may have refused. */
+/**
+ * Waits before probing a transport that has worked in this page, or that a busy gateway may have
+ * refused.
+ */
 export const REGAIN_MS = [5 * SECOND, 10 * SECOND, 15 * SECOND, 15 * SECOND]

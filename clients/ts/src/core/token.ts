@@ -5,21 +5,24 @@ import { TOKEN_MS } from './timing.js'
 export type TokenReason = 'connect' | 'expiring' | 'refused'
 
 /**
- * Supplies a token; null: connect without one (a cookie, or a development gateway). A call that has not answered
- * within 10 s is aborted, and the next attempt calls again.
+ * Supplies a token; null: connect without one (a cookie, or a development gateway). A call that has
+ * not answered within 10 s is aborted, and the next attempt calls again.
  */
 export type GetToken = (request: { reason: TokenReason; signal: AbortSignal }) => Promise<string | null> | string | null
 
 /**
- * Keeps the current token. Any number of callers share one call of `getToken`. An answer belongs to the call that
- * asked for it: the answer to a cancelled call is dropped, however late it comes.
+ * Keeps the current token. Any number of callers share one call of `getToken`. An answer belongs to
+ * the call that asked for it: the answer to a cancelled call is dropped, however late it comes.
  */
+// Its inner functions share the state of one source of tokens.
 export function createTokens(source: GetToken | undefined, env: Pick<Env, 'setTimeout' | 'clearTimeout'>) {
   let flight: Promise<void> | undefined
   let abort = new AbortController()
   let wanted: TokenReason | null = 'connect'
 
-  /** Asks until nothing is wanted: a token may be refused while another call for one is under way. */
+  /**
+   * Asks until nothing is wanted: a token may be refused while another call for one is under way.
+   */
   async function fly(own: AbortController): Promise<void> {
     const { signal } = own
     while (wanted) {

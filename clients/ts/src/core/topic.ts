@@ -1,6 +1,9 @@
 import type { Batch, EventMap, Refusal, Reset, ThroughlineEvent } from './protocol.js'
 
-/** The topics by which a session sees an event. Of shared tabs alone: the core would share a third part with them. */
+/**
+ * The topics by which a session sees an event. Of shared tabs alone: the core would share a third
+ * part with them.
+ */
 export const topicsOf = ({ topic, topics }: ThroughlineEvent): readonly string[] => topics ?? [topic]
 
 /** Options of a publish (PROTOCOL.md, C13). */
@@ -49,7 +52,10 @@ export interface Topic<M extends EventMap = EventMap> {
   onRefused(listener: (refusal: Refusal) => void): () => void
   /** Subscribes without listening. @returns gives it up. */
   subscribe(): () => void
-  /** Appends an event. @throws CommandError; with `expect`, `conflict` carries the topic's last seq. */
+  /**
+   * Appends an event.
+   * @throws CommandError; with `expect`, `conflict` carries the topic's last seq.
+   */
   publish<T extends keyof M & string>(
     type: T,
     data: M[T],
@@ -58,17 +64,22 @@ export interface Topic<M extends EventMap = EventMap> {
   /** Tells those who are connected now: never stored, never replayed. */
   cast<T extends keyof M & string>(type: T, data: M[T], key?: string): Promise<unknown>
   /**
-   * Makes this client a member and keeps it one across reconnects; `offline` leaves. Resolves when the gateway has
-   * what is wanted by then: of changes in quick succession only the last one may be told.
+   * Makes this client a member and keeps it one across reconnects; `offline` leaves. Resolves when
+   * the gateway has what is wanted by then: of changes in quick succession only the last one may be
+   * told.
    */
   presence(status: PresenceStatus, info?: unknown): Promise<unknown>
   /** Who is present. */
   members(): Promise<Member[]>
   /**
-   * The events of this topic that the gateway retains after a cursor, or all of them after `earliest`. `more` asks
-   * for another call with `cursor`; `reset` says that events after the given cursor may be missing. @throws CommandError
+   * The events of this topic that the gateway retains after a cursor, or all of them after
+   * `earliest`. `more` asks for another call with `cursor`; `reset` says that events after the
+   * given cursor may be missing. @throws CommandError
    */
   since(after: string): Promise<Batch>
-  /** Where things stand. @throws CommandError; `not_found`: the topic keeps no state (the gateway's `--state`). */
+  /**
+   * Where things stand. @throws CommandError; `not_found`: the topic keeps no state (the gateway's
+   * `--state`).
+   */
   state(): Promise<TopicState>
 }

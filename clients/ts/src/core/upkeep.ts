@@ -40,10 +40,12 @@ interface Waiter {
 }
 
 /**
- * Brings what the gateway has of this client in line with what is wanted, one command at a time: what happens while
- * a command is under way is one command afterwards. Nothing counts as had before the gateway has agreed. A refusal by
- * rate and a lost reply are tried again, other refusals are not, until something changes.
+ * Brings what the gateway has of this client in line with what is wanted, one command at a time:
+ * what happens while a command is under way is one command afterwards. Nothing counts as had before
+ * the gateway has agreed. A refusal by rate and a lost reply are tried again, other refusals are
+ * not, until something changes.
  */
+// Its inner functions share the state of one session.
 export function createUpkeep(host: UpkeepHost) {
   const { env, wishes, refused } = host
   /** Presence that the gateway has agreed to, and what it refused: as JSON, by topic. */
@@ -147,7 +149,9 @@ export function createUpkeep(host: UpkeepHost) {
   }
 
   const upkeep = {
-    /** Looks for what is not in line; calls while it is at work are covered by the one that runs. */
+    /**
+     * Looks for what is not in line; calls while it is at work are covered by the one that runs.
+     */
     async run(): Promise<void> {
       if (running) return
       running = true
@@ -171,7 +175,10 @@ export function createUpkeep(host: UpkeepHost) {
       most = Infinity
     },
 
-    /** Resolves when the gateway has this client's presence in the topic as it is wanted. @throws CommandError */
+    /**
+     * Resolves when the gateway has this client's presence in the topic as it is wanted.
+     * @throws CommandError
+     */
     settled(topic: string): Promise<unknown> {
       const answer = new Promise<Reply>((settle) => waiters.push({ topic, settle }))
       // Closed while this part was being loaded.

@@ -17,8 +17,9 @@ const CODES: Record<number, CloseKind> = {
 }
 
 /**
- * WebSocket. The token travels as a subprotocol, never in the address; some proxies let only the first subprotocol
- * through, and so the token follows as a command if nothing comes. @throws where there is no WebSocket.
+ * WebSocket. The token travels as a subprotocol, never in the address; some proxies let only the
+ * first subprotocol through, and so the token follows as a command if nothing comes. @throws where
+ * there is no WebSocket.
  */
 export function openWs({ env, tokens, address }: LinkRequest, { heard, message, closed }: LinkEvents): Link {
   const WebSocket = env.WebSocket as NonNullable<typeof env.WebSocket>
@@ -38,7 +39,8 @@ export function openWs({ env, tokens, address }: LinkRequest, { heard, message, 
     heard()
     message(data)
   }
-  // An error is always followed by a close, and only the close carries a code. Some runtimes throw what nobody hears.
+  // An error is always followed by a close, and only the close carries a code. Some runtimes throw
+  // what nobody hears.
   socket.onerror = () => {}
   socket.onclose = ({ code, reason }: { code: number; reason?: string }) => {
     spoken()

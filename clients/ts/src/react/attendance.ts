@@ -8,7 +8,10 @@ export interface Shown {
 
 /** One component's part in its user's presence. */
 export interface Attendance {
-  /** Shows this from now on; `offline`: nothing. @returns settles when the gateway has heard of it. */
+  /**
+   * Shows this from now on; `offline`: nothing.
+   * @returns settles when the gateway has heard of it.
+   */
   show(shown: Shown): Promise<unknown>
   /** Gives it up, when its component is gone. */
   leave(): void
@@ -43,7 +46,10 @@ export function attend(client: Client, topic: string): Attendance {
   const own: { shown: Shown } = { shown: { status: 'offline' } }
   crowd.add(own)
 
-  /** Tells the gateway what this change makes of the whole, in one command; nothing where it makes no difference. */
+  /**
+   * Tells the gateway what this change makes of the whole, in one command; nothing where it makes
+   * no difference.
+   */
   async function change(make: () => void): Promise<unknown> {
     const before = summary(crowd)
     make()

@@ -2,7 +2,10 @@ import type { Client } from '@throughline/client'
 
 const CARET_MS = 100
 
-/** Tells the others where this user's cursor is, at most ten times a second; the latest place is always told. */
+/**
+ * Tells the others where this user's cursor is, at most ten times a second; the latest place is
+ * always told.
+ */
 export function createCaret(client: Client, topic: string) {
   let isOpen = false
   let waiting: { position?: unknown } | null = null

@@ -8,8 +8,9 @@ import type { Operation } from './operations.js'
 /** Options of {@link useCollaboration}. */
 export interface CollaborationOptions extends Target {
   /**
-   * The cursor of the text that the application begins with, as a publish or `/v1/history` gave it. Default:
-   * `earliest`, the text from before the first operation: every retained operation follows.
+   * The cursor of the text that the application begins with, as a publish or `/v1/history` gave it.
+   * Default: `earliest`, the text from before the first operation: every retained operation
+   * follows.
    */
   snapshot?: string
 }

@@ -8,7 +8,9 @@ export interface UseWebSocketOptions extends StatusFeedOptions, RoomOptions {
   roomId?: string | null
 }
 
-/** Everything in one hook: the user's status feed, and with `roomId` a room with its collaboration. */
+/**
+ * Everything in one hook: the user's status feed, and with `roomId` a room with its collaboration.
+ */
 export function useWebSocket(options: UseWebSocketOptions = {}) {
   const { roomId } = options
   const target = { ...options, user: options.userId }

@@ -17,7 +17,10 @@ export interface ProviderProps extends ClientOptions {
   children?: ReactNode
 }
 
-/** Gives the hooks below it one client. Another `url` or `user` makes another client; other options are read once. */
+/**
+ * Gives the hooks below it one client. Another `url` or `user` makes another client; other options
+ * are read once.
+ */
 export function ThroughlineProvider({ client, children, ...options }: ProviderProps) {
   const { url, user } = options
   // biome-ignore lint/correctness/useExhaustiveDependencies: options may be written inline.
@@ -57,8 +60,8 @@ function nameLatest(entry: Entry): void {
 }
 
 /**
- * Whose token it is: by its claims, or by the token itself if it cannot be read. Only the gateway can tell whether it
- * is genuine.
+ * Whose token it is: by its claims, or by the token itself if it cannot be read. Only the gateway
+ * can tell whether it is genuine.
  */
 function holderOf(token: string | null | undefined): unknown {
   try {

@@ -23,8 +23,9 @@ export interface DocumentView {
   /** Own operations that the log does not have yet. */
   pendingCount: number
   /**
-   * Why nothing is sent or received any more: operations may be missing, or one was refused. Load the text anew, and
-   * pass its cursor as `snapshot`; own operations that were not sent yet are not in it.
+   * Why nothing is sent or received any more: operations may be missing, or one was refused. Load
+   * the text anew, and pass its cursor as `snapshot`; own operations that were not sent yet are not
+   * in it.
    */
   error: Error | null
 }
@@ -34,16 +35,21 @@ interface Update {
   operation: Operation
   user_id: string
   timestamp: number | string
-  /** The seq of the operation before this one in the sender's text; 0: none. Absent where the sender cannot tell. */
+  /**
+   * The seq of the operation before this one in the sender's text; 0: none. Absent where the sender
+   * cannot tell.
+   */
   base?: number
 }
 
 /**
- * One document's operations between this client and the log. The log's order is the authority: one operation is on
- * its way at a time, accepted only on top of everything that came before it, and rebased when others were faster.
+ * One document's operations between this client and the log. The log's order is the authority: one
+ * operation is on its way at a time, accepted only on top of everything that came before it, and
+ * rebased when others were faster.
  * @param update changes what is shown.
  * @param rendered the operations that the application has had.
- * @param snapshot the cursor of the text that the application begins with; `earliest`: the text before any operation.
+ * @param snapshot the cursor of the text that the application begins with; `earliest`: the text
+ * before any operation.
  */
 // Its inner functions share the state of one document.
 export function openDocument(

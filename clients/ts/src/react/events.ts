@@ -12,8 +12,8 @@ export function useLatest<T>(value: T): { readonly current: T } {
 }
 
 /**
- * State about something. When that is something else the state is the initial one again, in the same render, and what
- * was set for the former is dropped.
+ * State about something. When that is something else the state is the initial one again, in the
+ * same render, and what was set for the former is dropped.
  * @param initial may be written inline.
  * @param about compared one by one, like dependencies of an effect.
  */
@@ -40,8 +40,8 @@ export const listen = (client: Client, topic: string | undefined, hear: (event: 
   (topic ? client.topic(topic) : client).onAny(hear)
 
 /**
- * State made of events. It starts anew when client, topic or `about` is another. Every event counts, also when several
- * arrive between two renders.
+ * State made of events. It starts anew when client, topic or `about` is another. Every event
+ * counts, also when several arrive between two renders.
  * @param topic undefined: of every event; null: of none.
  * @param about what the state is about, beside the topic.
  */

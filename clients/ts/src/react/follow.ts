@@ -5,24 +5,30 @@ import { backoff, isPassing, pause, RETRY_MS, retryDelay } from './retry.js'
 const LAGS_MAX = 6
 /** Events of the stream that are kept until history has reached the first of them. */
 const EARLY_MAX = 1000
-/** When what is retained is read again while the stream has brought nothing: by then it has begun. */
+/**
+ * When what is retained is read again while the stream has brought nothing: by then it has begun.
+ */
 const LOOKS_MS = [1000, 5000, 25_000]
 /** How far a cursor reaches (PROTOCOL.md, N5). */
 const seqOf = (cursor: string): number => Number(cursor.split('.')[1])
 
 /** What a follower is told. */
 export interface Followed {
-  /** The next event of the topic: each once, in the order of the log; ephemeral events as they come. No presence. */
+  /**
+   * The next event of the topic: each once, in the order of the log; ephemeral events as they come.
+   * No presence.
+   */
   take(event: ThroughlineEvent): void
   /** Events of the topic are missing or may be. Nothing is taken after this. */
   lost(reason: Error): void
 }
 
 /**
- * Every event of one topic after a cursor: first what the gateway retains, then what the client's stream brings.
- * The stream may begin later than the retained events end. So the events of the stream are kept, and history is read
- * again, until history has reached the first of them. From then on the two have met, and the stream alone is complete.
- * If history stays behind for a minute, `lost` is called. On a quiet topic history is read again after 1, 5 and 25 s.
+ * Every event of one topic after a cursor: first what the gateway retains, then what the client's
+ * stream brings. The stream may begin later than the retained events end. So the events of the
+ * stream are kept, and history is read again, until history has reached the first of them. From
+ * then on the two have met, and the stream alone is complete. If history stays behind for a minute,
+ * `lost` is called. On a quiet topic history is read again after 1, 5 and 25 s.
  * @param after a cursor, or `earliest`: nothing was published before.
  */
 // Its inner functions share the state of one reader: a class would only spell each of them `this.`.
@@ -94,7 +100,10 @@ export function followTopic(client: Client, name: string, after: string, { take,
     early.splice(0).forEach(accept)
   }
 
-  /** Once the batch that is being delivered has been taken as a whole, there is no need to go back behind it. */
+  /**
+   * Once the batch that is being delivered has been taken as a whole, there is no need to go back
+   * behind it.
+   */
   function mark(): void {
     if (isMarking) return
     isMarking = true
@@ -199,7 +208,10 @@ export function followTopic(client: Client, name: string, after: string, { take,
       known = lastSeq
     },
 
-    /** Takes what a conflict told of. @param told the topic's last seq, where `expected` was expected. */
+    /**
+     * Takes what a conflict told of.
+     * @param told the topic's last seq, where `expected` was expected.
+     */
     async catchUp(told: number, expected: number): Promise<void> {
       const isTaken = (): boolean => told > expected && told <= lastSeq
       // The stream most likely brings it; asking costs a request.
@@ -211,9 +223,9 @@ export function followTopic(client: Client, name: string, after: string, { take,
       }
       if (isTaken()) known = Math.max(known, told)
       if (isTaken() || !isOpen) return
-      // What is neither on the stream nor retained lies before `after`, has outlived its `ttl_ms`, or is of a type that
-      // the client filters out.
-      // A smaller seq: the gateway has forgotten a topic that was quiet for an hour (PROTOCOL.md, P10).
+      // What is neither on the stream nor retained lies before `after`, has outlived its `ttl_ms`,
+      // or is of a type that the client filters out. A smaller seq: the gateway has forgotten a
+      // topic that was quiet for an hour (PROTOCOL.md, P10).
       if (told > expected && !hasMet && after === 'earliest')
         fail(new Error('the first events are not retained any more'))
       known = told

@@ -14,7 +14,10 @@ export interface HybridConfig<T = unknown> {
   fallbackDelay?: number
   /** As `websocketEnabled`, for a feature flag; see `inRollout`. Default: true. */
   enableFeatureFlag?: boolean
-  /** Makes the new data from an event; without it an event makes `fetchData` run, at most every 250 ms. */
+  /**
+   * Makes the new data from an event; without it an event makes `fetchData` run, at most every 250
+   * ms.
+   */
   reduce?: (data: T, event: ThroughlineEvent) => T
 }
 
@@ -60,7 +63,10 @@ async function bounded<T>(fetchData: FetchData<T>, abort: AbortController): Prom
   }
 }
 
-/** One fetch at a time; one asked for meanwhile follows, so that the last result is never older than the wish. */
+/**
+ * One fetch at a time; one asked for meanwhile follows, so that the last result is never older than
+ * the wish.
+ */
 function createSnapshot<T>(fetchData: FetchData<T>, update: (change: Partial<View<T>>) => void) {
   let flight: { settled: Promise<void>; abort: AbortController } | undefined
   let again = false
@@ -103,9 +109,12 @@ function createSnapshot<T>(fetchData: FetchData<T>, update: (change: Partial<Vie
 }
 
 /**
- * A snapshot kept fresh: by events while they are pushed, by fetching at an interval while they are not.
- * @param fetchData may be written inline. A call that takes longer than 10 s is aborted, and `error` says so.
- * @param userId starts anew when it changes; the gateway goes by the token, and by this name in development only.
+ * A snapshot kept fresh: by events while they are pushed, by fetching at an interval while they are
+ * not.
+ * @param fetchData may be written inline. A call that takes longer than 10 s is aborted, and
+ * `error` says so.
+ * @param userId starts anew when it changes; the gateway goes by the token, and by this name in
+ * development only.
  */
 export function useHybridUpdates<T>(
   fetchData: FetchData<T>,

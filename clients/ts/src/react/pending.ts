@@ -30,14 +30,19 @@ export function createPending() {
       list.push({ id: `${nonce}-${count}`, operation })
     },
 
-    /** Removes the first operation if the log has it now. @returns whether it was the one with this id. */
+    /**
+     * Removes the first operation if the log has it now.
+     * @returns whether it was the one with this id.
+     */
     settle(id: string | undefined): boolean {
       const isFirst = id !== undefined && list[0]?.id === id
       if (isFirst) list.shift()
       return isFirst
     },
 
-    /** Another person's operation, which came first: rebased over the own ones, and they over it. */
+    /**
+     * Another person's operation, which came first: rebased over the own ones, and they over it.
+     */
     rebase(theirs: Operation): Operation {
       let remote = theirs
       for (const own of list) {

@@ -2,8 +2,8 @@
 const PER_CENT = 42_949_673
 
 /**
- * Whether this user is among the first `percent` of a gradual rollout. The same user and feature always answer
- * the same, and a user who is in at 10 % is in at 50 %.
+ * Whether this user is among the first `percent` of a gradual rollout. The same user and feature
+ * always answer the same, and a user who is in at 10 % is in at 50 %.
  * @param percent 0 to 100; anything else is clamped.
  */
 export function inRollout(userId: string, percent: number, feature = 'throughline'): boolean {

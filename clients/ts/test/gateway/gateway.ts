@@ -134,8 +134,8 @@ export function connectTo(url: string, options: ClientOptions = {}) {
 }
 
 /**
- * Waits until something holds, in steps of 10 ms: a machine that is busy with something else makes steps longer, and
- * not more of them.
+ * Waits until something holds, in steps of 10 ms: a machine that is busy with something else makes
+ * steps longer, and not more of them.
  * @param ms how long it may take, in steps.
  * @returns the milliseconds of the steps that it took.
  */

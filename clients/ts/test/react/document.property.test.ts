@@ -25,7 +25,10 @@ function expectOneText(library: Library, writers: Writer[]): void {
   expect(writers.map(({ text }) => text)).toEqual(Array(writers.length).fill(library.text))
 }
 
-/** Someone whose stream begins after an operation that history does not have yet, and brings more of them. */
+/**
+ * Someone whose stream begins after an operation that history does not have yet, and brings more of
+ * them.
+ */
 async function behindHistory(withText: boolean): Promise<{ library: Library; late: Writer }> {
   const library = new Library()
   const early = new Writer(library, 'a')
@@ -147,7 +150,8 @@ describe('people who edit one text', () => {
           if (step.act === 'type') writer?.edit(step.at, step.size, step.inserts)
           else if (step.act === 'hear') writer?.hear()
           else if (step.act === 'subscribe') writer?.subscribe()
-          // Without its first operations a text cannot be made from the log: a reader who types nothing is not told.
+          // Without its first operations a text cannot be made from the log: a reader who types
+          // nothing is not told.
           else if (step.act === 'enter') writer?.enter(!library.isWhole)
           else if (step.act === 'enter with the text') writer?.enter(true)
           else if (step.act === 'blink') writer?.blink()

@@ -183,7 +183,8 @@ describe('useHybridUpdates', () => {
     await page.advance(500)
     answers.shift()?.()
     await page.advance(500)
-    // The fetch of when the connection was there: the backend has answered without what happens now.
+    // The fetch of when the connection was there: the backend has answered without what happens
+    // now.
     expect(answers).toHaveLength(1)
     stored = [0, 1]
     await page.publish('user:test', 'n', 1)

@@ -1,5 +1,7 @@
 // @vitest-environment happy-dom
-/** Parts that are loaded with the first room may fail to load: after a deploy, or on a bad network. */
+/**
+ * Parts that are loaded with the first room may fail to load: after a deploy, or on a bad network.
+ */
 
 import { cleanup } from '@testing-library/react'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'

@@ -171,7 +171,9 @@ export class Writer {
     this.enter()
   }
 
-  /** Opens the document anew: from the text of before the first operation, or from the one of now. */
+  /**
+   * Opens the document anew: from the text of before the first operation, or from the one of now.
+   */
   enter(withText = false): void {
     this.document?.close()
     this.text = withText ? this.library.text : this.library.first
