@@ -55,6 +55,40 @@ describe('a client in which something throws', () => {
     await expect(client.room('a').publish('said', 'hi')).rejects.toMatchObject({ code: 'unavailable' })
   })
 
+  it('gives up a topic although the reply to its command was lost', async () => {
+    const server = new FakeServer()
+    let wanted = ['room:a']
+    const sent: unknown[] = []
+    const carrier: Carrier = {
+      link: { send: () => {}, close: () => {} },
+      chain: { expected: null, greeted: true, history: 0, queue: [] },
+      topics: [],
+      waiting: new Map(),
+    }
+    const upkeep = createUpkeep({
+      env: server.env as Env,
+      wishes: { topics: () => wanted, present: () => new Map() },
+      refused: new Map(),
+      hello: () => null,
+      ladder: { writer: { carrier } },
+      async command(command) {
+        sent.push(command)
+        wanted = []
+        if (sent.length === 1) throw Object.assign(new Error('no reply'), { code: 'unavailable' })
+      },
+      refuse() {},
+      result() {},
+      unheard: (message) => ({ error: { code: 'unavailable', message } }),
+    })
+    const done = upkeep.run()
+    await server.clock.advance(2 * SECOND)
+    await done
+    expect(sent).toEqual([
+      { op: 'subscribe', topics: ['room:a'] },
+      { op: 'unsubscribe', topics: ['room:a'] },
+    ])
+  })
+
   it('looks again at what is not in line', async () => {
     let broken = true
     const sent: unknown[] = []

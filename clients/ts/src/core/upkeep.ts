@@ -32,6 +32,8 @@ interface Step {
   done(): void
   /** The gateway refuses for good. */
   refused(error: CommandError): void
+  /** There was no reply: the gateway may have carried it out. */
+  lost?(): void
 }
 
 interface Waiter {
@@ -51,6 +53,8 @@ export function createUpkeep(host: UpkeepHost) {
   /** Presence that the gateway has agreed to, and what it refused: as JSON, by topic. */
   const told = new Map<string, string>()
   const barred = new Map<string, { text: string; error: CommandError }>()
+  /** Topics that the gateway may have agreed to: the reply was lost. */
+  const doubtful = new WeakMap<Carrier, Set<string>>()
   let waiters: Waiter[] = []
   let running = false
   /** How many topics the next `subscribe` may name: one refused topic spoils the whole command. */
@@ -67,6 +71,7 @@ export function createUpkeep(host: UpkeepHost) {
   function leave(carrier: Carrier, topics: readonly string[]): Step {
     const done = (): void => {
       carrier.topics = carrier.topics.filter((topic) => !topics.includes(topic))
+      for (const topic of topics) doubtful.get(carrier)?.delete(topic)
       for (const topic of topics) told.delete(topic) // Its members leave with the subscription.
       // There may be room now for what was too much.
       for (const [topic, code] of refused) if (code !== 'forbidden') refused.delete(topic)
@@ -85,6 +90,9 @@ export function createUpkeep(host: UpkeepHost) {
         const [topic] = topics
         if (topics.length > 1) most = topics.length >> 1
         else if (topic) host.refuse(topic, error)
+      },
+      lost() {
+        doubtful.set(carrier, new Set([...(doubtful.get(carrier) ?? []), ...topics]))
       },
     }
   }
@@ -109,7 +117,8 @@ export function createUpkeep(host: UpkeepHost) {
     const implied = host.hello()?.topics.slice(0, 2) ?? []
     const wanted = wishes.topics().filter((topic) => !implied.includes(topic))
     if (carrier.link.send) {
-      const extra = carrier.topics.filter((topic) => ![...wanted, ...implied].includes(topic))
+      const had = new Set([...carrier.topics, ...(doubtful.get(carrier) ?? [])])
+      const extra = [...had].filter((topic) => ![...wanted, ...implied].includes(topic))
       if (extra.length) return leave(carrier, extra)
       const missing = wanted.filter((topic) => ![...carrier.topics, ...refused.keys()].includes(topic))
       if (missing.length) return enter(carrier, missing.slice(0, most))
@@ -121,7 +130,7 @@ export function createUpkeep(host: UpkeepHost) {
     return undefined
   }
 
-  async function take(carrier: Carrier, { command, done, refused }: Step): Promise<void> {
+  async function take(carrier: Carrier, { command, done, refused, lost }: Step): Promise<void> {
     try {
       await host.command(command)
       done()
@@ -129,6 +138,7 @@ export function createUpkeep(host: UpkeepHost) {
       const error = failure as CommandError
       const { code, retryAfterMs = 0 } = error
       if (code !== 'rate_limited' && code !== 'unavailable') return refused(error)
+      if (code === 'unavailable') lost?.()
       // A link that is gone has its answer in the next one.
       if (inUse() !== carrier) return
       const ms = Math.min(Math.max(retryAfterMs, AGAIN_MS), AGAIN_MAX_MS)
