@@ -27,11 +27,11 @@ pub(super) struct Remains {
 impl Remains {
     /// The tokens of ephemeral events, which leave no entry.
     pub(super) fn of_ephemeral(batch: &Batch) -> Self {
-        let sealed = |token: &Box<str>| {
+        let sealed = |token: &str| {
             let appended = batch.results.get(token)?;
-            Some((token.to_string(), seal_token(token, appended, batch.time_ms)))
+            Some((token.to_owned(), seal_token(token, appended, batch.time_ms)))
         };
-        Self { tokens: batch.tokens.iter().filter_map(sealed).collect(), ..Self::default() }
+        Self { tokens: batch.tokens.iter().filter_map(|token| sealed(token)).collect(), ..Self::default() }
     }
 
     /// Gathers what `expect`, repeats and cursors still need of the entries up to `through`, which go.
