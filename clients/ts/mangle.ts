@@ -28,7 +28,7 @@ export function mangle() {
     name: 'mangle',
     renderChunk(code: string, chunk: { fileName: string }) {
       const [, name] =
-        /^(index|tabs|lazy|react|components|query|document|rooms)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ?? []
+        /^(index|tabs|lazy|react|components|query|document|rooms|follow)(?:-[^.]*)?\.c?js$/.exec(chunk.fileName) ?? []
       // A part of another name would be loaded with the core and not be counted.
       if (!name && !/^testing\.c?js$|\.d\.c?ts$/.test(chunk.fileName)) throw new Error(`unknown part ${chunk.fileName}`)
       if (!name) return null

@@ -17,7 +17,7 @@ export function createInBand(env: Pick<Env, 'setTimeout' | 'clearTimeout'>) {
     const id = `${count}`
     let late: unknown
     const answer = new Promise<Reply>((resolve) => {
-      if (waiting.size >= WAITING_MAX) throw 'too many wait'
+      if (waiting.size >= WAITING_MAX) throw 'too many'
       waiting.set(id, resolve)
       late = env.setTimeout(() => resolve(unheard('no reply')), REPLY_MS)
       link.send?.(JSON.stringify({ id, ...command }))
