@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -110,7 +110,7 @@ pub struct Log {
     /// Up to here, events of any topic may be missing.
     since: AtomicU64,
     /// Counts the changes of `lineage`, so that a reader notices one without the lock.
-    shape: AtomicU64,
+    shape: AtomicU32,
     /// Held while it changes and the tail with it, so that the two can be read as one.
     lineage: Mutex<Arc<Lineage>>,
     /// The sequencer: every change of the log is made under this lock.
@@ -135,7 +135,7 @@ pub(crate) fn us_of(duration: Duration) -> u64 {
 pub(crate) struct History {
     pub(crate) lineage: Arc<Lineage>,
     /// Counts the changes of `lineage`.
-    pub(crate) shape: u64,
+    pub(crate) shape: u32,
     pub(crate) tail: Seq,
 }
 
@@ -190,7 +190,7 @@ impl Log {
             tail: AtomicU64::new(0),
             ephemeral_tail: AtomicU64::new(0),
             since: AtomicU64::new(0),
-            shape: AtomicU64::new(0),
+            shape: AtomicU32::new(0),
             lineage: Mutex::new(Arc::new(Lineage::new(Epoch::new(0), Seq::ZERO))),
             writer: Mutex::new(Sequencer {
                 directory: Directory::new(options.log_bytes_max, seed, state_rules),
@@ -467,7 +467,7 @@ impl Log {
         History { lineage: Arc::clone(&lineage), shape: self.shape(), tail: self.tail() }
     }
 
-    pub(crate) fn shape(&self) -> u64 {
+    pub(crate) fn shape(&self) -> u32 {
         self.shape.load(Ordering::Acquire)
     }
 

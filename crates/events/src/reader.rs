@@ -84,8 +84,8 @@ pub struct Reader {
     /// Whether it reads the latest-only events too, which topics keep apart from their rings.
     reads_latest_only: bool,
     lineage: Arc<Lineage>,
-    /// The log's shape when `lineage` was taken.
-    shape: u64,
+    /// The log's shape when `lineage` was taken. It wraps: no reader sleeps through 2^32 shapes.
+    shape: u32,
     cursor: Cursor,
     /// The number of the last ephemeral event passed.
     ephemeral: u64,

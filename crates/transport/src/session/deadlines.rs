@@ -85,9 +85,9 @@ pub(crate) struct Deadlines {
     /// closing.
     patient_until: Option<Moment>,
     is_closing: bool,
-    /// A heartbeat comes at its time whatever else is sent, is answered within this time, and
-    /// nothing probes the path. Zero: none of that.
-    pong_timeout: Millis,
+    /// A heartbeat comes at its time whatever else is sent, is answered in time, and nothing probes
+    /// the path.
+    is_heartbeat_fixed: bool,
     /// The next ping goes with the first batch from here on. With a fixed heartbeat: until when the
     /// one that is unanswered is to be answered.
     ping_at: Tenths,
@@ -133,7 +133,7 @@ impl Deadlines {
             ends_at: terms.age_max.map(|age_max| Moment::START + age_max),
             patient_until: None,
             is_closing: false,
-            pong_timeout: Duration::ZERO.into(),
+            is_heartbeat_fixed: false,
             ping_at: (Moment::START + terms.heartbeat).into(),
             unanswered: 0,
         };
@@ -141,14 +141,14 @@ impl Deadlines {
         deadlines
     }
 
-    /// The heartbeat comes at its time whatever else is sent, the client answers it within
-    /// `pong_timeout`, and nothing probes the path.
-    pub(crate) fn fix_heartbeat(&mut self, pong_timeout: Duration) {
-        self.pong_timeout = pong_timeout.into();
+    /// The heartbeat comes at its time whatever else is sent, the client answers it in time, and
+    /// nothing probes the path.
+    pub(crate) fn fix_heartbeat(&mut self) {
+        self.is_heartbeat_fixed = true;
     }
 
     fn has_fixed_heartbeat(&self) -> bool {
-        self.pong_timeout.0 > 0
+        self.is_heartbeat_fixed
     }
 
     /// Whether the time of the heartbeat has come.
@@ -265,14 +265,18 @@ impl Deadlines {
         self.probe_at = (!self.has_fixed_heartbeat()).then(|| now + PROBE_AFTER);
     }
 
-    pub(crate) fn batch_sent(&mut self, now: Moment, had_events: bool) {
+    /// A batch was written. `pong_timeout`: within what time the client answers a fixed heartbeat.
+    pub(crate) fn batch_sent(&mut self, now: Moment, had_events: bool, pong_timeout: Option<Duration>) {
         let interval = self.interval();
         self.probe_at = self.probe_at.filter(|&at| at > now);
         let is_fixed = self.has_fixed_heartbeat();
-        if is_fixed && self.is_heartbeat_due(now) && self.unanswered == 0 {
+        if let Some(pong_timeout) = pong_timeout
+            && self.is_heartbeat_due(now)
+            && self.unanswered == 0
+        {
             self.unanswered = 1;
             // Rounded up: a client that answers at the last moment stays.
-            self.ping_at = (now + self.pong_timeout.into() + Duration::from_millis(100)).into();
+            self.ping_at = (now + pong_timeout + Duration::from_millis(100)).into();
         }
         if !is_fixed || self.is_heartbeat_due(now) {
             self.batch_at = now + self.heartbeat().max(interval);

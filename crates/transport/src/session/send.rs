@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             state: &parts,
             ..Batch::new(self.sent_up_to, span.cursor, first)
         });
-        self.deadlines.batch_sent(now, !events.is_empty());
+        self.deadlines.batch_sent(now, !events.is_empty(), self.line.pong_timeout());
         let oldest = events.first().filter(|_| *was_live);
         let now_us = || self.reader.log().us_at(self.deadlines.instant(now));
         let latency_us = oldest.map(|event| now_us().saturating_sub(event.applied_us()));

@@ -93,8 +93,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(wait) = line.wait() {
             deadlines.wait_until(now + wait);
         }
-        if let Some(pong_timeout) = line.pong_timeout() {
-            deadlines.fix_heartbeat(pong_timeout);
+        if line.pong_timeout().is_some() {
+            deadlines.fix_heartbeat();
         }
         Self {
             socket,

@@ -14,6 +14,7 @@ use super::send::ENVELOPE_BYTES;
 use super::state::Session;
 use crate::batch::Batch;
 use crate::control::Sent;
+use crate::line::Protocol as _;
 use crate::state_part::StatePart;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -93,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let bytes = self.write(&Batch { state: &parts, ..Batch::new(at, at, &[]) });
             let events = parts.iter().map(|part| part.events.len()).sum();
             self.host.sent(Sent { events, bytes, cursor: at, latency_us: None, lag: self.reader.lag() });
-            self.deadlines.batch_sent(now, true);
+            self.deadlines.batch_sent(now, true, self.line.pong_timeout());
             if !self.has_room() {
                 return;
             }
