@@ -1,4 +1,4 @@
-//! Drafts into a store that may be away, however often that takes.
+//! Appends drafts to a store that may be unavailable, and retries until the store has them.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::{RejectReason, SourceKind};
 use crate::publish::Publishing;
 
-/// How long to wait before the store is tried again: doubles from the first to the last.
+/// Pause before an append is retried. It doubles from the first value to the last.
 pub(super) const RETRY_FIRST: Duration = Duration::from_millis(50);
 pub(super) const RETRY_LAST: Duration = Duration::from_secs(2);
 
-/// Appends the drafts in order, at most one batch under way. Ready when the store has all of them.
+/// Appends the drafts in order, one batch at a time. Returns when the store has all of them.
 pub(super) async fn append_until_taken(
     publishing: &Publishing,
     metrics: &Metrics,

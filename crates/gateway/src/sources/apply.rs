@@ -1,8 +1,9 @@
-//! A rule applied to a message: drafts, or why there is none. Pure.
+//! Applies a rule to a message. The result is drafts, or the reason for the lack of one. Pure.
 //!
-//! A payload is read into raw JSON and never into a tree: only members that a pointer names are
-//! decoded, and the rest goes through byte for byte. So a payload that other parsers refuse, such
-//! as one with half a surrogate pair or with a number beyond any float, arrives as it was sent.
+//! A payload is parsed into raw JSON and never into a tree. Only the members that a pointer names
+//! are decoded; all other bytes pass through unchanged. A payload that other parsers refuse, such
+//! as one with half a surrogate pair or with a number beyond the range of a float, therefore
+//! arrives as it was sent.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,26 +17,26 @@ use crate::metrics::labels::RejectReason;
 use crate::problem::{Code, Problem};
 use crate::publish::{CloudEvent, DraftBody};
 
-/// What a source heard.
+/// A message that a source received.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceMessage {
-    /// The rule that is for its channel.
+    /// The rule for the channel of the message.
     pub rule: Arc<SourceRule>,
     /// The channel.
     pub channel: Box<str>,
-    /// What the first `*` of the pattern matched.
+    /// The part of the channel that the first `*` of the pattern matched.
     pub first: Option<Box<str>>,
     /// The payload.
     pub payload: Bytes,
-    /// The name that the source itself gives the message, by which a repeat is known; `None`: it
-    /// gives none. An id of the rule or of the payload comes before it.
+    /// The id that the source itself gives the message, for deduplication; `None`: the source gives
+    /// none. An id from the rule or from the payload takes precedence.
     pub id: Option<Box<str>>,
 }
 
 /// The most drafts in one payload.
 const DRAFTS_MAX: usize = 100;
 
-/// Checks a draft against what may be.
+/// Validates the body of a draft.
 type Check<'a> = dyn FnMut(DraftBody<'_>) -> Result<Draft, Problem> + 'a;
 
 impl SourceMessage {
@@ -45,7 +46,8 @@ impl SourceMessage {
         self.payload.len() + self.channel.len() + MESSAGE_COST
     }
 
-    /// What the rule makes of it: a draft or the reason for none, for each draft of the payload.
+    /// Applies the rule. Gives, for each draft of the payload, the draft or the reason for its
+    /// rejection.
     pub(crate) fn drafts(&self, check: &mut Check<'_>) -> Vec<Result<Draft, RejectReason>> {
         let Ok(text) = str::from_utf8(&self.payload) else { return vec![Err(RejectReason::NotUtf8)] };
         if let Shape::Members(made) = &self.rule.shape
@@ -128,7 +130,7 @@ impl SourceMessage {
         check(body).map_err(reason)
     }
 
-    /// The topics of which no part is missing.
+    /// The topics of the templates. A template with a missing part is skipped.
     fn topics(&self, templates: &[Template], json: &RawValue) -> Result<Vec<Topic>, RejectReason> {
         let filled = templates.iter().filter_map(|template| self.fill(template, json));
         let topics = filled.map(|topic| topic.parse().map_err(|_| RejectReason::BadDraft));
@@ -136,7 +138,7 @@ impl SourceMessage {
         if topics.is_empty() { Err(RejectReason::NoTopic) } else { Ok(topics) }
     }
 
-    /// A template with its parts filled in; `None`: a part is missing, or empty.
+    /// Fills in the parts of a template; `None`: a part is missing or empty.
     fn fill(&self, template: &Template, json: &RawValue) -> Option<String> {
         let mut text = String::new();
         for part in &template.0 {
@@ -159,7 +161,8 @@ fn reason(problem: Problem) -> RejectReason {
     if problem.code == Code::TooLarge { RejectReason::TooLarge } else { RejectReason::BadDraft }
 }
 
-/// A text, a whole number or a boolean, as it stands in a topic or a key. Other kinds have no word.
+/// The text of a JSON string, an integer or a boolean, as used in a topic or a key. Other JSON
+/// values have no such text.
 fn word(json: &RawValue) -> Option<String> {
     let text = json.get();
     match text.as_bytes().first()? {

@@ -4,7 +4,7 @@ use super::*;
 use crate::metrics::labels::SourceKind;
 use crate::publish::Author;
 
-/// What a rule makes of a payload on the channel `job:7`.
+/// Applies a rule to a payload on the channel `job:7`.
 fn apply(rule: &str, payload: &[u8]) -> Vec<Result<Draft, RejectReason>> {
     let rule: SourceRule = rule.parse().unwrap();
     let message = SourceMessage {
@@ -17,7 +17,7 @@ fn apply(rule: &str, payload: &[u8]) -> Vec<Result<Draft, RejectReason>> {
     message.drafts(&mut |body| body.check(&Author::Source(SourceKind::Redis), 1000))
 }
 
-/// The draft, in words: topics, type, key, id and data, or the reason for none.
+/// The drafts as text: topics, type, key, id and data, or the reason for the rejection.
 fn said(rule: &str, payload: &[u8]) -> String {
     let word = |made: Result<Draft, RejectReason>| match made {
         Ok(draft) => {
@@ -41,9 +41,9 @@ const JOB_SAID: &str =
     r#"user:al+job:9 sync:progress 9 - {"jobId":"9","userId":"al","progress":45.50,"message":"\u00e9é"}"#;
 /// Nested in 65 levels.
 const DEEP: &str = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]";
-/// A number of more digits than `data` may have.
+/// A number with more digits than `data` may have.
 const LARGE: [u8; 1001] = [b'1'; 1001];
-/// An array of 101.
+/// An array of 101 numbers.
 const MANY: [u8; 203] = {
     let mut many = [b','; 203];
     let mut at = 1;
@@ -56,8 +56,8 @@ const MANY: [u8; 203] = {
     many
 };
 
-/// Rules, payloads and what becomes of them. What goes through does so byte for byte, white space
-/// outside strings left out.
+/// Rules, payloads and the expected results. Data passes through byte for byte, except for white
+/// space outside strings.
 const CASES: [(&str, &[u8], &str); 40] = [
     (JOB, JOB_PAYLOAD.as_bytes(), JOB_SAID),
     (JOB, br#"{"jobId":9,"userId":"al"}"#, r#"user:al+job:9 sync:progress 9 - {"jobId":9,"userId":"al"}"#),

@@ -1,9 +1,9 @@
-//! Messages of a source may have been missed: the readers of its topics are told.
+//! Reports a gap in a source to the readers of its topics: messages may have been missed.
 //!
-//! Nobody can name the topics of what was not heard. Those that the source published to within the
-//! time that events are kept are told that they may lack events, and their readers get a reset.
-//! What began and ended within the gap, on a topic that the source had not used before, is known to
-//! nobody and told to nobody.
+//! The topics of missed messages are unknown. The gateway therefore marks the topics that the
+//! source published to within the retention time as possibly incomplete, and their readers get a
+//! reset. One kind of loss goes unreported: a message missed on a topic that the source had not
+//! used before, when all activity on that topic began and ended within the gap.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::config::SourceGap;
 use crate::metrics::Metrics;
 use crate::metrics::labels::SourceKind;
 
-/// How many topics are remembered. Beyond it a gap is told to all readers of the log.
+/// Most topics that are remembered. Beyond this a gap is reported to all readers of the log.
 const TOPICS_MAX: usize = 65_536;
 /// The shortest time between two notices.
 const NOTICE_EVERY: Duration = Duration::from_secs(10);
@@ -28,16 +28,16 @@ pub(super) struct Gaps {
     metrics: Arc<Metrics>,
     store: Arc<dyn Store>,
     policy: SourceGap,
-    /// For how long a topic is remembered, at least.
+    /// Least time for which a topic is remembered.
     kept: Duration,
     recent: Generation,
     before: Generation,
-    /// Whether there is a gap that nobody has been told of.
+    /// Whether a gap has not been reported yet.
     is_open: bool,
     told: Option<Instant>,
 }
 
-/// Topics that were used from some moment on.
+/// Topics that the source has used since a given moment.
 struct Generation {
     since: Instant,
     topics: HashSet<Topic>,
@@ -65,7 +65,7 @@ impl Gaps {
         }
     }
 
-    /// The source publishes to the topics of this draft.
+    /// Remembers the topics of this draft as topics of the source.
     pub(super) fn touch(&mut self, draft: &Draft) {
         if self.recent.since.elapsed() >= self.kept {
             self.before = std::mem::replace(&mut self.recent, Generation::begin());
@@ -83,14 +83,14 @@ impl Gaps {
         }
     }
 
-    /// Messages may have been missed.
+    /// Records a gap: messages may have been missed.
     pub(super) fn open(&mut self) {
         self.metrics.sources.gap(self.kind);
         self.is_open = self.policy == SourceGap::Reset;
         tracing::warn!(source = self.kind.as_str(), "messages of the source may have been missed");
     }
 
-    /// Whether there is a gap that nobody has been told of.
+    /// Whether a gap has not been reported yet.
     pub(super) fn is_open(&self) -> bool {
         self.is_open
     }
@@ -100,7 +100,7 @@ impl Gaps {
         self.is_open && self.told.is_none_or(|told| told.elapsed() >= NOTICE_EVERY)
     }
 
-    /// Tells the log, if that is due. `false`: the store did not take it.
+    /// Reports the gap to the log if a notice is due. `false`: the store did not accept the notice.
     pub(super) async fn tell(&mut self) -> bool {
         if !self.is_due() {
             return true;
@@ -116,9 +116,9 @@ impl Gaps {
         true
     }
 
-    /// `None`: the source has published to no topic.
+    /// The topics to report; `None`: the source has not published to any topic.
     fn lacking(&self) -> Option<Lacking> {
-        // The last topic of a generation came within `kept` of its beginning.
+        // The last topic of a generation was added within `kept` of the generation's beginning.
         let is_recent = |generation: &&Generation| generation.since.elapsed() < self.kept * 2;
         let recent: Vec<&Generation> = [&self.before, &self.recent].into_iter().filter(is_recent).collect();
         if recent.iter().any(|generation| generation.is_more) {

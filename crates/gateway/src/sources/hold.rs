@@ -1,10 +1,11 @@
-//! What this gateway has heard of a source and has not yet seen in the log, in the order in which
-//! it was heard. All gateways of a log hear the same; one publishes, and the others can go on with
-//! exactly what is left when it ends.
+//! Messages of a source that this gateway has received and has not yet seen in the log, in the
+//! order of their receipt. All gateways of a log receive the same messages, and one gateway
+//! publishes them. When that gateway ends, another continues with exactly the messages that are
+//! left.
 //!
-//! Messages are compared by a hash of topics, type and data, and they are counted, not merged: a
-//! status that goes A, B, A is three messages. An event that comes into the log before its message
-//! is heard here leaves a credit, which the message uses up.
+//! Messages are compared by a hash of topics, type and data. Equal messages are counted, not
+//! merged: a status that changes to A, B and A again is three messages. An event that reaches the
+//! log before its message is received here leaves a credit, and the message uses the credit up.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -17,20 +18,20 @@ use tokio::time::Instant;
 use crate::metrics::labels::SourceKind;
 use crate::publish::Author;
 
-/// For how long a message is kept that another gateway should have published.
+/// How long a message that another gateway should have published is kept.
 const HOLD: Duration = Duration::from_secs(30);
-/// For how long an event that came into the log waits for its message.
+/// How long a credit waits for its message.
 const CREDIT: Duration = Duration::from_secs(10);
-/// How many bytes of messages are kept. Beyond it the oldest are dropped.
+/// Most bytes of messages that are kept. Beyond this the oldest messages are dropped.
 const HOLD_BYTES: usize = 8 << 20;
-/// How many events wait for their messages. Beyond it the oldest do so no more.
+/// Most credits. Beyond this the oldest credits are dropped.
 const CREDITS_MAX: usize = 65_536;
-/// What a message costs beside its data.
+/// Bytes that a message counts for in addition to its data.
 const MESSAGE_COST: usize = 256;
 
-/// What one source has said.
+/// The messages of one source.
 pub(super) struct Hold {
-    /// How the idempotency tokens of the source's events begin.
+    /// Prefix of the idempotency tokens of the source's events.
     scope: Box<str>,
     inner: Mutex<Held>,
 }
@@ -38,26 +39,26 @@ pub(super) struct Hold {
 #[derive(Default)]
 struct Held {
     messages: BTreeMap<u64, HeldMessage>,
-    /// The places of the messages of each hash.
+    /// The numbers of the messages with each hash.
     places: HashMap<u128, VecDeque<u64>>,
     /// Number of the next message.
     next: u64,
     bytes: usize,
     credits: VecDeque<(u128, Instant)>,
-    /// How many of the credits have each hash.
+    /// The number of credits with each hash.
     credited: HashMap<u128, u32>,
 }
 
 struct HeldMessage {
     hash: u128,
     draft: Draft,
-    /// When it was added.
+    /// Time of insertion.
     at: Instant,
-    /// It was said later than that; `None`: that is not known.
+    /// The message was sent after this moment; `None`: no such moment is known.
     said_after: Option<Instant>,
-    /// Handed to the store, and not seen in the log yet.
+    /// The message was handed to the store and has not been seen in the log yet.
     is_sent: bool,
-    /// Whether the source or the rule named it, so that it may be a repeat.
+    /// Whether the source or the rule gave the message an id. Such a message may be a repeat.
     is_named: bool,
 }
 
@@ -66,7 +67,8 @@ impl Hold {
         Self { scope: Author::Source(kind).once(""), inner: Mutex::default() }
     }
 
-    /// A message was heard, which was said after this moment. A credit for it uses it up.
+    /// Adds a received message that was sent after `said_after`. If a credit matches the message,
+    /// the message uses it up and is not added.
     pub(super) fn add(&self, draft: Draft, is_named: bool, said_after: Option<Instant>) {
         let hash = hash(&draft);
         let mut inner = self.inner.lock();
@@ -81,7 +83,8 @@ impl Hold {
         inner.messages.insert(number, message);
     }
 
-    /// An event came into the log. If it is one of this source, its message has been published.
+    /// Handles an event that reached the log. An event of this source removes its message, or
+    /// leaves a credit.
     pub(super) fn seen(&self, draft: &Draft) {
         let is_ours = draft.once.as_ref().is_some_and(|once| once.starts_with(&*self.scope));
         if !is_ours || draft.ephemeral {
@@ -100,8 +103,8 @@ impl Hold {
         }
     }
 
-    /// The oldest messages that were not handed to the store, up to so many drafts and bytes of
-    /// data. They count as handed over from now on.
+    /// The oldest messages that were not handed to the store, up to this number of drafts and bytes
+    /// of data. They count as handed over from now on.
     pub(super) fn send(&self, drafts_max: usize, bytes_max: usize) -> Vec<(u64, Draft)> {
         let mut bytes = 0;
         let mut inner = self.inner.lock();
@@ -120,36 +123,39 @@ impl Hold {
             .collect()
     }
 
-    /// These are in the store, or never will be, and no event will come of them.
+    /// Removes messages that the store has, or that will never become events. The log shows no
+    /// event for them.
     pub(super) fn settle(&self, numbers: &[u64]) {
         let mut inner = self.inner.lock();
         numbers.iter().for_each(|number| inner.remove(*number));
     }
 
-    /// What was handed to the store and is not in the log counts as not handed over.
+    /// Marks all messages that are not in the log as not handed to the store.
     pub(super) fn unsend(&self) {
         self.inner.lock().messages.values_mut().for_each(|message| message.is_sent = false);
     }
 
-    /// Whether a message was not handed to the store, and after which moment the oldest was said.
+    /// Whether a message was not handed to the store and, if so, the moment after which the oldest
+    /// such message was sent.
     pub(super) fn oldest_unsent(&self) -> Option<Option<Instant>> {
         let inner = self.inner.lock();
         inner.messages.values().find(|message| !message.is_sent).map(|message| message.said_after)
     }
 
-    /// How many messages are kept.
+    /// Number of messages that are kept.
     pub(super) fn len(&self) -> usize {
         self.inner.lock().messages.len()
     }
 
-    /// The bytes that the messages take.
+    /// Bytes of the messages that are kept.
     pub(super) fn bytes(&self) -> usize {
         self.inner.lock().bytes
     }
 
-    /// Drops what is beyond the bounds. `is_published`: another gateway publishes, so that what has
-    /// waited for too long was published as a repeat, or was missed by it. Says how many messages
-    /// nobody has published.
+    /// Drops messages and credits beyond the bounds. With `is_published`, another gateway
+    /// publishes: a message that has waited for longer than the limit was either published as a
+    /// repeat or missed by that gateway. Returns the number of dropped messages that no gateway has
+    /// published.
     pub(super) fn bound(&self, is_published: bool) -> u64 {
         let mut inner = self.inner.lock();
         let mut missed = 0;
@@ -215,7 +221,7 @@ fn cost(draft: &Draft) -> usize {
     draft.data.as_bytes().len() + MESSAGE_COST
 }
 
-/// A hash of what a reader would see, the same on every gateway.
+/// Hash of the content that a reader sees. It is equal on every gateway.
 fn hash(draft: &Draft) -> u128 {
     let mut digest = Context::new(&SHA256);
     for topic in &draft.topics {

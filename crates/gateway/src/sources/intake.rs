@@ -1,4 +1,4 @@
-//! From the queue of a source into the store: in order, at most one batch under way.
+//! Moves messages from the queue of a source into the store, in order and one batch at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::SourceKind;
 use crate::publish::Publishing;
 
-/// How often a gap is looked for of which nobody has been told.
+/// Interval between checks for a gap that has not been reported.
 const GAP_EVERY: Duration = Duration::from_secs(1);
 
-/// Takes over what a source hears.
+/// Publishes the messages of a source.
 pub(crate) enum Intake {
-    /// This gateway is the only one of its log.
+    /// This gateway is the only gateway of its log.
     Alone(Box<Alone>),
-    /// The log is shared, and one of its gateways publishes.
+    /// Several gateways share the log, and one of them publishes.
     Shared(Box<Takeover>),
 }
 
-/// Takes over for a log that no other gateway has.
+/// Publishes for a log that no other gateway shares.
 pub(crate) struct Alone {
     kind: SourceKind,
     reading: Reading,
@@ -38,8 +38,8 @@ pub(crate) struct Alone {
 }
 
 impl Intake {
-    /// The way into the store of a source: where it leaves what it hears, and the task that takes
-    /// it over.
+    /// Opens the path from a source into the store: the queue's entrance for the source, and the
+    /// task that publishes the messages.
     #[must_use]
     pub(crate) fn open(state: SourceState, parts: &SourceParts) -> (Ear, Self) {
         let kind = state.kind();
@@ -62,7 +62,7 @@ impl Intake {
         (ear, intake)
     }
 
-    /// Takes over, for ever.
+    /// Publishes messages for ever.
     pub(crate) async fn run(self) {
         match self {
             Self::Alone(alone) => alone.run().await,

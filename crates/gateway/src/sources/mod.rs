@@ -1,23 +1,27 @@
-//! Sources of events outside the gateway: what they say becomes events of the log.
+//! Sources of events outside the gateway. Their messages become events of the log.
 //!
-//! A source is a task that owns its connection. It joins the gateway's supervised tasks, connects
-//! again for as long as the gateway runs, and never ends by itself: an outside that is away is no
-//! reason for the gateway to end, or to refuse clients. What a source has in common with the others
-//! is not a trait but a way that its messages go:
+//! A source is a task that owns its connection. It joins the gateway's supervised tasks, reconnects
+//! for as long as the gateway runs, and never ends by itself: an unavailable source is no reason
+//! for the gateway to end or to refuse clients. Sources share no trait. They share the path of
+//! their messages:
 //!
 //! ```text
-//! heard -> queue (8 MiB, oldest out, counted) -> rule -> batch of at most 128 drafts or 256 KiB -> store
+//! heard -> queue (8 MiB, oldest out, counted) -> rule
+//!   -> batch of at most 128 drafts or 256 KiB -> store
 //! ```
 //!
-//! * `rule`: what the operator wrote; `apply`: a rule applied to a message;
-//! * `queue`: what was heard and waits; [`Ear`](queue::Ear) is its entrance. A source never stops reading its
-//!   socket, whatever the store does: a Redis subscriber that does not read is dropped by the
-//!   server, and a PostgreSQL listener that does not read makes other transactions fail;
-//! * [`Intake`]: the task that takes messages out of the queue, and publishes what the rule makes of
-//!   them as [`Author::Source`](crate::publish::Author): an id scope of its own, no rate, no grant;
-//! * `takeover`, `hold`: several gateways of one log hear the same, and one of them publishes;
-//! * `gap`: who is told that messages may have been missed;
-//! * [`SourceStates`]: how each source stands, for `/ready` and the metrics.
+//! * `rule`: the parsed rule that the operator wrote; `apply`: applies a rule to a message;
+//! * `queue`: received messages that wait; [`Ear`](queue::Ear) is its entrance. A source never
+//!   stops reading its socket, even if the store is slow or away: Redis disconnects a subscriber
+//!   that does not read, and a PostgreSQL listener that does not read makes other transactions
+//!   fail;
+//! * [`Intake`]: the task that takes messages out of the queue, applies the rule and publishes the
+//!   drafts as [`Author::Source`](crate::publish::Author), with an id scope of its own and without
+//!   a rate limit or a grant;
+//! * `takeover`, `hold`: several gateways of one log receive the same messages, and one publishes
+//!   them;
+//! * `gap`: selects the readers that are told of possibly missed messages;
+//! * [`SourceStates`]: the state of each source, for `/ready` and the metrics.
 
 #![allow(clippy::disallowed_methods, reason = "chance only spreads what sources do; no simulation has them")]
 
@@ -45,10 +49,10 @@ use intake::Intake;
 use crate::config::{ConfigError, SourcesConfig};
 use crate::metrics::labels::SourceKind;
 
-/// The tasks of all sources that are configured, each with its name.
+/// The tasks of all configured sources, each with its name.
 ///
 /// # Errors
-/// When a source cannot work as it was configured, as one line.
+/// One line, when the configuration of a source cannot be used.
 pub(crate) fn open(
     config: &SourcesConfig,
     parts: &SourceParts,

@@ -1,4 +1,4 @@
-//! What a source works with.
+//! The parts of the gateway that a source uses.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,29 +15,30 @@ use crate::publish::Publishing;
 /// A task of a source, which never ends.
 pub(crate) type SourceTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a source works with.
+/// The parts of the gateway that a source uses.
 #[derive(Clone)]
 pub(crate) struct SourceParts {
-    /// The way of drafts into the store.
+    /// Appends drafts to the store.
     pub publishing: Arc<Publishing>,
     /// Most bytes of an event's data.
     pub data_bytes_max: usize,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Every number on a dashboard.
+    /// The metrics of the gateway.
     pub metrics: Arc<Metrics>,
-    /// How each source stands.
+    /// The state of each source.
     pub states: Arc<SourceStates>,
     /// The store itself.
     pub store: Arc<dyn Store>,
-    /// The log that the store fills.
+    /// The log that the store feeds.
     pub log: Arc<Log>,
-    /// Which gateway publishes for which source; `None`: the log has no other gateway.
+    /// The leases that decide which gateway publishes for which source; `None`: no other gateway
+    /// shares the log.
     pub leases: Option<Arc<SourceLeases>>,
-    /// What readers are told of gaps.
+    /// The report that readers get about a gap.
     pub gap: SourceGap,
-    /// For how long events are kept for replay.
+    /// How long events are kept for replay.
     pub kept: Duration,
-    /// Whether the gateway drains.
+    /// Whether the gateway is draining.
     pub draining: watch::Receiver<bool>,
 }

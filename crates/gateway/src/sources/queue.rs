@@ -1,5 +1,6 @@
-//! What a source has heard and the store has not taken yet. Bounded in bytes: beyond the bound the
-//! oldest messages are dropped and counted, and a gap stands in their place.
+//! Messages that a source has received and the store has not taken yet. The queue is bounded in
+//! bytes. Beyond the bound the oldest messages are dropped and counted, and a gap marks their
+//! place.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,24 +16,24 @@ use crate::metrics::Metrics;
 
 /// The bound of the queue, in bytes.
 const QUEUE_BYTES: usize = 8 << 20;
-/// How long a confirmation is waited for that was asked for.
+/// How long a requested confirmation is awaited.
 const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
-/// How many messages and how many bytes of them are taken at once.
+/// Most messages, and most bytes of messages, that are taken at once.
 const TAKE_MESSAGES: usize = 128;
 const TAKE_BYTES: usize = 256 << 10;
 
-/// What is taken from the queue at once.
+/// Items that are taken from the queue at once.
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// The source was not heard between what was taken before and what comes next.
+    /// The source was not received between the previous item and the next.
     Interrupted,
-    /// Messages were dropped between what was taken before and what comes next.
+    /// Messages were dropped between the previous item and the next.
     Overflow,
-    /// At least one message, in the order in which they were heard.
+    /// At least one message, in the order of receipt.
     Messages(Vec<SourceMessage>),
 }
 
-/// The entrance of the queue: where a source leaves what it hears. Never waits.
+/// The entrance of the queue, for received messages. Never waits.
 #[derive(Clone)]
 pub(crate) struct Ear {
     state: SourceState,
@@ -51,7 +52,7 @@ pub(super) struct Heard {
 struct Waiting {
     inner: Mutex<Line>,
     more: Notify,
-    /// A confirmation is wanted at once.
+    /// Requests a confirmation now.
     ask: Notify,
     confirmed: Notify,
 }
@@ -60,13 +61,15 @@ struct Waiting {
 struct Line {
     items: VecDeque<Item>,
     bytes: usize,
-    /// Since when the source is heard without a break; `None`: it is not heard.
+    /// When the current unbroken reception began; `None`: the source is not received.
     since: Option<Instant>,
-    /// When it was last certain that everything until then had been heard.
+    /// The latest moment up to which all messages have certainly been received.
     confirmed: Option<Instant>,
-    /// The same when the queue was last empty: everything until then has been taken.
+    /// The value of `confirmed` when the queue was last empty: all messages up to then have been
+    /// taken.
     taken: Option<Instant>,
-    /// The same for what was taken: a break stands in the queue that was not taken yet.
+    /// The value of `confirmed` before the oldest interruption that is still in the queue; `None`:
+    /// the queue holds no interruption.
     confirmed_before: Option<Instant>,
 }
 
@@ -76,7 +79,7 @@ enum Item {
     Message(SourceMessage),
 }
 
-/// An empty queue.
+/// Opens an empty queue.
 pub(super) fn open(state: SourceState, metrics: Arc<Metrics>) -> (Ear, Heard) {
     let waiting = Arc::<Waiting>::default();
     let ear = Ear { state: state.clone(), metrics: Arc::clone(&metrics), waiting: Arc::clone(&waiting) };
@@ -84,7 +87,7 @@ pub(super) fn open(state: SourceState, metrics: Arc<Metrics>) -> (Ear, Heard) {
 }
 
 impl Ear {
-    /// Takes in a message.
+    /// Adds a received message.
     pub(crate) fn hear(&self, message: SourceMessage) {
         let kind = self.state.kind();
         self.metrics.sources.received(kind, 1);
@@ -100,13 +103,13 @@ impl Ear {
         self.waiting.more.notify_one();
     }
 
-    /// From now on everything is heard. Call it once the subscription stands and before the first
-    /// message. If it is not the first time, what was said in between is missing.
+    /// Begins unbroken reception. To be called once the subscription is active and before the first
+    /// message. On every call but the first, messages since the previous reception are missing.
     pub(crate) fn up(&self) {
         let now = Instant::now();
         let mut line = self.waiting.inner.lock();
         line.since = Some(now);
-        // The first time is no gap.
+        // The first call is no gap.
         if let Some(confirmed) = line.confirmed.replace(now) {
             line.confirmed_before = line.confirmed_before.or(Some(confirmed));
             line.items.push_back(Item::Interrupted);
@@ -118,8 +121,8 @@ impl Ear {
         self.state.up();
     }
 
-    /// Everything that was said until `at` has been heard: the server answered a question that was
-    /// asked then.
+    /// Confirms that all messages sent until `at` have been received: the server answered a request
+    /// that was made at that time.
     pub(crate) fn confirm(&self, at: Instant) {
         let mut line = self.waiting.inner.lock();
         line.confirmed = line.confirmed.max(Some(at));
@@ -127,12 +130,12 @@ impl Ear {
         self.waiting.confirmed.notify_one();
     }
 
-    /// Ready when a confirmation is wanted at once.
+    /// Waits until a confirmation is requested.
     pub(crate) async fn asked(&self) {
         self.waiting.ask.notified().await;
     }
 
-    /// Nothing is heard any more, or not yet. See [`SourceState::down`].
+    /// Ends reception, or reports that it has not begun. See [`SourceState::down`].
     pub(crate) fn down(&self, reason: &'static str, detail: &dyn std::fmt::Display) {
         self.waiting.inner.lock().since = None;
         self.state.down(reason, detail);
@@ -140,7 +143,7 @@ impl Ear {
 }
 
 impl Line {
-    /// Drops the oldest messages beyond the bound. Says how many.
+    /// Drops the oldest messages beyond the bound. Returns their number.
     fn bound(&mut self) -> u64 {
         let (mut dropped, mut is_interrupted) = (0, false);
         while self.bytes > QUEUE_BYTES
@@ -198,7 +201,7 @@ impl Line {
 }
 
 impl Heard {
-    /// What comes next, once there is something. Cancelling the future loses nothing.
+    /// The next items, once there are any. The future is cancel-safe: no item is lost.
     pub(super) async fn next(&self) -> Taken {
         loop {
             let taken = {
@@ -214,14 +217,15 @@ impl Heard {
         }
     }
 
-    /// Since when the source is heard without a break; `None`: it is not heard, or a break stands in
-    /// the queue.
+    /// When the current unbroken reception began; `None`: the source is not received, or an
+    /// interruption waits in the queue.
     pub(super) fn since(&self) -> Option<Instant> {
         let line = self.waiting.inner.lock();
         line.since.filter(|_| line.confirmed_before.is_none())
     }
 
-    /// Waits until it is certain that everything until now has been heard, for a moment at most.
+    /// Waits, for [`CONFIRMED_WITHIN`] at most, until all messages up to now have certainly been
+    /// received.
     pub(super) async fn confirm(&self) {
         let now = Instant::now();
         let is_confirmed = || self.waiting.inner.lock().confirmed >= Some(now);
@@ -234,17 +238,17 @@ impl Heard {
         let _ = tokio::time::timeout(CONFIRMED_WITHIN, confirmed).await;
     }
 
-    /// When what was taken last was said, at the earliest; `None`: that is not known.
+    /// Lower bound of the time at which the last taken messages were sent; `None`: unknown.
     pub(super) fn taken_after(&self) -> Option<Instant> {
         self.waiting.inner.lock().taken
     }
 
-    /// Until when it is certain that everything that was said has been taken; `None`: it is not for
-    /// any moment.
+    /// The moment up to which all sent messages have certainly been taken; `None`: there is no such
+    /// moment.
     pub(super) fn taken_until(&self) -> Option<Instant> {
         let line = self.waiting.inner.lock();
         let confirmed = if line.items.is_empty() { line.confirmed } else { line.taken };
-        // What was said before a break that stands in the queue is known only as far as that.
+        // For the time after an interruption that waits in the queue, nothing is certain.
         line.confirmed_before.map_or(confirmed, |before| confirmed.map(|confirmed| confirmed.min(before)))
     }
 }

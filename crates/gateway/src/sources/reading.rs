@@ -1,4 +1,4 @@
-//! From messages to drafts, by the rules; what became none is counted.
+//! Turns messages into drafts by the rules. Rejected messages are counted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::{RejectReason, SourceKind};
 use crate::publish::{Author, Publishing};
 
-/// How many drafts and how many bytes of their data are appended at once.
+/// Most drafts, and most bytes of their data, that are appended at once.
 pub(super) const BATCH_DRAFTS: usize = 128;
 pub(super) const BATCH_BYTES: usize = 256 << 10;
-/// How often the log says that messages were rejected.
+/// Shortest interval between two log lines about rejected messages.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
-/// Reads what one source says.
+/// Reads the messages of one source.
 pub(super) struct Reading {
     kind: SourceKind,
     author: Author,
     publishing: Arc<Publishing>,
     metrics: Arc<Metrics>,
-    /// When the log last said that messages were rejected.
+    /// When the last log line about rejected messages was written.
     said: Option<Instant>,
 }
 
@@ -36,7 +36,7 @@ impl Reading {
         self.kind
     }
 
-    /// What the rules make of the messages.
+    /// Applies the rules to the messages.
     pub(super) fn drafts(&mut self, messages: &[SourceMessage]) -> Vec<Draft> {
         let mut drafts = Vec::with_capacity(messages.len());
         for message in messages {
@@ -51,7 +51,8 @@ impl Reading {
         drafts
     }
 
-    /// Counts, and says so now and then: by the pattern of the channel, never by what was in it.
+    /// Counts a rejection, and logs one from time to time. The log line names the pattern of the
+    /// channel and never the content.
     fn reject(&mut self, message: &SourceMessage, reason: RejectReason) {
         self.metrics.sources.rejected(self.kind, reason);
         if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {

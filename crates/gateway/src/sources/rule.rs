@@ -1,6 +1,7 @@
-//! The rule of a source: what becomes of a message. Pure text to data; `apply` uses it.
+//! The rule of a source, which maps a message to drafts. Parses text into data; `apply` uses the
+//! data.
 //!
-//! `PATTERN => RULE`. PATTERN says which channels the rule is for, in the source's own words. RULE
+//! `PATTERN => RULE`. PATTERN selects the channels of the rule, in the syntax of the source. RULE
 //! is one of:
 //!
 //! ```text
@@ -10,57 +11,57 @@
 //!     [id={/eventId}] [ttl=60] [ephemeral] [text]
 //! ```
 //!
-//! `{/a/b}` is a JSON pointer (RFC 6901) into the payload, `{channel}` is the channel, `{1}` is
-//! what the first `*` of the pattern matched, and `{{` is a brace.
+//! `{/a/b}` is a JSON pointer (RFC 6901) into the payload, `{channel}` is the channel, `{1}` is the
+//! part that the first `*` of the pattern matched, and `{{` is a brace.
 
 use std::str::FromStr;
 
 use crate::json_pointer::{JsonPointer, JsonPointerError};
 
-/// A rule together with the channels that it is for.
+/// A rule together with its channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceRule {
-    /// The channels, in the source's own words: a glob, a name, a key.
+    /// The channels, in the syntax of the source: a glob, a name or a key.
     pub pattern: Box<str>,
-    /// What becomes of a payload.
+    /// How a payload becomes a draft.
     pub shape: Shape,
 }
 
-/// What becomes of a payload.
+/// How a payload becomes a draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// The payload is a draft, or an array of drafts.
     Draft,
-    /// The payload is a CloudEvent in structured mode. `topics` and `key` are what the rule says of
-    /// them; without `topics` the event's own `topic` or `subject` is the topic.
+    /// The payload is a CloudEvent in structured mode. `topics` and `key` come from the rule.
+    /// Without `topics`, the event's own `topic` or `subject` is the topic.
     CloudEvent {
-        /// Templates of the topics; empty: the event says.
+        /// Templates of the topics; empty: the event gives the topic.
         topics: Vec<Template>,
         /// Template of the key.
         key: Option<Template>,
     },
-    /// The draft is made of members of the payload.
+    /// The draft is made from members of the payload.
     Members(Members),
 }
 
-/// How a draft is made of a payload.
+/// How a draft is made from members of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
-    /// One or more topics. A topic with a missing part is left out.
+    /// One or more topics. A topic with a missing part is omitted.
     pub topics: Vec<Template>,
-    /// The type. With a missing part the message is rejected.
+    /// The type. If a part is missing, the message is rejected.
     pub kind: Template,
-    /// The key. With a missing part there is none.
+    /// The key. If a part is missing, the draft has no key.
     pub key: Option<Template>,
-    /// The id. With a missing part there is none.
+    /// The id. If a part is missing, the draft has no id.
     pub id: Option<Template>,
-    /// Which part of the payload is the data; `None`: all of it.
+    /// The part of the payload that becomes the data; `None`: the whole payload.
     pub data: Option<JsonPointer>,
     /// Time to live, in milliseconds.
     pub ttl_ms: Option<u64>,
     /// Whether the event is ephemeral.
     pub is_ephemeral: bool,
-    /// Whether the payload is plain text, of which `data` is the JSON string.
+    /// Whether the payload is plain text. Its JSON string becomes the data.
     pub is_text: bool,
 }
 
@@ -71,17 +72,17 @@ pub struct Template(pub Vec<TemplatePart>);
 /// A part of a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplatePart {
-    /// As it stands.
+    /// Literal text.
     Text(Box<str>),
-    /// A text, a whole number or a boolean of the payload.
+    /// A string, an integer or a boolean of the payload.
     Pointer(JsonPointer),
     /// The channel.
     Channel,
-    /// What the first `*` of the pattern matched.
+    /// The part of the channel that the first `*` of the pattern matched.
     First,
 }
 
-/// Why a text is no rule, for the person who wrote it.
+/// Why a text is not a rule, for the author of the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SourceRuleError(String);
@@ -100,7 +101,7 @@ fn pointer(text: &str) -> Result<JsonPointer, SourceRuleError> {
     })
 }
 
-/// What stands between the pattern and the rule.
+/// Separator of the pattern and the rule.
 const ARROW: &str = "=>";
 /// Ten years, the longest time to live of a draft.
 const TTL_SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
@@ -242,7 +243,7 @@ impl Members {
     }
 }
 
-/// The templates of a list: a comma inside braces separates nothing.
+/// The templates of a comma-separated list. A comma inside braces does not separate.
 fn templates(list: &str) -> Result<Vec<Template>, SourceRuleError> {
     let mut is_inside = false;
     let parts = list.split(|character| {

@@ -1,4 +1,4 @@
-//! How each source stands: what `/ready`, the metrics and the log say of it.
+//! The state of each source, as shown by `/ready`, the metrics and the log.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,58 +12,58 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::metrics::labels::SourceKind;
 
-/// How all sources stand that are configured.
+/// The states of all configured sources.
 pub(crate) struct SourceStates {
     metrics: Arc<Metrics>,
     down: Mutex<BTreeMap<&'static str, Down>>,
-    /// For how many sources this gateway is the one that publishes.
+    /// Number of sources for which this gateway holds the lease.
     leases: watch::Sender<usize>,
 }
 
 struct Down {
     reason: &'static str,
-    /// When the log was last told.
+    /// When the last log line about it was written.
     said: Option<Instant>,
 }
 
-/// How often the log repeats that a source is down for the same reason.
+/// Interval at which the log repeats that a source is down for the same reason.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
 impl SourceStates {
-    /// No source yet.
+    /// States without any source.
     #[must_use]
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, down: Mutex::default(), leases: watch::Sender::new(0) }
     }
 
-    /// Adds a source, which is down until it says otherwise.
+    /// Adds a source. The source is down until it reports otherwise.
     #[must_use]
     pub(crate) fn add(self: &Arc<Self>, kind: SourceKind) -> SourceState {
         self.down.lock().insert(kind.as_str(), Down { reason: "not connected yet", said: None });
         SourceState { kind, states: Arc::clone(self) }
     }
 
-    /// This gateway begins or ends to be the one of its log that publishes for a source.
+    /// Records that this gateway has acquired or lost the lease of a source.
     pub(super) fn set_lease(&self, kind: SourceKind, is_held: bool) {
         self.metrics.sources.set_lease(kind, is_held);
         self.leases.send_modify(|leases| if is_held { *leases += 1 } else { *leases -= 1 });
     }
 
-    /// Ready when this gateway publishes for no source that others could publish for: a gateway that
-    /// drains has handed them over.
+    /// Waits until this gateway holds no lease of a source. A gateway that drains has then handed
+    /// all of its sources over.
     pub(crate) async fn handed_over(&self) {
         // The sender lives as long as `self`.
         let _ = self.leases.subscribe().wait_for(|leases| *leases == 0).await;
     }
 
-    /// Why each source that is down is so. Holds no secret and no address.
+    /// The reason of each source that is down. A reason contains no secret and no address.
     #[must_use]
     pub(crate) fn reasons(&self) -> BTreeMap<&'static str, &'static str> {
         self.down.lock().iter().map(|(name, down)| (*name, down.reason)).collect()
     }
 }
 
-/// How one source stands. Held by the source, which reports.
+/// The state of one source. The source holds it and reports to it.
 #[derive(Clone)]
 pub(crate) struct SourceState {
     kind: SourceKind,
@@ -71,13 +71,13 @@ pub(crate) struct SourceState {
 }
 
 impl SourceState {
-    /// Which source it is.
+    /// The kind of the source.
     #[must_use]
     pub(crate) fn kind(&self) -> SourceKind {
         self.kind
     }
 
-    /// The source is connected and heard.
+    /// Reports that the source is connected and received.
     pub(crate) fn up(&self) {
         let was = self.states.down.lock().remove(self.kind.as_str());
         self.states.metrics.sources.set_up(self.kind, true);
@@ -86,8 +86,8 @@ impl SourceState {
         }
     }
 
-    /// The source is not heard. `reason` is shown to everyone who asks `/ready`; `detail` goes into
-    /// the log, and its caller takes secrets out.
+    /// Reports that the source is not received. `reason` is public: `/ready` shows it. `detail`
+    /// goes to the log, so the caller must remove secrets from it.
     pub(crate) fn down(&self, reason: &'static str, detail: &dyn fmt::Display) {
         self.states.metrics.sources.set_up(self.kind, false);
         let mut all = self.states.down.lock();

@@ -1,12 +1,11 @@
-//! Several gateways on one log hear the same source. One of them publishes; when it ends, another
-//! goes on where it was.
+//! Publishes a source that several gateways receive. One gateway publishes; when it ends, another
+//! continues where it stopped.
 //!
-//! The right to publish is a lease in the log's Redis. The store refuses drafts that come with a
-//! lease that is no longer the one that counts, so that a gateway that was frozen appends nothing
-//! after it wakes. All gateways keep what they hear until they see it in the log ([`Hold`]). A
-//! gateway that takes the lease reads the log to its end first: what is left in its hold then is
-//! exactly what nobody has published. The same is done after an append of which nobody knows
-//! whether it arrived.
+//! The right to publish is a lease in the log's Redis. The store refuses drafts that come with an
+//! outdated lease, so a frozen gateway appends nothing after it resumes. All gateways keep received
+//! messages until they see them in the log ([`Hold`]). A gateway that takes the lease first reads
+//! the log to its end: its hold then contains exactly the messages that no gateway has published.
+//! The gateway does the same after an append with an unknown outcome.
 
 use std::future::Future;
 use std::pin::pin;
@@ -27,19 +26,19 @@ use crate::metrics::Metrics;
 use crate::metrics::labels::{RejectReason, SourceKind};
 use crate::publish::{Author, Publishing};
 
-/// How often a gateway that does not publish tries to take the lease.
+/// Interval at which a gateway that does not publish tries to take the lease.
 const TRY_EVERY: Duration = Duration::from_millis(500);
-/// How often the lease is renewed, and after how long without it a gateway stops.
+/// Interval of the lease's renewals, and the time without a renewal after which a gateway stops.
 const RENEW_EVERY: Duration = Duration::from_millis(1500);
 const RENEWED_WITHIN: Duration = Duration::from_secs(4);
-/// How long a gateway that has missed something leaves a free lease to those that have not.
+/// How long a gateway that has missed messages leaves a free lease to gateways that have not.
 const AFTER_GAP: Duration = Duration::from_secs(3);
-/// How long reading the log to its end may take.
+/// How long a gateway may take to read the log to its end.
 const CATCH_UP: Duration = Duration::from_secs(4);
-/// How long to wait after the store took nothing.
+/// Pause after the store accepted nothing.
 const AFTER_TROUBLE: Duration = Duration::from_millis(200);
 
-/// A source that several gateways hear.
+/// A source that several gateways receive.
 pub(super) struct Takeover {
     kind: SourceKind,
     name: SourceName,
@@ -54,13 +53,13 @@ pub(super) struct Takeover {
     metrics: Arc<Metrics>,
     states: Arc<SourceStates>,
     draining: watch::Receiver<bool>,
-    /// The lease that this gateway had before, which it may replace.
+    /// The previous lease of this gateway, which it may replace.
     before: Option<Lease>,
-    /// No lease is taken before this moment.
+    /// No lease is taken before this time.
     closed_until: Instant,
-    /// Since when a free lease has been left to gateways that have missed less.
+    /// Since when this gateway has left a free lease to gateways that have missed less.
     left_since: Option<Instant>,
-    /// Tells the messages of this gateway from those of others.
+    /// Distinguishes the messages of this gateway from those of other gateways.
     nonce: u64,
     messages: u64,
 }
@@ -99,7 +98,7 @@ impl Takeover {
         }
     }
 
-    /// Takes part, for ever.
+    /// Takes part for ever.
     pub(super) async fn run(mut self) {
         loop {
             let lease = self.stand_by().await;
@@ -120,7 +119,7 @@ impl Takeover {
         }
     }
 
-    /// Keeps what is heard, until the lease is this gateway's.
+    /// Keeps received messages until this gateway has the lease.
     async fn stand_by(&mut self) -> Lease {
         let mut ticks = tokio::time::interval(TRY_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -174,7 +173,7 @@ impl Takeover {
         }
     }
 
-    /// Reads the log to its end, so that what others published is out of the hold.
+    /// Reads the log to its end, so that events of other gateways leave the hold.
     async fn catch_up(&mut self, lease: &Lease) -> bool {
         let until = Instant::now() + CATCH_UP;
         let Ok(end) = self.store.tail().await else { return self.trouble() };
@@ -191,7 +190,7 @@ impl Takeover {
         }
     }
 
-    /// Publishes what is heard, for as long as the lease lasts. Says why it ended.
+    /// Publishes received messages for as long as the lease lasts. Returns the reason for its end.
     async fn publish(&mut self, lease: &Lease) -> &'static str {
         let mut renewed = Instant::now();
         let mut ticks = tokio::time::interval(RENEW_EVERY);
@@ -204,7 +203,7 @@ impl Takeover {
             }
             if *self.draining.borrow_and_update() {
                 self.heard.confirm().await;
-                // What was heard until then is in the hold of the others too.
+                // Messages received up to now are in the hold of the other gateways too.
                 self.give_up(lease).await;
                 return "it drains";
             }
@@ -212,7 +211,7 @@ impl Takeover {
                 biased;
                 _ = ticks.tick() => {
                     if self.heard.since().is_none() {
-                        // Others may hear what this gateway does not.
+                        // Other gateways may receive the source while this one does not.
                         self.give_up(lease).await;
                         return "it does not hear the source";
                     }
@@ -226,8 +225,8 @@ impl Takeover {
                     let is_broken = matches!(taken, Taken::Interrupted);
                     self.keep(taken);
                     if is_broken {
-                        // Another gateway may have heard what this one missed. If there is none, this
-                        // one takes the lease again, with a gap.
+                        // Another gateway may have received the messages that this one missed. If
+                        // there is none, this gateway takes the lease again, with a gap.
                         self.give_up(lease).await;
                         return "it did not hear the source for a while";
                     }
@@ -236,7 +235,8 @@ impl Takeover {
         }
     }
 
-    /// Hands what is kept to the store. `false`: it did not take all, or the lease is gone.
+    /// Hands the held messages to the store. `false`: the store did not accept all of them, or the
+    /// lease is gone.
     async fn flush(&mut self, lease: &Lease, renewed: &mut Instant, over: &mut usize) -> bool {
         loop {
             if renewed.elapsed() > RENEWED_WITHIN {
@@ -276,15 +276,16 @@ impl Takeover {
                 }
             }
             self.hold.settle(&settled);
-            // What this gateway has taken over it may be the only one to have: the next one must know
-            // how much of it is published, if this one ends in a moment.
+            // This gateway may be the only one to hold the messages that it has taken over. Its
+            // successor must know how many of them are published, in case this gateway ends at any
+            // moment.
             if !is_done || over_before > 0 && !self.renew(lease, renewed).await {
                 return false;
             }
         }
     }
 
-    /// Renews the lease while something takes its time. `None`: the lease is gone.
+    /// Renews the lease while `work` runs. `None`: the lease is gone.
     async fn renew_during<T>(
         &self,
         work: impl Future<Output = T>,
@@ -301,7 +302,7 @@ impl Takeover {
         }
     }
 
-    /// `false`: the lease is gone, or may be.
+    /// Renews the lease. `false`: the lease is gone, or may be gone.
     async fn renew(&self, lease: &Lease, renewed: &mut Instant) -> bool {
         let asked = Instant::now();
         match self.leases.renew(lease, self.published_ago()).await {
@@ -314,8 +315,8 @@ impl Takeover {
         renewed.elapsed() <= RENEWED_WITHIN
     }
 
-    /// How long ago the moment is until which everything that the source said is published, or told
-    /// to be missing.
+    /// Age of the moment up to which all messages of the source are published or reported as
+    /// missing.
     fn published_ago(&self) -> Duration {
         if self.gaps.is_open() {
             return Duration::MAX;
@@ -326,7 +327,7 @@ impl Takeover {
     }
 
     async fn give_up(&self, lease: &Lease) {
-        // If that fails, the lease ends by itself.
+        // If the release fails, the lease expires by itself.
         let _ = self.leases.release(lease, self.published_ago()).await;
     }
 
@@ -335,7 +336,7 @@ impl Takeover {
         false
     }
 
-    /// Takes in what was heard.
+    /// Handles items from the queue.
     fn keep(&mut self, taken: Taken) {
         match taken {
             Taken::Interrupted => {}

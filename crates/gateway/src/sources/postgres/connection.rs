@@ -1,4 +1,5 @@
-//! One connection to PostgreSQL: opened, driven, and its errors as they may be logged.
+//! One connection to PostgreSQL: opening it, driving it, and its errors in a form that may be
+//! logged.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -26,13 +27,14 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Reads the certificates to trust.
+    /// Reads the trusted certificates.
     ///
     /// # Errors
-    /// When they cannot be read, as one line.
+    /// One line, when the certificates cannot be read.
     pub(crate) fn new(target: Target) -> Result<Self, ConfigError> {
         let mut roots = RootCertStore::empty();
-        // Without any, each TLS connection fails and says so; a server without TLS can still be used.
+        // Without trusted certificates, every TLS connection fails with an error. A server without
+        // TLS can still be used.
         let trusted = match &target.ca {
             Some(path) => authorities(path)?,
             None if target.may_use_tls() => rustls_native_certs::load_native_certs().certs,
@@ -48,11 +50,11 @@ impl Connector {
         Ok(Self { target, tls: MakeRustlsConnect::new(tls) })
     }
 
-    /// Connects to the first server that accepts and takes writes. `heard` gets each notification as it is read from
-    /// the socket; it must not block.
+    /// Connects to the first server that accepts the login and allows writes. `heard` is called
+    /// with each notification as it is read from the socket. It must not block.
     ///
     /// # Errors
-    /// Why the last server could not be used.
+    /// The reason why the last server could not be used.
     pub(crate) async fn connect(
         &self,
         heard: impl FnMut(Notification) + Clone + Send + 'static,
@@ -71,7 +73,8 @@ impl Connector {
     }
 }
 
-/// An open connection. Dropped, it is closed at once, and the server rolls back what was under way.
+/// An open connection. Dropping it closes it immediately, and the server rolls back the open
+/// transaction.
 pub(crate) struct PgSession {
     client: Client,
     driver: JoinHandle<Failure>,
@@ -79,8 +82,8 @@ pub(crate) struct PgSession {
 }
 
 impl PgSession {
-    /// Reads the socket from now on, whatever else happens: a server whose client does not read keeps all
-    /// notifications of its cluster, until every transaction with one fails.
+    /// Reads the socket from now on, independently of other work. If a client does not read, its
+    /// server keeps all notifications of the cluster, until every transaction with a NOTIFY fails.
     fn drive<S, T>(
         client: Client,
         mut connection: tokio_postgres::Connection<S, T>,
@@ -105,10 +108,11 @@ impl PgSession {
         Self { client, driver, target }
     }
 
-    /// Does something with the connection, within a time.
+    /// Runs work on the connection, with a timeout.
     ///
     /// # Errors
-    /// The server's refusal, or its silence. After either the connection may be in any state: drop it.
+    /// The server's refusal, or a timeout. The connection may be in any state after either: drop
+    /// it.
     pub(crate) async fn within<T>(
         &self,
         time: Duration,
@@ -120,17 +124,17 @@ impl PgSession {
         }
     }
 
-    /// An error of this connection as it may be logged.
+    /// Converts an error of this connection into a form that may be logged.
     pub(crate) fn failure(&self, error: &tokio_postgres::Error) -> Failure {
         Failure::of(error, &self.target)
     }
 
-    /// The connection itself.
+    /// The client of the connection.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Ready when the connection has ended, with the reason.
+    /// Waits until the connection has ended. Returns the reason.
     pub(crate) async fn ended(&mut self) -> Failure {
         (&mut self.driver).await.unwrap_or_else(|error| Failure::new(error.to_string()))
     }
@@ -142,21 +146,23 @@ impl Drop for PgSession {
     }
 }
 
-/// Why something failed, in the words of the server and without any secret.
+/// Why an operation failed, with the server's message and without any secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     text: String,
-    /// Whether only an operator can mend it: a wrong password, a missing table or right.
+    /// Whether only an operator can fix it: a wrong password, a missing table or a missing
+    /// privilege.
     lasts: bool,
 }
 
 impl Failure {
-    /// A failure that may pass.
+    /// A failure that may be temporary.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), lasts: false }
     }
 
-    /// What a server or the way to it said. Only the server's message is shown: its detail may quote rows.
+    /// Converts an error of the server or of the network. Only the server's message is shown: its
+    /// detail may quote rows.
     fn of(error: &tokio_postgres::Error, target: &Target) -> Self {
         let Some(said) = error.as_db_error() else {
             let mut text = error.to_string();
@@ -174,7 +180,7 @@ impl Failure {
         Self { text: target.scrub(&text), lasts: lasts(said.code()) }
     }
 
-    /// Whether only an operator can mend it.
+    /// Whether only an operator can fix it.
     pub(crate) fn lasts(&self) -> bool {
         self.lasts
     }
@@ -186,7 +192,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Classes: invalid authorization, invalid catalog name, syntax error or access rule violation.
+/// The error classes: invalid authorization, invalid catalog name, and syntax error or access rule
+/// violation.
 fn lasts(code: &SqlState) -> bool {
     ["28", "3D", "42"].iter().any(|class| code.code().starts_with(class))
 }

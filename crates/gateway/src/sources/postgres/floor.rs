@@ -1,80 +1,84 @@
-//! From which id on a turn looks for rows. Pure.
+//! The id from which a turn begins to look for rows. Pure.
 //!
-//! Rows that were published and deleted stay in the table's index until a vacuum, and an old snapshot anywhere in the
-//! database keeps the vacuum from them. A scan from the beginning would walk past them in each turn, more of them
-//! every hour. So a turn begins at a floor, below which no row can appear any more.
+//! Published and deleted rows stay in the table's index until a vacuum, and an old snapshot
+//! anywhere in the database keeps the vacuum from removing them. In every turn, a scan from the
+//! beginning would walk past them, and their number grows by the hour. A turn therefore begins at a
+//! floor, and no row can appear below the floor any more.
 //!
-//! Ids are given in order, but transactions commit in any order. A row below an id that was seen can still appear
-//! only while the transaction that inserts it is open, and that transaction holds a lock on the table since before it
-//! got the id. So, for the highest id that was seen: note which transactions hold that lock. When all of them have
-//! ended, look once more; what this look does not show never comes. Then the floor is above that id.
+//! Ids are assigned in order, but transactions commit in any order. A row below an id that was seen
+//! can appear only while the transaction that inserts it is open. That transaction has held a lock
+//! on the table since before it got the id. The floor rises in three steps. First, note the
+//! transactions that hold that lock, for the highest id that was seen. When all of them have ended,
+//! look once more: a row that this look does not show will never appear. The floor then rises above
+//! that id.
 //!
-//! This assumes that ids only grow. After TRUNCATE … RESTART IDENTITY they do not, so now and then a turn looks from
-//! the beginning, and a row that it finds below the floor takes the floor away.
+//! This assumes that ids only grow. After TRUNCATE … RESTART IDENTITY they start again. From time
+//! to time a turn therefore looks from the beginning, and a row that it finds below the floor
+//! resets the floor.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many ids the floor may lag behind before the writers are looked at.
+/// How many ids the floor may lag behind before the writers are read.
 const IDS_BEHIND_MAX: i64 = 2_000;
-/// How long it may lag behind by fewer.
+/// How long the floor may lag behind by fewer ids.
 const LAG_MAX: Duration = Duration::from_secs(1);
-/// How often a turn looks from the beginning, at least.
+/// Least interval between two turns that look from the beginning.
 const WHOLE_EVERY: Duration = Duration::from_secs(10);
-/// The part of the time that turns from the beginning may take: one in so many.
+/// Turns from the beginning may take at most one part in this many of the time.
 const WHOLE_SHARE: u32 = 20;
 
 /// The floor of one outbox.
 #[derive(Debug)]
 pub(super) struct Floor {
-    /// No row below can appear.
+    /// No row can appear below this id.
     floor: i64,
     /// The highest id that any turn saw.
     seen: i64,
     candidate: Option<Candidate>,
-    /// When the floor was last where it can be.
+    /// When the floor was last as high as possible.
     caught_up_at: Instant,
-    /// When a turn looks from the beginning again.
+    /// When a turn next looks from the beginning.
     whole_at: Instant,
 }
 
-/// An id that becomes the floor.
+/// An id that may become the floor.
 #[derive(Debug)]
 struct Candidate {
     id: i64,
-    /// The transactions that could still insert a lower one.
+    /// The transactions that could still insert a lower id.
     writers: BTreeSet<String>,
 }
 
-/// What a turn shows that has read, published and deleted.
+/// The result of a turn that has read, published and deleted rows.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// Where it began: [`Floor::from`].
+    /// The id from which the turn looked: [`Floor::from`].
     pub(super) from: i64,
-    /// The lowest and the highest id that it found.
+    /// The lowest and the highest id that the turn found.
     pub(super) found: Option<(i64, i64)>,
-    /// Whether it took all rows that were there.
+    /// Whether the turn took all rows that were there.
     pub(super) is_all: bool,
-    /// The writers that it saw after it had read the rows, if it looked.
+    /// The writers that were open after the turn had read the rows, if it read them.
     pub(super) writers: Option<BTreeSet<String>>,
-    /// How long the reading took.
+    /// Duration of the read.
     pub(super) took: Duration,
 }
 
 impl Floor {
-    /// Nothing is known yet: the first turn looks from the beginning.
+    /// A floor without any knowledge: the first turn looks from the beginning.
     pub(super) fn new(now: Instant) -> Self {
         Self { floor: 0, seen: 0, candidate: None, caught_up_at: now, whole_at: now }
     }
 
-    /// Where a turn begins now.
+    /// The id from which a turn at this time begins.
     pub(super) fn from(&self, now: Instant) -> i64 {
         if now >= self.whole_at { i64::MIN } else { self.floor }
     }
 
-    /// Whether the turn should look for writers, too.
+    /// Whether the turn should also read the writers.
     pub(super) fn needs_writers(&self, now: Instant) -> bool {
         match &self.candidate {
             Some(candidate) => !candidate.writers.is_empty(),
@@ -85,19 +89,20 @@ impl Floor {
         }
     }
 
-    /// Takes in what a turn showed. Only for turns whose rows are all out of the way: published or refused.
+    /// Records the result of a turn. Only for a turn whose rows are all settled: published or
+    /// refused.
     pub(super) fn looked(&mut self, look: Look, now: Instant) {
         if look.from < self.floor {
             self.whole_at = now + WHOLE_EVERY.max(look.took * WHOLE_SHARE);
             if look.found.is_some_and(|(lowest, _)| lowest < self.floor) {
-                // Ids have begun again.
+                // Ids have started again.
                 *self = Self { whole_at: self.whole_at, ..Self::new(now) };
             }
         } else if look.from == i64::MIN {
             self.whole_at = now + WHOLE_EVERY.max(look.took * WHOLE_SHARE);
         }
         let highest = look.found.map(|(_, highest)| highest);
-        // The turn began after the last writer had ended, as far as this candidate goes.
+        // For this candidate, the turn began after the last writer had ended.
         if let Some(settled) = self.candidate.take_if(|candidate| candidate.writers.is_empty())
             && (look.is_all || highest.is_some_and(|highest| highest >= settled.id))
         {
@@ -123,7 +128,7 @@ mod tests {
         Look { from, found, is_all: true, writers, took: Duration::ZERO }
     }
 
-    /// A floor that has looked from the beginning and seen ids to 10, with these writers.
+    /// A floor after a turn from the beginning that found ids up to 10, with these writers.
     fn seen_10(now: Instant, writers: &[&str]) -> Floor {
         let mut floor = Floor::new(now);
         assert_eq!(floor.from(now), i64::MIN);

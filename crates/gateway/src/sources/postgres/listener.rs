@@ -1,9 +1,10 @@
-//! Connections that listen: opened, proved, and opened again.
+//! Connections that listen. They are opened, verified and reopened.
 //!
-//! Two connections. One listens and does nothing else. The other, a session of its own, says something on a channel
-//! of chance that only the first one listens to: nothing less proves that notifications come through. Behind a pooler
-//! in transaction mode LISTEN succeeds, `pg_listening_channels()` names the channel, and even what the listener says to
-//! itself arrives; only what others say does not.
+//! There are two connections. One listens and does nothing else. The other is a separate session
+//! that sends a notification on a random channel to which only the first one listens. No weaker
+//! test proves that notifications arrive. Behind a pooler in transaction mode LISTEN succeeds,
+//! `pg_listening_channels()` names the channel, and even notifications that the listener sends to
+//! itself arrive; only notifications of other sessions do not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,42 +23,46 @@ use super::reason;
 use super::table::quoted;
 use crate::metrics::Metrics;
 
-/// How often the listening connection is asked whether it lives, and how long it may take to answer.
-/// What another gateway missed of a holder that died is known no better than this.
+/// Interval of liveness probes of the listening connection, and the timeout of their answers. The
+/// interval also limits the precision with which another gateway knows what a dead lease holder
+/// missed.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the usage of the notification queue is read.
+/// Interval at which the usage of the notification queue is read.
 const USAGE_EVERY: Duration = Duration::from_secs(30);
-/// A queue that is fuller is worth a warning: some listener of the cluster does not read.
+/// A usage above this is worth a warning: some listener of the cluster does not read.
 const USAGE_HIGH: f64 = 0.5;
-/// The longest pause between two attempts, and after a failed proof: each leaves a subscription in the pooler.
+/// The longest pause between two attempts, and the pause after a failed verification. Each failed
+/// verification leaves a subscription in the pooler.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_WITHOUT_PROOF: Duration = Duration::from_secs(30);
-/// What may be heard between LISTEN and its answer, in bytes.
+/// Most bytes of notifications that are kept between LISTEN and its answer.
 const HELD_BYTES_MAX: usize = 8 << 20;
 
-/// What is done with notifications. Called from the task that reads the socket: nothing in it may wait.
+/// Handles notifications. The methods are called from the task that reads the socket and must not
+/// wait.
 pub(super) trait Hears: Clone + Send + Sync + 'static {
-    /// Somebody said this on a channel.
+    /// Handles a notification on a channel.
     fn heard(&self, channel: &str, payload: &str);
 
-    /// From now on everything is heard; what was said before may be missing.
+    /// Begins unbroken reception. Earlier notifications may be missing.
     fn up(&self);
 
-    /// Everything that was said until `at` has been heard.
+    /// Confirms that all notifications sent until `at` have been received.
     fn confirm(&self, at: Instant);
 
-    /// Nothing is heard.
+    /// Ends reception.
     fn down(&self, reason: &'static str, failure: &Failure);
 }
 
 /// Listens to channels.
 pub(super) struct NotifyListener<H> {
     connector: Connector,
-    /// Names as they are written: `LISTEN` folds capitals unless they are quoted, `pg_notify` does not.
+    /// Names exactly as written: `LISTEN` folds unquoted capitals to lower case, `pg_notify` does
+    /// not.
     channels: Vec<String>,
     hears: H,
-    /// Where the usage of the notification queue is shown, if this listener measures it.
+    /// Metrics for the usage of the notification queue, if this listener measures it.
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -74,7 +79,7 @@ impl From<Failure> for Ended {
 }
 
 impl<H: Hears> NotifyListener<H> {
-    /// Listens to these channels.
+    /// A listener for these channels.
     pub(super) fn new(
         connector: Connector,
         channels: Vec<String>,
@@ -84,7 +89,7 @@ impl<H: Hears> NotifyListener<H> {
         Self { connector, channels, hears, metrics }
     }
 
-    /// Listens, for ever.
+    /// Listens for ever.
     pub(super) async fn run(self) {
         let mut pause = Pause::up_to(PAUSE_MAX);
         loop {
@@ -101,14 +106,15 @@ impl<H: Hears> NotifyListener<H> {
         }
     }
 
-    /// Connects twice, proves that the one hears the other, and subscribes.
+    /// Opens both connections, verifies that one receives the other's notification, and subscribes.
     async fn open(&self) -> Result<(PgSession, PgSession), Ended> {
         let gate = Arc::new(Gate::new());
         let (entrance, hears) = (Arc::clone(&gate), self.hears.clone());
         let listening =
             self.connector.connect(move |notification| entrance.take(notification, &hears)).await?;
-        // The server, too, gives up on a listener that takes nothing from its socket: a frozen gateway would else
-        // keep all notifications of the cluster until every transaction with one fails.
+        // The server must also give up on a listener that takes nothing from its socket. Otherwise
+        // a frozen gateway would keep all notifications of the cluster until every transaction with
+        // a NOTIFY fails.
         let give_up = format!("set tcp_user_timeout = {}", SERVER_GIVES_UP.as_millis());
         listening.within(ANSWER_TIMEOUT, listening.client().batch_execute(&give_up)).await?;
         let other = self.connector.connect(|_| {}).await?;
@@ -141,7 +147,7 @@ impl<H: Hears> NotifyListener<H> {
                 && measured.is_none_or(|at| at.elapsed() >= USAGE_EVERY)
             {
                 measured = Some(Instant::now());
-                // Its loss is no gap.
+                // The loss of this session is no gap.
                 let measuring = match other.take() {
                     Some(other) => Ok(other),
                     None => self.connector.connect(|_| {}).await,
@@ -163,16 +169,16 @@ impl<H: Hears> NotifyListener<H> {
     }
 }
 
-/// How long the server waits for a listener that takes nothing.
+/// How long the server waits for a listener that takes nothing from its socket.
 const SERVER_GIVES_UP: Duration = Duration::from_secs(20);
 
-/// What `pg_notification_queue_usage()` says: 0 to 1.
+/// The result of `pg_notification_queue_usage()`: 0 to 1.
 async fn queue_usage(session: &PgSession) -> Result<f64, Failure> {
     let row = session.client().query_typed_one("select pg_notification_queue_usage()", &[]);
     session.within(ANSWER_TIMEOUT, async { row.await?.try_get(0) }).await
 }
 
-/// Has the other session say something while the listening one is silent.
+/// Makes the other session send a notification while the listening one is idle.
 async fn prove(listening: &PgSession, other: &PgSession, gate: &Gate) -> Result<(), Ended> {
     let listen = format!("listen {}", quoted(&gate.probe));
     listening.within(ANSWER_TIMEOUT, listening.client().batch_execute(&listen)).await?;
@@ -182,13 +188,13 @@ async fn prove(listening: &PgSession, other: &PgSession, gate: &Gate) -> Result<
     if timeout(ANSWER_TIMEOUT, gate.proved.notified()).await.is_ok() {
         return Ok(());
     }
-    // The subscription may be on a connection that others use now.
+    // The subscription may be on a server connection that other clients now use.
     drop(listening.within(ANSWER_TIMEOUT, listening.client().batch_execute("unlisten *")).await);
     Err(Ended { reason: reason::NO_LISTEN, failure: Failure::new("a pooler in transaction mode?") })
 }
 
-/// Between the socket and who hears: keeps what comes before LISTEN was answered, so that it is heard after
-/// [`Hears::up`].
+/// Sits between the socket and the handler. It holds back notifications until LISTEN was answered,
+/// so that the handler gets them after [`Hears::up`].
 struct Gate {
     probe: String,
     proved: Notify,
@@ -207,7 +213,7 @@ impl Gate {
         Self { probe, proved: Notify::new(), held }
     }
 
-    /// A notification was read.
+    /// Handles a notification that was read from the socket.
     fn take(&self, notification: Notification, hears: &impl Hears) {
         let (channel, payload) = (notification.channel(), notification.payload());
         if channel == self.probe {
@@ -224,7 +230,7 @@ impl Gate {
         }
     }
 
-    /// LISTEN was answered.
+    /// Opens the gate, after the answer to LISTEN.
     fn open(&self, hears: &impl Hears) -> Result<(), Failure> {
         let mut held = self.held.lock();
         let Held::Back { notifications, bytes } = std::mem::replace(&mut *held, Held::Open) else {

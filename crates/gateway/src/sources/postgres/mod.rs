@@ -1,12 +1,14 @@
 //! Sources in PostgreSQL: NOTIFY and an outbox table.
 //!
-//! * `target`, `connection`: which servers, and one connection to them, with errors that show no secret;
-//! * `listener`: LISTEN, proved to work; `notify`: the source that is made of it;
+//! * `target`, `connection`: the servers, and one connection to them with errors that show no
+//!   secret;
+//! * `listener`: a verified LISTEN; `notify`: the source that uses it;
 //! * `table`, `sql`: the outbox as a table, and all SQL about it;
-//! * `turn`: one turn of a gateway at the outbox; `floor`: where it begins to look; `outbox`: turn after turn.
+//! * `turn`: one turn of a gateway at the outbox; `floor`: the id from which a turn looks;
+//!   `outbox`: the loop of turns.
 //!
-//! NOTIFY is heard at most once, and gaps are told. The outbox loses nothing: its rows are part of the application's
-//! transactions, and are deleted when the store has them.
+//! NOTIFY is delivered at most once, and gaps are reported. The outbox loses nothing: its rows are
+//! part of the application's transactions and are deleted when the store has them.
 
 mod connection;
 mod floor;
@@ -31,10 +33,10 @@ use crate::config::error::ConfigError;
 use crate::config::{OutboxConfig, PostgresConfig};
 use crate::metrics::labels::SourceKind;
 
-/// The tasks of the sources in PostgreSQL that are configured, each with its name.
+/// The tasks of the configured sources in PostgreSQL, each with its name.
 ///
 /// # Errors
-/// When certificates cannot be read, as one line. A server that is away is no error.
+/// One line, when certificates cannot be read. An unavailable server is no error.
 pub(super) fn open(
     config: &PostgresConfig,
     parts: &SourceParts,

@@ -1,4 +1,5 @@
-//! The source `notify`: what is said on channels of PostgreSQL becomes events, by a rule for each channel.
+//! The source `notify`: turns notifications on channels of PostgreSQL into events, by one rule for
+//! each channel.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::sources::apply::SourceMessage;
 use crate::sources::queue::Ear;
 use crate::sources::rule::SourceRule;
 
-/// Listens to the channels of these rules, for ever. `ear` is the entrance to the source's queue.
+/// Listens to the channels of these rules for ever. `ear` is the entrance of the source's queue.
 pub(crate) async fn run(connector: Connector, rules: Vec<SourceRule>, ear: Ear, metrics: Arc<Metrics>) {
     let rules: HashMap<Box<str>, Arc<SourceRule>> =
         rules.into_iter().map(|rule| (rule.pattern.clone(), Arc::new(rule))).collect();
@@ -22,7 +23,7 @@ pub(crate) async fn run(connector: Connector, rules: Vec<SourceRule>, ear: Ear, 
     NotifyListener::new(connector, channels, hears, Some(metrics)).run().await;
 }
 
-/// Leaves what was said in the queue, which drops the oldest when it is full.
+/// Adds notifications to the queue, which drops the oldest when it is full.
 #[derive(Clone)]
 struct IntoQueue {
     rules: Arc<HashMap<Box<str>, Arc<SourceRule>>>,

@@ -20,15 +20,15 @@ use crate::sources::states::SourceState;
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often to look whether the table has the trigger that wakes gateways up.
+/// Interval between checks for the trigger that wakes gateways up.
 const LOOK_FOR_WAKE_UP_EVERY: Duration = Duration::from_secs(60);
 
-/// Takes over the rows of an outbox.
+/// Publishes the rows of an outbox.
 pub(crate) struct Outbox {
     connector: Connector,
     turns: Turns,
     state: SourceState,
-    /// How long to sleep while there is nothing to do.
+    /// How long to sleep while no row waits.
     poll: Duration,
     clock: Clock,
     wake_up: Arc<Notify>,
@@ -52,7 +52,7 @@ impl Outbox {
         Self { connector, turns, state, poll, clock, wake_up, waker: None, looked_for_wake_up: None }
     }
 
-    /// Takes turns, for ever.
+    /// Takes turns for ever.
     pub(crate) async fn run(mut self) {
         let mut pause = Pause::up_to(PAUSE_MAX);
         loop {
@@ -97,13 +97,15 @@ impl Outbox {
         }
     }
 
-    /// The poll interval less up to a tenth, so that several gateways do not ask at the same moment.
+    /// The poll interval, shortened at random by up to a tenth, so that several gateways do not
+    /// poll at the same moment.
     fn poll_jittered(&self) -> Duration {
         self.poll.mul_f64(1.0 - Chance::system().below(100) as f64 / 1000.0)
     }
 
-    /// Listens for wake-ups once the table has the trigger. Not before: LISTEN through a pooler in transaction mode
-    /// would leave a subscription on a connection that others use.
+    /// Listens for wake-ups once the table has the trigger. Listening earlier could do harm: LISTEN
+    /// through a pooler in transaction mode would leave a subscription on a connection that other
+    /// clients use.
     async fn look_for_wake_up(&mut self, session: &PgSession) -> Result<(), Failure> {
         let is_time = |at: Instant| at.elapsed() >= LOOK_FOR_WAKE_UP_EVERY;
         if self.waker.is_some() || !self.looked_for_wake_up.is_none_or(is_time) {
@@ -120,7 +122,7 @@ impl Outbox {
     }
 }
 
-/// The task that listens for wake-ups; ends with the outbox.
+/// The task that listens for wake-ups. It ends with the outbox.
 struct Waker(JoinHandle<()>);
 
 impl Drop for Waker {
@@ -129,7 +131,7 @@ impl Drop for Waker {
     }
 }
 
-/// Hears wake-ups. Without them the poll finds the rows.
+/// Handles wake-ups. Without them the poll finds the rows.
 #[derive(Clone)]
 struct WakesUp(Arc<Notify>);
 

@@ -1,18 +1,18 @@
-//! How long to wait before the next attempt.
+//! The pause before the next attempt.
 
 use std::time::Duration;
 
 use events::Chance;
 
-/// Doubles with each failure from the first to the last, with full jitter, so that many gateways do not return at the
-/// same moment.
+/// A pause that doubles with each failure up to a limit, with full jitter, so that many gateways do
+/// not return at the same moment.
 #[derive(Debug)]
 pub(super) struct Pause {
     failures: u32,
     last: Duration,
 }
 
-/// The first pause, at most.
+/// Upper bound of the first pause.
 const FIRST: Duration = Duration::from_millis(100);
 
 impl Pause {
@@ -21,7 +21,7 @@ impl Pause {
         Self { failures: 0, last }
     }
 
-    /// It has worked: the next failure is the first one.
+    /// Records a success: the next failure counts as the first.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -31,7 +31,7 @@ impl Pause {
         let most = (FIRST * 2_u32.pow(self.failures.min(16))).min(self.last);
         self.failures = self.failures.saturating_add(1);
         let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
-        // Never 0: a server that refuses at once is not asked in a loop.
+        // Never 0: a server that refuses immediately must not be asked in a tight loop.
         Duration::from_millis(1 + Chance::system().below(most_ms))
     }
 }

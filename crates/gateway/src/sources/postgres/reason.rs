@@ -1,9 +1,9 @@
-//! Why a source is down, as `/ready` says it.
+//! Why a source is down, as shown by `/ready`.
 
-/// Nobody answers.
+/// No server answers.
 pub(super) const AWAY: &str = "PostgreSQL cannot be reached";
-/// A wrong password, a missing table or right.
+/// A wrong password, a missing table or a missing privilege.
 pub(super) const REFUSED: &str = "PostgreSQL refuses";
-/// What one session says does not reach another one.
+/// A notification of one session does not reach another session.
 pub(super) const NO_LISTEN: &str = "LISTEN does not come through what --database-url names (a pooler in transaction \
                                     mode?); give PostgreSQL's own address";

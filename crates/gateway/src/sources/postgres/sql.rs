@@ -1,24 +1,26 @@
-//! The SQL of an outbox: what `gateway outbox-sql` prints, and the statements of a turn.
+//! The SQL of an outbox: the script that `gateway outbox-sql` prints, and the statements of a turn.
 //!
-//! All in one place, so that the table that operators create and the statements that read it cannot drift apart.
+//! All SQL is in one place, so that the table that operators create and the statements that read it
+//! cannot drift apart.
 
 use super::table::{OutboxTable, literal, quoted};
 
-/// The channel on which the optional trigger says that there are new rows.
+/// The channel on which the optional trigger announces new rows.
 pub(super) const WAKE_UP_CHANNEL: &str = "throughline_outbox";
 
 /// The trigger that wakes the gateway up, if the table has it.
 const WAKE_UP_TRIGGER: &str = "throughline_wake_up";
 
-/// The upper half of the advisory lock's key: `thro` in ASCII. The lower half is the table's object id.
+/// The upper half of the advisory lock's key: `thro` in ASCII. The lower half is the table's object
+/// id.
 const LOCK_SPACE: i64 = 0x7468_726f_0000_0000;
 
-/// What `gateway outbox-sql` is asked for.
+/// The arguments of `gateway outbox-sql`.
 #[derive(Clone, Debug)]
 pub struct OutboxSql {
     /// The table.
     pub(crate) table: OutboxTable,
-    /// The role that the gateway connects as, if its rights are to be granted.
+    /// The role of the gateway's connection, if the script grants it its privileges.
     pub(crate) gateway_role: Option<String>,
     /// Whether to create the trigger that wakes the gateway up.
     pub(crate) wake_up: bool,
@@ -73,7 +75,8 @@ $$;
         )
     }
 
-    /// Once per statement: the notification is a hint without content, and equal ones of a transaction are one.
+    /// The trigger fires once per statement. The notification is a hint without content, and
+    /// PostgreSQL merges equal notifications of a transaction.
     fn wake_up_trigger(&self) -> String {
         let (table, wake_up) = (self.table.quoted(), self.table.beside("throughline_wake_up"));
         let trigger = quoted(WAKE_UP_TRIGGER);
@@ -103,10 +106,12 @@ create trigger {trigger} after insert on {table}
 
 /// The statements of a turn, for one table.
 pub(super) struct Statements {
-    /// Begins the turn's transaction and asks for the outbox: `t` if no other gateway has its turn. `simple_query`.
+    /// Begins the turn's transaction and tries to lock the outbox: `t` if no other gateway has its
+    /// turn. For `simple_query`.
     pub(super) begin: String,
-    /// The oldest rows. `$1` floor, `$2` rows at most, `$3` bytes of one draft at most, `$4` bytes of all about.
-    /// Gives `id`, `draft` (null: too large), `micros` of `at` and of `now`.
+    /// Reads the oldest rows. `$1`: the floor, `$2`: most rows, `$3`: most bytes of one draft,
+    /// `$4`: approximate bytes of all drafts. Gives `id`, `draft` (null: too large), `micros` of
+    /// `at` and of `now`.
     pub(super) take: String,
     /// Deletes the rows with the ids `$1`.
     pub(super) delete: String,
@@ -114,9 +119,9 @@ pub(super) struct Statements {
     pub(super) reject: String,
     /// The transactions that write into the table now.
     pub(super) writers: String,
-    /// The rows from `$1` on that wait, counted to `$2`.
+    /// Counts the waiting rows from id `$1` on, up to `$2`.
     pub(super) count: String,
-    /// Whether the table wakes gateways up.
+    /// Whether the table has the trigger that wakes gateways up.
     pub(super) wakes: String,
 }
 
@@ -124,16 +129,18 @@ impl Statements {
     pub(super) fn of(table: &OutboxTable) -> Self {
         let (name, of_table) = (table.quoted(), format!("{}::regclass", literal(&table.quoted())));
         Self {
-            // The server ends the transaction of a gateway that is frozen, so that another one gets its turn. The
-            // other two bound what a lock on the table, or the table itself, can cost.
+            // The server ends the transaction of a frozen gateway, so that another gateway gets its
+            // turn. The other two limits bound the cost of a lock on the table, and of the table
+            // itself.
             begin: format!(
                 "begin isolation level read committed; \
                  set local idle_in_transaction_session_timeout = '15s'; \
                  set local statement_timeout = '20s'; set local lock_timeout = '5s'; \
                  select pg_try_advisory_xact_lock({LOCK_SPACE} | {of_table}::oid::bigint)"
             ),
-            // Waiting rows are counted by size in the order of their ids, and too large ones as nothing: they are
-            // not sent. `convert_to` gives UTF-8 whatever the database is encoded in.
+            // The sizes of waiting rows are summed in the order of their ids. Rows that are too
+            // large count as 0, because they are not sent. `convert_to` gives UTF-8 for any
+            // encoding of the database.
             take: format!(
                 "select id, case when size <= $3 then draft end as draft, micros, now from ( \
                    select id, draft, size, micros, now, \

@@ -1,30 +1,31 @@
-//! The name of an outbox table, and of what belongs to it.
+//! The name of an outbox table, and of the objects that belong to it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest name that PostgreSQL keeps whole, in bytes.
+/// The longest name that PostgreSQL does not truncate, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 63;
 
-/// A table: `NAME` in the schema `public`, or `SCHEMA.NAME`. Names are taken as they are written, capitals included.
+/// A table: `NAME` in the schema `public`, or `SCHEMA.NAME`. Names are used as written, including
+/// capitals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutboxTable {
     schema: String,
     name: String,
 }
 
-/// Why a text names no table.
+/// Why a text is not the name of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected TABLE or SCHEMA.TABLE, each of 1 to 63 bytes without control characters")]
 pub(crate) struct OutboxTableError;
 
 impl OutboxTable {
-    /// The name in SQL, with its schema.
+    /// The name with its schema, quoted for SQL.
     pub(super) fn quoted(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 
-    /// Another object of the same schema, in SQL.
+    /// The name of another object in the same schema, quoted for SQL.
     pub(super) fn beside(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(name))
     }
@@ -55,12 +56,12 @@ impl fmt::Display for OutboxTable {
     }
 }
 
-/// An identifier in SQL.
+/// Quotes an identifier for SQL.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text in SQL, whatever `standard_conforming_strings` says.
+/// Quotes a text for SQL, for any setting of `standard_conforming_strings`.
 pub(super) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

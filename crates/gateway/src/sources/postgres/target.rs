@@ -1,4 +1,4 @@
-//! The servers that `--database-url` names, checked once.
+//! The servers that `--database-url` names, validated once.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,33 +12,36 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use crate::config::error::ConfigError;
 use crate::secret::Secret;
 
-/// How long one server may take for each step of connecting.
+/// How long one server may take for each step of a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// An idle connection is checked after this time. Devices on the way forget idle connections silently.
+/// Idle time after which a connection is probed. Devices on the path drop idle connections
+/// silently.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long sent bytes may stay unacknowledged.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
-/// The password and the URL of a short secret, such as `a`, would make every text unreadable, and a text with so many
-/// gaps would give it away.
+/// Shortest secret that is masked in place. Masking a shorter one, such as `a`, would make every
+/// text unreadable, and the many gaps would reveal the secret.
 const SECRET_BYTES_MIN: usize = 4;
 
-/// The servers of a `--database-url`, in the order of the URL, and how to reach them.
+/// The servers of a `--database-url`, in the order of the URL, with their connection settings.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// One configuration for each server: tokio-postgres limits only the TCP connection in time, so that a server
-    /// that accepts and then says nothing would hide those behind it.
+    /// One configuration for each server. tokio-postgres limits only the time of the TCP
+    /// connection, so a server that accepts and then stays silent would hide the servers after it.
     pub(super) servers: Vec<tokio_postgres::Config>,
-    /// What no log line may show.
+    /// Texts that no log line may show.
     secrets: Arc<[String]>,
-    /// The authorities to trust; `None`: those of the system.
+    /// The trusted authorities; `None`: those of the system.
     pub(super) ca: Option<PathBuf>,
 }
 
 impl Target {
-    /// Checks a URL (`postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME?sslmode=require`) or a list of `key=value`.
+    /// Validates a URL (`postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME?sslmode=require`) or a
+    /// list of `key=value`.
     ///
     /// # Errors
-    /// When it cannot be used, as one line. The line shows no part of the URL, because any part may be the password.
+    /// One line, when the URL cannot be used. The line shows no part of the URL, because any part
+    /// may be the password.
     pub(crate) fn new(url: &Secret, ca: Option<PathBuf>) -> Result<Self, ConfigError> {
         let text = url.expose();
         if text.contains("sslmode=verify-") {
@@ -72,8 +75,8 @@ impl Target {
         Ok(Self { servers, secrets: secrets(text, parsed.get_password()), ca })
     }
 
-    /// The text without any part of the URL that is secret, on one line. For everything that others say: their errors
-    /// may quote what was sent to them.
+    /// The text on one line, without any secret part of the URL. For all external messages: an
+    /// error may quote text that was sent to its author.
     pub(super) fn scrub(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in self.secrets.iter() {
@@ -85,7 +88,7 @@ impl Target {
         text.replace(char::is_control, " ")
     }
 
-    /// Whether any server may be asked for TLS.
+    /// Whether TLS may be requested from any server.
     pub(super) fn may_use_tls(&self) -> bool {
         self.servers.iter().any(|server| server.get_ssl_mode() != SslMode::Disable)
     }
@@ -100,7 +103,7 @@ impl fmt::Debug for Target {
 /// The certificates of a PEM file.
 ///
 /// # Errors
-/// When the file cannot be read or has none, as one line.
+/// One line, when the file cannot be read or contains no certificate.
 pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let wrong = |why: String| ConfigError::new(format!("--database-ca {}: {why}", path.display()));
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -112,7 +115,7 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, C
     Ok(certificates)
 }
 
-/// The configuration with only its server number `index`.
+/// A copy of the configuration with only the server number `index`.
 fn one_server(all: &tokio_postgres::Config, index: usize) -> tokio_postgres::Config {
     let mut one = tokio_postgres::Config::new();
     if let Some(user) = all.get_user() {
@@ -151,7 +154,8 @@ fn one_server(all: &tokio_postgres::Config, index: usize) -> tokio_postgres::Con
     one
 }
 
-/// The texts that must not be shown: the URL, and its password as it is written and as it is meant.
+/// The texts that must not be shown: the URL, and its password in both its encoded and its decoded
+/// form.
 fn secrets(url: &str, password: Option<&[u8]>) -> Arc<[String]> {
     let mut secrets = vec![url.to_owned()];
     secrets.extend(password.map(|password| String::from_utf8_lossy(password).into_owned()));

@@ -1,12 +1,13 @@
-//! One turn of an outbox: the oldest rows, published and deleted in one transaction.
+//! One turn of an outbox: the oldest rows are published and deleted in one transaction.
 //!
-//! A turn takes all rows that are visible, in the order of their ids, and deletes what the store has. There is no
-//! cursor: rows commit in another order than they got their ids, and a cursor passes those that come late. Of two
-//! transactions of which one began after the other had committed, the later one has the higher ids, so that each
-//! writer's order is kept.
+//! A turn takes all visible rows in the order of their ids, and deletes the rows that the store
+//! has. There is no cursor: transactions commit in a different order than their rows got ids, and a
+//! cursor would pass rows that appear late. If one transaction begins after another has committed,
+//! it has the higher ids. The order of each writer is therefore kept.
 //!
-//! The whole turn holds an advisory lock that ends with its transaction, so that gateways take turns, also through a
-//! pooler that gives each transaction another server connection. Nothing is prepared, for the same reason.
+//! The whole turn holds an advisory lock that ends with its transaction, so that gateways take
+//! turns. This also works through a pooler that gives each transaction another server connection.
+//! For the same reason no statement is prepared.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,24 +26,25 @@ use crate::problem::Code;
 use crate::publish::{Author, DraftBody};
 use crate::sources::parts::SourceParts;
 
-/// The most rows of a turn.
+/// Most rows of a turn.
 pub(super) const ROWS_MAX: usize = 500;
-/// The most drafts of one append, and about how many bytes.
+/// Most drafts of one append, and the approximate number of their bytes.
 const BATCH_DRAFTS_MAX: usize = 128;
 const BATCH_BYTES_MAX: usize = 256 << 10;
-/// About how many bytes of drafts one turn reads.
+/// Approximate number of draft bytes that one turn reads.
 const TURN_BYTES_MAX: i64 = 1 << 20;
-/// Waiting rows are counted up to this number, so often.
+/// Waiting rows are counted up to this number, at this interval.
 const COUNTED_MAX: i64 = 10_000;
 const COUNT_EVERY: Duration = Duration::from_secs(5);
-/// The longest reason in the column `error`.
+/// Most characters of the reason in the column `error`.
 const ERROR_CHARS_MAX: usize = 500;
-/// What a draft has beside its data, in bytes: 64 topics of 256 bytes and the rest.
+/// Most bytes of a draft besides its data: 64 topics of 256 bytes and the other members.
 const BESIDE_DATA_MAX: usize = 24 << 10;
-/// How long one statement may take. The server's own limit is the same.
+/// Timeout of one statement. The server's own limit is the same.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A turn that is older appends nothing more. After 15 s the server ends its transaction and another gateway may have
-/// published these rows, and later ones; a process can be frozen at any line.
+/// Age beyond which a turn appends nothing more. After 15 s the server ends its transaction, and
+/// another gateway may have published these rows and later ones. A process can be frozen at any
+/// line.
 const FRESH_FOR: Duration = Duration::from_secs(10);
 
 /// Takes the turns of one gateway at one outbox.
@@ -50,48 +52,48 @@ pub(super) struct Turns {
     statements: Statements,
     floor: Floor,
     parts: SourceParts,
-    /// A draft of more bytes is refused without being read.
+    /// A draft with more bytes is refused without being read.
     draft_bytes_max: i64,
-    /// How many rows waited when they were last counted, and when they are counted again.
+    /// The number of waiting rows at the last count, and the time of the next count.
     counted: i64,
     count_at: Instant,
 }
 
-/// What became of a turn.
+/// The result of a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It was another gateway's.
+    /// Another gateway had the turn.
     Elsewhere,
-    /// No row is left that was there when the turn began.
+    /// None of the rows that were there at the beginning of the turn is left.
     Done,
     /// There are more rows.
     More,
-    /// The store did not take all of them. They stay in the table.
+    /// The store did not accept all rows. They stay in the table.
     Refused(Unavailable),
 }
 
-/// A parameter of a statement. With its type given, nothing needs to be prepared.
+/// A parameter of a statement. Because its type is given, no statement needs to be prepared.
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A row of the outbox.
 struct OutboxRow<'a> {
     id: i64,
-    /// `None`: too large.
+    /// The draft; `None`: too large.
     draft: Option<&'a [u8]>,
-    /// Its `at` and the server's time, in microseconds since 1970.
+    /// The row's `at` and the server's time, in microseconds since 1970.
     at: i64,
     now: i64,
 }
 
-/// What is to be done with the rows of a turn.
+/// The results for the rows of a turn.
 #[derive(Default)]
 struct Outcome {
-    /// The store has them.
+    /// Rows that the store has.
     done: Vec<i64>,
-    /// They are no drafts, each with the reason.
+    /// Rows that are not valid drafts, each with its reason.
     bad: Vec<i64>,
     reasons: Vec<String>,
-    /// Why the store did not take one; nothing behind it was handed in.
+    /// Why the store did not accept a row. No row after it was handed in.
     refused: Option<Unavailable>,
 }
 
@@ -107,8 +109,8 @@ impl Turns {
     /// Takes one turn.
     ///
     /// # Errors
-    /// What the server said. The connection is then of no use: dropped, its transaction is rolled back, and rows that
-    /// were published come again and are known by their ids.
+    /// The server's error. The connection is then unusable. Dropping it rolls back its transaction:
+    /// published rows come again and are recognised by their ids.
     pub(super) async fn take(&mut self, session: &PgSession) -> Result<Turn, Failure> {
         let began = self.parts.clock.now();
         if !self.begin(session).await? {
@@ -136,13 +138,13 @@ impl Turns {
         Ok(if is_all { Turn::Done } else { Turn::More })
     }
 
-    /// Whether the table wakes its gateways up.
+    /// Whether the table has the trigger that wakes gateways up.
     pub(super) async fn wakes(&self, session: &PgSession) -> Result<bool, Failure> {
         let row = session.client().query_typed_one(&self.statements.wakes, &[]);
         session.within(STATEMENT_TIMEOUT, async { row.await?.try_get(0) }).await
     }
 
-    /// Begins the transaction. Whether this gateway has its turn.
+    /// Begins the transaction. Returns whether this gateway has its turn.
     async fn begin(&self, session: &PgSession) -> Result<bool, Failure> {
         let answers = session.client().simple_query(&self.statements.begin);
         let answers = session.within(STATEMENT_TIMEOUT, answers).await?;
@@ -169,7 +171,8 @@ impl Turns {
         session.within(STATEMENT_TIMEOUT, writers).await
     }
 
-    /// Says how the outbox stands. Rows beyond those of a turn are counted now and then.
+    /// Updates the metrics of the outbox. Rows beyond those of a turn are counted from time to
+    /// time.
     async fn measure(
         &mut self,
         session: &PgSession,
@@ -191,7 +194,7 @@ impl Turns {
         Ok(())
     }
 
-    /// Hands the drafts of the rows to the store, in their order and in batches.
+    /// Hands the drafts of the rows to the store, in order and in batches.
     async fn publish(&self, rows: &[OutboxRow<'_>], began: Instant) -> Result<Outcome, Failure> {
         let mut outcome = Outcome::default();
         let mut batch = Batch::default();
@@ -218,14 +221,14 @@ impl Turns {
         Ok(outcome)
     }
 
-    /// What a row says, or why it is no draft, in a word and in a sentence.
+    /// The draft of a row, or why it is not valid, as a code and as a sentence.
     fn draft(&self, row: &OutboxRow<'_>) -> Result<Draft, (RejectReason, String)> {
         let Some(json) = row.draft else {
             let text = format!("too_large: more than {} bytes", self.draft_bytes_max);
             return Err((RejectReason::TooLarge, text));
         };
         let draft = DraftBody::parse(json).and_then(|mut body| {
-            // `at` is part of the id because ids begin again after TRUNCATE … RESTART IDENTITY.
+            // `at` is part of the id because ids start again after TRUNCATE … RESTART IDENTITY.
             body.id.get_or_insert_with(|| format!("ob:{}:{}", row.id, row.at));
             self.parts.publishing.check(body, &Author::Source(SourceKind::Outbox))
         });
@@ -234,13 +237,13 @@ impl Turns {
                 Code::TooLarge => RejectReason::TooLarge,
                 _ => RejectReason::BadDraft,
             };
-            // PostgreSQL's texts have no NUL.
+            // A text of PostgreSQL cannot contain NUL.
             let text = format!("{}: {}", problem.code.as_str(), problem.detail).replace('\0', "");
             (reason, text.chars().take(ERROR_CHARS_MAX).collect())
         })
     }
 
-    /// Appends a batch and empties it. Whether the store has all of it.
+    /// Appends a batch and empties it. Returns whether the store has all of it.
     async fn append(
         &self,
         batch: &mut Batch,
@@ -267,18 +270,18 @@ impl Turns {
                     }
                 }
                 Err(Rejection::Unavailable(why)) => outcome.refused = outcome.refused.or(Some(why)),
-                // A draft of a source expects nothing.
+                // A draft of a source has no expectation.
                 Err(Rejection::Conflict { .. }) => {
                     outcome.refused = outcome.refused.or(Some(Unavailable("the store answers a conflict")));
                 }
             }
         }
-        // Publishers on other connections come first.
+        // Publishers on other connections get their turn first.
         tokio::task::yield_now().await;
         Ok(outcome.refused.is_none())
     }
 
-    /// Takes the rows out of the way and commits, all in one flight.
+    /// Deletes or marks the settled rows and commits, all in one round trip.
     async fn settle(&self, session: &PgSession, outcome: &Outcome) -> Result<(), Failure> {
         let Outcome { done, bad, reasons, .. } = outcome;
         let client = session.client();
@@ -297,7 +300,8 @@ impl Turns {
         };
         let commit = client.batch_execute("commit");
         let all = async {
-            // In this order on the wire. A commit behind a failed statement is a rollback.
+            // The statements are sent in this order. A commit after a failed statement is a
+            // rollback.
             let (deleted, rejected, committed) = tokio::join!(biased; delete, reject, commit);
             deleted.and(rejected).and(committed)
         };
@@ -314,7 +318,7 @@ impl<'a> OutboxRow<'a> {
     }
 }
 
-/// Whether a turn has read all rows: neither of its two bounds has cut any off.
+/// Whether a turn has read all rows, so that neither of its two bounds has cut any off.
 fn is_all(rows: &[OutboxRow<'_>]) -> bool {
     let bytes: usize = rows.iter().filter_map(|row| row.draft).map(<[u8]>::len).sum();
     rows.len() < ROWS_MAX && (bytes as i64) < TURN_BYTES_MAX

@@ -1,5 +1,5 @@
-//! The patterns of PSUBSCRIBE, matched as Redis matches them: `*`, `?`, `[a-z]`, `[^x]` and `\`.
-//! Bytes, not characters. A test compares it with a real server.
+//! Matches the patterns of PSUBSCRIBE as Redis does: `*`, `?`, `[a-z]`, `[^x]` and `\`. It compares
+//! bytes, not characters. A test compares it with a real server.
 
 /// Whether a pattern matches a text.
 #[must_use]
@@ -7,24 +7,25 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     walk(pattern, text).is_some()
 }
 
-/// What the first `*` of a pattern matches in a text, the shortest that there is; `None`: the
-/// pattern has no `*`, or does not match.
+/// The shortest part of a text that the first `*` of a pattern can match; `None`: the pattern has
+/// no `*`, or does not match.
 #[must_use]
 pub(super) fn first_star<'t>(pattern: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
     walk(pattern, text)?.map(|(from, to)| &text[from..to])
 }
 
-/// `None`: no match. Else what the first `*` matched, if there is one.
+/// Matches a pattern. `None`: no match. Otherwise the range that the first `*` matched, if the
+/// pattern has one.
 ///
-/// Only the last `*` is ever tried anew: a longer match of one before it helps nothing. So the time
-/// is at most the product of the lengths, whatever the pattern.
+/// Only the last `*` is tried again: a longer match of an earlier one never helps. The time is
+/// therefore at most the product of the lengths, for any pattern.
 fn walk(pattern: &[u8], text: &[u8]) -> Option<Option<(usize, usize)>> {
     if text.is_empty() {
-        // Redis does not look at a pattern for it, `*` included.
+        // Redis matches an empty text only with an empty pattern; even `*` does not match it.
         return pattern.is_empty().then_some(None);
     }
     let (mut at, mut from) = (0, 0);
-    // The pattern behind the last star, and where in the text that star's match ends.
+    // The pattern after the last star, and the end of that star's match in the text.
     let mut star: Option<(usize, usize)> = None;
     let mut first: Option<(usize, usize)> = None;
     let mut is_first = true;
@@ -61,7 +62,7 @@ fn walk(pattern: &[u8], text: &[u8]) -> Option<Option<(usize, usize)>> {
     }
 }
 
-/// Matches one byte with the token of the pattern at `at`. Gives where the next token begins.
+/// Matches one byte with the token of the pattern at `at`. Returns the position of the next token.
 fn token(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
     match *pattern.get(at)? {
         b'?' => Some(at + 1),
@@ -69,14 +70,14 @@ fn token(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
             let (is_in, next) = class(pattern, at + 1, byte);
             is_in.then_some(next)
         }
-        // At the end of the pattern a backslash stands for itself.
+        // At the end of the pattern a backslash is a literal.
         b'\\' if at + 1 < pattern.len() => (pattern[at + 1] == byte).then_some(at + 2),
         literal => (literal == byte).then_some(at + 1),
     }
 }
 
-/// A class from behind its `[`: whether it has the byte, and where the pattern goes on. A class
-/// without its `]` ends with the pattern.
+/// Reads a class after its `[`. Returns whether the class contains the byte, and where the pattern
+/// continues. A class without its `]` ends with the pattern.
 fn class(pattern: &[u8], mut at: usize, byte: u8) -> (bool, usize) {
     let is_not = pattern.get(at) == Some(&b'^');
     at += usize::from(is_not);
@@ -164,7 +165,7 @@ mod tests {
         };
         let (mut matched, mut wrong) = (0, Vec::new());
         for _ in 0..PAIRS {
-            // For KEYS, though not for PSUBSCRIBE, a lone star is every key.
+            // KEYS matches every key with a lone star; PSUBSCRIBE does not.
             let (pattern, text) = (word(b"abc:**?[]^-\\\\", 7), word(b"abc:]-^\\", 5));
             let mut ask = redis::pipe();
             ask.cmd("FLUSHALL").ignore().cmd("SET").arg(&text).arg(1).ignore().cmd("KEYS").arg(&pattern);

@@ -1,14 +1,14 @@
-//! Why a connection to Redis is of no use any more.
+//! Why a connection to Redis can no longer be used.
 
 use redis::ErrorKind;
 
-/// Why a source in Redis is not heard.
+/// Why a source in Redis is not received.
 pub(super) struct Interruption {
-    /// For everyone.
+    /// The public reason.
     pub(super) reason: &'static str,
-    /// For the log. It may quote the server.
+    /// Detail for the log. It may quote the server.
     pub(super) detail: String,
-    /// Whether an operator has to do something first.
+    /// Whether an operator has to act first.
     pub(super) is_refusal: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The connection that listens: subscribes, pings, connects again.
+//! The connection that listens. It subscribes, sends pings and reconnects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::sources::apply::SourceMessage;
 use crate::sources::queue::Ear;
 use crate::sources::rule::SourceRule;
 
-/// How often the connection is probed: a quiet one may have died without a word. And what another
-/// gateway missed of a holder that died is known no better than this.
+/// Interval of pings. A quiet connection may have died unnoticed. The interval also limits the
+/// precision with which another gateway knows what a dead lease holder missed.
 const PING_EVERY: Duration = Duration::from_millis(500);
 
-/// Listens to the channels of some rules.
+/// Listens to the channels of the rules.
 pub(in crate::sources) struct Listener {
     servers: RedisServers,
     url: Secret,
@@ -42,7 +42,7 @@ impl Listener {
         Ok(Self { servers, url: config.url.clone(), rules, ear })
     }
 
-    /// Listens, for ever.
+    /// Listens for ever.
     pub(in crate::sources) async fn run(self) {
         let mut failures = 0_u32;
         for turn in 0.. {
@@ -53,7 +53,8 @@ impl Listener {
         }
     }
 
-    /// Connects, and listens until that ends. Says whether it was heard in between.
+    /// Connects and listens until the connection ends. Returns whether the source was received
+    /// meanwhile.
     async fn listen(&self, turn: usize) -> (bool, Interruption) {
         let (mut connection, gone) = match self.subscribe(turn).await {
             Ok(subscribed) => subscribed,
@@ -92,14 +93,14 @@ impl Listener {
                     Ok(())
                 })
         };
-        // With RESP3 the library hands over each message at once. With RESP2 it would collect them
-        // without a bound.
+        // With RESP3 the library hands over each message immediately. With RESP2 it would collect
+        // messages without a bound.
         let info = server.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings))?;
         let subscribing = async {
             let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-            // Only a name for CLIENT LIST: a server that refuses it can be listened to.
+            // This is only a name for CLIENT LIST. A server that refuses it can still be used.
             let _ = cmd("CLIENT")
                 .arg("SETNAME")
                 .arg("throughline-source")
@@ -108,8 +109,8 @@ impl Listener {
             for rule in &*self.rules {
                 connection.psubscribe(&*rule.pattern).await?;
             }
-            // What is heard before this stands in the queue before the gap, if there is one, and is
-            // taken all the same.
+            // Messages received before this call precede the gap, if any, in the queue. They are
+            // published like all others.
             self.ear.up();
             Ok(connection)
         };
@@ -119,15 +120,15 @@ impl Listener {
     }
 }
 
-/// What the library hands over.
+/// A push that the library hands over.
 enum Pushed {
     Message(SourceMessage),
     Gone,
     Other,
 }
 
-/// Redis sends a copy for each pattern that matches. The copy of the first rule that matches the
-/// channel counts.
+/// Converts a push. Redis sends one copy for each pattern that matches. Only the copy for the first
+/// rule that matches the channel counts.
 fn message(rules: &[Arc<SourceRule>], PushInfo { kind, data }: PushInfo) -> Pushed {
     match kind {
         PushKind::Disconnection => return Pushed::Gone,

@@ -1,8 +1,10 @@
-//! Redis as a source. `stream`: streams with a consumer group, at least once. `listener`: pub/sub: workers publish as they always did, and the gateway listens.
+//! Redis as a source. `stream` reads streams with a consumer group, at least once. `listener` uses
+//! pub/sub: workers publish as they always did, and the gateway listens.
 //!
-//! One connection for each gateway, apart from those of the store. It subscribes to exactly the
-//! patterns of the rules, because operators grant exactly these, and hands each message to the queue
-//! as soon as it is read: a subscriber that does not read is dropped by the server.
+//! Each gateway has one connection for pub/sub, separate from those of the store. The connection
+//! subscribes to exactly the patterns of the rules, because operators grant exactly these. It hands
+//! each message to the queue as soon as it is read: Redis disconnects a subscriber that does not
+//! read.
 
 mod glob;
 mod interruption;

@@ -4,7 +4,7 @@ use events::RedisServers;
 
 use crate::config::{ConfigError, RedisSourceConfig};
 
-/// The servers of the URL. `key`: which of them in a Cluster; empty: any.
+/// The servers of the URL. `key` selects the server of a Cluster; empty: any server.
 pub(super) fn find(config: &RedisSourceConfig, key: &str) -> Result<RedisServers, ConfigError> {
     let authorities = config.ca.as_ref().map(|path| {
         std::fs::read(path)

@@ -1,9 +1,10 @@
-//! A Redis stream as a source: at least once. An entry is acknowledged when the store has its
-//! event, under an idempotency token of its own, so that an entry that comes twice is recognised.
+//! A Redis stream as a source, at least once. An entry is acknowledged when the store has its
+//! event. The event has an idempotency token of its own, so the store recognises an entry that
+//! arrives twice.
 //!
-//! The consumer group has one consumer, and among several gateways of a log the one with the lease
-//! reads: so the order of the stream is kept. What its predecessor had taken and not acknowledged
-//! comes first.
+//! The consumer group has one consumer. Of several gateways of a log, only the one with the lease
+//! reads, so the order of the stream is kept. A new reader starts with the entries that its
+//! predecessor took and did not acknowledge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +36,12 @@ use crate::sources::rule::SourceRule;
 const CONSUMER: &str = "throughline";
 /// How long one read waits for an entry.
 const BLOCK: Duration = Duration::from_secs(1);
-/// How often the lease is tried or renewed.
+/// Interval at which the lease is tried or renewed.
 const LEASE_EVERY: Duration = Duration::from_secs(1);
-/// After how long without an acknowledgement an entry of another consumer of the group is taken.
+/// Idle time without an acknowledgement after which an entry of another consumer in the group is
+/// claimed.
 const CLAIM_AFTER: Duration = Duration::from_secs(60);
-/// The field that is the payload of an entry with several.
+/// In an entry with several fields, the field that holds the payload.
 const FIELD: &[u8] = b"data";
 
 /// Reads one stream.
@@ -52,13 +54,13 @@ pub(in crate::sources) struct StreamReader {
     publishing: Arc<Publishing>,
     metrics: Arc<Metrics>,
     up: Arc<StreamsUp>,
-    /// Which of the streams it is.
+    /// Index of the stream in the configuration.
     number: usize,
     leases: Option<(Arc<SourceLeases>, SourceName)>,
     draining: watch::Receiver<bool>,
 }
 
-/// An entry of a stream: its id, and its payload unless it was deleted.
+/// An entry of a stream: its id, and its payload unless the entry was deleted.
 struct StreamItem {
     id: String,
     payload: Option<Bytes>,
@@ -95,7 +97,7 @@ impl StreamReader {
         })
     }
 
-    /// Reads, for ever.
+    /// Reads for ever.
     pub(in crate::sources) async fn run(mut self) {
         let mut failures = 0_u32;
         loop {
@@ -124,7 +126,7 @@ impl StreamReader {
             };
             let read = self.read(&mut connection, lease.as_ref()).await;
             if let (Some((leases, _)), Some(lease)) = (&self.leases, &lease) {
-                // If that fails, the lease ends by itself.
+                // If the release fails, the lease expires by itself.
                 let _ = leases.release(lease, Duration::ZERO).await;
             }
             if let Err(ended) = read {
@@ -147,7 +149,8 @@ impl StreamReader {
         }
     }
 
-    /// `Some(None)`: there is no other gateway. `None`: another has the lease.
+    /// Takes the lease. `Some(None)`: there is no other gateway. `None`: another gateway has the
+    /// lease, this gateway is draining, or the attempt failed.
     async fn take_lease(&mut self) -> Option<Option<Lease>> {
         let is_draining = *self.draining.borrow();
         if is_draining {
@@ -157,7 +160,7 @@ impl StreamReader {
         let Some((leases, source)) = &self.leases else { return Some(None) };
         let token = format!("{:x}", Chance::system().number());
         let lease = Lease { source: source.clone(), token: token.into() };
-        // Nothing is missed of a stream, whoever has read it before.
+        // A stream has no gap, regardless of which gateway read it before.
         match leases.take(&lease, None, Duration::MAX, true).await {
             Ok(LeaseAnswer::Taken | LeaseAnswer::TakenWithGap) => Some(Some(lease)),
             Ok(LeaseAnswer::Held | LeaseAnswer::Left) | Err(_) => {
@@ -167,7 +170,8 @@ impl StreamReader {
         }
     }
 
-    /// Reads for as long as the lease lasts. What was taken before and not acknowledged comes first.
+    /// Reads for as long as the lease lasts. Entries that were taken and not acknowledged come
+    /// first.
     async fn read(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -199,13 +203,14 @@ impl StreamReader {
         }
     }
 
-    /// Takes what other consumers of the group have left, so that it is read as this one's own.
+    /// Claims entries of other consumers in the group, so that they are read as this consumer's
+    /// own.
     async fn claim(&self, connection: &mut MultiplexedConnection) -> Result<(), Interruption> {
         let mut call = cmd("XAUTOCLAIM");
         call.arg(&*self.rule.pattern).arg(&self.group).arg(CONSUMER);
         call.arg(CLAIM_AFTER.as_millis() as u64).arg("0-0").arg("COUNT").arg(1000).arg("JUSTID");
         match call.query_async::<Value>(connection).await {
-            // Before Redis 6.2 there is no such command, and nothing to be done.
+            // Redis before 6.2 lacks this command, so its error is ignored.
             Err(error) if error.is_io_error() => Err(error.into()),
             _ => Ok(()),
         }
@@ -226,8 +231,8 @@ impl StreamReader {
         items(answer).ok_or_else(|| Interruption::broken("XREADGROUP answered something else"))
     }
 
-    /// Publishes, and acknowledges when the store has it. What became no event is acknowledged too:
-    /// it would become none the next time either.
+    /// Publishes the entries and acknowledges them when the store has the events. An entry that
+    /// became no event is acknowledged too: it would become none the next time either.
     async fn take_over(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -259,7 +264,7 @@ impl StreamReader {
     }
 }
 
-/// `[[stream, [[id, [field, value, …]], …]]]`, or nothing.
+/// Parses `[[stream, [[id, [field, value, …]], …]]]`, or nil.
 fn items(answer: Value) -> Option<Vec<StreamItem>> {
     let Value::Array(streams) = answer else {
         return matches!(answer, Value::Nil).then(Vec::new);
@@ -290,7 +295,7 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// The payload of an entry: its field `data`, or its only field, or an object of all its fields.
+/// The payload of an entry: its field `data`, its only field, or an object of all its fields.
 fn payload(fields: Vec<Vec<u8>>) -> Bytes {
     let pairs: Vec<(&[u8], &[u8])> = fields.chunks_exact(2).map(|pair| (&*pair[0], &*pair[1])).collect();
     let named = pairs.iter().find(|(name, _)| *name == FIELD).or(match &pairs[..] {

@@ -1,4 +1,4 @@
-//! Several streams are one source, which is heard when all of them are read.
+//! Combines several streams into one source, which is up when all of them are read.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::sources::states::SourceState;
 
-/// Which of the streams are read.
+/// The set of streams that are being read.
 pub(in crate::sources) struct StreamsUp {
     state: SourceState,
     count: usize,
@@ -15,12 +15,12 @@ pub(in crate::sources) struct StreamsUp {
 }
 
 impl StreamsUp {
-    /// So many streams, none of which is read yet.
+    /// Tracks `count` streams, of which none is read yet.
     pub(in crate::sources) fn new(state: SourceState, count: usize) -> Self {
         Self { state, count, up: Mutex::default() }
     }
 
-    /// This one is read.
+    /// Records that a stream is being read.
     pub(super) fn up(&self, number: usize) {
         let are_all = {
             let mut up = self.up.lock();
@@ -32,7 +32,7 @@ impl StreamsUp {
         }
     }
 
-    /// This one is not.
+    /// Records that a stream is not being read.
     pub(super) fn down(&self, number: usize, reason: &'static str, detail: &dyn fmt::Display) {
         self.up.lock().remove(&number);
         self.state.down(reason, detail);
