@@ -12,59 +12,61 @@ use transport::{End, Handle, Request};
 
 use crate::auth::Grant;
 
-/// One Engine.IO session of a client that polls, until it ends or is upgraded to a WebSocket.
+/// One Engine.IO session of a client that uses polling, until it ends or is upgraded to a
+/// WebSocket.
 pub(crate) struct Engine {
-    /// Its id, which the client repeats with each request: 128 random bits.
+    /// The id of the session, which the client repeats with each request: 128 random bits.
     pub sid: Arc<str>,
-    /// The address that opened it.
+    /// The address that opened the session.
     pub address: IpAddr,
-    /// What waits for the next poll.
+    /// Packets that wait for the next poll.
     pub mailbox: Arc<Mailbox>,
-    /// One body at a time is read, so that its packets take effect in their order.
+    /// Lock for reading one body at a time, so that packets take effect in order.
     pub posting: tokio::sync::Mutex<()>,
     stage: Mutex<Stage>,
     opened: Instant,
-    /// Polls that have come. The newest is the one that is answered with events.
+    /// Number of polls so far. Only the newest is answered with events.
     polls: AtomicU64,
-    /// A WebSocket is being tried, so no poll may wait for long.
+    /// Whether a WebSocket is being probed. No poll may wait for long meanwhile.
     is_probed: AtomicBool,
 }
 
-/// How far a session has come.
+/// The stage of a session.
 #[derive(Clone)]
 pub(crate) enum Stage {
-    /// It has no CONNECT yet.
+    /// The session has no CONNECT yet.
     Open,
-    /// Its CONNECT is answered, and it has yet to send its token. What it asked for.
+    /// The CONNECT is answered, and the token is missing. Holds the client's request.
     Awaiting(Arc<Request>),
-    /// The client is in.
+    /// The client is connected.
     Connected(Arc<Connected>),
-    /// It goes on over a WebSocket.
+    /// The session continues over a WebSocket.
     Upgraded,
 }
 
 /// A client whose CONNECT was accepted.
 pub(crate) struct Connected {
-    /// What it asked for, where it began.
+    /// The request of the client at the beginning.
     pub request: Request,
-    /// What the answer to its CONNECT depends on; `None`: that has been answered.
+    /// The parameters of the answer to the CONNECT; `None`: the CONNECT has been answered.
     pub greeting: Option<Greeting>,
     changing: Mutex<Changing>,
 }
 
-/// What changes while a client is connected.
+/// State that changes while a client is connected.
 struct Changing {
     grant: Arc<Grant>,
     topics: Vec<Topic>,
-    /// A command added topics to those of the CONNECT.
+    /// Whether there are topics that the client did not name in its CONNECT: topics of an earlier
+    /// session, or topics that a command added.
     has_more_topics: bool,
     session: Option<Arc<str>>,
-    /// Reaches the poll that waits.
+    /// The handle of the waiting poll.
     waiting: Handle,
     refusals: u32,
 }
 
-/// A poll among those of its session.
+/// The number of a poll within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PollTicket(u64);
 
@@ -84,48 +86,48 @@ impl Engine {
         }
     }
 
-    /// How far it has come.
+    /// The stage of the session.
     #[must_use]
     pub(crate) fn stage(&self) -> Stage {
         self.stage.lock().clone()
     }
 
-    /// Its age.
+    /// The age of the session.
     #[must_use]
     pub(super) fn age(&self) -> std::time::Duration {
         self.opened.elapsed()
     }
 
-    /// The client asked for this, and has yet to send its token.
+    /// Records the client's request. The token is still missing.
     pub(crate) fn await_token(&self, request: Request) {
         *self.stage.lock() = Stage::Awaiting(Arc::new(request));
     }
 
-    /// The client is in.
+    /// Records that the client is connected.
     pub(crate) fn connected(&self, connected: Connected) {
         *self.stage.lock() = Stage::Connected(Arc::new(connected));
         self.mailbox.wake();
     }
 
-    /// It goes on over a WebSocket. Returns how far it had come.
+    /// Records that the session continues over a WebSocket. Returns its previous stage.
     pub(crate) fn upgrade(&self) -> Stage {
         std::mem::replace(&mut self.stage.lock(), Stage::Upgraded)
     }
 
-    /// A new poll: those before it are answered without waiting any longer.
+    /// Registers a new poll. Earlier polls are answered immediately.
     pub(crate) fn poll(&self) -> PollTicket {
         let ticket = PollTicket(self.polls.fetch_add(1, Ordering::AcqRel) + 1);
         self.answer();
         ticket
     }
 
-    /// Whether no newer poll has come.
+    /// Whether no newer poll has arrived.
     #[must_use]
     pub(crate) fn is_newest(&self, ticket: PollTicket) -> bool {
         self.polls.load(Ordering::Acquire) == ticket.0
     }
 
-    /// Answers the poll that waits, if there is one.
+    /// Answers the waiting poll, if there is one.
     pub(crate) fn answer(&self) {
         self.mailbox.wake();
         if let Stage::Connected(connected) = self.stage() {
@@ -133,26 +135,26 @@ impl Engine {
         }
     }
 
-    /// Ends the session: the poll that waits says so, and the id is unknown from then on.
+    /// Ends the session. The waiting poll reports the end, and the id is unknown from then on.
     pub(crate) fn end(&self) {
         self.mailbox.end();
         self.answer();
     }
 
-    /// The client ended the session: the poll that waits is let go, and the id is unknown from then
-    /// on.
+    /// Ends the session on request of the client. The waiting poll is released, and the id is
+    /// unknown from then on.
     pub(crate) fn leave(&self) {
         self.mailbox.leave();
         self.answer();
     }
 
-    /// A WebSocket is being tried, or no longer.
+    /// Records whether a WebSocket is being probed.
     pub(crate) fn probe(&self, is_probed: bool) {
         self.is_probed.store(is_probed, Ordering::Release);
         self.answer();
     }
 
-    /// Whether a WebSocket is being tried.
+    /// Whether a WebSocket is being probed.
     #[must_use]
     pub(crate) fn is_probed(&self) -> bool {
         self.is_probed.load(Ordering::Acquire)
@@ -160,8 +162,8 @@ impl Engine {
 }
 
 impl Connected {
-    /// A client with this grant that asked for this. `has_more_topics`: among them are topics that
-    /// it had before and did not name.
+    /// A connected client. With `has_more_topics`, the request contains topics that the client had
+    /// before and did not name.
     #[must_use]
     pub(crate) fn new(
         grant: Arc<Grant>,
@@ -181,37 +183,37 @@ impl Connected {
         Self { request, greeting, changing: Mutex::new(changing) }
     }
 
-    /// What the client may do now.
+    /// The client's current grant.
     #[must_use]
     pub(crate) fn grant(&self) -> Arc<Grant> {
         Arc::clone(&self.changing.lock().grant)
     }
 
-    /// The topics that it wants now.
+    /// The client's current topics.
     #[must_use]
     pub(crate) fn topics(&self) -> Vec<Topic> {
         self.changing.lock().topics.clone()
     }
 
-    /// Whether it has topics that it did not name in its CONNECT.
+    /// Whether the client has topics that it did not name in its CONNECT.
     #[must_use]
     pub(crate) fn has_more_topics(&self) -> bool {
         self.changing.lock().has_more_topics
     }
 
-    /// Its session, once it has one.
+    /// The session of the client, once it has one.
     #[must_use]
     pub(crate) fn session(&self) -> Option<Arc<str>> {
         self.changing.lock().session.clone()
     }
 
-    /// Commands that were refused in a row.
+    /// Number of consecutive refused commands.
     #[must_use]
     pub(crate) fn refusals(&self) -> u32 {
         self.changing.lock().refusals
     }
 
-    /// A command may have changed what the client may do and wants.
+    /// Records changes that a command may have made to the client's grant and topics.
     pub(crate) fn changed(&self, grant: &Arc<Grant>, topics: &[Topic], refusals: u32) {
         let mut changing = self.changing.lock();
         changing.grant = Arc::clone(grant);
@@ -220,13 +222,13 @@ impl Connected {
         changing.refusals = refusals;
     }
 
-    /// Answers the poll that waits, if there is one.
+    /// Answers the waiting poll, if there is one.
     pub(crate) fn answer(&self) {
         let waiting = self.changing.lock().waiting.clone();
         waiting.end(End::Answer);
     }
 
-    /// A poll waits, in this session, and is reached by this handle.
+    /// Records a waiting poll: its session and its handle.
     pub(crate) fn waits(&self, session: &Arc<str>, handle: &Handle) {
         let mut changing = self.changing.lock();
         changing.session = Some(Arc::clone(session));

@@ -1,4 +1,4 @@
-//! All Engine.IO sessions of clients that poll.
+//! All Engine.IO sessions of clients that use polling.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,17 +13,17 @@ use transport::socketio::{Mailbox, Pings, Revision};
 use super::engine::{Engine, Stage};
 use crate::session_key::fresh_id;
 
-/// How long a client may take from its handshake to its CONNECT. The slowest client seen takes five
-/// seconds, while it waits for a WebSocket that does not answer.
+/// How long a client may take from its handshake to its CONNECT. The slowest known client takes
+/// five seconds, while it waits for a WebSocket that does not answer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(45);
-/// How often lost clients are looked for.
+/// Interval of checks for lost clients.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How long the id of a session that went on over a WebSocket is remembered, so that a late request
-/// is told from one of another gateway; and the most of these ids.
+/// How long, and how many, ids of upgraded sessions are remembered. They distinguish a late request
+/// from a request for a session of another gateway.
 const UPGRADED_KEPT: Duration = Duration::from_secs(10);
 const UPGRADED_MAX: usize = 10_000;
 
-/// All Engine.IO sessions of clients that poll.
+/// All Engine.IO sessions of clients that use polling.
 pub(crate) struct Engines {
     table: Mutex<Table>,
     chance: Chance,
@@ -36,38 +36,38 @@ struct Table {
     swept: Option<Instant>,
 }
 
-/// What a session's id says.
+/// The result of a lookup by session id.
 pub(crate) enum KnownEngine {
-    /// The client polls.
+    /// The client uses polling.
     Engine(Arc<Engine>),
-    /// It went on over a WebSocket a moment ago.
+    /// The session was upgraded to a WebSocket a moment ago.
     Upgraded,
-    /// It has ended, or belongs to another gateway.
+    /// The session has ended, or belongs to another gateway.
     Unknown,
 }
 
-/// There are as many sessions as there may be.
+/// The limit of sessions is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoEngine;
 
 impl Engines {
-    /// No sessions yet; their ids are of this chance.
+    /// A table without sessions. `chance` generates the ids.
     #[must_use]
     pub(crate) fn new(chance: Chance) -> Self {
         Self { table: Mutex::default(), chance }
     }
 
-    /// A new id: 128 random bits, as a word that fits into a URL.
+    /// A new id: 128 random bits, in characters that are safe in a URL.
     #[must_use]
     pub(crate) fn fresh_sid(&self) -> Arc<str> {
         fresh_id(&self.chance)
     }
 
-    /// Opens a session for a client of this revision. There are at most `max`, and of one address at
-    /// most `per_address`.
+    /// Opens a session for a client of this revision. The limits are `max` sessions in total and
+    /// `per_address` sessions from one address.
     ///
     /// # Errors
-    /// When there are as many already.
+    /// When a limit is reached.
     pub(crate) fn open(
         &self,
         address: IpAddr,
@@ -86,7 +86,7 @@ impl Engines {
         Ok(engine)
     }
 
-    /// The session of this id.
+    /// Finds the session with this id.
     #[must_use]
     pub(crate) fn find(&self, sid: &str) -> KnownEngine {
         let mut table = self.table.lock();
@@ -106,12 +106,12 @@ impl Engines {
         KnownEngine::Unknown
     }
 
-    /// Forgets a session that has ended.
+    /// Removes a session that has ended.
     fn forget(&self, sid: &str) {
         self.table.lock().engines.remove(sid);
     }
 
-    /// A session goes on over a WebSocket, and is no longer one that polls.
+    /// Removes a session that continues over a WebSocket, and remembers its id for a while.
     pub(crate) fn upgraded(&self, sid: &Arc<str>) {
         let mut table = self.table.lock();
         table.engines.remove(sid);
@@ -120,19 +120,19 @@ impl Engines {
         }
     }
 
-    /// How many there are.
+    /// Number of sessions.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.table.lock().engines.len()
     }
 
-    /// Ends all: the gateway drains.
+    /// Ends all sessions, because the gateway drains.
     pub(crate) fn end_all(&self) {
         let engines: Vec<Arc<Engine>> = self.table.lock().engines.values().cloned().collect();
         engines.iter().for_each(|engine| engine.end());
     }
 
-    /// Ends the sessions whose clients are gone. Does nothing when it did a moment ago.
+    /// Ends the sessions of lost clients. Does nothing if the last sweep was a moment ago.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let mut table = self.table.lock();
@@ -150,7 +150,7 @@ impl Engines {
     }
 }
 
-/// Whether nobody comes for a session any more.
+/// Whether the client of a session is lost, or the session is over.
 fn is_gone(engine: &Engine) -> bool {
     let is_waited_for = matches!(engine.stage(), Stage::Open | Stage::Awaiting(_));
     let never_came = is_waited_for && engine.age() > CONNECT_WITHIN;

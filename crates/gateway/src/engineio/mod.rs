@@ -1,6 +1,6 @@
-//! The Engine.IO sessions of clients that poll: what the gateway knows of them between two requests.
+//! The Engine.IO sessions of clients that use polling: their state between two requests.
 //!
-//! A client that begins on a WebSocket needs none: its connection holds everything.
+//! A client that starts on a WebSocket needs no such session: its connection holds all state.
 
 mod engine;
 mod engines;

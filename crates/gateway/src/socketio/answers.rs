@@ -1,4 +1,4 @@
-//! The answers of Engine.IO: to a wrong request, to the first one, and packets.
+//! The answers of Engine.IO: to an invalid request, to the first request, and packets.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
@@ -10,7 +10,7 @@ use crate::config::SocketIo;
 use crate::endpoints::call::{Call, Reply};
 use crate::http::answer::{Body, json};
 
-/// What Engine.IO tells a client about a wrong request (its `code`).
+/// The error that Engine.IO reports for an invalid request (its `code`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EngineError {
     UnknownTransport = 0,
@@ -44,7 +44,7 @@ impl EngineError {
         response
     }
 
-    /// The same as the reply to a call.
+    /// The same response as the reply to a call.
     pub(super) fn reply(self) -> Reply {
         Answer::Response(self.response())
     }
@@ -61,7 +61,7 @@ struct Opened<'a> {
     max_payload: usize,
 }
 
-/// The open packet of a session. `upgrades`: the transports that it may change to.
+/// The open packet of a session. `upgrades` lists the transports to which the session may upgrade.
 pub(super) fn open_packet(config: &SocketIo, sid: &str, upgrades: &[&str], max_payload: usize) -> String {
     let open = Opened {
         sid,

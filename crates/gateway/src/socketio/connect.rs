@@ -1,4 +1,4 @@
-//! A client's CONNECT: what it asks for, what allows it, and who is refused how.
+//! A client's CONNECT: parsing it, authenticating it, and the forms of its refusal.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -20,20 +20,20 @@ use crate::object;
 use crate::problem::{Code, Problem};
 use crate::session::socketio_event;
 
-/// What the HTTP request of a connection says about its client, for a CONNECT that says nothing.
+/// The client's details in the HTTP request of a connection. They apply where a CONNECT gives none.
 #[derive(Clone)]
 pub(super) struct Introduction {
     credential: Option<Credential>,
-    /// In `gateway dev`: the user that the page names.
+    /// In `gateway dev`: the user that the page selects.
     user: Option<String>,
     topics: Option<String>,
     types: Option<String>,
-    /// The offset of a client that has no CONNECT to put it into.
+    /// The offset, for a client that cannot send it in a CONNECT.
     offset: Option<String>,
 }
 
 impl Introduction {
-    /// Of a request.
+    /// Reads the details from a request.
     #[must_use]
     pub(super) fn of(call: &Call<'_>) -> Self {
         let own = |name| call.parameter(name).map(str::to_owned);
@@ -47,7 +47,7 @@ impl Introduction {
     }
 }
 
-/// The `auth` of a CONNECT. An application may put more into it.
+/// The `auth` of a CONNECT. An application may add members of its own.
 #[derive(Deserialize, Default)]
 struct Auth<'a> {
     #[serde(default, borrow)]
@@ -80,33 +80,35 @@ impl From<Names> for String {
     }
 }
 
-/// A client that may come in.
+/// A client that may connect.
 pub(super) struct Arrival {
     pub(super) grant: Arc<Grant>,
     pub(super) request: Request,
     pub(super) greeting: Greeting,
-    /// The request has topics that the client did not name: those of the session that it continues.
+    /// Whether the request contains topics that the client did not name: those of the session that
+    /// it continues.
     pub(super) has_more_topics: bool,
 }
 
-/// A client that has yet to send its token.
+/// A client that has not sent its token yet.
 #[derive(Clone)]
 pub(super) struct Awaiting {
     request: Request,
 }
 
 impl Awaiting {
-    /// Of a client that asked for this.
+    /// A client that made this request.
     pub(super) fn new(request: &Request) -> Self {
         Self { request: request.clone() }
     }
 
-    /// What it asked for.
+    /// The request of the client.
     pub(super) fn into_request(self) -> Request {
         self.request
     }
 
-    /// Takes the token in an event; `None`: this is another event. The packets answer it.
+    /// Handles the event that carries the token; `None`: the message is another event. The packets
+    /// are the answer to the client.
     pub(super) async fn take(&self, app: &App, address: IpAddr, message: &str) -> Option<Authenticated> {
         let dialect = app.dialect()?;
         let now = app.log.clock().system_time();
@@ -121,14 +123,14 @@ impl Awaiting {
         };
         let mut request = self.request.clone();
         if request.after == After::Latest {
-            // With the answer the client is in: what comes from now on is its own.
+            // After the answer the client is connected: it gets all events from now on.
             request.after = After::Cursor(app.log.tail_cursor());
         }
         Some(Authenticated { packets, client: verified.ok().map(|grant| (grant, request)) })
     }
 
-    /// The packets that answer the CONNECT of such a client. It is never recovered: whose topics it
-    /// had is known only with its token.
+    /// The packets that answer the CONNECT of a client without a token. Such a client is never
+    /// recovered: the owner of the earlier topics is known only with the token.
     pub(super) fn greeting(&self, app: &App, revision: Revision) -> Vec<String> {
         let (sid, pid) = (app.engines.fresh_sid(), app.engines.fresh_sid());
         let mut packets = vec![match revision {
@@ -144,21 +146,21 @@ impl Awaiting {
     }
 }
 
-/// What a client is told that sent its token in an event.
+/// The result for a client that sent its token in an event.
 pub(super) struct Authenticated {
-    /// The answer.
+    /// The answer to the client.
     pub(super) packets: Vec<String>,
-    /// What it may do and asked for, if the token is good.
+    /// The client's grant and request, if the token is valid.
     pub(super) client: Option<(Arc<Grant>, Request)>,
 }
 
-/// Why a client does not come in.
+/// Why a client is not connected.
 pub(super) enum Declined {
-    /// It has no token, and may send one in an event of the application's dialect.
+    /// The client has no token. It may send one in an event of the application's dialect.
     Awaits(Awaiting),
-    /// The client is told, and takes it for final.
+    /// The client is told of the refusal and treats it as final.
     Refused(Problem),
-    /// The connection ends, and the client comes again by itself.
+    /// The connection ends, and the client reconnects by itself.
     NotNow,
 }
 
@@ -171,10 +173,10 @@ impl From<Problem> for Declined {
     }
 }
 
-/// Reads a CONNECT and finds out what allows it.
+/// Parses and authenticates a CONNECT.
 ///
 /// # Errors
-/// Why the client does not come in.
+/// Why the client is not connected.
 pub(super) async fn arrive(
     app: &App,
     config: &SocketIo,
@@ -218,8 +220,8 @@ pub(super) async fn arrive(
     Ok(Arrival { grant, request, greeting: Greeting { pid, offset }, has_more_topics })
 }
 
-/// Gives a client that goes on the topics that its session had `before`, as the original server
-/// gives it its rooms. `true`: there were some that it did not name.
+/// Gives a resuming client the topics that its session had `before`, as the original server
+/// restores a client's rooms. `true`: some of them were not named by the client.
 fn take_over(request: &mut Request, offset: Offset, before: Option<Vec<Topic>>) -> (Offset, bool) {
     match (offset, before) {
         (Offset::Cursor | Offset::Partial, Some(before)) => {
@@ -233,17 +235,17 @@ fn take_over(request: &mut Request, offset: Offset, before: Option<Vec<Topic>>) 
     }
 }
 
-/// The longest `pid` that is given back.
+/// Longest `pid` that is returned to the client, in bytes.
 const PID_BYTES_MAX: usize = 72;
 
-/// Other ids come from other servers, and name no session here.
+/// Whether an id can name a session of this gateway. Other ids come from other servers.
 fn is_session_id(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= 64
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// The offset in a CONNECT as text; `None`: it is no text.
+/// The offset of a CONNECT as text; `None`: it is not a string.
 fn offset_text(offset: &RawValue) -> Option<String> {
     match offset.get() {
         "null" => Some(String::new()),
@@ -251,8 +253,9 @@ fn offset_text(offset: &RawValue) -> Option<String> {
     }
 }
 
-/// Where the client wants to go on. It sends the last text argument of any event, so this may be text
-/// of the application. The outer `None`: it sends nothing; the inner one: what is no text.
+/// The position from which the client wants to continue. The client sends the last string argument
+/// of any event, so the offset may be text of the application. The outer `None`: the client sent no
+/// offset; the inner `None`: the offset is not a string.
 fn offset_of(offset: Option<Option<String>>) -> (After, Offset) {
     let Some(offset) = offset else { return (After::Latest, Offset::None) };
     let Some(text) = offset else { return (After::Latest, Offset::Foreign) };
@@ -286,7 +289,7 @@ struct ConnectErrorData {
     code: &'static str,
 }
 
-/// The packet that refuses a CONNECT for good. In revision 3 it carries a text alone.
+/// The packet that refuses a CONNECT as final. In revision 3 it carries only a text.
 #[must_use]
 pub(super) fn refusal(problem: &Problem, revision: Revision) -> String {
     if revision == Revision::Three {

@@ -1,7 +1,7 @@
-//! What a client gets back on the endpoint of the protocols' own test suites: what it sends.
+//! The endpoint for the protocols' own test suites, which returns to a client whatever it sends.
 //!
-//! No session and no log take part. Handshakes, polls, pings, upgrades and packets are those of
-//! every other client.
+//! The endpoint uses no session and no log. Handshakes, polls, pings, upgrades and packets are
+//! handled like those of all other clients.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,14 +12,15 @@ use transport::socketio::{EnginePacket, Packet, PacketKind, Revision};
 use crate::config::SocketIoEcho;
 use crate::session::unadmitted::{EarlyMessage, Unadmitted};
 
-/// The most attachments of one packet.
+/// Most attachments of one packet.
 const ATTACHMENTS_MAX: usize = 16;
-/// The suite of Socket.IO begins to listen for a message only once it has the one before.
+/// Pause between two messages. Socket.IO's test suite starts to listen for a message only after it
+/// has received the previous one.
 const APART: Duration = Duration::from_millis(200);
-/// The namespaces that there are.
+/// The namespaces that exist.
 const NAMESPACES: [&str; 2] = ["/", "/custom"];
 
-/// Answers a WebSocket until its client is gone, closes, or sends what is no packet.
+/// Answers a WebSocket until the client disconnects, closes or sends an invalid packet.
 pub(super) async fn run(early: &mut Unadmitted, echo: SocketIoEcho) {
     let mut socket = Socket::default();
     while let Ok(message) = early.next_message().await {
@@ -46,17 +47,17 @@ pub(super) async fn run(early: &mut Unadmitted, echo: SocketIoEcho) {
     }
 }
 
-/// A client of the namespaces.
+/// The state of a client in the namespaces.
 #[derive(Default)]
 struct Socket {
     connected: HashSet<String>,
-    /// The reply to a packet whose attachments have not all come, and how many are to come.
+    /// The reply to a packet with missing attachments, and the number of its attachments.
     pending: Option<(String, usize)>,
     attachments: Vec<Vec<u8>>,
 }
 
 impl Socket {
-    /// Takes in a packet. `None`: it may not come.
+    /// Handles a packet. `None`: the packet is not allowed.
     async fn take(&mut self, message: &str, early: &mut Unadmitted) -> Option<()> {
         let packet = Packet::parse(message).ok()?;
         let namespace = packet.namespace;
@@ -88,7 +89,7 @@ impl Socket {
         Some(())
     }
 
-    /// What an event is answered.
+    /// The reply to an event.
     fn reply(&self, packet: &Packet<'_>, prefix: &str) -> Option<String> {
         if !self.connected.contains(packet.namespace) {
             return None;
@@ -110,7 +111,7 @@ impl Socket {
         }
     }
 
-    /// Takes in an attachment. `false`: none may come.
+    /// Handles an attachment. `false`: no attachment is expected.
     async fn attach(&mut self, data: Vec<u8>, early: &mut Unadmitted) -> bool {
         let Some((reply, count)) = &self.pending else { return false };
         self.attachments.push(data);

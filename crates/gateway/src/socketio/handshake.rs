@@ -1,4 +1,4 @@
-//! Which request is for what.
+//! Routes the requests of Socket.IO clients.
 
 use http::Method;
 use hyper::body::Incoming;
@@ -49,10 +49,10 @@ async fn take(call: &Call<'_>, config: &SocketIo, body: Incoming) -> Result<Repl
     }
 }
 
-/// Opens the session of a client that polls.
+/// Opens the session of a client that uses polling.
 async fn open(call: &Call<'_>, config: &SocketIo, revision: Revision) -> Result<Reply, Problem> {
     let app = call.app;
-    // Clients come again by themselves after such an answer; a refused CONNECT is final for them.
+    // Clients retry by themselves after such an answer. A refused CONNECT is final for them.
     app.accepts_streams()?;
     let limits = app.limits();
     let opened = app.engines.open(
@@ -67,7 +67,7 @@ async fn open(call: &Call<'_>, config: &SocketIo, revision: Revision) -> Result<
     })?;
     app.metrics.socketio_handshake(Handshake::Polling);
     if revision == Revision::Three {
-        // A client that has left since takes nothing any more.
+        // A client that has left in the meantime accepts no more packets.
         let _ = polling::take_connect(call, &engine, "").await;
     }
     let open = open_packet(config, &engine.sid, &["websocket"], max_payload(call));

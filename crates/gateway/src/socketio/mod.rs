@@ -1,11 +1,11 @@
-//! The endpoint of Socket.IO clients: Engine.IO 4 (and 3, if that is allowed) over polling and
-//! WebSocket, Socket.IO 5 (and 4) in it.
+//! The endpoint for Socket.IO clients. It speaks Engine.IO 4 (and 3, if enabled) over polling and
+//! WebSocket, and Socket.IO 5 (and 4) within Engine.IO.
 //!
-//! * `handshake`: which request is for what; `answers`: those of Engine.IO.
-//! * `connect`: a client's CONNECT, and who is refused how.
-//! * `polling`: the requests of a client that polls; `websocket`: one that begins on a WebSocket or
-//!   changes to it.
-//! * `echo`: what stands in for the log while the protocols' own test suites run.
+//! * `handshake`: routes requests; `answers`: the answers of Engine.IO.
+//! * `connect`: a client's CONNECT, and the forms of its refusal.
+//! * `polling`: the requests of a client that uses polling; `websocket`: a client that starts on a
+//!   WebSocket or upgrades to it.
+//! * `echo`: replaces the log while the protocols' own test suites run.
 
 mod answers;
 mod connect;

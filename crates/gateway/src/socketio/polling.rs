@@ -1,4 +1,4 @@
-//! The requests of a client that polls.
+//! The requests of a client that uses polling.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use crate::session::admission::{Plan, StreamRequest, admit};
 use crate::session::commands::Sender;
 use crate::session::socketio_event;
 
-/// How long a poll waits while a WebSocket is tried: the client completes the change only once its
-/// poll is answered.
+/// How long a poll waits while a WebSocket is probed. The client completes the upgrade only after
+/// its poll is answered.
 const PROBED_WAIT: Duration = Duration::from_millis(100);
 
-/// Answers a poll: with what waits, or with the events that come.
+/// Answers a poll with waiting packets, or with events as they arrive.
 pub(super) async fn get(call: &Call<'_>, engine: Arc<Engine>) -> Result<Reply, Problem> {
     let ticket = engine.poll();
     let turn = engine.mailbox.turn().await;
@@ -36,7 +36,7 @@ pub(super) async fn get(call: &Call<'_>, engine: Arc<Engine>) -> Result<Reply, P
     loop {
         let changed = engine.mailbox.changed();
         tokio::pin!(changed);
-        // From here on a change is not missed.
+        // From here on no change is missed.
         changed.as_mut().enable();
         if let Some(last) = engine.mailbox.last_packet() {
             return Ok(payload(revision, [last]));
@@ -65,7 +65,7 @@ pub(super) async fn get(call: &Call<'_>, engine: Arc<Engine>) -> Result<Reply, P
     }
 }
 
-/// Answers a poll of a client that is in, from the log.
+/// Answers a poll of a connected client from the log.
 async fn answer_connected(
     call: &Call<'_>,
     engine: &Arc<Engine>,
@@ -103,7 +103,7 @@ async fn answer_connected(
     let wait = if engine.is_probed() { PROBED_WAIT } else { engine.mailbox.wait() };
     let handle = admitted.handle().clone();
     connected.waits(&admitted.session_id(), &handle);
-    // What came before the handle was there could not reach it.
+    // Changes before the handle was registered could not reach it.
     if !engine.is_newest(ticket) || engine.mailbox.has_packets() || engine.mailbox.is_over() {
         handle.end(End::Answer);
     }
@@ -121,7 +121,7 @@ async fn answer_connected(
     Ok(Answer::Detach(Plan::Line(Box::new((admitted, Line::SocketIoPoll(Box::new(line)))))))
 }
 
-/// Ends a session that is not admitted any more. One that `is_new` has its CONNECT refused.
+/// Ends a session that is no longer admitted. With `is_new`, its CONNECT is refused.
 fn turn_away(engine: &Engine, problem: Problem, is_new: bool) -> Reply {
     engine.end();
     let revision = engine.mailbox.revision();
@@ -132,7 +132,7 @@ fn turn_away(engine: &Engine, problem: Problem, is_new: bool) -> Reply {
     payload(revision, [&*packet])
 }
 
-/// Takes in the packets of a body, in their order.
+/// Handles the packets of a body in order.
 pub(super) async fn post(call: &Call<'_>, engine: &Arc<Engine>, body: Incoming) -> Result<Reply, Problem> {
     let body = call.collect(body).await.inspect_err(|_| engine.end())?;
     let text = str::from_utf8(&body).map_err(|_| {
@@ -166,13 +166,13 @@ pub(super) async fn post(call: &Call<'_>, engine: &Arc<Engine>, body: Incoming) 
 
 /// How a packet ended the session.
 pub(super) enum PacketFailure {
-    /// It is none, or may not come now.
+    /// The packet is invalid, or not allowed now.
     Bad,
-    /// It is refused.
+    /// The packet is refused.
     Refused(Problem),
 }
 
-/// Leaves packets for the next poll, and has the one that waits answered.
+/// Leaves packets for the next poll, and answers the waiting poll.
 fn push(engine: &Engine, packets: impl IntoIterator<Item = String>) -> Result<(), PacketFailure> {
     for packet in packets {
         let pushed = engine.mailbox.push(packet);
@@ -182,10 +182,10 @@ fn push(engine: &Engine, packets: impl IntoIterator<Item = String>) -> Result<()
     Ok(())
 }
 
-/// Takes in one packet.
+/// Handles one packet.
 ///
 /// # Errors
-/// How the packet ended the session, if it did.
+/// The way in which the packet ended the session.
 async fn take_packet(call: &Call<'_>, engine: &Arc<Engine>, text: &str) -> Result<(), PacketFailure> {
     let packet_bytes_max = call.app.limits().command_bytes_max;
     if text.len() > packet_bytes_max {
@@ -247,10 +247,10 @@ async fn take_message(
     }
 }
 
-/// Takes in a CONNECT, which a client of revision 3 does not have to send.
+/// Handles a CONNECT. A client of revision 3 need not send one.
 ///
 /// # Errors
-/// When its answer cannot be left for the next poll.
+/// When the answer cannot be left for the next poll.
 pub(super) async fn take_connect(
     call: &Call<'_>,
     engine: &Arc<Engine>,
@@ -305,7 +305,7 @@ async fn run(call: &Call<'_>, engine: &Engine, connected: &Connected, message: &
     let wanted = held.subscriptions.topics().get(2..).unwrap_or_default();
     connected.changed(&held.grant, wanted, *refusals.lock());
     drop(held);
-    // The poll that waits has the topics of before: the next one has those of now.
+    // The waiting poll has the previous topics. The next poll has the current ones.
     engine.answer();
     if end.is_some() {
         engine.end();

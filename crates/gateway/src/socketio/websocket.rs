@@ -1,4 +1,4 @@
-//! A client that begins on a WebSocket, or changes to it from polls.
+//! A client that starts on a WebSocket, or upgrades to it from polling.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use crate::session::unadmitted::Unadmitted;
 
 /// How long a client may take from its WebSocket to its CONNECT.
 const CONNECT_WITHIN: Duration = Duration::from_secs(40);
-/// How long an upgrade may take, as the client itself waits for it.
+/// How long an upgrade may take. The client itself waits for the same time.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
 
-/// A WebSocket whose client is not in yet.
+/// A WebSocket whose client is not connected yet.
 struct Newcomer {
     app: Arc<App>,
     config: SocketIo,
@@ -39,11 +39,11 @@ struct Newcomer {
     revision: Revision,
 }
 
-/// What the client asked for in its CONNECT, unless that has been answered, and whether it has
-/// topics beside those.
+/// The greeting that the client's CONNECT asked for, unless it has been answered, and whether the
+/// client has topics that it did not name.
 type Asked = (Option<Greeting>, bool);
 
-/// Accepts a WebSocket: a new session, or one that polled until now.
+/// Accepts a WebSocket, for a new session or for a session that used polling until now.
 pub(super) fn answer(
     call: &Call<'_>,
     config: &SocketIo,
@@ -80,16 +80,16 @@ pub(super) fn answer(
     }))
 }
 
-/// Answers a request with the id of a session that goes on over another WebSocket.
+/// Answers a request with the id of a session that already continues over another WebSocket.
 pub(super) fn late(call: &Call<'_>) -> Reply {
     accept(call).map_or_else(|| EngineError::BadRequest.reply(), closed)
 }
 
-/// The answer to a WebSocket's handshake; `None`: the request is none.
+/// The answer to a WebSocket handshake; `None`: the request is not a handshake.
 fn accept(call: &Call<'_>) -> Option<Box<[u8]>> {
     let key = handshake_key(&call.head.headers, call.head.version).ok()?;
     let mut accept = Vec::new();
-    // A subprotocol that is offered must be answered with one of those offered, or clients fail.
+    // If a client offers subprotocols, the answer must select one of them, or the client fails.
     let protocol = call.head.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|offer| offer.to_str().ok());
     let protocol =
         protocol.and_then(|offer| offer.split(',').map(str::trim).find(|one| !one.starts_with("bearer.")));
@@ -97,7 +97,8 @@ fn accept(call: &Call<'_>) -> Option<Box<[u8]>> {
     Some(accept.into())
 }
 
-/// Accepts a WebSocket and closes it, as the original server does where one is there already.
+/// Accepts a WebSocket and closes it. The original server does the same if the session already has
+/// one.
 fn closed(accept: Box<[u8]>) -> Reply {
     Answer::Detach(Plan::Accepted {
         accept,
@@ -112,7 +113,7 @@ fn closed(accept: Box<[u8]>) -> Reply {
 }
 
 impl Newcomer {
-    /// A session that begins here.
+    /// Begins a new session on this WebSocket.
     async fn begin(self, mut early: Unadmitted, max_payload: usize) -> Option<Beginning> {
         self.app.metrics.socketio_handshake(Handshake::WebSocket);
         early
@@ -122,7 +123,8 @@ impl Newcomer {
         self.connect(early, Progress::New).await
     }
 
-    /// Waits for the CONNECT, and for the token if it comes behind that, and lets the client in.
+    /// Waits for the CONNECT, and for the token if it comes after the CONNECT, and starts the
+    /// session.
     async fn connect(self, mut early: Unadmitted, mut progress: Progress) -> Option<Beginning> {
         if let Some(echo) = self.config.echo {
             echo::run(&mut early, echo).await;
@@ -142,7 +144,7 @@ impl Newcomer {
                 Next::Declined(declined) => declined,
             };
             match declined {
-                // The connection stays: a page may try again with other data.
+                // The connection stays open: a page may try again with other data.
                 Declined::Refused(problem) => {
                     early.reply(connect::refusal(&problem, self.revision).as_bytes()).await;
                 }
@@ -159,7 +161,7 @@ impl Newcomer {
         }
     }
 
-    /// Takes in the next message of a client that is not in yet.
+    /// Handles the next message of a client that is not connected yet.
     async fn take_next(&self, early: &mut Unadmitted, progress: &Progress) -> Next {
         let Ok(text) = early.next_text().await else { return Next::End(CloseCode::NORMAL, "") };
         let message = match EnginePacket::parse(&text) {
@@ -184,7 +186,7 @@ impl Newcomer {
                 self.authenticate(early, waiting, message).await
             }
             (Ok(_), Progress::Awaiting(_)) => Next::Nothing,
-            // Nothing may come before the CONNECT.
+            // Before the CONNECT no other message is allowed.
             _ => Next::End(CloseCode::PROTOCOL, "a CONNECT is expected"),
         }
     }
@@ -197,7 +199,7 @@ impl Newcomer {
         }
     }
 
-    /// Takes the token in an event.
+    /// Handles the event that carries the token.
     async fn authenticate(&self, early: &mut Unadmitted, waiting: &Awaiting, message: &str) -> Next {
         let taken = waiting.take(&self.app, self.address, message).await;
         let Some(Authenticated { packets, client }) = taken else { return Next::Nothing };
@@ -219,7 +221,7 @@ impl Newcomer {
         Ok((self.admit(grant, request).await?, (Some(greeting), has_more_topics)))
     }
 
-    /// Changes from polls to this WebSocket.
+    /// Upgrades a session from polling to this WebSocket.
     async fn upgrade(self, mut early: Unadmitted, engine: Arc<Engine>) -> Option<Beginning> {
         engine.probe(true);
         let is_complete = Self::probe(&mut early, &engine).await;
@@ -235,7 +237,7 @@ impl Newcomer {
         if let Stage::Connected(connected) = &before {
             connected.answer();
         }
-        // The last poll may carry events. Only once it is answered it is known up to where.
+        // The last poll may carry events. Its end position is known only after it is answered.
         let turn = tokio::time::timeout(self.app.config.streams.write_timeout, engine.mailbox.turn()).await;
         if turn.is_err() || engine.mailbox.is_over() {
             return end(early, CloseCode::GOING_AWAY, "a poll was lost").await;
@@ -269,7 +271,7 @@ impl Newcomer {
         }
     }
 
-    /// Answers the probe and waits for the client's word. `true`: it changes over.
+    /// Answers the probe and waits for the client's decision. `true`: the client upgrades.
     async fn probe(early: &mut Unadmitted, engine: &Engine) -> bool {
         loop {
             let Ok(text) = early.next_text().await else { return false };
@@ -309,25 +311,25 @@ impl Newcomer {
     }
 }
 
-/// How far a client has come that is not in yet.
+/// The progress of a client that is not connected yet.
 enum Progress {
-    /// It has just connected.
+    /// The client has just opened the WebSocket.
     New,
-    /// It has no session, and may send a CONNECT.
+    /// The client has no session and may send a CONNECT.
     Refused,
-    /// It has yet to send its token.
+    /// The client has not sent its token yet.
     Awaiting(Awaiting),
 }
 
-/// What follows a message of a client that is not in yet.
+/// The step after a message of a client that is not connected yet.
 enum Next {
-    /// The next message.
+    /// Read the next message.
     Nothing,
-    /// The end of the connection.
+    /// End the connection.
     End(CloseCode, &'static str),
-    /// A session.
+    /// Start the session.
     In(Box<Admitted>, Asked),
-    /// An answer to a client that may not come in now.
+    /// Answer a client that is not connected now.
     Declined(Declined),
 }
 
