@@ -1,4 +1,4 @@
-//! The file of a dialect, checked once.
+//! The file of a dialect, validated once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::template::{JsonTemplate, Place};
 use super::{Action, Dialect, Emit, On};
 use crate::object;
 
-/// Names that Socket.IO clients keep for themselves.
+/// Event names that Socket.IO clients reserve.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
@@ -88,17 +88,17 @@ impl Dialect {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// Says what is wrong, and where.
+    /// The fault, and its place in the file.
     pub fn read(path: &Path) -> Result<Self, DialectError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| DialectError(format!("{} cannot be read: {error}", path.display())))?;
         Self::parse(&text).map_err(|DialectError(why)| DialectError(format!("{}: {why}", path.display())))
     }
 
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// Says what is wrong, and where.
+    /// The fault, and its place in the file.
     pub fn parse(text: &str) -> Result<Self, DialectError> {
         let file: File = object::from_str(text).map_err(|error| DialectError(error.to_string()))?;
         let File { connect, on, error, presence, echo } = file;

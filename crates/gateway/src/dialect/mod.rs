@@ -1,10 +1,10 @@
 //! The dialect of an application: its own names for the events of Socket.IO clients.
 //!
-//! A dialect is a JSON file that is read at start. It maps the events that a client sends to
-//! commands, and the events of the log that the gateway itself makes (presence) to names that the
-//! application's pages know.
+//! A dialect is a JSON file that is read at start. It maps events of clients to commands. It also
+//! maps the log events that the gateway itself creates (presence) to names that the application's
+//! pages know.
 //!
-//! * `file`: the file, checked; `template`: JSON with places to fill in.
+//! * `file`: the validated file; `template`: JSON with placeholders.
 
 mod file;
 mod template;
@@ -21,7 +21,7 @@ pub use file::DialectError;
 use template::JsonTemplate;
 pub(crate) use template::{Context, Missing};
 
-/// The names of an application.
+/// The event names of an application.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dialect {
     connect: Vec<Emit>,
@@ -33,7 +33,7 @@ pub struct Dialect {
     echo: bool,
 }
 
-/// An event to a client that is an answer, and no event of the log.
+/// An event to a client that is an answer and not an event of the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Emit {
     /// The name, as JSON.
@@ -41,57 +41,57 @@ pub(crate) struct Emit {
     data: Option<JsonTemplate>,
 }
 
-/// What an event of a client stands for.
+/// The meaning of a client's event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct On {
-    /// What is to be done.
+    /// The action of the event.
     pub action: Action,
     ok: Vec<Emit>,
     error: Option<Vec<Emit>>,
 }
 
-/// What is to be done at an event.
+/// The action of an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Nothing.
+    /// Does nothing.
     Nothing,
-    /// The connection ends.
+    /// Ends the connection.
     Close,
-    /// A token is taken.
+    /// Accepts a token.
     Auth(JsonTemplate),
-    /// A command is run.
+    /// Runs a command.
     Command(JsonTemplate),
-    /// A draft is published. Its id, which the gateway gives, tells its publisher.
+    /// Publishes a draft. The gateway assigns the draft's id, which identifies the publisher.
     Publish(JsonTemplate),
 }
 
 impl Dialect {
-    /// What an event of this name stands for; `None`: the dialect does not have it.
+    /// The meaning of an event with this name; `None`: the dialect does not define it.
     #[must_use]
     pub(crate) fn on(&self, name: &str) -> Option<&On> {
         self.on.get(name)
     }
 
-    /// Whether a client may come without a token and send it in an event.
+    /// Whether a client may connect without a token and send it in an event.
     #[must_use]
     pub(crate) fn has_auth(&self) -> bool {
         self.on.values().any(|on| matches!(on.action, Action::Auth(_)))
     }
 
-    /// Whether a client does not get what it published itself.
+    /// Whether a client does not receive its own events.
     #[must_use]
     pub(crate) fn hides_own(&self) -> bool {
         !self.echo
     }
 
-    /// The packets that answer an event that succeeded, or failed.
+    /// The packets that answer an event, after its success or failure.
     #[must_use]
     pub(crate) fn answer(&self, on: &On, is_ok: bool, context: &Context<'_>) -> Vec<String> {
         let emits = if is_ok { &on.ok } else { on.error.as_ref().unwrap_or(&self.error) };
         emits.iter().filter_map(|emit| emit.packet(context).ok()).collect()
     }
 
-    /// The packets behind the answer to a CONNECT.
+    /// The packets that follow the answer to a CONNECT.
     #[must_use]
     pub(crate) fn greeting(&self, context: &Context<'_>) -> Vec<String> {
         self.connect.iter().filter_map(|emit| emit.packet(context).ok()).collect()
@@ -99,10 +99,10 @@ impl Dialect {
 }
 
 impl Emit {
-    /// The packet.
+    /// The packet of the event.
     ///
     /// # Errors
-    /// When a part that it needs is missing.
+    /// When a required value is missing.
     fn packet(&self, context: &Context<'_>) -> Result<String, Missing> {
         let Self { name, data } = self;
         Ok(match data {
@@ -122,11 +122,11 @@ struct Member<'a> {
     info: Option<&'a RawValue>,
 }
 
-/// A dialect, spoken at the time of a clock.
+/// A dialect together with a clock for its time values.
 pub(crate) struct Speaker {
     /// The dialect.
     pub dialect: Arc<Dialect>,
-    /// What tells the time.
+    /// The clock.
     pub clock: Clock,
 }
 

@@ -1,4 +1,4 @@
-//! JSON with places to fill in.
+//! JSON with placeholders.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -8,21 +8,21 @@ use serde_json::value::RawValue;
 
 use crate::json_pointer::JsonPointer;
 
-/// JSON with places to fill in: `{"user": "{user}", "text": "{/message}"}`.
+/// JSON with placeholders: `{"user": "{user}", "text": "{/message}"}`.
 ///
-/// A text that is exactly one place becomes the JSON of what is put there; inside other text it is
-/// its text. `{{` and `}}` are braces.
+/// A string that consists of exactly one placeholder becomes the JSON of the value. Inside other
+/// text the value becomes text. `{{` and `}}` are braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JsonTemplate(Node);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
-    /// JSON without a place.
+    /// JSON without a placeholder.
     Json(Box<str>),
     Whole(Place),
     Text(Vec<Piece>),
     List(Vec<Node>),
-    /// The names are JSON texts.
+    /// Object members. The names are JSON strings.
     Object(Vec<(Box<str>, Node)>),
 }
 
@@ -32,54 +32,54 @@ enum Piece {
     Place(Place),
 }
 
-/// A place to fill in.
+/// A placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// `{/a/b}`: a part of the client's argument.
     Argument(JsonPointer),
-    /// `{user}`: the user of the session, or the one that a presence event is about.
+    /// `{user}`: the user of the session, or the user of a presence event.
     User,
-    /// `{count}`: the members of the topic.
+    /// `{count}`: the number of members of the topic.
     Count,
     /// `{time}`: milliseconds since 1970 (UTC).
     Time,
     /// `{message}` and `{code}` of an error.
     Message,
     Code,
-    /// `{topic}`, or without a prefix of it: `{topic:room:}`.
+    /// `{topic}`: the topic; `{topic:room:}`: the topic without this prefix.
     Topic(Box<str>),
-    /// `{tag}`: the id that the gateway gives to a draft.
+    /// `{tag}`: the id that the gateway assigns to a draft.
     Tag,
 }
 
-/// What is filled in.
+/// The values for the placeholders.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
     /// The client's argument.
     pub payload: Option<&'a RawValue>,
     /// The user.
     pub user: &'a str,
-    /// The members of the topic.
+    /// The number of members of the topic.
     pub count: Option<u64>,
     /// Milliseconds since 1970 (UTC).
     pub time_ms: u64,
-    /// The text of an error.
+    /// The message of an error.
     pub message: &'a str,
-    /// Its code.
+    /// The code of an error.
     pub code: &'a str,
     /// The topic.
     pub topic: &'a str,
-    /// The id for a draft.
+    /// The id of a draft.
     pub tag: &'a str,
 }
 
-/// A place cannot be filled in.
+/// A placeholder has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is missing, or no text, number or boolean")]
 pub(crate) struct Missing(String);
 
 impl Context<'_> {
-    /// With nothing but the time.
+    /// A context with only the time.
     #[must_use]
     pub(crate) fn at(now: SystemTime) -> Self {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -97,10 +97,10 @@ impl Context<'_> {
 }
 
 impl JsonTemplate {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// Names the place that is none.
+    /// The invalid placeholder.
     pub(super) fn parse(value: &Value) -> Result<Self, String> {
         node(value).map(Self)
     }
@@ -116,15 +116,15 @@ impl JsonTemplate {
         Self(Node::Json(value.to_string().into()))
     }
 
-    /// Exactly this place.
+    /// A template that consists of exactly this placeholder.
     pub(super) fn place(place: Place) -> Self {
         Self(Node::Whole(place))
     }
 
-    /// The JSON with everything filled in.
+    /// The JSON with all placeholders filled in.
     ///
     /// # Errors
-    /// Names the first place that cannot be filled in.
+    /// The first placeholder without a value.
     pub(crate) fn render(&self, context: &Context<'_>) -> Result<String, Missing> {
         let mut out = String::new();
         write(&self.0, context, &mut out)?;
