@@ -42,7 +42,6 @@ export function mangle() {
           inline: 1,
           pure_getters: true,
           unsafe: true,
-          unsafe_comps: true,
           unsafe_arrows: true,
           unsafe_undefined: true,
           directives: false,

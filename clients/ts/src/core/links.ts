@@ -75,7 +75,7 @@ export function createLinks(host: LinksHost) {
     const prepare = async (): Promise<void> => {
       const openLink = rung === WS ? openWs : await (await host.load()).opener(state, rung === POLL)
       if (openLink) connect(state, pad, openLink, closed)
-      else closed({ kind: 'full', message: 'too many requests wait' })
+      else closed({ kind: 'full', message: 'too many requests' })
     }
     // A moment later in any case: what is subscribed to in the same turn is asked for at once.
     tokens.get().then(
