@@ -14,7 +14,7 @@ export async function* iterate<T>(listen: (listener: (value: T) => void) => () =
   })
   try {
     for (;;) {
-      if (waiting.length > WAITING_MAX) throw new Error('too many events')
+      if (waiting.length > WAITING_MAX) throw new Error('too many')
       if (waiting.length) yield waiting.shift() as T
       else
         await new Promise<void>((resolve) => {
