@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             self.make_changes();
             let progressed = match self.phase {
-                Phase::Closing(ended) => match self.close_step(ended, now) {
+                Phase::Closing(ended) => match self.close_step(ended, blocked, now) {
                     Some(ended) => return Poll::Ready(ended),
                     None => !self.unsent.is_empty() && !blocked,
                 },
@@ -87,9 +87,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// How the session ends now, if it does, with its last bytes on their way.
-    fn close_step(&self, ended: Ended, now: Moment) -> Option<Ended> {
-        if self.unsent.is_empty() && ended == Ended::Answered {
+    /// How the session ends now, if it does, with its last bytes on their way. `blocked`: the socket
+    /// itself still holds some, as TLS does.
+    fn close_step(&self, ended: Ended, blocked: bool, now: Moment) -> Option<Ended> {
+        if self.unsent.is_empty() && !blocked && ended == Ended::Answered {
             return Some(ended);
         }
         // Half an answer is useless, and nothing may follow it on this connection.

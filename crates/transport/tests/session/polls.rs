@@ -1,4 +1,5 @@
 use events::{Epoch, Fact, Options, Seq, Start};
+use tokio::io::{AsyncReadExt as _, BufStream};
 use tokio::time::{Instant, sleep};
 use transport::{Bye, ByeReason, Ended, Line, PollLine};
 
@@ -35,6 +36,28 @@ async fn a_poll_without_a_cursor_of_an_ended_session_says_bye() {
     let bye = r#""user":"alice","bye":{"reason":"disconnected","reconnect_after_ms":5},"events":[]}"#;
     assert!(body.ends_with(bye), "{body}");
     assert!(client.handle.has_said_disconnected());
+}
+
+/// A socket may take bytes and keep them, as TLS does: the answer is over only once they have left it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_over_when_the_socket_has_let_go_of_it() {
+    let mut rig = resumed();
+    rig.terms.write_timeout = ms(5_000);
+    rig.publish("all", &"x".repeat(2_000)).await;
+    let (near, mut far) = tokio::io::duplex(100);
+    let (mut session, _) = rig.session(BufStream::with_capacity(16, 16 << 10, near), poll(25_000));
+    let ended = tokio::spawn(async move { (&mut session).await });
+    sleep(ms(1_000)).await;
+    assert!(!ended.is_finished(), "most of the answer is still in the socket");
+    let mut received = Vec::new();
+    while !received.ends_with(b"}]}") {
+        assert!(far.read_buf(&mut received).await.unwrap() > 0);
+    }
+    assert_eq!(ended.await.unwrap(), Ended::Answered);
+
+    let (near, _far) = tokio::io::duplex(100);
+    let (mut session, _) = rig.session(BufStream::with_capacity(16, 16 << 10, near), poll(25_000));
+    assert_eq!((&mut session).await, Ended::Bye(ByeReason::Slow), "nobody reads it");
 }
 
 #[tokio::test(start_paused = true)]
