@@ -102,6 +102,7 @@ pub async fn run(
     server::allow_files(config.limits.connections_max);
     #[expect(clippy::disallowed_methods, reason = "everything below takes the time and chance from here")]
     let (clock, chance) = (Clock::system(), Chance::system());
+    let watched = reload::Watched::look(config.files()).await;
     let app = App::open(config, reader, clock, chance)?;
     let mut tasks = Tasks::default();
     tasks.spawn("key set", Arc::clone(&app).read_key_set());
@@ -116,7 +117,7 @@ pub async fn run(
     let door = if admin_listen.is_some() { Door::Clients } else { Door::Both };
     tasks.spawn("listener", server::accept(Arc::clone(&app), client_listener, door));
     tasks.spawn("sweep", Arc::clone(&app).tidy());
-    tasks.spawn("configuration", reload::watch(Arc::clone(&app)));
+    tasks.spawn("configuration", reload::watch(Arc::clone(&app), watched));
     tasks.spawn("presence", Arc::clone(&app).tell_presence());
     for (name, task) in sources::open(&app.config.sources, &app.source_parts())? {
         tasks.spawn(name, task);

@@ -66,7 +66,7 @@ fn read_again() -> Result<Config, Vec<ConfigError>> {
         Ok(Command::Run(config)) => Ok(*config),
         Err(Stop::Refuse(errors)) => Err(errors),
         // The arguments are those of the start.
-        Ok(_) | Err(Stop::Print(_)) => Err(vec![ConfigError::new("the command is no gateway's")]),
+        Ok(_) | Err(Stop::Print(_)) => Err(vec![ConfigError::new("the command runs no gateway")]),
     }
 }
 

@@ -127,7 +127,11 @@ async fn await_handshake(
     patience: Duration,
 ) {
     let deadline = Instant::now() + patience;
-    match timeout_at(deadline, ClientSocket::handshake(socket, tls)).await {
+    let shaken = tokio::select! {
+        shaken = timeout_at(deadline, ClientSocket::handshake(socket, tls)) => shaken,
+        () = drains(&connection.0) => return,
+    };
+    match shaken {
         Ok(Ok(socket)) => {
             let patience = deadline.saturating_duration_since(Instant::now());
             tokio::spawn(await_request(connection, place, door, socket, patience));
@@ -158,6 +162,14 @@ impl Drop for OpenConnection {
     }
 }
 
+/// Ready when the drain begins. A connection that was accepted during the drain is still answered.
+async fn drains(app: &App) {
+    if app.is_draining() {
+        std::future::pending::<()>().await;
+    }
+    app.drained().await;
+}
+
 /// Waits for the first byte of a request, at most for `patience`. Until it comes, the connection has none
 /// of HTTP's buffers: thousands of clients may be between two polls.
 async fn await_request(
@@ -167,18 +179,10 @@ async fn await_request(
     mut socket: ClientSocket,
     patience: Duration,
 ) {
-    let app = &connection.0;
-    let drained = async {
-        if app.is_draining() {
-            // A connection that was accepted during the drain is still answered.
-            std::future::pending::<()>().await;
-        }
-        app.drained().await;
-    };
     let first = timeout(patience, socket.first_bytes());
     let come = tokio::select! {
         first = first => first.ok().flatten(),
-        () = drained => None,
+        () = drains(&connection.0) => None,
     };
     if let Some(received) = come {
         tokio::spawn(serve(connection, place, door, socket, received));

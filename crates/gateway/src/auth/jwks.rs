@@ -46,6 +46,14 @@ pub enum JwksSource {
     Url(Uri),
 }
 
+impl JwksSource {
+    /// Whether it is in a file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+}
+
 impl FromStr for JwksSource {
     type Err = ConfigError;
 

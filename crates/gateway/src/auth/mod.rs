@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use claims::Claims;
-use events::{Chance, Clock};
+use events::{BoxFuture, Chance, Clock};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use jwks::{Jwks, Pace};
@@ -119,6 +119,8 @@ pub struct Authenticator {
 pub struct Trusted {
     keys: Vec<VerifyingKey>,
     jwks: Option<(JwksSource, Arc<Jwks>)>,
+    /// The set of before, which counts until `jwks` has been read.
+    former: Option<Arc<Jwks>>,
     issuer: Option<String>,
     audience: Option<String>,
     publish_keys: PublishKeys,
@@ -127,7 +129,8 @@ pub struct Trusted {
 }
 
 impl Trusted {
-    /// Reads the keys. A key set that `before` has too is taken over as it is.
+    /// Reads the keys. A key set behind a URL that `before` has too is taken over as it is, and one
+    /// in a file is read again.
     fn read(
         config: &AuthConfig,
         pace: Pace,
@@ -148,15 +151,17 @@ impl Trusted {
         }
         let known = before.and_then(|before| before.jwks.as_ref());
         let jwks = match &config.jwks {
-            Some(source) => Some(match known.filter(|(known, _)| known == source) {
+            Some(source) => Some(match known.filter(|(known, _)| known == source && !source.is_file()) {
                 Some(known) => known.clone(),
                 None => (source.clone(), Arc::new(Jwks::open(source, pace, chance.clone())?)),
             }),
             None => None,
         };
+        let former = before.and_then(Self::read_jwks).filter(|_| jwks.is_some()).cloned();
         Ok(Self {
             keys,
             jwks,
+            former,
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             publish_keys: PublishKeys::new(&config.publish_keys, chance)?,
@@ -168,9 +173,16 @@ impl Trusted {
         self.jwks.as_ref().map(|(_, jwks)| jwks)
     }
 
+    /// The key set that counts: the newest that has been read.
+    fn read_jwks(&self) -> Option<&Arc<Jwks>> {
+        let newest = self.jwks().filter(|jwks| jwks.was_read());
+        newest.or(self.former.as_ref())
+    }
+
     /// The version of all keys: it rises with each configuration and each change of its key set.
     fn version(&self) -> u64 {
-        self.version_with(self.jwks().map_or(0, |jwks| jwks.version()))
+        // A set that was read has a version of its own above 0, also if the former counted until then.
+        self.version_with(self.jwks().map_or(0, |jwks| jwks.version() + u64::from(jwks.was_read())))
     }
 
     fn version_with(&self, set: u64) -> u64 {
@@ -225,17 +237,26 @@ impl Authenticator {
 
     /// Reads the key set again and again, if there is one, and never ends. Called once.
     pub async fn read_key_set(&self) {
+        let mut reading: Option<(Arc<Jwks>, BoxFuture<'static, ()>)> = None;
         loop {
-            let reader = self.trusted.get().jwks().and_then(|jwks| jwks.take_reader());
-            let reading = async {
-                match reader {
-                    Some(reader) => reader.await,
-                    None => std::future::pending().await,
-                }
+            let now = self.trusted.get().jwks().cloned();
+            let is_read = match (&reading, &now) {
+                (Some((read, _)), Some(now)) => Arc::ptr_eq(read, now),
+                (None, None) => true,
+                _ => false,
             };
-            tokio::select! {
-                () = reading => {}
-                () = self.replaced.notified() => {}
+            if !is_read {
+                reading = now.and_then(|jwks| {
+                    let reader = jwks.take_reader()?;
+                    Some((jwks, Box::pin(reader) as BoxFuture<'static, ()>))
+                });
+            }
+            match &mut reading {
+                Some((_, reader)) => tokio::select! {
+                    () = reader => {}
+                    () = self.replaced.notified() => {}
+                },
+                None => self.replaced.notified().await,
             }
         }
     }
@@ -284,7 +305,8 @@ impl Authenticator {
     /// Whether every configured key is known: `false` while a key set was never read.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        self.trusted.get().jwks().is_none_or(|jwks| jwks.was_read())
+        let trusted = self.trusted.get();
+        trusted.jwks().is_none() || trusted.read_jwks().is_some()
     }
 
     /// Forgets what was verified too long ago.
@@ -318,7 +340,8 @@ impl Authenticator {
         token: &str,
         header: &Header,
     ) -> Result<(Grant, u64), (Refusal, bool)> {
-        let (set, version) = trusted.jwks().map_or_else(|| (Arc::from([]), 0), |jwks| jwks.keys());
+        let version = trusted.version();
+        let set = trusted.read_jwks().map_or_else(|| Arc::from([]), |jwks| jwks.keys().0);
         let named = |key: &VerifyingKey| match (&key.id, &header.kid) {
             (Some(id), Some(wanted)) => id == wanted,
             _ => true,
@@ -341,7 +364,7 @@ impl Authenticator {
             match self.verify_by(trusted, token, key) {
                 Err(Refusal::Signature) => refusal = Refusal::Signature,
                 Err(other) => return Err((other, false)),
-                Ok(grant) => return Ok((grant, trusted.version_with(version))),
+                Ok(grant) => return Ok((grant, version)),
             }
         }
         Err((refusal, key_is_absent))

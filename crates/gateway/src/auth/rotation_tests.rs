@@ -353,3 +353,48 @@ async fn over_https_a_trusted_authority_is_believed() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
+
+/// A configuration that is read again may name another key set.
+fn reload(authenticator: &Authenticator, config: &AuthConfig) {
+    authenticator.take_over(authenticator.prepare(config).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_set_in_a_file_is_read_at_each_reload() {
+    let path = std::env::temp_dir().join(format!("gateway-keys-{}.json", std::process::id()));
+    let config = AuthConfig { jwks: Some(JwksSource::File(path.clone())), ..AuthConfig::default() };
+    std::fs::write(&path, key_set(&["rsa-1"])).unwrap();
+    let authenticator = Reading::start(&config, quick()).unwrap();
+    assert!(authenticator.verify(&by_rsa()).await.is_ok());
+    std::fs::write(&path, key_set(&["ec-1"])).unwrap();
+    reload(&authenticator, &config);
+    assert!(authenticator.verify(&by_ec()).await.is_ok());
+    assert!(authenticator.verify(&by_rsa()).await.is_err(), "its key was taken out");
+    std::fs::write(&path, "no keys").unwrap();
+    assert!(authenticator.prepare(&config).is_err());
+    assert!(authenticator.verify(&by_ec()).await.is_ok(), "nothing has changed");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_set_of_before_counts_until_another_was_read() {
+    let (first, second) = (KeyServer::start(&["rsa-1"]), KeyServer::start(&["ec-1"]));
+    let authenticator = Reading::start(&first.config(), quick()).unwrap();
+    assert!(authenticator.verify(&by_rsa()).await.is_ok());
+    second.publish(503, Vec::new());
+    reload(&authenticator, &second.config());
+    assert!(authenticator.verify(&by_rsa()).await.is_ok(), "the second set cannot be read");
+    assert!(authenticator.has_keys());
+    second.publish(200, key_set(&["ec-1"]));
+    pause().await;
+    assert!(authenticator.verify(&by_ec()).await.is_ok(), "it is read by now");
+    pause().await;
+    assert_eq!(authenticator.verify(&by_rsa()).await.err(), Some(Refusal::KeyUnknown));
+    // Back, and on again before the task has looked: the set is still read.
+    reload(&authenticator, &first.config());
+    reload(&authenticator, &second.config());
+    assert!(authenticator.verify(&by_ec()).await.is_ok());
+    second.publish(200, key_set(&["ec-1", "rsa-1"]));
+    pause().await;
+    assert!(authenticator.verify(&by_rsa()).await.is_ok(), "read again for a new key");
+}

@@ -128,7 +128,9 @@ fn files_with_keys_are_read_by_the_check() {
 
 #[test]
 fn what_is_in_force_is_a_file_that_configures_the_same_and_shows_no_secret() {
-    let secrets = format!("{GOOD}store = \"redis\"\nredis-url = \"redis://:hunter2@h\"\n");
+    let secrets = format!(
+        "{GOOD}deployment = \"0042\"\njwks = \"https://idp.example/keys?key=hunter2\"\nstore = \"redis\"\nredis-url = \"redis://:hunter2@h\"\n"
+    );
     let file = Written::new("force", &secrets);
     let Ok(Command::Print(text)) = read_with("config", &file.0, &["--ring-events", "9"]) else { panic!() };
     assert!(text.contains("ring-events = 9 # command line\n"), "{text}");
@@ -138,6 +140,7 @@ fn what_is_in_force_is_a_file_that_configures_the_same_and_shows_no_secret() {
     assert!(text.contains("\n# publish-key = \"…\" # file\n"), "{text}");
     assert!(text.contains("\n# redis-url = \"…\" # file\n"), "{text}");
     assert!(!text.contains("hunter2") && !text.contains("thirty-two"), "{text}");
+    assert!(text.contains("deployment = \"0042\" # file\n"), "{text}");
     let again = config("again", &text, &["--redis-url", "redis://h", "--publish-key", "k"]);
     assert_eq!((again.limits.ring_events, again.limits.log_bytes), (9, 0x1000_0000));
 }

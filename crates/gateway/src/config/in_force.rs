@@ -27,7 +27,8 @@ pub(super) fn text(command: &Command, matches: &ArgMatches, file: Option<&Config
             let _ = writeln!(text, "{between}# {group}");
         }
         let mut values = values(option, matches);
-        let is_secret = option.get_value_parser().type_id() == TypeId::of::<Secret>();
+        let is_secret = option.get_value_parser().type_id() == TypeId::of::<Secret>()
+            || values.iter().any(|value| has_query(value));
         let mut begin = "";
         if is_secret && !values.is_empty() {
             (begin, values) = ("# ", vec!["\"…\"".to_owned()]);
@@ -49,14 +50,19 @@ pub(super) fn text(command: &Command, matches: &ArgMatches, file: Option<&Config
     text
 }
 
+/// Whether a value is a URL with parameters, of which one may be a key.
+fn has_query(value: &str) -> bool {
+    value.split_once("://").is_some_and(|(_, rest)| rest.contains('?'))
+}
+
 /// The values of an option as TOML.
 fn values(option: &Arg, matches: &ArgMatches) -> Vec<String> {
     let raw = matches.get_raw(option.get_id().as_str()).into_iter().flatten();
     let texts = raw.map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty());
     texts
         .map(|text| match text.parse::<u64>() {
-            Ok(number) => number.to_string(),
-            Err(_) => toml::Value::String(text).to_string(),
+            Ok(number) if number.to_string() == text => text,
+            _ => toml::Value::String(text).to_string(),
         })
         .collect()
 }
