@@ -1,16 +1,16 @@
-//! Waiting between attempts, and the random numbers of this store.
+//! Pauses between attempts, and the random numbers of this store.
 
 use std::hash::Hasher as _;
 use std::time::Duration;
 
 use crate::Chance;
 
-/// The longest wait after the first failure, and after many.
+/// The longest pause after the first failure, and after many failures.
 const FIRST_MS: u64 = 20;
 const LAST_MS: u64 = 1000;
 
-/// How long to wait before the next attempt: doubles with each failure up to one second, with
-/// jitter so that the nodes do not all return at the same moment.
+/// The pause before the next attempt. It doubles with each failure up to one second, with jitter so
+/// that the nodes do not all return at the same moment.
 pub(super) fn backoff(failures: u32) -> Duration {
     let most_ms = (FIRST_MS << failures.min(6)).min(LAST_MS);
     Duration::from_millis(most_ms / 2 + u64::from(random()) * most_ms / 2048)
@@ -27,7 +27,7 @@ pub(super) fn nonce() -> u64 {
     Chance::system().number()
 }
 
-/// A hash that tells these bytes from others; the same on every node.
+/// A hash of these bytes for telling them from others. It is the same on every node.
 pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(bytes);

@@ -1,4 +1,4 @@
-//! A connection to the server that is the master now, with the log's scripts loaded.
+//! A connection to the current master, with the log's scripts loaded.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the master. Each reply may take `patience`.
+    /// Connects to the master. `patience` is the timeout of each reply.
     pub(super) async fn to_master(servers: &Servers, patience: Duration) -> Result<Self, Failure> {
         let mut why = Failure::Broken("no server is configured".to_owned());
         for seed in servers.seeds() {
@@ -60,7 +60,7 @@ impl Connection {
         Ok(command.query_async(&mut self.inner).await?)
     }
 
-    /// Runs commands one after the other and gives their replies.
+    /// Runs commands one after the other and returns their replies.
     pub(super) async fn call_all(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
         Ok(pipeline.query_async(&mut self.inner).await?)
     }
@@ -82,7 +82,7 @@ impl Connection {
         Ok(fact("maxmemory:") != Some("0") && !fact("maxmemory_policy:").is_none_or(keeps))
     }
 
-    /// The call of the publishing script, to which `more` keys and the arguments are added.
+    /// A call of the publishing script. The caller adds `more` keys and the arguments.
     pub(super) fn publishing(&self, keys: &Keys, more: usize) -> Cmd {
         let mut call = cmd("EVALSHA");
         call.arg(&self.publish).arg(5 + more);
@@ -90,7 +90,7 @@ impl Connection {
         call
     }
 
-    /// Asks how far the log goes.
+    /// Asks for the state of the log.
     pub(super) async fn log_state(&mut self, keys: &Keys) -> Result<LogState, Failure> {
         let mut call = cmd("EVALSHA");
         call.arg(&self.log_state).arg(2).arg(&keys.stream).arg(&keys.fence);
@@ -99,7 +99,7 @@ impl Connection {
         LogState::parse(&answer).ok_or_else(unknown)
     }
 
-    /// Asks how much was appended when.
+    /// Asks how many bytes were appended at which times.
     pub(super) async fn marks(&mut self, keys: &Keys) -> Result<Marks, Failure> {
         let marks = self.call(cmd("LRANGE").arg(&keys.marks).arg(0).arg(-1)).await?;
         let held = self.call(cmd("HMGET").arg(&keys.retention).arg("bytes").arg("last")).await?;
@@ -108,21 +108,22 @@ impl Connection {
         Marks::parse(&marks, &held, &time).ok_or_else(unknown)
     }
 
-    /// Makes the next write open a new generation, though the server is the same.
+    /// Makes the next write open a new generation, although the server is the same.
     pub(super) async fn unseal(&mut self, keys: &Keys) -> Result<(), Failure> {
         let mut call = cmd("HDEL");
         call.arg(&keys.fence).arg("id");
         self.call(&call).await.map(drop)
     }
 
-    /// Opens the log if the server has not done so in its present life, and asks how far it goes.
+    /// Opens the log, unless the server has done so since its start or promotion, and asks for its
+    /// state.
     pub(super) async fn open_log(&mut self, keys: &Keys) -> Result<LogState, Failure> {
         let mut state = self.log_state(keys).await?;
         if !state.is_master {
             return Err(Failure::Broken("the server is not a master any more".to_owned()));
         }
         if !state.is_open {
-            // Bytes of 0: nothing is trimmed.
+            // With 0 bytes the script trims nothing.
             let mut call = self.publishing(keys, 0);
             call.arg(random()).arg(random()).arg(0).arg(0).arg(0).arg(0).arg("").arg(0);
             self.call(&call).await?;

@@ -10,7 +10,7 @@ use crate::store::codec::Fields;
 
 pub(super) enum StreamEntry {
     Event(Sequenced),
-    /// A new generation began; the previous one ended there.
+    /// A new generation began. The previous one ended at this id.
     Generation {
         previous: EntryId,
     },
@@ -20,7 +20,8 @@ pub(super) enum StreamEntry {
     Other,
 }
 
-/// The answer of XREAD: `[[stream, [[id, [field, value, …]], …]]]`. `None`: it is something else.
+/// Parses the answer of XREAD: `[[stream, [[id, [field, value, …]], …]]]`. `None`: the answer has
+/// another form.
 pub(super) fn parse(answer: Value) -> Option<Vec<(EntryId, StreamEntry)>> {
     let array = |value: Value| match value {
         Value::Array(values) => Some(values),

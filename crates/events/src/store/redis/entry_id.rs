@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::{Cursor, Epoch, Seq};
 
-/// `GEN-N`: the N-th number of a generation. As a cursor, the generation is the epoch and N the
+/// `GEN-N`: the N-th number of a generation. In a cursor, the generation is the epoch and N is the
 /// seq.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EntryId {
@@ -25,7 +25,7 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// The text is no id, or of a number that no seq can have.
+/// The text is not an id, or its number cannot be a seq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotAnEntryId;
 

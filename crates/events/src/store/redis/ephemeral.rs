@@ -1,5 +1,5 @@
-//! Ephemeral events from node to node, by pub/sub. A node that is not connected misses them, and
-//! nothing replays them.
+//! Sends ephemeral events between nodes by pub/sub. A node without a connection misses them, and
+//! they are not replayed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +33,8 @@ impl Ephemeral {
         }
     }
 
-    /// Listens until the connection ends or the log is lost. An error: there was nothing to listen
-    /// to.
+    /// Listens until the connection ends or the log is lost. An error means that listening could
+    /// not start.
     async fn listen(&self) -> Result<(), Failure> {
         let connection = Connection::to_master(&self.shared.servers, PATIENCE).await?;
         let messages = connection.listen(&self.shared.keys.ephemeral, PATIENCE).await?;
@@ -46,7 +46,7 @@ impl Ephemeral {
                 message = messages.next() => {
                     let message = match message {
                         Some(Received::Message(message)) => message,
-                        // This node does not keep up; the newest events matter most.
+                        // This node does not keep up. The newest events matter most.
                         Some(Received::Missed(_)) => continue,
                         None => return Ok(()),
                     };
@@ -62,7 +62,7 @@ impl Ephemeral {
     }
 }
 
-/// The time at which the server passed a draft on, in milliseconds since 1970, and the draft.
+/// The time at which the server forwarded a draft, in milliseconds since 1970, and the draft.
 fn parse(message: &[u8]) -> Option<(u64, Draft)> {
     let space = message.iter().position(|byte| *byte == b' ')?;
     let time_ms = str::from_utf8(&message[..space]).ok()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! The health of the store, as the tailer, the publisher and the loss announcer report it.
+//! The health of the store, as reported by the tailer, the publisher and the loss announcer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,10 +30,11 @@ pub(super) struct RedisHealth {
     epochs: AtomicU64,
 }
 
-/// An evicted key may be the log, or a token that recognises a repeat.
+/// An evicted key may be the log, or a token for recognising a repeat.
 const EVICTS: &str = "Redis evicts keys when its memory is full: set maxmemory-policy to noeviction";
 
-/// How long a refused write makes the node not ready. Then a load balancer lets it try again.
+/// How long a refused write makes the node not ready. Afterwards a load balancer may try the node
+/// again.
 const REFUSED: Duration = Duration::from_secs(3);
 
 /// A node without new entries reports that it is at the end at least this often.
@@ -85,7 +86,7 @@ impl RedisHealth {
         }
     }
 
-    /// The node has read up to the end of the log.
+    /// Records that the node has read up to the end of the log.
     pub(super) fn set_at_end(&self) {
         *self.at_end.lock() = Instant::now();
         self.loaded.store(true, Ordering::Release);
@@ -100,7 +101,7 @@ impl RedisHealth {
         let _before = self.state.send_replace(Err(Unavailable("Redis cannot be reached")));
     }
 
-    /// A connection or a command failed. That alone does not make the node not ready.
+    /// Records that a connection or a command failed. This alone does not make the node not ready.
     pub(super) fn set_failed(&self, error: &Failure) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         *self.error.lock() = Some(error.to_string());
@@ -112,7 +113,7 @@ impl RedisHealth {
         *self.refused_at.lock() = Some(Instant::now());
     }
 
-    /// Writes failed for as long as publishers wait.
+    /// Records that writes have failed for as long as publishers wait.
     pub(super) fn set_stuck(&self) {
         *self.refused_at.lock() = Some(Instant::now());
     }

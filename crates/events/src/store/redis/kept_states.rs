@@ -1,9 +1,10 @@
-//! The states of topics in Redis: of each key its latest event, for gateways that start and whose stream does not reach
-//! back so far.
+//! The states of topics in Redis: the latest event of each key, for gateways that start after the
+//! stream was trimmed.
 //!
-//! `publish.lua` writes them with the events: a hash for each topic, whose fields are users and keys, and a sorted set of
-//! its keys by time, so that the oldest leave. A gateway reads them when it is at the end of the stream, and again when it
-//! has missed a part of the stream. What has changed since then, the stream brings.
+//! `publish.lua` writes the states together with the events. Each topic has a hash whose fields are
+//! users and keys, and a sorted set of its keys by time, so that the oldest keys can be dropped. A
+//! gateway reads the states when it reaches the end of the stream, and again after it has missed a
+//! part of the stream. Later changes arrive through the stream.
 
 use std::time::Duration;
 
@@ -22,22 +23,22 @@ use crate::{Sequenced, Topic};
 /// How many fields are read at once.
 const COUNT: usize = 1000;
 
-/// The field that says until when keys may be missing, in milliseconds by the server's clock.
+/// The field with the time until which keys may be missing, in milliseconds by the server's clock.
 const PARTIAL_FIELD: &[u8] = b"p";
 /// The field with the bytes of the state.
 const TOTAL_FIELD: &[u8] = b"b";
 
-/// What a reader makes of the id of an event.
+/// The position of an event relative to a reader of the stream.
 pub(super) enum Place {
-    /// It is part of the log, and has been read.
+    /// The event is part of the log, and the reader has read it.
     Read,
-    /// It will be read.
+    /// The reader has yet to read the event.
     Ahead,
-    /// It is no part of the log.
+    /// The event is not part of the log.
     Void,
 }
 
-/// Reads the states. `place_of` says where the reader is.
+/// Reads the states. `place_of` gives the position of an event relative to the reader.
 pub(super) async fn load(
     connection: &mut Connection,
     keys: &Keys,
@@ -65,8 +66,8 @@ pub(super) async fn load(
     Ok(Fact::States { topics, partial })
 }
 
-/// Since when all events of these topics are kept, in milliseconds; 0: since the log began. Other topics than before are
-/// kept from now on.
+/// The time since which all events of these topics are kept, in milliseconds; 0: since the log
+/// began. If the topics differ from the previous ones, they count as kept from now on.
 async fn known_since(
     connection: &mut Connection,
     keys: &Keys,
@@ -125,7 +126,7 @@ impl<F: Fn(EntryId) -> Place> Reading<'_, F> {
         }
     }
 
-    /// Takes a field. A field that comes twice does no harm.
+    /// Handles a field. A field that occurs twice does no harm.
     fn take(&self, state: &mut KeptState, field: &[u8], value: &[u8]) -> Option<()> {
         if field == TOTAL_FIELD {
             return Some(());
@@ -145,7 +146,7 @@ impl<F: Fn(EntryId) -> Place> Reading<'_, F> {
                 state.events.push(Sequenced { seq: Some(id.seq), time_ms, age_ms, draft });
             }
             Place::Ahead => {}
-            // What it had replaced is gone with it.
+            // The event that it replaced is lost too.
             Place::Void => state.partial = Duration::from_millis(self.age_ms),
         }
         Some(())

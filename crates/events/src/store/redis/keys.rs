@@ -4,19 +4,19 @@ use crate::Topic;
 
 /// The keys of one log.
 pub(super) struct Keys {
-    /// The log's name in braces, which is what Cluster hashes.
+    /// The log's name in braces, which is the part that Cluster hashes.
     tag: String,
     /// The stream of events.
     pub(super) stream: String,
-    /// The hash that says which server opened the stream, and where each earlier generation ended.
+    /// The hash with the server that opened the stream and the end of each earlier generation.
     pub(super) fence: String,
-    /// The hash that says how much was ever appended, and where the newest mark is.
+    /// The hash with the number of bytes ever appended and the position of the newest mark.
     pub(super) retention: String,
-    /// The list of marks: how much had been appended up to an id, and when.
+    /// The list of marks: the number of bytes appended up to an id, and the time.
     pub(super) marks: String,
-    /// The hash of sources and how far each has been taken over.
+    /// The hash of sources and their positions.
     pub(super) checkpoints: String,
-    /// The sorted set of the topics that have a state, by until when.
+    /// The sorted set of the topics that have a state, by the time until which they are kept.
     pub(super) states: String,
     /// The channel of ephemeral events.
     pub(super) ephemeral: String,
@@ -37,28 +37,29 @@ impl Keys {
         }
     }
 
-    /// What an idempotency token was first answered.
+    /// The first answer to an idempotency token.
     pub(super) fn token(&self, token: &str) -> String {
         format!("{}:i:{token}", self.tag)
     }
 
-    /// Who publishes for a source.
+    /// The lease for publishing a source.
     pub(super) fn lease(&self, source: &str) -> String {
         format!("{}:source:{source}", self.tag)
     }
 
-    /// Of the nodes that have missed something of a source, the one that has missed least.
+    /// The candidate for a lease: of the nodes that have missed part of a source, the one that
+    /// missed least.
     pub(super) fn candidate(&self, source: &str) -> String {
         format!("{}:source:{source}:candidate", self.tag)
     }
 
-    /// Until when, by the server's clock, everything that a source said has been published.
+    /// The time by the server's clock up to which all messages of a source have been published.
     pub(super) fn heard(&self, source: &str) -> String {
         format!("{}:source:{source}:heard", self.tag)
     }
 
-    /// The hash of the nodes and when each was last alive; also the channel on which nodes talk to
-    /// each other.
+    /// The hash of the nodes and the time of each one's last beat. It is also the name of the
+    /// channel on which nodes talk to each other.
     pub(super) fn nodes(&self) -> String {
         format!("{}:n", self.tag)
     }
@@ -73,7 +74,7 @@ impl Keys {
         format!("{}:v:{topic}", self.tag)
     }
 
-    /// The keys of that state, by time.
+    /// The keys of that state, ordered by time.
     pub(super) fn state_order(&self, topic: &Topic) -> String {
         format!("{}:w:{topic}", self.tag)
     }

@@ -1,4 +1,4 @@
-//! What a server says about itself and about the log.
+//! A server's information about itself and about the log.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use crate::Seq;
 #[derive(Debug)]
 pub(super) struct LogState {
     pub(super) is_master: bool,
-    /// Whether the server opened the log in its present life: no restart, promotion or replaced
-    /// stream since.
+    /// Whether the server opened the log since its last start, promotion or replacement of the
+    /// stream.
     pub(super) is_open: bool,
-    /// The last id that was given; `None`: there is no stream.
+    /// The last assigned id; `None`: there is no stream.
     pub(super) last: Option<EntryId>,
-    /// The oldest entry in the stream; `None`: there is none.
+    /// The oldest entry in the stream; `None`: the stream is empty.
     pub(super) first: Option<EntryId>,
     /// The newest entry in the stream.
     pub(super) newest: Option<EntryId>,
-    /// Where each earlier generation ended.
+    /// The end of each earlier generation.
     pub(super) ends: BTreeMap<u64, Seq>,
 }
 
 impl LogState {
-    /// How many ends a server remembers.
+    /// How many ends of generations a server remembers.
     const ENDS_MAX: usize = 256;
 
-    /// `None`: the answer is something else.
+    /// Parses the answer. `None`: the answer has another form.
     pub(super) fn parse(answer: &Value) -> Option<Self> {
         let Value::Array(parts) = answer else { return None };
         let [role, identity, last, first, newest, Value::Array(fields)] = &parts[..] else { return None };
@@ -60,15 +60,15 @@ impl LogState {
         Some(state)
     }
 
-    /// Whether a generation is, or was longer ago than the server remembers, part of the surviving
-    /// log.
+    /// Whether a generation is part of the surviving log, or was so long ago that the server has
+    /// forgotten it.
     pub(super) fn knows(&self, generation: u64) -> bool {
         let is_forgotten =
             |(oldest, _): (&u64, &Seq)| self.ends.len() >= Self::ENDS_MAX && generation < *oldest;
         self.end_of(generation).is_some() || self.ends.first_key_value().is_some_and(is_forgotten)
     }
 
-    /// Up to where a generation is part of the surviving log.
+    /// The last seq of a generation that is part of the surviving log.
     pub(super) fn end_of(&self, generation: u64) -> Option<Seq> {
         match self.last {
             Some(last) if last.generation == generation => Some(last.seq),

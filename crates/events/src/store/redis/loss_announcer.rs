@@ -1,5 +1,5 @@
-//! The task that puts the notices of loss that this node owes into the stream, on a connection of
-//! its own so that no publisher waits for it.
+//! The task that puts this node's owed loss notices into the stream. It has a connection of its
+//! own, so no publisher waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use super::reply::Failure;
 use super::shared::Shared;
 use crate::Lacking;
 
-/// Tells what is owed.
+/// Announces owed notices.
 pub(super) struct LossAnnouncer {
     pub(super) shared: Arc<Shared>,
 }
 
-/// How long the server may take.
+/// Timeout of the server's replies.
 const RESPONSE: Duration = Duration::from_secs(2);
 
-/// How long others are given to tell the same first, at most: told twice, everybody is reset twice.
+/// Longest delay that gives other nodes time to announce the same loss first: a loss that is
+/// announced twice resets readers twice.
 const LEAD_MS: u64 = 50;
 
 impl LossAnnouncer {
@@ -51,8 +52,8 @@ impl LossAnnouncer {
     }
 }
 
-/// Tells that events are lacking which never came into the log. In several notices, if there are
-/// many topics.
+/// Announces missing events that never reached the log, in several notices if there are many
+/// topics.
 pub(super) async fn tell_lacking(shared: &Shared, lacking: Lacking) -> Result<(), Failure> {
     if shared.alone.has_begun() {
         return Err(Failure::Broken("this node operates alone".to_owned()));
@@ -70,7 +71,7 @@ pub(super) async fn tell_lacking(shared: &Shared, lacking: Lacking) -> Result<()
             .collect(),
     };
     for lost in parts {
-        // The place makes the notice different from an earlier one about the same topics.
+        // The position makes the notice different from an earlier one about the same topics.
         let of = connection.open_log(&shared.keys).await?.last.unwrap_or_default();
         append(shared, &mut connection, &Notice { of, lost }).await?;
     }

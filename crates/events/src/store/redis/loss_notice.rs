@@ -1,10 +1,10 @@
 //! Notices of loss. Acknowledged events died with an old master, and every node has to reset the
 //! readers of their topics.
 //!
-//! Nothing in the surviving log mentions those events, so a client that never saw them would miss
-//! them unknowingly. A node that knows of some puts a notice into the log. It is owed until it
-//! stands there, and told by a task with a connection of its own, so that no publisher waits for
-//! it.
+//! The surviving log does not mention those events, so a client that never saw them would miss them
+//! unknowingly. A node that knows of lost events puts a notice into the log. The node owes the
+//! notice until the log contains it. A task with its own connection announces it, so no publisher
+//! waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,15 +16,15 @@ use tokio::sync::Notify;
 use super::entry_id::EntryId;
 use crate::Topic;
 
-/// The topics of what was lost. As text `TOPIC,TOPIC`, or `*`.
+/// The topics of lost events. As text `TOPIC,TOPIC`, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     Topics(BTreeSet<Topic>),
-    /// Nobody knows which, or they are too many to name.
+    /// The topics are unknown, or there are too many to name.
     Everything,
 }
 
-/// What was lost behind the end of a generation. As text `GEN-N TOPICS`.
+/// The loss after the end of a generation. As text `GEN-N TOPICS`.
 #[derive(Clone, Debug)]
 pub(super) struct Notice {
     pub(super) of: EntryId,
@@ -38,7 +38,7 @@ impl Default for Lost {
 }
 
 impl Lost {
-    /// How many topics a notice names.
+    /// Most topics that a notice names.
     pub(super) const TOPICS_MAX: usize = 4096;
 
     pub(super) fn add<'a>(&mut self, more: impl IntoIterator<Item = &'a Topic>) {
@@ -61,7 +61,7 @@ impl Lost {
         matches!(self, Self::Topics(topics) if topics.is_empty())
     }
 
-    /// What is left to tell once `told` has been told.
+    /// Removes the losses that `told` has announced.
     fn remove(&mut self, told: &Self) {
         match (&mut *self, told) {
             (_, Self::Everything) => *self = Self::default(),
@@ -82,7 +82,7 @@ impl fmt::Display for Lost {
     }
 }
 
-/// The text is no notice.
+/// The text is not a notice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotANotice;
 
@@ -104,7 +104,7 @@ impl FromStr for Notice {
     }
 }
 
-/// What this node still has to tell.
+/// The notices that this node has yet to announce.
 #[derive(Default)]
 pub(super) struct OwedNotices {
     notices: Mutex<BTreeMap<EntryId, Lost>>,
@@ -112,7 +112,7 @@ pub(super) struct OwedNotices {
 }
 
 impl OwedNotices {
-    /// How many generations are told of apart.
+    /// Most generations with separate notices.
     const NOTICES_MAX: usize = 64;
 
     pub(super) fn add(&self, Notice { of, lost }: Notice) {
@@ -121,7 +121,7 @@ impl OwedNotices {
         }
         let mut notices = self.notices.lock();
         if notices.len() == Self::NOTICES_MAX && !notices.contains_key(&of) {
-            // One word for all that is known of all of them.
+            // One notice replaces all of them.
             let newest = notices.keys().next_back().copied().unwrap_or(of).max(of);
             *notices = BTreeMap::from([(newest, Lost::Everything)]);
         } else {
@@ -130,7 +130,7 @@ impl OwedNotices {
         self.news.notify_one();
     }
 
-    /// It stands in the log, whoever told it.
+    /// Records that the log contains a notice, regardless of its author.
     pub(super) fn told(&self, Notice { of, lost }: &Notice) {
         let mut notices = self.notices.lock();
         if let Some(owed) = notices.get_mut(of) {

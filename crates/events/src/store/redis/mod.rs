@@ -1,29 +1,29 @@
 //! The store in Redis: one log for many gateways.
 //!
-//! One stream is the log. Its ids are `GEN-N`: GEN is the epoch, N the seq. The script
-//! `publish.lua` appends to it. The script compares the server's `master_replid`, which changes
-//! with every restart and promotion, with the one of the last append. When they differ it opens a
-//! new generation: a marker in the stream says where the old generation ended. A node that follows
-//! the stream (`tailer`) learns at each marker how much of what it has is history, and what died
-//! with an old master.
+//! The log is one stream. Its ids are `GEN-N`: GEN is the epoch, N the seq. The script
+//! `publish.lua` appends to it. The server's `master_replid` changes with every restart and
+//! promotion. The script compares it with that of the last append. If they differ, the script opens
+//! a new generation: a marker in the stream records the end of the old generation. At each marker,
+//! a node that follows the stream (`tailer`) learns which of its events are history and which were
+//! lost with an old master.
 //!
 //! From the bottom up:
 //!
 //! * `options`, `keys`, `entry_id`, `backoff`, `reply`: vocabulary;
-//! * `servers`: finds the master; `pubsub`: a channel of it; `log_state`: how far its log goes;
+//! * `servers`: finds the master; `pubsub`: a channel of it; `log_state`: the extent of its log;
 //!   `connection`: a connection to it;
-//! * `outside`: finds servers for what reads Redis beside the log;
-//! * `loss_notice`: topics that lost acknowledged events; `recent_appends`: what this node would
-//!   have to name as lost;
+//! * `outside`: finds servers for readers of Redis outside the log;
+//! * `loss_notice`: topics that lost acknowledged events; `recent_appends`: the events that this
+//!   node would have to name as lost;
 //! * `kept_states`: the states of topics, for a node that starts;
 //! * `entry`: the entries of the stream; `publish_script`: the call of `publish.lua`; `retention`:
-//!   how much of the log is kept; `health`: what operators see;
-//! * `standalone`: the log of a node that goes on without Redis, if it is configured to;
-//! * `shared`: what the tasks share. The tasks are `publisher` (drafts into the stream), `tailer`
-//!   (the stream into the log), `loss_announcer` (notices into the stream), `ephemeral` (events
-//!   without a seq) and `board::task`;
-//! * `source_leases`: which node publishes for a source of events;
-//! * `board`: what nodes show and ask one another beside the log.
+//!   how much of the log is kept; `health`: the health that operators see;
+//! * `standalone`: the log of a node that continues without Redis, if it is configured to;
+//! * `shared`: the data that the tasks share. The tasks are `publisher` (drafts into the stream),
+//!   `tailer` (the stream into the log), `loss_announcer` (notices into the stream), `ephemeral`
+//!   (events without a seq) and `board::task`;
+//! * `source_leases`: decides which node publishes for a source of events;
+//! * `board`: values and questions that nodes exchange beside the log.
 //!
 //! One kind of loss goes unreported: an event that was acknowledged, died with its master before a
 //! replica had it, and was known to no surviving node. Only the node that published it, or one that
@@ -98,15 +98,16 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// How many appends wait at most.
+    /// Most appends that wait.
     const QUEUE_MAX: usize = 1024;
     /// How long an append waits for a place in the queue.
     const QUEUE_PATIENCE: Duration = Duration::from_secs(4);
 
-    /// Starts to follow the log. It needs not be there yet: until it is, the store is not ready.
+    /// Starts to follow the log. The server need not be available yet: until it is, the store is
+    /// not ready.
     ///
     /// # Errors
-    /// When the URL is none.
+    /// When the URL is invalid.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -143,26 +144,26 @@ impl Redis {
         Ok(Arc::new(Self { jobs, shared, board, tasks }))
     }
 
-    /// Ready once this node has followed the log to its end for the first time.
+    /// Waits until this node has followed the log to its end for the first time.
     pub async fn followed(&self) {
         let mut state = self.shared.health.state();
         // The sender lives as long as `self`.
         let _ = state.wait_for(Result::is_ok).await;
     }
 
-    /// What this node and the others show and ask one another.
+    /// The board for values and questions between the nodes.
     #[must_use]
     pub fn board(&self) -> &Arc<Board> {
         &self.board
     }
 
-    /// What went wrong last, for a log line. Holds no password.
+    /// The last error, for a log line. It contains no password.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.shared.health.status().error
     }
 
-    /// Who publishes for which source.
+    /// The leases that decide which node publishes for which source.
     #[must_use]
     pub fn source_leases(&self) -> SourceLeases {
         SourceLeases::new(Arc::clone(&self.shared))
@@ -194,7 +195,7 @@ impl Redis {
         checkpoint: Checkpoint,
     ) -> Result<AppendResults, Unavailable> {
         if self.shared.alone.has_begun() {
-            // What is appended now is withdrawn once Redis is back, and the source would not know.
+            // Appends made now are withdrawn once Redis is back, and the source would not know.
             return Err(Unavailable("Redis cannot be reached"));
         }
         let mut answers = self.append_queued(None, drafts, Some(checkpoint)).await;

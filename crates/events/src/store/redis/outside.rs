@@ -1,4 +1,4 @@
-//! Servers of Redis for what reads them beside the log: sources of events.
+//! Redis servers for readers outside the log: sources of events.
 
 use std::time::Duration;
 
@@ -8,37 +8,37 @@ use super::options::RedisError;
 use super::reply::{Failure, text};
 use super::servers::{Servers, connect};
 
-/// The servers of a URL: a server, a list of them, Sentinels or a Cluster, as for the store
-/// ([`RedisOptions::url`](super::RedisOptions::url)).
+/// The servers of a URL: one server, a list, Sentinels or a Cluster, in the same form as for the
+/// store ([`RedisOptions::url`](super::RedisOptions::url)).
 pub struct RedisServers(Servers);
 
 impl RedisServers {
-    /// Reads a URL. `key` matters in a Cluster only, where it says which server is meant; without a
-    /// key any is. `authorities`: trusted root certificates for TLS, in PEM; `None`: the system's.
+    /// Parses a URL. `key` selects the server in a Cluster; without a key any server is used.
+    /// `authorities`: trusted root certificates for TLS, in PEM; `None`: those of the system.
     ///
     /// # Errors
-    /// When it is no URL of Redis.
+    /// When the text is not a URL of Redis.
     pub fn parse(url: &str, key: &str, authorities: Option<Vec<u8>>) -> Result<Self, RedisError> {
         Servers::parse(url, key, authorities).map(Self)
     }
 
-    /// The master: in a Cluster the one that has the key.
+    /// The master. In a Cluster, the master that has the key.
     ///
     /// # Errors
-    /// When none can be reached, as one line for the log. It may quote the server.
+    /// When no master can be reached, as one line for the log. It may quote the server.
     pub async fn master(&self, patience: Duration) -> Result<Client, String> {
         self.first(patience, None).await
     }
 
-    /// A master that can be reached: in a Cluster any of them, a different one for each `turn`.
+    /// A reachable master. In a Cluster, any of them, and a different one for each `turn`.
     ///
     /// # Errors
-    /// When none can be reached, as one line for the log. It may quote the server.
+    /// When no master can be reached, as one line for the log. It may quote the server.
     pub async fn any_master(&self, patience: Duration, turn: usize) -> Result<Client, String> {
         self.first(patience, Some(turn)).await
     }
 
-    /// `turn`: with which of several masters to begin; `None`: only the one that has the key.
+    /// `turn`: the index of the first master to try; `None`: only the master that has the key.
     async fn first(&self, patience: Duration, turn: Option<usize>) -> Result<Client, String> {
         let mut why = "no server is configured".to_owned();
         for seed in self.0.seeds() {
@@ -67,7 +67,7 @@ impl RedisServers {
     }
 }
 
-/// Asks a server for its role. One that does not let itself be asked is taken for a master.
+/// Asks a server for its role. A server that refuses the question counts as a master.
 async fn is_master(server: &Client, patience: Duration) -> Result<bool, Failure> {
     let mut connection = connect(server, patience).await?;
     match cmd("ROLE").query_async::<Value>(&mut connection).await.map_err(Failure::from) {

@@ -1,4 +1,4 @@
-//! The call of `publish.lua`: drafts become its arguments, and its answers become theirs.
+//! The call of `publish.lua`: encodes drafts as its arguments and decodes its answers.
 
 use redis::Value;
 
@@ -20,19 +20,20 @@ pub(super) struct Submission {
     pub(super) bytes: Vec<u8>,
     /// `None`: it is a checkpoint or a notice.
     pub(super) draft: Option<Draft>,
-    /// Submissions of one group go into one script; `None`: it may go with any.
+    /// Submissions of one group go into one script call; `None`: the submission may go with any
+    /// others.
     pub(super) group: Option<usize>,
     token: String,
     token_ms: u64,
-    /// Tells a repeat by this node, whose answer was lost, from a repeat by the publisher.
+    /// Distinguishes a repeat by this node, after a lost answer, from a repeat by the publisher.
     name: String,
     kind: SubmissionKind,
-    /// The topics of which it is a part of the state, and how much of that is kept.
+    /// The state change of the event, if it changes the state of a topic.
     state: Option<StateChange>,
     pub(super) answer: Option<Result<Appended, Rejection>>,
 }
 
-/// What an event changes in the states of its topics.
+/// The change that an event makes to the states of its topics.
 struct StateChange {
     topics: Vec<Topic>,
     /// User and key.
@@ -61,31 +62,31 @@ impl StateChange {
 /// What the script does with a submission.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SubmissionKind {
-    /// An event, the last of its topics from now on.
+    /// An event. It becomes the last event of its topics.
     Event,
     /// An event that sets a key in the state of a topic.
     StateSet,
-    /// An event that takes a key out.
+    /// An event that removes a key from the state of a topic.
     StateTombstone,
-    /// An event of which only the latest of each key counts: `expect` does not see it.
+    /// An event of a type where only the latest of each key counts: `expect` does not consider it.
     LatestOnly,
-    /// Sent to the nodes that are connected, not kept.
+    /// An event that is sent to the connected nodes and not kept.
     Ephemeral,
     /// A notice of loss.
     Lost,
-    /// How far a source has been taken over, by all that comes before it.
+    /// The position of a source, after everything that precedes it.
     Checkpoint,
-    /// The lease without which nothing behind it is appended.
+    /// The lease that the following submissions require.
     Lease,
 }
 
 impl SubmissionKind {
-    /// Whether it is the last event of its topics from now on.
+    /// Whether it becomes the last event of its topics.
     const fn is_last(self) -> bool {
         matches!(self, Self::Event | Self::StateSet | Self::StateTombstone)
     }
 
-    /// As the script knows it.
+    /// The letter that the script uses for it.
     const fn letter(self) -> &'static str {
         match self {
             Self::Event => "e",
@@ -100,11 +101,11 @@ impl SubmissionKind {
     }
 }
 
-/// What drafts are told that came after their lease was another's.
+/// The answer to drafts that arrived after another node took their lease.
 const NO_LEASE: &str = "another gateway publishes for the source";
-/// For how long a repeat by the publisher is recognised.
+/// How long a repeat by the publisher is recognised.
 const ONCE_MS: u64 = 300_000;
-/// For how long a repeat by this node is recognised.
+/// How long a repeat by this node is recognised.
 const RETRY_MS: u64 = 30_000;
 
 impl Submission {
@@ -130,7 +131,8 @@ impl Submission {
         Self { bytes, draft: Some(draft), group: None, token, token_ms, name, kind, state, answer: None }
     }
 
-    /// A checkpoint has the source as its name, and no token: stored twice, it is the same.
+    /// A checkpoint. Its name is the source. It has no token, because storing it twice changes
+    /// nothing.
     pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Self {
         Self {
             bytes: checkpoint.position().to_vec(),
@@ -145,7 +147,7 @@ impl Submission {
         }
     }
 
-    /// A lease stands before the drafts that need it, in their group.
+    /// A lease. It precedes the drafts that require it, in their group.
     pub(super) fn lease(lease: &Lease) -> Self {
         Self {
             bytes: lease.token.as_bytes().to_vec(),
@@ -160,7 +162,7 @@ impl Submission {
         }
     }
 
-    /// The key that the script asks about it.
+    /// The key that the script checks for this submission.
     fn key(&self, keys: &Keys) -> String {
         match self.kind {
             SubmissionKind::Lease => keys.lease(&self.token),
@@ -168,7 +170,7 @@ impl Submission {
         }
     }
 
-    /// Whether a replica has to have it.
+    /// Whether replicas must have it.
     pub(super) fn is_lasting(&self) -> bool {
         self.kind != SubmissionKind::Ephemeral
     }
@@ -177,7 +179,7 @@ impl Submission {
         self.kind == SubmissionKind::Checkpoint
     }
 
-    /// The same notice from several nodes is appended once.
+    /// A notice of loss. The same notice from several nodes is appended once.
     pub(super) fn notice(Notice { of, lost }: &Notice) -> Self {
         let bytes = format!("{of} {lost}").into_bytes();
         Self {
@@ -206,16 +208,15 @@ impl Submission {
     }
 }
 
-/// What the script did with a run of submissions.
+/// The result of a script call.
 pub(super) struct Run {
-    /// The answers to the first of them.
+    /// The answers to the first submissions.
     pub(super) answers: AppendAnswers,
-    /// Why the server took none of the rest; `None`: there is no rest.
+    /// Why the server accepted none of the remaining submissions; `None`: none remain.
     pub(super) refusal: Option<Failure>,
 }
 
-/// Runs the publishing script on some submissions, of which at least `replicas` replicas are to be
-/// told.
+/// Runs the publishing script on submissions that must reach at least `replicas` replicas.
 pub(super) async fn run(
     connection: &mut Connection,
     keys: &Keys,
@@ -262,7 +263,7 @@ fn read_answers(answer: &Value, run: &[&Submission]) -> Option<Run> {
     for (part, item) in parts[1..].iter().zip(run) {
         let part = text(part)?;
         if part.starts_with("eLEASE") {
-            // A run with a lease is one group, so that nothing else is refused.
+            // A call with a lease contains one group, so nothing else is refused.
             answers.push(Err(Unavailable(NO_LEASE).into()));
             continue;
         }
@@ -274,8 +275,8 @@ fn read_answers(answer: &Value, run: &[&Submission]) -> Option<Run> {
     Some(Run { answers, refusal: None })
 }
 
-/// `o` appended, `x` sent, `k` checkpoint stored, `c` conflict, `d` repeated and then what it was
-/// at first and under which name: under the same it was this draft itself.
+/// `o`: appended, `x`: sent, `k`: checkpoint stored, `c`: conflict, `d`: repeated, followed by the
+/// first answer and its name. If the name is the same, the first submission was this draft itself.
 fn read_answer(answer: &str, name: &str) -> Option<Result<Appended, Rejection>> {
     let (duplicate, first) = match answer.strip_prefix('d') {
         Some(repeat) => {

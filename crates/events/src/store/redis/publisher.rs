@@ -1,5 +1,5 @@
-//! The only path from this node's drafts to the stream: in order and each once, whatever happens to
-//! the connection.
+//! The only path from this node's drafts to the stream: in order and each exactly once, even if the
+//! connection fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::shared::Shared;
 use crate::{Appended, Checkpoint, Cursor, Draft, Lease, SourceName, Unavailable};
 
 pub(super) enum PublishJob {
-    /// The lease's answer is the first, the checkpoint's the last.
+    /// The lease's answer comes first, the checkpoint's last.
     Append {
         lease: Option<Lease>,
         drafts: Vec<Draft>,
@@ -40,20 +40,19 @@ pub(super) struct StreamPublisher {
     wait_replicas: u32,
     connection: Option<Connection>,
     failures: u32,
-    /// The next attempt to connect is not made before this moment.
+    /// The next attempt to connect is made no earlier than this.
     closed_until: Instant,
 }
 
-/// How long drafts are tried before their publisher is told to come again.
+/// How long drafts are retried before their publisher is asked to retry.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long the server may take for one script.
+/// Timeout of one script call.
 const RESPONSE: Duration = Duration::from_secs(2);
-/// After this many failures publishers are refused at once until the next attempt to connect is
-/// due.
+/// After this many failures publishers are refused immediately, until the next attempt to connect
+/// is due.
 const OPEN_AFTER: u32 = 3;
-/// How often a draft is retried whose server acknowledged it in a generation that this node takes
-/// to be over, and the pause between two attempts. In the meantime the tailer looks for the master
-/// again.
+/// How often, and with which pause, a draft is retried if its server acknowledged it in a
+/// generation that this node considers over. In the meantime the tailer looks for the master again.
 const DOUBTS_MAX: u32 = 10;
 const DOUBT: Duration = Duration::from_millis(150);
 /// How long replicas may take to acknowledge.
@@ -81,14 +80,14 @@ impl StreamPublisher {
         }
     }
 
-    /// How often a node that publishes nothing trims what has become too old.
+    /// Interval at which a node that publishes nothing trims entries that are too old.
     fn trim_every(&self) -> Duration {
         Duration::from_millis(self.shared.retention.age_ms / 64)
             .clamp(Duration::from_secs(1), Duration::from_secs(10))
     }
 
-    /// Trims the stream while nothing is published. That it cannot be done is worth a word, and no
-    /// more: the next append finds out for itself whether it can be done.
+    /// Trims the stream while nothing is published. A failure is only reported: the next append
+    /// finds out by itself whether the server accepts writes.
     async fn trim(&mut self) {
         if !self.shared.health.is_followed() {
             return;
@@ -138,7 +137,7 @@ impl StreamPublisher {
             let _ = answer.send(results.by_ref().take(number).collect());
         }
         if !tails.is_empty() {
-            // The drafts queued before are appended by now, and one look answers all.
+            // Drafts queued earlier are appended by now, and one read answers all callers.
             let tail = self.tail().await;
             for answer in tails {
                 let _ = answer.send(tail);
@@ -149,13 +148,14 @@ impl StreamPublisher {
         }
     }
 
-    /// Retries until every item has an answer or [`PATIENCE`] is over; then operates alone, if that
+    /// Retries until every item has an answer or [`PATIENCE`] is over. Then operates alone, if that
     /// is configured.
     async fn append(&mut self, items: &mut [Submission]) {
         if !self.shared.alone.has_begun() {
             self.append_together(items).await;
         }
-        // Events with a checkpoint or a lease are not among them: these are Redis', and the caller hands them in again.
+        // Events with a checkpoint or a lease are excluded: these belong to Redis, and the caller
+        // submits the events again.
         let mut rest: Vec<&mut Submission> = items
             .iter_mut()
             .filter(|item| item.answer.is_none() && item.draft.is_some() && item.group.is_none())
@@ -209,12 +209,13 @@ impl StreamPublisher {
         }
     }
 
-    /// Appends what has no answer yet. Leaves without one what the server refused, and what this
-    /// node knows or believes to be lost.
+    /// Appends the items without an answer. Items that the server refused, and items that this node
+    /// knows or believes to be lost, stay without an answer.
     async fn try_append(&mut self, items: &mut [Submission]) -> Result<(), Failure> {
         self.connect().await?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        // Events with a checkpoint are not among them: a checkpoint is Redis', and its caller hands them in again.
+        // Events with a checkpoint are excluded: a checkpoint belongs to Redis, and its caller
+        // submits the events again.
         let mut rest: Vec<&mut Submission> = items.iter_mut().filter(|item| item.answer.is_none()).collect();
         let mut results = Vec::with_capacity(rest.len());
         let mut refusal = None;
@@ -242,14 +243,14 @@ impl StreamPublisher {
                 continue;
             }
             if item.is_checkpoint() && doubted == item.group {
-                // It went with what this node believes to be lost.
+                // Its group contains an event that this node believes to be lost.
                 continue;
             }
             if let (Ok(Appended { cursor, seq: Some(seq), .. }), Some(draft)) = (&result, &item.draft) {
                 let id = EntryId { generation: cursor.epoch.number(), seq: *seq };
                 if !self.shared.recent.add(id, Recorded::Event(draft.topics.clone())) {
-                    // Its master is gone and took it along. If it is not gone, the one that is
-                    // followed is in doubt.
+                    // The master is gone and took the event with it. If the master is not gone, the
+                    // followed master is in doubt.
                     doubted = item.group;
                     continue;
                 }
@@ -259,7 +260,7 @@ impl StreamPublisher {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Whether an attempt would only repeat what failed several times a moment ago.
+    /// Whether an attempt would only repeat several failures of a moment ago.
     fn is_hopeless(&self) -> bool {
         self.connection.is_none() && self.failures >= OPEN_AFTER && Instant::now() < self.closed_until
     }
@@ -276,8 +277,9 @@ impl StreamPublisher {
         Ok(())
     }
 
-    /// Drops a connection that failed, or notes that none could be had. Only a successful append or
-    /// read resets the count of failures: a server may accept connections and fail every command.
+    /// Drops a connection that failed, or records that none could be opened. Only a successful
+    /// append or read resets the count of failures: a server may accept connections and fail every
+    /// command.
     fn break_off(&mut self, error: &Failure) {
         self.shared.health.set_failed(error);
         self.connection = None;
@@ -299,7 +301,7 @@ impl StreamPublisher {
         Err(UNKNOWN)
     }
 
-    /// How far a source has been taken over.
+    /// The stored position of a source.
     async fn position(&mut self, source: &SourceName) -> Result<Option<Box<[u8]>>, Unavailable> {
         if self.shared.alone.has_begun() {
             return Err(UNKNOWN);
@@ -329,7 +331,8 @@ impl StreamPublisher {
     }
 }
 
-/// As many submissions as one script takes, or a group, which is a commit of its own.
+/// The submissions of the next script call: as many as it accepts, or one group, which is a commit
+/// of its own.
 fn next_run<'a>(rest: &'a [&mut Submission]) -> Vec<&'a Submission> {
     let Some(group) = rest.first().map(|item| item.group) else { return Vec::new() };
     let of_group = rest.iter().take_while(|item| item.group == group);
@@ -344,7 +347,7 @@ fn next_run<'a>(rest: &'a [&mut Submission]) -> Vec<&'a Submission> {
     run.map(|item| &**item).collect()
 }
 
-/// Waits until as many replicas have what was appended on this connection; `false`: they do not
+/// Waits until this many replicas have everything appended on this connection; `false`: they do not
 /// within [`WAIT_MS`].
 async fn has_replicas(connection: &mut Connection, replicas: u32) -> Result<bool, Failure> {
     if replicas == 0 {

@@ -1,6 +1,6 @@
-//! A subscription to a channel of the server, with a buffer of the messages that its reader has not
-//! taken yet. The buffer is bounded in bytes: beyond the bound the oldest messages are dropped, and
-//! the reader is told how many.
+//! A subscription to a channel of the server, with a buffer of messages that its reader has not
+//! taken yet. The buffer is bounded in bytes. Beyond the bound the oldest messages are dropped, and
+//! the reader is told their number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::reply::Failure;
 use super::servers::CONNECT;
 
-/// What comes next.
+/// The next item of a subscription.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     Message(Vec<u8>),
@@ -26,7 +26,7 @@ pub(super) enum Received {
 /// A subscribed channel.
 pub(super) struct Subscription {
     waiting: Arc<Waiting>,
-    /// The task that owns the connection; it ends with the subscription.
+    /// The task that owns the connection. It ends with the subscription.
     _watch: JoinSet<()>,
 }
 
@@ -42,22 +42,22 @@ struct Buffered {
     /// Bytes of the messages, [`COST`] for each included.
     bytes: usize,
     missed: u64,
-    /// How many messages arrived so far.
+    /// Number of messages that have arrived so far.
     came: u64,
-    /// The connection has ended.
+    /// Whether the connection has ended.
     is_over: bool,
 }
 
-/// How often the connection is probed. A quiet channel may have no messages for long.
+/// Interval of probes of the connection. A quiet channel may have no messages for a long time.
 const WATCH: Duration = Duration::from_secs(1);
 /// The bound of the buffer, in bytes.
 const BYTES_MAX: usize = 8 << 20;
-/// What a message costs beside its own bytes.
+/// Bytes that a message counts for in addition to its own.
 const COST: usize = 64;
 
 impl Subscription {
     /// Subscribes on a connection of its own, in RESP3. With RESP3 the client library hands over
-    /// each message at once; with RESP2 it would collect them without a bound.
+    /// each message immediately. With RESP2 it would collect them without a bound.
     pub(super) async fn open(client: &Client, channel: &str, patience: Duration) -> Result<Self, Failure> {
         let waiting = Arc::new(Waiting::default());
         let heard = Arc::clone(&waiting);
@@ -82,8 +82,8 @@ impl Subscription {
         tokio::time::timeout(patience, listen).await.map_err(late)?
     }
 
-    /// The next message; `None`: the connection has ended. For one reader; cancelling the future
-    /// loses nothing.
+    /// The next message; `None`: the connection has ended. For one reader. The future is
+    /// cancel-safe: no message is lost.
     pub(super) async fn next(&self) -> Option<Received> {
         loop {
             if let Some(next) = self.waiting.next() {
@@ -113,7 +113,7 @@ impl Waiting {
             tokio::time::sleep(WATCH).await;
             let came = self.inner.lock().came;
             let answer = cmd("PING").query_async::<Value>(&mut connection).await.map_err(Failure::from);
-            // The answer may be late because many messages are before it.
+            // The answer may be late because many messages precede it.
             if matches!(answer, Err(Failure::Broken(_))) && self.inner.lock().came == came {
                 return self.end();
             }
@@ -139,7 +139,7 @@ impl Waiting {
         self.more.notify_one();
     }
 
-    /// `None`: no message yet; `Some(None)`: no message any more.
+    /// The next item. `None`: no message yet; `Some(None)`: no more messages.
     fn next(&self) -> Option<Option<Received>> {
         let mut inner = self.inner.lock();
         if inner.missed > 0 {
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Publishes the numbers of a range, each a message of a kilobyte.
+    /// Publishes the numbers of a range, each as a message of a kilobyte.
     fn publish(server: &Server, first: u64, last: u64) {
         const SCRIPT: &str =
             "for n = ARGV[1], ARGV[2] do redis.call('PUBLISH', 'c', n .. string.rep('.', 1000)) end";
@@ -198,8 +198,8 @@ mod tests {
         for n in 1..=10 {
             assert_eq!(number(&channel).await, n);
         }
-        // Nobody takes any of these, until all have come. The server would give up on who is so
-        // slow to read.
+        // The reader takes none of these messages until all have arrived. The server would
+        // disconnect such a slow reader.
         server.cli(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
         const LAST: u64 = 20_000;
         publish(&server, 11, LAST);
@@ -245,7 +245,7 @@ mod tests {
         let server = Server::start(&[]).await;
         let path = Path::to(&server).await;
         let channel = listen(path.url()).await;
-        // Nothing is said for longer than is looked for, and all is well.
+        // A channel may stay quiet for longer than the probe interval.
         let quiet = tokio::time::timeout(WATCH * 5 / 2, channel.next()).await;
         assert!(quiet.is_err(), "{quiet:?}");
         publish(&server, 1, 1);

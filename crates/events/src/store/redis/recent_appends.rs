@@ -1,5 +1,5 @@
-//! What this node recently acknowledged or applied, so that it can name the topics of what turns
-//! out to be lost.
+//! The events that this node recently acknowledged or applied, so that it can name the topics of
+//! events that turn out to be lost.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,38 +20,38 @@ struct Record {
     entries: VecDeque<(EntryId, Recorded)>,
     /// The newest entry that was forgotten for lack of space.
     forgotten: EntryId,
-    /// Generations that are over, and where they ended.
+    /// Generations that are over, and their ends.
     ends: BTreeMap<u64, Seq>,
-    /// How many entries were ever added.
+    /// Number of entries ever added.
     added: u64,
-    /// Generations of entries, and how many had been added before the first of each.
+    /// Generations of the entries, and the number of entries added before the first entry of each.
     since: BTreeMap<u64, u64>,
 }
 
-/// What is remembered of an entry.
+/// The remembered part of an entry.
 pub(super) enum Recorded {
     Event(Topics),
     /// A notice of loss. If it is lost itself, it is owed again.
     Notice(Lost),
 }
 
-/// What did not survive.
+/// The events that did not survive.
 #[derive(Default)]
 pub(super) struct Losses {
     pub(super) what: Lost,
-    /// The newest generation that lost something.
+    /// The newest generation with a loss.
     pub(super) newest: u64,
 }
 
 impl RecentAppends {
-    /// How many entries are remembered.
+    /// Most entries that are remembered.
     const ENTRIES_MAX: usize = 65_536;
 
-    /// How many ends are remembered: more than a server does, so that there is room for those of
-    /// others.
+    /// Most ends that are remembered. The number is larger than a server's, to leave room for the
+    /// ends of other servers.
     const ENDS_MAX: usize = 512;
 
-    /// Remembers an entry. `false`: its generation ended before it.
+    /// Remembers an entry. `false`: its generation ended before the entry.
     pub(super) fn add(&self, id: EntryId, touched: Recorded) -> bool {
         let mut inner = self.inner.lock();
         if inner.ends.get(&id.generation).is_some_and(|end| id.seq > *end) {
@@ -69,18 +69,19 @@ impl RecentAppends {
         true
     }
 
-    /// The number of entries added so far; names this moment.
+    /// The number of entries added so far. It identifies this moment.
     pub(super) fn now(&self) -> u64 {
         self.inner.lock().added
     }
 
-    /// Whether there are entries from before a look of whose generation it knows nothing.
+    /// Whether any entries, added before a state was read, belong to a generation unknown to that
+    /// state.
     pub(super) fn has_unknown(&self, look: &LogState, before: u64) -> bool {
         self.inner.lock().since.iter().any(|(generation, since)| *since < before && !look.knows(*generation))
     }
 
-    /// Keeps what is part of the log that a look found, whatever was thought of its generations
-    /// before. What was lost with the rest, followed or not; told once.
+    /// Keeps the entries that are part of the log whose state was read, regardless of earlier
+    /// beliefs about its generations. Returns the loss of the other entries, once.
     pub(super) fn survive(&self, look: &LogState, before: u64) -> Losses {
         let mut inner = self.inner.lock();
         let current = look.last.map_or(0, |last| last.generation);
@@ -92,9 +93,9 @@ impl RecentAppends {
             let end = match look.end_of(generation) {
                 Some(_) if generation == current => continue,
                 Some(end) => end,
-                // Too new or too old to be known.
+                // The generation is too new or too old to be known.
                 None if since >= before || look.knows(generation) => continue,
-                // Of a generation that nobody knows any more, nothing survives.
+                // Nothing survives of a generation that is unknown to the server.
                 None => Seq::ZERO,
             };
             let what = inner.end(generation, end);
@@ -107,7 +108,7 @@ impl RecentAppends {
         lost
     }
 
-    /// A generation is over and ended at `end`. What was lost with it; told once.
+    /// Records that a generation is over and ended at `end`. Returns its loss, once.
     pub(super) fn end(&self, generation: u64, end: Seq) -> Lost {
         self.inner.lock().end(generation, end)
     }

@@ -1,24 +1,24 @@
-//! What a server replies: a value, or a failure of one of two kinds.
+//! The reply of a server: a value, or a failure of one of two kinds.
 
 use redis::{ErrorKind, ServerErrorKind, Value};
 
 /// Why a command had no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The connection is unusable; whether the command was executed is unknown.
+    /// The connection is unusable. Whether the command was executed is unknown.
     #[error("{0}")]
     Broken(String),
-    /// The server refuses. A script may have executed what comes before the refused part.
+    /// The server refuses. A script may have executed the commands before the refused one.
     #[error("{0}")]
     Refused(String),
 }
 
-/// By which refusals are known. The last one is how a script is told that it lacks a permission.
+/// Texts that identify refusals. The last one tells a script that a permission is missing.
 const REFUSALS: [&str; 7] =
     ["OOM", "NOPERM", "WRONGTYPE", "MISCONF", "NOREPLICAS", "NOAUTH", "The user executing the script can't"];
 
 impl Failure {
-    /// What the message of a server's error means.
+    /// Classifies the message of a server's error.
     pub(super) fn of_message(message: &str) -> Self {
         if REFUSALS.iter().any(|refusal| message.contains(refusal)) {
             Self::Refused(message.to_owned())
@@ -40,7 +40,7 @@ impl From<redis::RedisError> for Failure {
     }
 }
 
-/// The text of a value; `None`: it has none.
+/// The text of a value; `None`: the value has no text.
 pub(super) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => str::from_utf8(bytes).ok(),

@@ -1,4 +1,4 @@
-//! How much of the log Redis keeps, and where a node that starts begins to read.
+//! How much of the log Redis keeps, and where a starting node begins to read.
 
 use std::time::Duration;
 
@@ -11,36 +11,36 @@ use super::reply::text;
 /// How much of the log Redis keeps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retention {
-    /// About how many bytes of events.
+    /// Approximate bytes of events.
     pub(super) bytes_max: u64,
-    /// For how many milliseconds an event.
+    /// Milliseconds for which an event is kept.
     pub(super) age_ms: u64,
-    /// For how many milliseconds the id of a topic's last event.
+    /// Milliseconds for which the id of a topic's last event is kept.
     pub(super) last_ms: u64,
 }
 
 /// One of the marks that `publish.lua` makes as the stream grows.
 struct Mark {
     id: EntryId,
-    /// How many bytes had been appended up to it.
+    /// Number of bytes appended up to this id.
     bytes: u64,
-    /// When, in milliseconds by the server's clock.
+    /// Time of the mark, in milliseconds by the server's clock.
     at_ms: u64,
 }
 
-/// What a server knows of how much was appended, and when.
+/// A server's record of the appended bytes and their times.
 pub(super) struct Marks {
     marks: Vec<Mark>,
-    /// How many bytes were ever appended.
+    /// Number of bytes ever appended.
     bytes: u64,
-    /// When the last of them, in milliseconds by the server's clock; `None`: that is not known.
+    /// Time of the last append, in milliseconds by the server's clock; `None`: unknown.
     last_ms: Option<u64>,
     now_ms: u64,
 }
 
 impl Marks {
-    /// Reads the answers to `LRANGE`, `HMGET` of `bytes` and `last`, and `TIME`; `None`: they are
-    /// something else.
+    /// Parses the answers to `LRANGE`, to `HMGET` of `bytes` and `last`, and to `TIME`; `None`: an
+    /// answer has another form.
     pub(super) fn parse(marks: &Value, retention: &Value, time: &Value) -> Option<Self> {
         let (Value::Array(marks), Value::Array(fields)) = (marks, retention) else { return None };
         let field = |at: usize| fields.get(at).and_then(text).and_then(|number| number.parse().ok());
@@ -58,8 +58,8 @@ impl Marks {
         })
     }
 
-    /// Up to where the log is of no use any more: what lies there is older than `retention` keeps,
-    /// or has more than that behind it. `None`: everything may be of use.
+    /// The end of the useless part of the log: its entries are older than `retention`, or are
+    /// followed by more bytes than `retention` keeps. `None`: all entries may be useful.
     pub(super) fn useless_up_to(&self, retention: Retention, state: &LogState) -> Option<EntryId> {
         let is_too_old = |at_ms: u64| self.now_ms.saturating_sub(at_ms) > retention.age_ms;
         if self.last_ms.is_some_and(is_too_old) {

@@ -1,4 +1,4 @@
-//! Finds the master: the server of the URL that says so itself, or the one that Sentinel or the
+//! Finds the master: the server of the URL whose role is master, or the one that Sentinel or the
 //! Cluster names. Each connection asks again, because the master changes.
 
 use std::ops::RangeInclusive;
@@ -30,28 +30,28 @@ enum Topology {
     Plain,
     /// Sentinels that know a master by this name.
     Sentinel(String),
-    /// A Cluster; the master is the one of this key's slot.
+    /// A Cluster. The master is the owner of this key's slot.
     Cluster(String),
 }
 
-/// How long connecting may take.
+/// Timeout of connecting.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
 
 impl Servers {
-    /// Reads a URL:
+    /// Parses a URL:
     ///
-    /// * `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, several separated by commas: the first that is
-    ///   a master;
+    /// * `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, or several separated by commas: the first that
+    ///   is a master;
     /// * `redis-sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]/NAME[?db=N&sentinel_user=U&sentinel_password=P]`;
     /// * `redis-cluster://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]`;
     ///
-    /// with `rediss` for TLS, `valkey` for `redis`, and `+` as good as `-`.
+    /// with `rediss` for TLS, `valkey` as an alias of `redis`, and `+` as an alias of `-`.
     pub(super) fn parse(url: &str, key: &str, authorities: Option<Vec<u8>>) -> Result<Self, RedisError> {
         let (scheme, rest) = url.split_once("://").ok_or(NO_URL)?;
         let scheme = scheme.replace('+', "-").replace("valkeys", "rediss").replace("valkey", "redis");
         let (scheme, sort) = scheme.split_once('-').unwrap_or((&scheme, ""));
         if scheme == "rediss" {
-            // One choice for the whole process: the first caller's.
+            // This is one choice for the whole process: the first caller's.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let mut servers = Self {
@@ -69,7 +69,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Reads the part of a `redis-sentinel` or `redis-cluster` URL behind `://`.
+    /// Parses the part of a `redis-sentinel` or `redis-cluster` URL after `://`.
     fn read_seeds(&mut self, scheme: &str, sort: &str, rest: &str, key: &str) -> Result<(), RedisError> {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (credentials, hosts) = match authority.rsplit_once('@') {
@@ -123,13 +123,13 @@ impl Servers {
         }
     }
 
-    /// The hosts of the URL, in its order.
+    /// The hosts of the URL, in the order of the URL.
     pub(super) fn seeds(&self) -> &[Client] {
         &self.seeds
     }
 
-    /// The server that a seed names as the master; in a plain list, itself. The caller checks that
-    /// it is one.
+    /// The server that a seed names as the master; in a plain list, the seed itself. The caller
+    /// checks that it is a master.
     pub(super) async fn named_by(&self, seed: &Client, patience: Duration) -> Result<Client, Failure> {
         if let Topology::Plain = self.topology {
             return Ok(seed.clone());
@@ -138,8 +138,8 @@ impl Servers {
         self.client_at(host, port)
     }
 
-    /// The servers that a seed names for what needs no certain key: the masters of a Cluster, else
-    /// what [`Servers::named_by`] gives.
+    /// The servers that a seed names if no particular key is needed: the masters of a Cluster,
+    /// otherwise the server of [`Servers::named_by`].
     pub(super) async fn all_named_by(
         &self,
         seed: &Client,
@@ -169,7 +169,7 @@ impl Servers {
         Ok(self.client_of(info)?)
     }
 
-    /// The address of the master, from a seed.
+    /// The address of the master, according to a seed.
     async fn ask(&self, seed: &Client, patience: Duration) -> Result<(String, u16), Failure> {
         let mut connection = connect(seed, patience).await?;
         let unknown = || Failure::Broken("nobody knows the master".to_owned());
@@ -191,7 +191,7 @@ impl Servers {
     }
 }
 
-/// The parameters of a URL.
+/// The query parameters of a URL.
 struct SentinelParameters<'a> {
     database: &'a str,
     user: &'a str,
@@ -216,7 +216,7 @@ impl<'a> SentinelParameters<'a> {
         Ok(parameters)
     }
 
-    /// What the Sentinels themselves are sent, as it stands in a URL.
+    /// The credentials for the Sentinels themselves, in URL syntax.
     fn credentials(&self) -> String {
         self.password.map_or_else(String::new, |password| format!("{}:{password}@", self.user))
     }
@@ -239,7 +239,7 @@ fn ranges(slots: &Value) -> impl Iterator<Item = (RangeInclusive<i64>, (String, 
     })
 }
 
-/// An empty host means the server that was asked.
+/// Replaces an empty host, which means the server that was asked.
 fn named_or_asked(host: String, seed: &Client) -> String {
     match (host.is_empty(), seed.get_connection_info().addr()) {
         (true, ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => host.clone(),
@@ -247,7 +247,7 @@ fn named_or_asked(host: String, seed: &Client) -> String {
     }
 }
 
-/// A connection on which each reply may take `patience`.
+/// Opens a connection. `patience` is the timeout of each reply.
 pub(super) async fn connect(client: &Client, patience: Duration) -> Result<MultiplexedConnection, Failure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))

@@ -1,4 +1,4 @@
-//! What the store's tasks share.
+//! The data that the store's tasks share.
 
 use std::sync::Arc;
 
@@ -21,6 +21,6 @@ pub(super) struct Shared {
     pub(super) recent: RecentAppends,
     pub(super) owed: OwedNotices,
     pub(super) alone: Standalone,
-    /// Which topics keep their states; `None`: none does.
+    /// The topics that keep their states; `None`: no topic does.
     pub(super) states: Option<StateRules>,
 }

@@ -1,12 +1,12 @@
-//! Which node publishes for a source of events that all nodes hear.
+//! Decides which node publishes for a source of events that all nodes receive.
 //!
-//! The lease is a key with a time to live. The script of appends compares it with the token that
-//! came with the drafts, so that a node that was frozen, or whose append came late, appends nothing
-//! after another has taken the lease.
+//! The lease is a key with a time to live. The append script compares it with the token that came
+//! with the drafts. A node that was frozen, or whose append arrives late, therefore appends nothing
+//! after another node has taken the lease.
 //!
-//! Beside it stands until when everything that the source said has been published, by the server's
-//! clock: a node that takes the lease and has heard the source since before then has missed nothing.
-//! If no node has, the one takes it that has missed least.
+//! A second key holds the time, by the server's clock, up to which all messages of the source have
+//! been published. A node that takes the lease and has received the source since before that time
+//! has missed nothing. If there is no such node, the node that has missed least takes the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,38 +24,38 @@ use crate::{Lease, Unavailable};
 /// The leases of all sources of a log.
 pub struct SourceLeases {
     shared: Arc<Shared>,
-    /// Tells this node from others.
+    /// Distinguishes this node from others.
     node: String,
-    /// Between two calls.
+    /// The connection, between two calls.
     connection: Mutex<Option<Connection>>,
 }
 
-/// What came of trying to take a lease.
+/// The result of an attempt to take a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseAnswer {
-    /// It is taken, and nobody has missed anything.
+    /// The lease is taken, and no message has been missed.
     Taken,
-    /// It is taken, and what the source said before this node heard it may be missing.
+    /// The lease is taken, and messages sent before this node received the source may be missing.
     TakenWithGap,
-    /// It is free, and was left to a node that has missed less.
+    /// The lease is free, and was left to a node that has missed less.
     Left,
-    /// Another has it.
+    /// Another node has the lease.
     Held,
 }
 
-/// How long the server may take.
+/// Timeout of the server's replies.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// For how long it is remembered until when a source was heard: a source that nobody has heard for
-/// longer begins anew.
+/// How long the published-until time of a source is kept. A source that no node has received for
+/// longer starts afresh.
 const HEARD_KEPT_MS: u64 = 24 * 3600 * 1000;
 
-/// For how long a node counts as one that would take the lease: longer than it pauses between two
-/// attempts.
+/// How long a node counts as a candidate for the lease: longer than its pause between two attempts.
 const CANDIDATE_MS: u64 = 2_000;
 
-/// KEYS: the lease; until when the source is published; the candidate. ARGV: what to do; the token;
-/// the token that may be replaced; for how many ms the lease holds; how many ms ago; for how many ms
-/// that is kept; whether to take it with a gap too; the node; for how many ms it is a candidate.
+/// KEYS: the lease; the published-until time of the source; the candidate. ARGV: the operation; the
+/// token; the token that may be replaced; the lease's time to live in ms; the age in ms of this
+/// node's reception or of its published-until time; how long in ms that time is kept; whether to
+/// take the lease with a gap; the node; how long in ms the node is a candidate.
 const SCRIPT: &str = "
 local held, time = redis.call('GET', KEYS[1]), redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -79,20 +79,20 @@ if ARGV[1] == 'renew' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) else redis.ca
 return 1";
 
 impl SourceLeases {
-    /// For how long a lease holds that is not renewed.
+    /// How long a lease lasts without a renewal.
     pub const KEPT: Duration = Duration::from_secs(5);
 
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, node: format!("{:x}", nonce()), connection: Mutex::new(None) }
     }
 
-    /// Takes a lease that nobody has, or that is this node's own `before`. `heard_for`: for how long
-    /// this node has heard the source without a break. `with_gap`: whether to take it although that
-    /// is not long enough, if no other node has heard it for longer; without it the lease is left to
-    /// others for a while.
+    /// Takes a lease that is free, or that is this node's own `before`. `heard_for`: how long this
+    /// node has received the source without a break. `with_gap`: whether to take the lease even if
+    /// that is too short and no other node has received the source for longer. Without `with_gap`,
+    /// the lease is left to other nodes for a while.
     ///
     /// # Errors
-    /// The server cannot be asked. Why, the status of the store says.
+    /// When the server cannot be asked. The status of the store gives the reason.
     pub async fn take(
         &self,
         lease: &Lease,
@@ -109,19 +109,19 @@ impl SourceLeases {
         })
     }
 
-    /// Keeps a lease. `published_ago`: how long ago everything that the source had said until then
-    /// was published. `false`: the lease has been lost.
+    /// Renews a lease. `published_ago`: age of the moment up to which all messages of the source
+    /// have been published. `false`: the lease has been lost.
     ///
     /// # Errors
-    /// As of [`SourceLeases::take`].
+    /// As for [`SourceLeases::take`].
     pub async fn renew(&self, lease: &Lease, published_ago: Duration) -> Result<bool, Unavailable> {
         Ok(self.run("renew", lease, "", published_ago, false).await? == 1)
     }
 
-    /// Gives a lease up. `published_ago`: as of [`SourceLeases::renew`].
+    /// Releases a lease. `published_ago`: as for [`SourceLeases::renew`].
     ///
     /// # Errors
-    /// As of [`SourceLeases::take`].
+    /// As for [`SourceLeases::take`].
     pub async fn release(&self, lease: &Lease, published_ago: Duration) -> Result<(), Unavailable> {
         self.run("release", lease, "", published_ago, false).await.map(drop)
     }

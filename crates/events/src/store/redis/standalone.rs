@@ -1,8 +1,8 @@
 //! Operation without Redis, for operators who prefer a split log to no log.
 //!
-//! The node continues in an epoch of its own until it can follow the log again. Then what was
-//! published meanwhile is withdrawn, and clients that saw some of it are reset. A node either
-//! follows the log or operates alone, never both.
+//! The node continues in an epoch of its own until it can follow the log again. Events that were
+//! published in the meantime are then withdrawn, and clients that saw any of them are reset. A node
+//! either follows the log or operates alone, never both.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ pub(super) struct Standalone {
 }
 
 enum Mode {
-    /// Not configured, or the node follows the log.
+    /// Standalone operation is not configured, or the node follows the log.
     Closed,
-    /// It may begin.
+    /// Standalone operation may begin.
     Open,
     Begun(Arc<Memory>),
 }
@@ -29,7 +29,7 @@ impl Standalone {
         Self { log, mode: Mutex::new(if is_wanted { Mode::Open } else { Mode::Closed }) }
     }
 
-    /// The log cannot be followed any more.
+    /// Allows standalone operation, because the log cannot be followed any more.
     pub(super) fn allow(&self) {
         let mut mode = self.mode.lock();
         if let Mode::Closed = *mode {
@@ -37,8 +37,8 @@ impl Standalone {
         }
     }
 
-    /// The node follows the log from now on. Whether it was alone: then its log has to drop what
-    /// came since.
+    /// Ends standalone operation, because the node follows the log from now on. Returns whether the
+    /// node was alone: its log must then drop the events since.
     pub(super) fn end(&self) -> bool {
         matches!(std::mem::replace(&mut *self.mode.lock(), Mode::Closed), Mode::Begun(_))
     }
@@ -47,12 +47,12 @@ impl Standalone {
         matches!(*self.mode.lock(), Mode::Begun(_))
     }
 
-    /// The end of this node's own log; `None`: it is not alone.
+    /// The end of this node's own log; `None`: the node is not alone.
     pub(super) fn tail(&self) -> Option<Cursor> {
         self.has_begun().then(|| self.log.tail_cursor())
     }
 
-    /// Begins to operate alone, if that is allowed. It does not wait for a draft, because a load
+    /// Begins standalone operation, if it is allowed. It does not wait for a draft, because a load
     /// balancer sends none to a node that is not ready.
     pub(super) fn begin(&self) {
         self.own(&mut self.mode.lock());

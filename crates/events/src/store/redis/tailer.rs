@@ -1,4 +1,5 @@
-//! The only path from the stream to this node's log: reads the stream from the log's position on.
+//! The only path from the stream to this node's log. It reads the stream from the log's position
+//! on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,34 +30,34 @@ const BLOCK: Duration = Duration::from_millis(500);
 /// retried.
 const ALONE_AFTER: Duration = Duration::from_secs(4);
 
-/// How many entries are read at once.
+/// Most entries that are read at once.
 const COUNT: usize = 512;
 
-/// How many generations this node remembers.
+/// Most generations that this node remembers.
 const GENERATIONS_MAX: usize = 256;
 
 pub(super) struct Tailer {
     shared: Arc<Shared>,
-    /// How far this node has followed each generation, oldest first. The last one is its position;
-    /// empty: none yet.
+    /// The position up to which this node has followed each generation, oldest first. The last one
+    /// is the node's position; empty: the node has no position yet.
     followed: Vec<EntryId>,
-    /// Where each generation ended, by the last state.
+    /// The end of each generation, according to the last state.
     ends: BTreeMap<u64, Seq>,
-    /// The current generation then.
+    /// The current generation, according to the last state.
     current: u64,
     /// Whether the server just confirmed that this node's position is part of the surviving log.
     certain: bool,
-    /// The states of topics have to be read again.
+    /// Whether the states of topics must be read again.
     lacks_states: bool,
-    /// When a read began that found the end of the log: what is read later was appended later.
-    /// `None`: not yet.
+    /// When the last read that found the end of the log began: entries of later reads were appended
+    /// later. `None`: no read has found the end yet.
     was_at_end: Option<Instant>,
 }
 
-/// What one read of the stream gave.
+/// The result of one read of the stream.
 struct Read {
     entries: Vec<(EntryId, StreamEntry)>,
-    /// When it began.
+    /// When the read began.
     began: Instant,
     /// When the server answered, in milliseconds since 1970 by its own clock.
     server_ms: u64,
@@ -65,7 +66,7 @@ struct Read {
 /// Why reading stopped.
 enum ReadStop {
     Connection(Failure),
-    /// What was read does not follow this node's position.
+    /// The entries do not follow this node's position.
     Astray,
 }
 
@@ -117,12 +118,13 @@ impl Tailer {
     }
 
     async fn follow(&mut self, connection: &mut Connection) -> Failure {
-        // A server that does not tell is not warned of.
+        // A server that does not answer causes no warning.
         self.shared.health.set_evicts(connection.evicts().await.unwrap_or(false));
         loop {
             match self.follow_until_astray(connection).await {
                 Err(ReadStop::Connection(error)) => return error,
-                // Asks the server again, and then knows its position or starts over.
+                // The next attempt asks the server again, and either finds the position or starts
+                // over.
                 Ok(()) | Err(ReadStop::Astray) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
@@ -132,7 +134,7 @@ impl Tailer {
         let before = self.shared.recent.now();
         let state = connection.open_log(&self.shared.keys).await?;
         if state.last.is_some_and(|last| last.generation == self.at().generation && last < self.at()) {
-            // A generation never goes back, so this is another stream.
+            // The end of a generation never moves back, so this is another stream.
             connection.unseal(&self.shared.keys).await?;
             return Err(ReadStop::Astray);
         }
@@ -148,7 +150,7 @@ impl Tailer {
                 return Err(Failure::Broken("another server is a master too".to_owned()).into());
             }
             if entries.is_empty() || looked.elapsed() > BLOCK {
-                // XREAD alone does not notice a deleted stream, or another one with lower ids.
+                // XREAD alone does not notice a deleted stream, or another stream with lower ids.
                 let before = self.shared.recent.now();
                 let state = connection.log_state(&self.shared.keys).await?;
                 looked = Instant::now();
@@ -157,7 +159,7 @@ impl Tailer {
                     return Ok(());
                 }
                 if self.shared.recent.has_unknown(&state, before) {
-                    // The other server's log may be the surviving one: both tasks look for the
+                    // The other server's log may be the surviving one. Both tasks look for the
                     // master again.
                     self.shared.health.set_astray();
                     return Err(Failure::Broken("this node publishes on another server".to_owned()).into());
@@ -178,7 +180,7 @@ impl Tailer {
         }
     }
 
-    /// Up to where a node that starts need not read, because no ring may hold what lies there.
+    /// The id up to which a starting node need not read, because no ring can hold earlier entries.
     async fn useless_up_to(&self, connection: &mut Connection, state: &LogState) -> Result<EntryId, Failure> {
         if self.shared.health.is_loaded() {
             return Ok(EntryId::default());
@@ -204,16 +206,16 @@ impl Tailer {
         Ok(Read { entries, began, server_ms })
     }
 
-    /// How old an event is that came with a read: by the server's clock, which took it in too. If
-    /// that clock was set, or another server's is in its place, the event is still no older than
-    /// the last time that this node had read all.
+    /// The age of an event in a read, by the clock of the server that also accepted the event. The
+    /// clock may have been set, or may be another server's. The age is therefore limited to the
+    /// time since this node last was at the end of the log.
     fn age_ms(&self, time_ms: u64, server_ms: u64) -> u64 {
         let age_ms = server_ms.saturating_sub(time_ms);
         let behind = self.was_at_end.map(|at| self.shared.log.clock().now().saturating_duration_since(at));
         behind.map_or(age_ms, |behind| age_ms.min(duration_ms(behind)))
     }
 
-    /// A read that began then has found the end of the log.
+    /// Records that a read that began at this time has found the end of the log.
     fn set_at_end(&mut self, began: Instant) {
         self.was_at_end = Some(began);
         self.shared.health.set_at_end();
@@ -230,7 +232,7 @@ impl Tailer {
         Ok(())
     }
 
-    /// Where an event stands, seen from this node's position.
+    /// The position of an event relative to this node's position.
     fn place_of(&self, id: EntryId) -> Place {
         let at = self.at();
         if id.generation == at.generation {
@@ -245,7 +247,7 @@ impl Tailer {
         if is_history || is_forgotten { Place::Read } else { Place::Void }
     }
 
-    /// Tells the log of a break in what this node has read.
+    /// Applies a fact about a break in the entries that this node has read.
     fn tell(&mut self, fact: Fact) {
         self.lacks_states = true;
         self.shared.log.apply(fact);
@@ -256,8 +258,8 @@ impl Tailer {
         self.followed.last().copied().unwrap_or_default()
     }
 
-    /// Goes back to the newest point that this node shares with the surviving log, and drops what
-    /// it has above.
+    /// Moves back to the newest point that this node shares with the surviving log, and drops
+    /// everything above it.
     fn resync(&mut self, state: &LogState, before: u64, was_alone: bool, useless_up_to: EntryId) {
         let at = self.at();
         let current = state.last.map_or(0, |last| last.generation);
@@ -274,8 +276,7 @@ impl Tailer {
         if self.followed.is_empty() {
             let first = state.first.or(state.last).unwrap_or_default().max(useless_up_to);
             self.recall(first.generation);
-            // A log newer than everything that was lost knows no cursor, so there is nobody to
-            // tell.
+            // A log that is newer than every loss has no cursors, so there is no client to reset.
             let is_new = state.ends.is_empty() && lost.newest < current;
             if let Some(last) = state.last.filter(|_| !is_new) {
                 self.shared.owed.add(Notice { of: last, lost: lost.what });
@@ -291,7 +292,7 @@ impl Tailer {
         }
     }
 
-    /// Goes to the end of the log if every entry behind this node's position was trimmed or
+    /// Moves to the end of the log if all entries after this node's position were trimmed or
     /// deleted.
     fn skip_trimmed(&mut self, state: &LogState, useless_up_to: EntryId) {
         let (at, newest) = (self.at(), state.newest.unwrap_or_default());
@@ -308,8 +309,8 @@ impl Tailer {
         }
     }
 
-    /// Passes through the generations between this node's position and another one; none of their
-    /// entries is left.
+    /// Passes through the generations between this node's position and another generation. None of
+    /// their entries is left.
     fn recall(&mut self, generation: u64) {
         let at = self.at();
         if let Some(end) = self.ends.get(&at.generation).copied().filter(|end| *end > at.seq) {
@@ -329,7 +330,7 @@ impl Tailer {
         }
     }
 
-    /// A generation begins after `start`; this node's generation ends at its position.
+    /// Begins a generation after `start`. This node's previous generation ends at its position.
     fn enter(&mut self, start: EntryId) {
         let end = self.followed.last().map(|at| at.seq);
         self.tell(Fact::Epoch { epoch: Epoch::new(start.generation), end, start: start.seq });
@@ -381,10 +382,11 @@ impl Tailer {
         Ok(())
     }
 
-    /// Whether an entry stands behind the end of its generation, or in one that never was. When a
-    /// server is killed in the middle of a script and its file ends within a command, what the
-    /// script had done until then stays in the file: not seen after that start, from which the next
-    /// generation counts, but after the next one.
+    /// Whether an entry lies beyond the end of its generation, or in a generation that never was.
+    /// This can happen after a server is killed in the middle of a script, if its file ends within
+    /// a command: the completed part of the script stays in the file. That part is not visible
+    /// after the next start, from which the next generation counts, but becomes visible after the
+    /// start that follows.
     fn is_void(&self, id: EntryId) -> bool {
         match self.ends.get(&id.generation) {
             Some(end) => id.seq > *end,
@@ -399,8 +401,8 @@ impl Tailer {
         self.followed.iter().any(|id| id.generation == point.generation && id.seq >= point.seq)
     }
 
-    /// Goes back to a point that this node has passed, where the previous generation ended
-    /// according to the stream.
+    /// Moves back to a point that this node has passed: according to the stream, the previous
+    /// generation ended there.
     fn go_back(&mut self, to: EntryId) {
         let mut lost = Lost::default();
         let after =
@@ -415,7 +417,7 @@ impl Tailer {
         self.shared.owed.add(Notice { of: to, lost });
     }
 
-    /// From this node's position to an entry that is not the next of its generation.
+    /// Moves from this node's position to an entry that is not the next of its generation.
     fn leap(&mut self, id: EntryId, entry: &StreamEntry) -> Result<(), ReadStop> {
         let at = self.at();
         if self.followed.is_empty() {
@@ -435,12 +437,12 @@ impl Tailer {
                     self.enter(start_of(id, entry));
                     self.shared.owed.add(Notice { of: *previous, lost });
                 }
-                // The entries since then are void, which was not known.
+                // The entries since that point are void, which was not known before.
                 StreamEntry::Generation { previous } if self.has_come_through(*previous) => {
                     self.go_back(*previous);
                     self.enter(start_of(id, entry));
                 }
-                // The entries in between were trimmed, perhaps with the marker.
+                // The entries in between were trimmed, perhaps together with the marker.
                 _ if self.certain && self.ends.contains_key(&at.generation) => {
                     self.recall(id.generation);
                     let follows =
@@ -457,7 +459,7 @@ impl Tailer {
         Ok(())
     }
 
-    /// Acknowledged events were lost: resets the readers of their topics.
+    /// Resets the readers of topics that lost acknowledged events.
     fn lose(&mut self, notice: &Notice, id: EntryId) {
         self.shared.recent.add(id, Recorded::Notice(notice.lost.clone()));
         self.shared.owed.told(notice);
@@ -475,7 +477,7 @@ impl Tailer {
     }
 }
 
-/// After which the events of a generation come whose first entry is this one.
+/// The position before the first event of a generation whose first entry is this one.
 fn start_of(id: EntryId, entry: &StreamEntry) -> EntryId {
     let seq = if matches!(entry, StreamEntry::Generation { .. }) { id.seq } else { before(id.seq) };
     EntryId { seq, ..id }

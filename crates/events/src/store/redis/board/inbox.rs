@@ -1,5 +1,5 @@
-//! Inbox of events from other nodes that the listener has not consumed yet. Bounded; the sender
-//! never waits. If an event does not fit, the sender reads that node's values again later.
+//! Inbox of events from other nodes that the listener has not consumed yet. It is bounded, and the
+//! sender never waits. If an event does not fit, the sender reads that node's values again later.
 
 use std::collections::VecDeque;
 
@@ -18,18 +18,18 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct Waiting {
     news: VecDeque<BoardEvent>,
-    /// About how many bytes the events take.
+    /// Approximate bytes of the events.
     bytes: usize,
-    /// Questions come first, because their senders do not wait long.
+    /// Questions have priority, because their senders do not wait long.
     questions: VecDeque<BoardEvent>,
     is_over: bool,
 }
 
-/// The most events in the inbox, questions not counted.
+/// Most events in the inbox, not counting questions.
 const NEWS_MAX: usize = 256;
 /// With this many bytes of events the inbox is full.
 const BYTES_MAX: usize = 1 << 20;
-/// The most questions in the inbox.
+/// Most questions in the inbox.
 const QUESTIONS_MAX: usize = 256;
 
 impl Inbox {
@@ -53,8 +53,8 @@ impl Inbox {
         true
     }
 
-    /// The next event; `None`: the inbox is closed. For one listener; cancelling the future loses
-    /// nothing.
+    /// The next event; `None`: the inbox is closed. For one listener. The future is cancel-safe: no
+    /// event is lost.
     pub(super) async fn next(&self) -> Option<BoardEvent> {
         loop {
             {

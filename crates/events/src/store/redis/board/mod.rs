@@ -1,11 +1,11 @@
-//! What the nodes of one log show and ask one another beside it.
+//! The board: values and questions that the nodes of one log exchange beside it.
 //!
-//! A node shows values under names. They are in a hash of the node, for nodes that start later, and
-//! each change is also a message, for the nodes that are running. A node that stops is noticed by
-//! its silence, and its values go with it. Questions go to the nodes that are running now.
+//! A node shows values under names. They are in a hash of the node, for nodes that start later.
+//! Each change is also a message to the running nodes. The other nodes notice by its silence that a
+//! node has stopped, and drop its values. Questions go to the nodes that are running now.
 //!
-//! `values`: the vocabulary; `own_values`: what this node shows; `inbox`: what the listener has not
-//! consumed yet; `task`: the task that keeps this node among the others.
+//! `values`: the vocabulary; `own_values`: the values that this node shows; `inbox`: events that
+//! the listener has not consumed yet; `task`: the task that registers this node with the others.
 
 mod inbox;
 mod own_values;
@@ -23,7 +23,7 @@ pub use values::{BoardEvent, BoardValue, Question};
 
 use super::shared::Shared;
 
-/// This node's place among the others.
+/// This node's access to the board.
 pub struct Board {
     mine: Arc<OwnValues>,
     orders: mpsc::Sender<Order>,
@@ -40,20 +40,20 @@ impl Board {
         (Arc::new(Self { mine, orders, inbox }), keeper.run())
     }
 
-    /// Shows values, or removes them. While no server can be reached, this is done later, with the
-    /// newest value of each name.
+    /// Shows values, or removes them. While no server can be reached, this is deferred, and only
+    /// the newest value of each name is sent.
     pub fn show(&self, shown: Vec<BoardValue>) {
         self.mine.show(shown);
     }
 
-    /// Asks every other node. Returns the answers that came within about a second.
+    /// Asks all other nodes. Returns the answers that arrived within about a second.
     pub async fn ask(&self, text: String) -> Vec<String> {
         let (answers, answered) = oneshot::channel();
         let asking = self.orders.send_timeout(Order::Ask { text, answers }, ANSWERS).await;
         if asking.is_err() {
             return Vec::new();
         }
-        // Without a connection nobody answers.
+        // Without a connection no node answers.
         tokio::time::timeout(ANSWERS * 2, answered).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
@@ -63,7 +63,7 @@ impl Board {
     }
 
     /// The next event from the other nodes; `None`: the store is closed. For one listener, which
-    /// may be slow: changes are merged meanwhile, and of many questions only the first are
+    /// may be slow: changes are merged in the meantime, and of many questions only the first are
     /// delivered.
     pub async fn next(&self) -> Option<BoardEvent> {
         self.inbox.next().await

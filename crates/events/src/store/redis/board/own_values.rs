@@ -1,4 +1,4 @@
-//! The values that this node shows, whether or not a server can be reached.
+//! The values that this node shows, independently of a connection.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::values::BoardValue;
 
 /// The values that this node shows, and the changes that it has not sent yet. Only the newest
-/// change of each name is kept, so that no caller has to wait while no server can be reached.
+/// change of each name is kept, so no caller has to wait while no server can be reached.
 #[derive(Default)]
 pub(super) struct OwnValues {
     inner: Mutex<Values>,
@@ -23,9 +23,9 @@ struct Values {
 
 /// The changes that have not been sent.
 enum Changes {
-    /// The notes of these names.
+    /// The changed names and their notes.
     Notes(BTreeMap<String, String>),
-    /// So many that sending all values costs less.
+    /// There are so many changes that sending all values costs less.
     All,
 }
 
@@ -36,7 +36,7 @@ impl Default for Changes {
 }
 
 impl OwnValues {
-    /// The most changes that are sent one by one.
+    /// Most changes that are sent one by one.
     const NOTES_MAX: usize = 1024;
 
     pub(super) fn show(&self, shown: Vec<BoardValue>) {
@@ -64,7 +64,7 @@ impl OwnValues {
         Some(notes.into_iter().map(|(name, note)| BoardValue { value: value(&name), name, note }).collect())
     }
 
-    /// All values; no change is pending then.
+    /// All values. Afterwards no change is pending.
     pub(super) fn all(&self) -> HashMap<String, String> {
         let mut inner = self.inner.lock();
         inner.inbox = Changes::default();

@@ -1,5 +1,5 @@
-//! The task behind the board: reports that this node is alive and what it shows, and listens to the
-//! other nodes.
+//! The task behind the board. It reports that this node is alive and which values it shows, and
+//! listens to the other nodes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,38 +19,38 @@ use super::inbox::Inbox;
 use super::own_values::OwnValues;
 use super::values::{ANSWERS, BoardEvent, BoardValue, Order, Question};
 
-/// What goes from node to node. The first part of each is who says it.
+/// A message between nodes. The first field of each variant is the sender.
 #[derive(Serialize, Deserialize)]
 enum PeerMessage {
     Shows(String, Vec<BoardValue>),
     Asks(String, u64, String),
-    /// It was away: all that it shows has to be looked at again.
+    /// The sender was away: all of its values must be read again.
     IsBack(String),
-    /// Whom it answers, and which of its questions.
+    /// The second field is the recipient, and the third is the number of its question.
     Answers(String, String, u64, String),
 }
 
-/// How often a node reports that it is alive.
+/// Interval at which a node reports that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
 /// A node that was silent for this long, by the server's clock, may be gone.
 const SILENCE: Duration = Duration::from_secs(4);
-/// At how many beats of this node in succession another may be missing. More than one, so that the
-/// other has had the time to beat: a clock that is set makes everyone's word old at once, and who
-/// comes back says so before its first beat.
+/// How many consecutive beats of this node another node may miss. More than one, so that the other
+/// node has had time to beat. A clock that is set makes the last beats of all nodes old at once,
+/// and a node that comes back announces itself before its first beat.
 const MISSES_MAX: u32 = 2;
-/// For how long no node is taken to be gone after all of them may have lost their connection.
+/// How long no node is considered gone after all nodes may have lost their connection.
 const RETURN: Duration = Duration::from_secs(6);
-/// How long the server may take.
+/// Timeout of the server's replies.
 const RESPONSE: Duration = Duration::from_secs(2);
 
 /// How long the values of a node that is gone stay on the server.
 const KEPT_MS: u64 = 30_000;
 
-/// KEYS: the nodes and when each was last there, what this node shows. ARGV: this node, how long a
-/// node may be silent, for how long what it shows is kept.
-/// Answers whether what this node shows is there, who is there, and whether this node was not. Who
-/// was last there long after now is gone as who was long before: the clock was set back, or is
-/// another server's.
+/// KEYS: the nodes with the time of each one's last beat; the values of this node. ARGV: this node;
+/// how long a node may be silent; how long the values of this node are kept. Answers whether the
+/// values of this node exist, which nodes are present, and whether this node was absent. A node is
+/// gone if its last beat is long ago or far in the future: in the second case the clock was set
+/// back, or is another server's.
 const BEAT_SCRIPT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -63,21 +63,21 @@ for i = 1, #nodes, 2 do
 end
 return { kept, there, new }";
 
-/// What keeps this node among the others, for as long as the store is open.
+/// Keeps this node registered with the others for as long as the store is open.
 pub(super) struct BoardTask {
     shared: Arc<Shared>,
     node: Arc<str>,
     mine: Arc<OwnValues>,
-    /// The others that the listener knows of, or is to know of soon, and at how many beats in
-    /// succession each is missing.
+    /// The other nodes that the listener knows, or is about to know, and the number of consecutive
+    /// beats at which each was absent.
     peers: HashMap<Arc<str>, u32>,
-    /// Who was there lately, on this connection: what it shows is on this server too.
+    /// The nodes that were recently present on this connection: their values are on this server
+    /// too.
     there: HashSet<Arc<str>>,
-    /// Of whom the listener has yet to be told how they stand, which makes up for all that it was
-    /// not told of them.
+    /// The nodes whose standing must be reported to the listener. The report replaces all events
+    /// about them that the listener did not get.
     due: BTreeMap<Arc<str>, Due>,
-    /// Before this moment nobody is taken to be gone who is not there: others may have to come back
-    /// first.
+    /// Before this time no absent node is considered gone: other nodes may have to come back first.
     judges_from: Instant,
     asked: HashMap<u64, PendingQuestion>,
     number: u64,
@@ -85,9 +85,9 @@ pub(super) struct BoardTask {
     inbox: Arc<Inbox>,
 }
 
-/// How a node stands.
+/// The standing of a node.
 enum Due {
-    /// It is there: all that it shows has to be looked at.
+    /// The node is present: all of its values must be read.
     LogState,
     Gone,
 }
@@ -131,7 +131,7 @@ impl BoardTask {
         let mut failures = 0;
         loop {
             let started = Instant::now();
-            // Whatever went wrong, who follows the log tells of it.
+            // Any failure is reported by the task that follows the log.
             if self.serve().await.is_ok() {
                 return;
             }
@@ -140,19 +140,19 @@ impl BoardTask {
         }
     }
 
-    /// Until the connection is lost. `Ok`: the store is closed.
+    /// Serves until the connection is lost. `Ok`: the store is closed.
     async fn serve(&mut self) -> Result<(), Failure> {
         let mut connection = Connection::to_master(&self.shared.servers, RESPONSE).await?;
         let messages = connection.listen(&self.shared.keys.nodes(), RESPONSE).await?;
         let lost = || Failure::Broken("there is no server to listen to any more".to_owned());
         self.show_all(&mut connection).await?;
-        // What was said while nobody listened.
+        // Messages may have been missed while this node was not listening.
         self.look_at_all();
         self.there.clear();
         self.judges_from = Instant::now() + RETURN;
         let mut next_beat = Instant::now();
         loop {
-            // Before all that may be waiting too, each of which takes its time.
+            // The beat comes before all waiting work, because each piece of work takes time.
             if next_beat <= Instant::now() {
                 next_beat = Instant::now() + BEAT;
                 self.beat(&mut connection).await?;
@@ -170,10 +170,11 @@ impl BoardTask {
         }
     }
 
-    /// Shows all, and has the others look at it.
+    /// Sends all values, and makes the other nodes read them.
     async fn show_all(&self, connection: &mut Connection) -> Result<(), Failure> {
         let mine = self.shared.keys.shown_by(&self.node);
-        // Put in its place at once: who looks meanwhile would take the rest for gone.
+        // The hash is replaced atomically: a node that reads a partial hash would consider the
+        // other values removed.
         let new = format!("{mine}:new");
         let mut pipeline = pipe();
         pipeline.cmd("DEL").arg(&new).ignore();
@@ -217,11 +218,11 @@ impl BoardTask {
             return Ok(());
         };
         if (*kept == 0 || *new == 1) && !self.mine.is_empty() {
-            // Somebody deleted it, or may have.
+            // The hash was deleted, or may have been.
             self.show_all(connection).await?;
         }
         if *new == 1 {
-            // Likewise when each of the others was last there.
+            // The times of the other nodes' beats may have been deleted too.
             self.judges_from = now + RETURN;
         }
         let others = there.iter().filter_map(text).filter(|node| **node != *self.node);
@@ -248,15 +249,15 @@ impl BoardTask {
         self.due.extend(self.peers.keys().map(|node| (Arc::clone(node), Due::LogState)));
     }
 
-    /// Of whom the listener can be told now. Who has not come back yet may have nothing on this
-    /// server, though it shows something.
+    /// The next node that can be reported to the listener now. A node that has not come back yet
+    /// may have no values on this server, although it shows some.
     fn next_due(&self) -> Option<Arc<str>> {
         let can_be_told =
             |(node, due): &(&Arc<str>, &Due)| matches!(due, Due::Gone) || self.there.contains(*node);
         self.due.iter().find(can_be_told).map(|(node, _)| Arc::clone(node))
     }
 
-    /// Tells the listener, who has room for it, how one of the nodes stands.
+    /// Reports the standing of one node to the listener, whose inbox has room.
     async fn tell_due(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         let Some((node, due)) = self.next_due().and_then(|node| self.due.remove_entry(&node)) else {
             return Ok(());
@@ -281,7 +282,7 @@ impl BoardTask {
     fn hear(&mut self, heard: Received) {
         let message = match heard {
             Received::Message(message) => message,
-            // It may have been anyone's.
+            // The missed messages may have been from any node.
             Received::Missed(_) => return self.look_at_all(),
         };
         let Ok(message) = serde_json::from_slice(&message) else { return };
@@ -295,7 +296,7 @@ impl BoardTask {
                 let node: Arc<str> = node.into();
                 let is_known = self.peers.contains_key(&node);
                 if is_known && self.due.contains_key(&node) {
-                    // It is looked at later than this.
+                    // The values of the node will be read after this message.
                     return;
                 }
                 let news = BoardEvent::Shows { node: Arc::clone(&node), shown, is_all: false };
@@ -310,7 +311,7 @@ impl BoardTask {
             }
             PeerMessage::Asks(node, number, text) => {
                 let question = Question { node: node.into(), number };
-                // Who asks too much is not answered by all.
+                // A node that asks too much does not get all answers.
                 let _ = self.inbox.add(BoardEvent::Asks { question, text });
             }
             PeerMessage::Answers(_, whom, number, text) if *whom == *self.node => {
@@ -334,7 +335,8 @@ impl BoardTask {
     async fn follow(&mut self, connection: &mut Connection, order: Order) -> Result<(), Failure> {
         let node = self.node.to_string();
         let message = match order {
-            // It was asked while there was no connection, and is not wanted any more.
+            // The question was asked while there was no connection, and its caller has stopped
+            // waiting.
             Order::Ask { answers, .. } if answers.is_closed() => return Ok(()),
             Order::Ask { text, answers } => {
                 self.number += 1;
@@ -359,8 +361,8 @@ impl BoardTask {
     }
 }
 
-/// Has a hash hold these values, and from the first of them on never without an end: this node may
-/// die at any moment.
+/// Sets values in a hash. The hash has a time to live from its first value on, because this node
+/// may die at any moment.
 fn set<'a>(pipeline: &mut Pipeline, key: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {
     for (at, (name, value)) in values.enumerate() {
         pipeline.cmd("HSET").arg(key).arg(name).arg(value).ignore();

@@ -1,4 +1,4 @@
-//! What nodes show and ask one another.
+//! The values, events and questions that nodes exchange.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,36 +6,37 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-/// Something that a node shows.
+/// A value that a node shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoardValue {
-    /// Under which name.
+    /// The name of the value.
     pub name: String,
-    /// What; `None`: nothing any more.
+    /// The value; `None`: the node no longer shows it.
     pub value: Option<String>,
-    /// What is said with the change, to those who are there. Who comes later sees the value alone.
+    /// A note for the nodes that are present at the change. Nodes that start later see only the
+    /// value.
     pub note: String,
 }
 
-/// What comes from other nodes.
+/// An event from another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoardEvent {
-    /// A node shows something else.
+    /// A node has changed its values.
     Shows {
-        /// Which node.
+        /// The node.
         node: Arc<str>,
-        /// What has changed; with `is_all` everything that it shows.
+        /// The changed values; with `is_all`, all values of the node.
         shown: Vec<BoardValue>,
-        /// What is not among it the node does not show.
+        /// Whether the node shows no other values.
         is_all: bool,
     },
-    /// A node is gone, and all that it showed.
+    /// A node is gone, and all of its values with it.
     Gone(Arc<str>),
-    /// A node asks; see `Board::answer`.
+    /// A node asks a question; see `Board::answer`.
     Asks {
-        /// What to answer to.
+        /// The handle for the answer.
         question: Question,
-        /// What it asks.
+        /// The text of the question.
         text: String,
     },
 }
@@ -52,5 +53,5 @@ pub(super) enum Order {
     Answer { question: Question, text: String },
 }
 
-/// How long answers are waited for.
+/// How long answers are awaited.
 pub(super) const ANSWERS: Duration = Duration::from_secs(1);
