@@ -1,4 +1,4 @@
-//! Every topic of the log, what each costs, and the floor that a topic leaves when it is collected.
+//! All topics of the log, the cost of each, and the floor that a collected topic leaves behind.
 
 use std::hash::BuildHasher as _;
 use std::hint::black_box;
@@ -14,64 +14,66 @@ use crate::topic::TopicState;
 use crate::topic_floors::{FloorSeed, TopicFloors};
 use crate::{Event, Seq, Topic};
 
-/// How many events left their rings, and why; topics that were collected.
+/// Number of events that left their rings, by cause, and of collected topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evictions {
-    /// Too many in the topic.
+    /// Too many events in the topic.
     pub count: u64,
     /// Too many bytes in the topic.
     pub bytes: u64,
-    /// Too old.
+    /// Event too old.
     pub age: u64,
     /// Too many bytes in the log.
     pub budget: u64,
-    /// Keys that left the state of their topic, because it had too many of them or too many bytes.
+    /// Keys that were evicted from the state of their topic, because it had too many keys or bytes.
     pub state: u64,
     /// Topics collected.
     pub topics: u64,
 }
 
-/// The topics by name and by slot. Only the log holds it, under its sequencer.
+/// The topics by name and by slot. Only the log holds the directory, under its sequencer.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    /// By the hash of the name, which the topic itself holds.
+    /// Slots by the hash of the topic's name. The name itself is in the slot.
     by_name: HashTable<SlotId>,
-    /// Seeded anew for each log, so that a client cannot choose names that collide.
+    /// Seeded separately for each log, so that a client cannot choose names that collide.
     hasher: DefaultHashBuilder,
     slots: Slab<Slot>,
     budget: Budget,
-    /// The floors of topics that are not here. A topic that is made again starts with its floor, and so never claims to
-    /// know what was dropped.
+    /// The floors of topics that are not in the directory. A topic that is created again starts
+    /// with its floor, so it never claims to have events that were dropped.
     floors: TopicFloors,
-    /// Which topics keep their state; `None`: none does.
+    /// The topics that keep their state; `None`: no topic does.
     state_rules: Option<StateRules>,
-    /// Until then, a topic that is made again may lack keys of its state.
+    /// Until this time, a topic that is created again may lack keys of its state.
     state_partial_until_us: u64,
     events: usize,
-    /// The keys of all states.
+    /// Number of keys of all states.
     keys: usize,
     evictions: Evictions,
-    /// Where the next sweep begins.
+    /// The first slot of the next sweep.
     sweep_from: SlotId,
 }
 
 #[derive(Debug)]
 struct Slot {
     topic: Arc<TopicState>,
-    /// The topic's own, here too: a lookup that compares it need not wait for the topic.
+    /// A copy of the topic's name: a lookup can compare it without waiting for the topic.
     name: Topic,
-    /// What its ring is charged.
+    /// The cost of the ring as charged to the budget.
     cost: usize,
     rank: Rank,
-    /// When the last event came, on the log's clock.
+    /// Time of the last event, on the log's clock.
     active_us: u64,
 }
 
 impl Directory {
-    /// What a topic costs before its first event: its state, its slot, its name and its place in the maps.
+    /// Cost of a topic before its first event: its state, its slot, its name and its entries in the
+    /// maps.
     const TOPIC_BYTES: usize = size_of::<TopicState>() + size_of::<Slot>() + 96;
 
-    /// How many empty topics are searched for one without readers before an event is evicted.
+    /// How many empty topics are tried, in search of one without readers, before an event is
+    /// evicted.
     const EMPTY_TRIES: usize = 4;
 
     pub(crate) fn new(bytes_max: usize, seed: FloorSeed, state_rules: Option<StateRules>) -> Self {
@@ -122,7 +124,7 @@ impl Directory {
         self.by_name.find(hash, |&id| self.slots[id as usize].name == *name).copied()
     }
 
-    /// The topic of this name, made now if there is none.
+    /// The topic with this name. The topic is created if it does not exist.
     pub(crate) fn enter(&mut self, name: &Topic, now_us: u64) -> SlotId {
         let hash = self.hash(name);
         if let Some(id) = self.find_slot(name, hash) {
@@ -139,7 +141,7 @@ impl Directory {
         id
     }
 
-    /// Starts to fetch what [`Directory::push`] will change, without waiting for it.
+    /// Prefetches the memory that [`Directory::push`] will change, without waiting for it.
     pub(crate) fn foresee(&self, id: SlotId) {
         let topic = self.topic(id);
         black_box(Arc::strong_count(topic));
@@ -160,18 +162,18 @@ impl Directory {
         self.evictions.age += age;
     }
 
-    /// The topic of this name, if it has readers.
+    /// The topic with this name, if it has readers.
     pub(crate) fn find_attached(&self, name: &Topic) -> Option<SlotId> {
         self.find_slot(name, self.hash(name)).filter(|&id| self.topic(id).is_attached())
     }
 
-    /// Keeps an ephemeral event for the readers that are attached.
+    /// Keeps an ephemeral event for the attached readers.
     pub(crate) fn push_ephemeral(&mut self, id: SlotId, event: Event) {
         self.topic(id).push_ephemeral(event);
         self.change(id, |_| ());
     }
 
-    /// Changes a topic's ring and accounts for it.
+    /// Changes a topic's ring and updates the accounts.
     pub(crate) fn change<R>(&mut self, id: SlotId, change: impl FnOnce(&mut Ring) -> R) -> R {
         let slot = &mut self.slots[id as usize];
         let (result, events, keys, cost) = slot.topic.write(|ring| {
@@ -189,7 +191,7 @@ impl Directory {
         result
     }
 
-    /// What lies above `end` never became history, nor can anything be missing there.
+    /// Removes everything above `end`. It never became history, and nothing can be missing there.
     pub(crate) fn truncate(&mut self, end: Seq, now_us: u64) {
         self.change_all(|ring| ring.truncate(end, now_us));
         self.floors.lower(end);
@@ -203,8 +205,8 @@ impl Directory {
         }
     }
 
-    /// Forgets everything: history starts over after `start`. Behind a start other than the first, states may lack keys
-    /// until somebody knows better.
+    /// Removes everything: history starts again after `start`. If `start` is not zero, states may
+    /// lack keys until they are known to be complete.
     pub(crate) fn restart(&mut self, start: Seq, now_us: u64) {
         self.change_all(|ring| ring.restart(start));
         self.floors.lower(Seq::ZERO);
@@ -214,36 +216,37 @@ impl Directory {
         }
     }
 
-    /// Which topics keep their state; `None`: none does.
+    /// The topics that keep their state; `None`: no topic does.
     pub(crate) fn state_rules(&self) -> Option<&StateRules> {
         self.state_rules.as_ref()
     }
 
-    /// Until when a topic that is not here may lack keys of its state.
+    /// Until this time, a topic that is not in the directory may lack keys of its state.
     pub(crate) fn state_partial_until_us(&self) -> u64 {
         self.state_partial_until_us
     }
 
-    /// So many keys left their states because there was too much.
+    /// Counts keys that were evicted from their states because of a bound.
     pub(crate) fn keys_evicted(&mut self, keys: u64) {
         self.evictions.state += keys;
     }
 
-    /// The state with which a topic begins, if it keeps one.
+    /// The initial state of a topic, if it keeps one.
     pub(crate) fn empty_state(&self, name: &Topic) -> Option<StateMap> {
         let mut state = self.state_rules.as_ref().filter(|rules| rules.include(name))?.empty();
         state.lack(self.state_partial_until_us);
         Some(state)
     }
 
-    /// A part of the state of a topic that is not here: empty. `None`: it keeps none.
+    /// A read of the state of a topic that is not in the directory: empty. `None`: the topic keeps
+    /// no state.
     pub(crate) fn no_state(&self, name: &Topic, now_us: u64) -> Option<StateRead> {
         self.state_rules.as_ref().filter(|rules| rules.include(name))?;
         let partial = self.state_partial_until_us > now_us;
         Some(StateRead { next: None, partial, changed: Some(self.floors.of(name)), known: Seq::ZERO })
     }
 
-    /// Any state may lack keys from now on, for as long as keys are kept.
+    /// Marks all states as possibly incomplete from now on, for as long as keys are kept.
     pub(crate) fn lack_state(&mut self, now_us: u64) {
         let Some(rules) = &self.state_rules else { return };
         let until_us = now_us.saturating_add(rules.age_us_max());
@@ -251,14 +254,14 @@ impl Directory {
         self.change_all(|ring| ring.state_mut().into_iter().for_each(|state| state.lack(until_us)));
     }
 
-    /// The state of this topic may lack keys from now on.
+    /// Marks the state of this topic as possibly incomplete from now on.
     pub(crate) fn lack_state_of(&mut self, id: SlotId, now_us: u64) {
         let Some(rules) = &self.state_rules else { return };
         let until_us = now_us.saturating_add(rules.age_us_max());
         self.change(id, |ring| ring.state_mut().into_iter().for_each(|state| state.lack(until_us)));
     }
 
-    /// Forgets all states. Until `partial_until_us`, any may lack keys.
+    /// Clears all states. Until `partial_until_us`, any state may lack keys.
     pub(crate) fn restart_states(&mut self, partial_until_us: u64) {
         self.state_partial_until_us = partial_until_us;
         self.change_all(|ring| {
@@ -269,7 +272,7 @@ impl Directory {
         });
     }
 
-    /// Takes over the floors that an earlier process left.
+    /// Takes over the floors of an earlier process.
     pub(crate) fn resume(&mut self, floors: TopicFloors) {
         let ids: Vec<SlotId> = self.by_name.iter().copied().collect();
         for id in ids {
@@ -279,8 +282,8 @@ impl Directory {
         self.floors = floors;
     }
 
-    /// Whether a reader of the topic may be owed this event or has missed it. `false`: the event was replaced, or its
-    /// time to live is over, and nobody misses it.
+    /// Whether a reader of the topic may still have to get this event, or has missed it. `false`:
+    /// the event was replaced or its time to live is over, so it is no loss.
     pub(crate) fn owes(&self, name: &Topic, seq: Seq, now_us: u64) -> bool {
         match self.find(name) {
             Some(topic) => topic.read(|ring| ring.owes(seq, now_us)),
@@ -288,20 +291,21 @@ impl Directory {
         }
     }
 
-    /// Every topic.
+    /// All topics.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<TopicState>> {
         self.slots.iter().map(|(_, slot)| &slot.topic)
     }
 
-    /// Up to `slots_max` places for topics from the slot `from` on, and where the next ones begin; `None`: nowhere.
+    /// The topics in up to `slots_max` slots, beginning with the slot `from`, and the next slot to
+    /// read; `None`: there is none.
     pub(crate) fn some(&self, from: usize, slots_max: usize) -> (Vec<Arc<TopicState>>, Option<usize>) {
         let end = from.saturating_add(slots_max).min(self.slots.capacity());
         let topics = (from..end).filter_map(|id| self.slots.get(id)).map(|slot| Arc::clone(&slot.topic));
         (topics.collect(), (end < self.slots.capacity()).then_some(end))
     }
 
-    /// Makes room until the budget holds: topics go that are empty and that nobody reads, and the heaviest rings
-    /// give way. What is left above the budget then is the fixed cost of topics.
+    /// Makes room until the budget holds. Collects empty topics without readers, and evicts events
+    /// from the heaviest rings. Any remaining excess is the fixed cost of topics.
     pub(crate) fn enforce_budget(&mut self, now_us: u64) {
         while self.budget.is_exceeded() {
             if self.collect_an_empty(now_us) {
@@ -319,9 +323,9 @@ impl Directory {
         (0..Self::EMPTY_TRIES).any(|_| self.budget.empty().is_some_and(|id| self.collect(id, now_us)))
     }
 
-    /// Visits up to `slots_max` topics: evicts what is too old, forgets ephemeral events that everyone has seen,
-    /// and collects topics that nobody reads and that had no event since `idle_since_us`, or never. Then makes room
-    /// for the topics that readers have made.
+    /// Visits up to `slots_max` topics. Evicts events that are too old, drops old ephemeral events,
+    /// which all readers have seen, and collects topics without readers that had no event since
+    /// `idle_since_us`, or never. Then makes room for the topics that readers have created.
     pub(crate) fn sweep(&mut self, slots_max: usize, now_us: u64, bounds: &Bounds, idle_since_us: u64) {
         let ephemeral_since_us = now_us.saturating_sub(EPHEMERAL_AGE_US);
         let capacity = self.slots.capacity() as SlotId;
@@ -344,7 +348,8 @@ impl Directory {
         self.enforce_budget(now_us);
     }
 
-    /// Drops a topic without readers, and leaves a floor for its events. `false`: it has readers.
+    /// Removes a topic without readers, and leaves a floor for its events. `false`: the topic has
+    /// readers.
     fn collect(&mut self, id: SlotId, now_us: u64) -> bool {
         if self.topic(id).is_attached() {
             return false;
@@ -365,5 +370,6 @@ impl Directory {
     }
 }
 
-/// How long an ephemeral event waits for readers whose batches are spaced: by a minute at most.
+/// How long an ephemeral event is kept for readers with a batch interval, which is at most one
+/// minute.
 const EPHEMERAL_AGE_US: u64 = 65_000_000;

@@ -1,4 +1,5 @@
-//! What a topic keeps beside its ring: the latest event of each key, for types where only the latest matters.
+//! The latest event of each key, which a topic keeps beside its ring for types where only the
+//! latest matters.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,12 +7,12 @@ use crate::{Event, Seq};
 
 /// The latest event of each key, in the order of their seqs.
 ///
-/// A replaced event is no loss: whoever has not seen it gets the one that replaced it. Only what leaves because there
-/// is too much of it, or because it is too old, raises the floor.
+/// A replaced event is no loss: a reader that has not seen it gets its replacement. Only an
+/// eviction because of the bounds or the age raises the floor.
 #[derive(Debug, Default)]
 pub(crate) struct LatestByKey {
     events: BTreeMap<Seq, Event>,
-    /// Where the latest event of a key stands.
+    /// The seq of a key's latest event.
     latest: HashMap<Box<[u8]>, Seq>,
     floor: Seq,
     last: Seq,
@@ -19,7 +20,7 @@ pub(crate) struct LatestByKey {
 }
 
 impl LatestByKey {
-    /// How many keys one topic keeps.
+    /// Most keys of one topic.
     const KEYS_MAX: usize = 10_000;
 
     pub(crate) fn floor(&self) -> Seq {
@@ -38,7 +39,8 @@ impl LatestByKey {
         self.cost_bytes
     }
 
-    /// Appends an event in the place of the one with its key. Returns how many others had to leave.
+    /// Adds an event, which replaces the event with the same key. Returns the number of other
+    /// events that were evicted.
     pub(crate) fn push(&mut self, event: Event, bytes_max: usize) -> u64 {
         let seq = event.seq().unwrap_or_default();
         self.last = seq;
@@ -56,7 +58,7 @@ impl LatestByKey {
         evicted
     }
 
-    /// Drops what was applied before `oldest_us`. Returns how many.
+    /// Drops events applied before `oldest_us`. Returns their number.
     pub(crate) fn evict_aged(&mut self, oldest_us: u64) -> u64 {
         let mut evicted = 0;
         while self.events.first_key_value().is_some_and(|(_, event)| event.applied_us() < oldest_us) {
@@ -66,7 +68,7 @@ impl LatestByKey {
         evicted
     }
 
-    /// Drops the oldest event, and the floor rises to it. `false` if there is none.
+    /// Drops the oldest event and raises the floor to its seq. `false`: there is no event.
     pub(crate) fn evict_oldest(&mut self) -> bool {
         let Some((seq, event)) = self.events.pop_first() else { return false };
         self.forget(&event);
@@ -74,7 +76,7 @@ impl LatestByKey {
         true
     }
 
-    /// What lies at or below `floor` can no longer be vouched for.
+    /// Raises the floor: at or below it, completeness is no longer guaranteed.
     pub(crate) fn raise_floor(&mut self, floor: Seq) {
         while self.events.first_key_value().is_some_and(|(seq, _)| *seq <= floor) {
             self.evict_oldest();
@@ -82,8 +84,8 @@ impl LatestByKey {
         self.floor = self.floor.max(floor);
     }
 
-    /// Drops every event above `to`: it never became history. What such an event had replaced is gone with it, so
-    /// nothing before is vouched for either.
+    /// Drops every event above `to`: it never became history. The events that it replaced are lost
+    /// too, so completeness up to `to` is no longer guaranteed either.
     pub(crate) fn truncate(&mut self, to: Seq) {
         if self.last <= to {
             return;
@@ -97,7 +99,7 @@ impl LatestByKey {
 
     /// The events with a seq in (`after`, `up_to`], oldest first.
     pub(crate) fn range(&self, after: Seq, up_to: Seq) -> impl Iterator<Item = &Event> {
-        // With `up_to` below `after`, as a mere check asks, the range is empty.
+        // With `up_to` below `after`, as in a mere check, the range is empty.
         self.events
             .range(after.next()..)
             .map(|(_, event)| event)
@@ -109,7 +111,8 @@ impl LatestByKey {
         self.latest.remove(event.key());
     }
 
-    /// The key is kept a second time, and both maps have a place for the event.
+    /// Cost of an event. The key is stored a second time, and both maps have an entry for the
+    /// event.
     fn cost_of(event: &Event) -> usize {
         event.cost_bytes() + event.key().len() + 64
     }

@@ -7,20 +7,21 @@ use std::time::Duration;
 use crate::event::Sequenced;
 use crate::{Event, Limit, Seq, Topic, TopicPattern};
 
-/// Which topics keep their state, and how much of it.
+/// The topics that keep their state, and the bounds of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateOptions {
     /// The topics.
     pub topics: Vec<TopicPattern>,
-    /// Keys of one topic, at least 1.
+    /// Most keys of one topic, at least 1.
     pub keys_max: usize,
-    /// Bytes of the state of one topic, overhead included; its newest event stays whatever its size.
+    /// Most bytes of the state of one topic, including overhead. The newest event stays regardless
+    /// of its size.
     pub bytes_max: usize,
     /// How long a key is kept after its last event.
     pub age_max: Duration,
 }
 
-/// The same in the units of the log.
+/// The same options in the units of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct StateRules {
     topics: Vec<TopicPattern>,
@@ -52,12 +53,12 @@ impl StateRules {
         StateMap::new(self.bounds)
     }
 
-    /// Keys of one topic.
+    /// Most keys of one topic.
     pub(crate) fn keys_max(&self) -> usize {
         self.bounds.keys_max
     }
 
-    /// Bytes of the state of one topic.
+    /// Most bytes of the state of one topic.
     pub(crate) fn bytes_max(&self) -> usize {
         self.bounds.bytes_max
     }
@@ -80,17 +81,17 @@ impl fmt::Display for StateRules {
 /// A part of the state of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateRead {
-    /// After which seq the next part begins; `None`: this is the last part.
+    /// The next part begins after this seq; `None`: this is the last part.
     pub next: Option<Seq>,
-    /// Keys may be missing, because there were too many or because history was lost.
+    /// Whether keys may be missing, because there were too many or because history was lost.
     pub partial: bool,
-    /// The state was the same at any point from this seq on. `None`: nobody knows.
+    /// The state was the same at every point from this seq on. `None`: no such seq is known.
     pub changed: Option<Seq>,
-    /// The last event with a key that the topic had when the part was read.
+    /// The last event with a key that the topic had at the time of the read.
     pub known: Seq,
 }
 
-/// The state of a topic as a store has kept it.
+/// The state of a topic that a store has kept.
 #[derive(Clone, Debug)]
 pub struct KeptState {
     /// The topic.
@@ -102,37 +103,38 @@ pub struct KeptState {
 }
 
 impl KeptState {
-    /// A state without keys that lacks none.
+    /// An empty state without missing keys.
     pub(crate) fn empty(topic: Topic) -> Self {
         Self { topic, events: Vec::new(), partial: Duration::ZERO }
     }
 }
 
-/// The latest event of each key, in the order of their seqs. A key whose latest event has the data `null` is not there.
+/// The latest event of each key, in the order of their seqs. A key whose latest event has the data
+/// `null` is absent.
 ///
-/// A snapshot at a point of the log is what is here with a seq up to that point. An event behind that point takes the
-/// place of an earlier one of its key, and its readers get it from the ring. So the parts of a snapshot can be read one
-/// after the other while the state changes: what a reader takes from the parts and what it reads behind the point make
-/// up the state, each change once.
+/// A snapshot at a point of the log consists of the events here with a seq up to that point. An
+/// event after that point replaces the earlier event of its key, and readers get it from the ring.
+/// The parts of a snapshot can therefore be read one after the other while the state changes: the
+/// parts and the events after the point together make up the state, and contain each change once.
 #[derive(Debug)]
 pub(crate) struct StateMap {
     bounds: StateBounds,
     events: BTreeMap<Seq, Event>,
-    /// Where the latest event of a key stands, by [`Event::state_key`].
+    /// The seq of a key's latest event, by [`Event::state_key`].
     by_key: HashMap<Box<[u8]>, Seq>,
-    /// The events whose time to live ends, by its end.
+    /// The events with a time to live, by the time of its end.
     expiring: BTreeSet<(u64, Seq)>,
     /// The last event of the topic with a key.
     last: Seq,
-    /// The state is as that event left it: no key has left it since.
+    /// Whether the state is unchanged since that event: no key has been dropped since.
     is_as_of_last: bool,
     cost_bytes: usize,
-    /// Until then keys may be missing that should be here.
+    /// Until this time, keys may be missing.
     partial_until_us: u64,
 }
 
 impl StateMap {
-    /// What a key costs beside its event and its text: its places in the maps.
+    /// Cost of a key besides its event and its text: its entries in the maps.
     const KEY_BYTES: usize = 96;
 
     fn new(bounds: StateBounds) -> Self {
@@ -160,17 +162,18 @@ impl StateMap {
         self.events.contains_key(&seq)
     }
 
-    /// Until when keys may be missing.
+    /// The time until which keys may be missing.
     pub(crate) fn partial_until_us(&self) -> u64 {
         self.partial_until_us
     }
 
-    /// Until `until_us`, keys may be missing.
+    /// Marks the state as possibly incomplete until `until_us`.
     pub(crate) fn lack(&mut self, until_us: u64) {
         self.partial_until_us = self.partial_until_us.max(until_us);
     }
 
-    /// Takes in an event with a key, unless a later one of the key is here. Returns how many keys had to leave.
+    /// Adds an event with a key, unless the state has a later event of the key. Returns the number
+    /// of evicted keys.
     pub(crate) fn push(&mut self, event: &Event, now_us: u64) -> u64 {
         let seq = event.seq().unwrap_or_default();
         let key = event.state_key();
@@ -205,7 +208,7 @@ impl StateMap {
         self.len() > keys_max || (self.cost_bytes > bytes_max && self.len() > 1)
     }
 
-    /// Drops the keys whose time is over. Nobody misses them.
+    /// Drops the keys whose time is over. They do not count as missing.
     pub(crate) fn evict_aged(&mut self, now_us: u64) {
         while let Some(&(expires_us, seq)) = self.expiring.first()
             && expires_us <= now_us
@@ -225,7 +228,8 @@ impl StateMap {
         self.is_as_of_last = false;
     }
 
-    /// Drops the key that changed longest ago, and says so from now on. `false` if there is none.
+    /// Drops the key with the oldest change, and marks the state as possibly incomplete. `false`:
+    /// there is no key.
     pub(crate) fn give_way(&mut self) -> bool {
         let Some((&seq, event)) = self.events.first_key_value() else { return false };
         let until_us = event.applied_us().saturating_add(self.bounds.age_us_max).min(event.expires_us());
@@ -234,7 +238,8 @@ impl StateMap {
         true
     }
 
-    /// Drops every event above `to`: it never became history. What it had replaced is gone with it.
+    /// Drops every event above `to`: it never became history. The events that it replaced are lost
+    /// too.
     pub(crate) fn truncate(&mut self, to: Seq, now_us: u64) {
         if self.last <= to {
             return;
@@ -245,13 +250,13 @@ impl StateMap {
         self.lack(now_us.saturating_add(self.bounds.age_us_max));
     }
 
-    /// Forgets everything.
+    /// Clears the state.
     pub(crate) fn clear(&mut self) {
         *self = Self::new(self.bounds);
     }
 
-    /// Appends to `out` what is wanted of the events with a seq in (`after`, `up_to`], oldest first, as far as the
-    /// limit allows; at least one.
+    /// Appends to `out` the wanted events with a seq in (`after`, `up_to`], oldest first, within
+    /// the limit but at least one.
     pub(crate) fn part(
         &self,
         after: Seq,
@@ -274,7 +279,7 @@ impl StateMap {
             if !wants(event) {
                 continue;
             }
-            // With the comma that parts it from the event before.
+            // Includes the comma that separates the event from the previous one.
             bytes += event.json().len() + 1;
             if count > 0 && (count >= limit.events || bytes > limit.bytes) {
                 return StateRead { next: Some(last), ..whole };
@@ -296,7 +301,7 @@ impl StateMap {
         Some(event)
     }
 
-    /// The event is counted here too while its ring has it.
+    /// Cost of an event. The event counts here too while its ring holds it.
     fn cost_of(event: &Event, key: &[u8]) -> usize {
         event.cost_bytes() + key.len() + Self::KEY_BYTES
     }

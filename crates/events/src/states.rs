@@ -1,4 +1,4 @@
-//! The states of topics as the log keeps, gives and takes over.
+//! The states of topics in the log: keeping, reading and loading them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,20 @@ use crate::log::{Sequencer, us_of};
 use crate::state_map::{KeptState, StateMap, StateRead, StateRules};
 use crate::{Event, Limit, Log, Seq, Topic};
 
-/// What a store has to know of an event that it is about to forget.
+/// The relation of an event that a store is about to drop to the state of its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateFate {
     /// The topic keeps no state.
     None,
     /// The event is the latest of its key.
     Latest,
-    /// It is not part of the state any more: replaced, a tombstone, or dropped.
+    /// The event is no longer part of the state: it was replaced, it is a tombstone, or it was
+    /// dropped.
     Gone,
 }
 
 impl Log {
-    /// Takes over the states that a store has kept, in place of all that are here.
+    /// Replaces all states by those that a store has kept.
     pub(crate) fn apply_states(&self, topics: &[KeptState], partial: Duration) {
         let mut writer = self.writer.lock();
         let Sequencer { directory, stamp, json, .. } = &mut *writer;
@@ -46,8 +47,8 @@ impl Log {
         directory.enforce_budget(now_us);
     }
 
-    /// Reads a part of the state of a topic: the events with a seq in (`after`, `up_to`], with `up_to` at or below the
-    /// tail. `None`: the topic keeps none.
+    /// Reads a part of the state of a topic: the events with a seq in (`after`, `up_to`]. `up_to`
+    /// must be at or below the tail. `None`: the topic keeps no state.
     pub fn state(
         &self,
         topic: &Topic,
@@ -73,7 +74,7 @@ impl Log {
         })
     }
 
-    /// Bytes that the states of these topics take, as far as they keep any.
+    /// Bytes of the states of these topics, for the topics that keep one.
     #[must_use]
     pub fn state_bytes(&self, topics: &[Topic]) -> usize {
         let directory = &self.writer.lock().directory;
@@ -81,30 +82,30 @@ impl Log {
         topics.iter().filter_map(bytes_of).sum()
     }
 
-    /// Whether the log holds any states.
+    /// Whether any topic keeps its state.
     pub(crate) fn keeps_states(&self) -> bool {
         self.writer.lock().directory.state_rules().is_some()
     }
 
-    /// Which topics keep their states, and how much of them.
+    /// The topics that keep their states, and the bounds of the states.
     pub(crate) fn state_rules(&self) -> Option<StateRules> {
         self.writer.lock().directory.state_rules().cloned()
     }
 
-    /// Which topics keep their states, as one text that changes with them.
+    /// The topics that keep their states, as one text that changes when they change.
     pub(crate) fn state_topics(&self) -> String {
         let writer = self.writer.lock();
         writer.directory.state_rules().map_or_else(String::new, |rules| rules.to_string())
     }
 
-    /// For how long keys are kept after their last event.
+    /// How long keys are kept after their last event.
     pub(crate) fn state_age(&self) -> Duration {
         let writer = self.writer.lock();
         let age_us = writer.directory.state_rules().map_or(0, |rules| rules.age_us_max());
         Duration::from_micros(age_us)
     }
 
-    /// What an event is to the state of a topic.
+    /// The relation of an event to the state of a topic.
     pub(crate) fn state_fate(&self, topic: &Topic, seq: Seq) -> StateFate {
         let directory = &self.writer.lock().directory;
         if !directory.state_rules().is_some_and(|rules| rules.include(topic)) {
@@ -116,7 +117,8 @@ impl Log {
         if is_latest { StateFate::Latest } else { StateFate::Gone }
     }
 
-    /// For how long the state of a topic may lack keys, or of one that is not here; zero: it lacks none.
+    /// For how long the state of a topic may lack keys. `None` means any topic that is not in the
+    /// directory. Zero: no key is missing.
     pub(crate) fn state_partial(&self, topic: Option<&Topic>) -> Duration {
         let now_us = self.now_us();
         let directory = &self.writer.lock().directory;
