@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue};
 use super::policy::{OriginPolicy, Standing};
 
 impl OriginPolicy {
-    /// Adds the CORS headers to a response: `Vary: Origin` always, and for an allowed origin that it may read the
-    /// answer, with credentials.
+    /// Adds the CORS headers to a response: always `Vary: Origin` and, for an allowed origin,
+    /// permission to read the answer, with credentials.
     pub fn add_cors(&self, peer: SocketAddr, request: &HeaderMap, response: &mut HeaderMap) {
         response.append(VARY, HeaderValue::from_static("Origin"));
         if self.standing(peer, request) != Standing::Allowed {
@@ -25,8 +25,9 @@ impl OriginPolicy {
         }
     }
 
-    /// The headers of the answer (204) to a preflight, a request with method `OPTIONS`. For a foreign origin they
-    /// allow nothing, and the browser stops there.
+    /// The headers of the answer (204) to a preflight, which is a request with the method
+    /// `OPTIONS`. For a foreign origin they allow nothing, and the browser does not send the
+    /// request.
     #[must_use]
     pub fn preflight(&self, peer: SocketAddr, request: &HeaderMap) -> HeaderMap {
         let mut response = HeaderMap::new();

@@ -1,8 +1,10 @@
-//! Which web pages may use a visitor's cookie: the `Origin` check, and the CORS headers that tell a browser.
+//! Decides which web pages may use a visitor's cookie: the `Origin` check, and the CORS headers for
+//! the browser.
 //!
-//! A browser adds cookies to the requests of every page, foreign ones included. So a request that a cookie
-//! authenticates counts only from an allowed origin or from the gateway's own. A bearer token (header,
-//! subprotocol, query or `auth` command) is no ambient authority: the page that sends it has it already.
+//! A browser adds cookies to the requests of every page, including foreign pages. A request that a
+//! cookie authenticates is therefore accepted only from an allowed origin or from the gateway's
+//! own. A bearer token (header, subprotocol, query or `auth` command) is not ambient authority: the
+//! page that sends it already has it.
 
 mod asked;
 mod cors;

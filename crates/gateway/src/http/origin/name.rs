@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use http::uri::Authority;
 
-/// A web origin (RFC 6454): scheme, host and port, in the one spelling that a browser sends.
+/// A web origin (RFC 6454): scheme, host and port, in the canonical form that a browser sends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     pub(super) scheme: String,
     pub(super) host: String,
-    /// `None`: the scheme's own port.
+    /// `None`: the default port of the scheme.
     pub(super) port: Option<u16>,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A host in small letters and its port, as `Host` and an origin have them.
+/// The host in lower case and the port, from a `Host` header or an origin.
 pub(super) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let authority: Authority = text.parse().ok()?;
     let port = match text.strip_prefix(authority.host())? {
@@ -63,7 +63,7 @@ pub(super) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     (!host.is_empty()).then_some((host, port))
 }
 
-/// The port that an origin with this scheme does not name.
+/// The default port of a scheme, which an origin omits.
 pub(super) fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),

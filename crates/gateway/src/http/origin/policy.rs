@@ -1,4 +1,4 @@
-//! The origins that may connect, and the check of one request.
+//! The allowed origins, and the check of one request.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,50 +13,51 @@ use super::refusal::ForeignOrigin;
 use crate::current::Current;
 use crate::http::address::TrustedProxies;
 
-/// How many refused origins get a log line of their own.
+/// Most refused origins that get a log line of their own.
 const LOGGED_MAX: usize = 64;
 
-/// What the `Origin` header of one request says.
+/// The result of comparing a request's `Origin` header with the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// No `Origin`: not a page, or a page of the gateway itself.
+    /// No `Origin`: the request is not from a page, or it is from a page of the gateway itself.
     Absent,
     /// An allowed origin, or the gateway's own.
     Allowed,
-    /// Anything else, `null` included.
+    /// Any other origin, including `null`.
     Foreign,
 }
 
-/// Which origins may connect.
+/// The policy for origins.
 #[derive(Debug)]
 pub struct OriginPolicy {
     allowed: Current<Vec<Origin>>,
     proxies: TrustedProxies,
-    /// `gateway dev`: every page of this machine is allowed, and every proxy on it believed.
+    /// `gateway dev`: every page of this machine is allowed, and every proxy on it is trusted.
     is_dev: bool,
-    /// The refused origins that have had their log line; at most [`LOGGED_MAX`].
+    /// The refused origins that already have a log line; at most [`LOGGED_MAX`].
     logged: Mutex<HashSet<String>>,
 }
 
 impl OriginPolicy {
-    /// Allows these origins beside the gateway's own, as seen through these proxies.
+    /// Allows these origins in addition to the gateway's own, as seen through these proxies.
     #[must_use]
     pub fn new(allowed: Vec<Origin>, proxies: TrustedProxies) -> Self {
         Self { allowed: Current::new(allowed), proxies, is_dev: false, logged: Mutex::default() }
     }
 
-    /// As [`OriginPolicy::new`], for `gateway dev`: the pages and the proxies of this machine are allowed too.
+    /// As [`OriginPolicy::new`], for `gateway dev`: the pages and the proxies of this machine are
+    /// allowed too.
     #[must_use]
     pub fn for_development(allowed: Vec<Origin>, proxies: TrustedProxies) -> Self {
         Self { is_dev: true, ..Self::new(allowed, proxies) }
     }
 
-    /// Allows these origins from now on, instead of those before.
+    /// Replaces the allowed origins.
     pub fn allow(&self, allowed: Vec<Origin>) {
         self.allowed.set(allowed);
     }
 
-    /// Where the request stands; `peer` is the sender, so that a trusted proxy may name the public host.
+    /// Classifies a request. `peer` is the sender: a trusted proxy may give the public host.
     #[must_use]
     pub fn standing(&self, peer: SocketAddr, headers: &HeaderMap) -> Standing {
         if !headers.contains_key(ORIGIN) {
@@ -69,8 +70,8 @@ impl OriginPolicy {
         if is_allowed { Standing::Allowed } else { Standing::Foreign }
     }
 
-    /// Refuses a request, a WebSocket's included, that a cookie authenticates for a foreign page. `is_ambient`: the
-    /// browser added by itself what authenticates the request.
+    /// Refuses a request, or a WebSocket handshake, that a cookie authenticates for a foreign page.
+    /// `is_ambient`: the browser added the request's credentials by itself.
     ///
     /// # Errors
     /// When the request's authority is ambient and its `Origin` is foreign.
@@ -97,7 +98,7 @@ impl OriginPolicy {
         self.allowed.get().contains(origin) || (self.is_dev && is_local())
     }
 
-    /// Whether the forwarding headers of this peer are believed.
+    /// Whether the forwarding headers of this peer are trusted.
     fn believes(&self, peer: IpAddr) -> bool {
         self.proxies.contains(peer) || (self.is_dev && peer.to_canonical().is_loopback())
     }

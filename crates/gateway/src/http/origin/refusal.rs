@@ -1,4 +1,4 @@
-//! Why a page is refused, in words that name the remedy.
+//! Why a page is refused, with the option that would allow it.
 
 use std::net::IpAddr;
 
@@ -9,16 +9,16 @@ use super::asked::{PublicHost, is_own, only};
 use super::name::Origin;
 use crate::problem::{Code, Problem};
 
-/// The longest text of a client's that a refusal repeats, in bytes.
+/// Most bytes of a client's text that a refusal repeats.
 const SHOWN_MAX: usize = 128;
 
 /// A page whose origin is not allowed: 403.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("origin {origin} is not allowed: the gateway was asked for as {host}; {remedy}")]
 pub struct ForeignOrigin {
-    /// What the `Origin` header says.
+    /// The text of the `Origin` header.
     origin: String,
-    /// The host that the origin was compared with, and the header that named it.
+    /// The host that the origin was compared with, and the header that contained it.
     host: String,
     /// The option that would allow the origin.
     remedy: String,
@@ -31,8 +31,8 @@ impl From<ForeignOrigin> for Problem {
 }
 
 impl ForeignOrigin {
-    /// Why the origin of a request from `peer` is foreign, and what would allow it. `believed`: the forwarding headers
-    /// of the peer count.
+    /// Why the origin of a request from `peer` is foreign, and the option that would allow it.
+    /// `believed`: the forwarding headers of the peer are trusted.
     pub(super) fn of(peer: IpAddr, headers: &HeaderMap, believed: bool) -> Self {
         let values = headers.get_all(ORIGIN).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
         let texts: Vec<_> = values.collect();
@@ -58,13 +58,13 @@ impl ForeignOrigin {
         Self { origin, host, remedy }
     }
 
-    /// The origin as it is shown: to log each but once.
+    /// The origin as shown. Each shown origin is logged only once.
     pub(super) fn origin(&self) -> &str {
         &self.origin
     }
 }
 
-/// A client's text as far as a refusal repeats it.
+/// A client's text, shortened for a refusal.
 fn shown(text: &str) -> String {
     let end = (0..=text.len().min(SHOWN_MAX)).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0);
     if end < text.len() { format!("{}…", &text[..end]) } else { text.to_owned() }

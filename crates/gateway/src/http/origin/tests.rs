@@ -1,4 +1,4 @@
-//! The policy as a request meets it.
+//! Tests of the policy on whole requests.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -98,7 +98,7 @@ fn a_proxy_names_scheme_host_and_port_in_its_own_words() {
         (&[("x-forwarded-proto", "wss"), ("x-forwarded-port", "443")], "https://gw.example"),
         (&[("x-forwarded-proto", "https"), ("x-forwarded-port", "8443")], "https://gw.example:8443"),
         (&[("x-forwarded-port", "8443")], "https://gw.example:8443"),
-        // A load balancer behind another: the port is the inner one's.
+        // Behind two load balancers, the port is that of the inner one.
         (&[("x-forwarded-proto", "https"), ("x-forwarded-port", "80")], "https://gw.example"),
         (&[("x-forwarded-host", "pub.example"), ("x-forwarded-port", "8443")], "https://pub.example:8443"),
         (&[("forwarded", "for=1.2.3.4;host=pub.example;proto=https")], "https://pub.example"),
