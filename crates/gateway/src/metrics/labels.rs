@@ -1,7 +1,7 @@
 //! The closed sets of label values.
 //!
-//! A label takes its value from one of these enums and from nowhere else. That is what keeps the number of
-//! series fixed: a user, a topic or an address cannot become a label, because none of them is an enum.
+//! A label takes its value from one of these enums only. This keeps the number of series fixed: a
+//! user, a topic or an address cannot become a label, because none of them is an enum.
 
 use transport::{ByeReason, CloseCode, Ended};
 
@@ -9,7 +9,7 @@ use crate::auth::Refusal;
 
 pub use transport::Transport;
 
-/// A label whose every value is known when the program is built.
+/// A label with a set of values that is known at build time.
 pub trait Label: Copy + 'static {
     /// Every value, in declaration order.
     const ALL: &'static [Self];
@@ -17,7 +17,7 @@ pub trait Label: Copy + 'static {
     /// The value as it appears in the exposition.
     fn as_str(self) -> &'static str;
 
-    /// The place of this value in [`Label::ALL`].
+    /// The index of this value in [`Label::ALL`].
     fn index(self) -> usize;
 }
 
@@ -63,7 +63,7 @@ impl From<transport::Ended> for CloseReason {
             Ended::Bye(ByeReason::Slow) | Ended::Reset => Self::Slow,
             Ended::Bye(ByeReason::MaxAge) => Self::MaxAge,
             Ended::Bye(ByeReason::Silent) => Self::Silent,
-            // Said before a session begins, and never at its end.
+            // Sent before a session begins, never at its end.
             Ended::Bye(ByeReason::RateLimited) => Self::RateLimited,
             Ended::Bye(ByeReason::Unavailable) => Self::Error,
             Ended::Client | Ended::Answered | Ended::Violation(CloseCode::NORMAL) => Self::Client,
@@ -139,29 +139,29 @@ labels! {
     CloseReason {
         /// The gateway drains.
         Drain = "drain",
-        /// The token ended and was not refreshed.
+        /// The token expired and was not refreshed.
         ExpiredToken = "expired_token",
         /// A newer connection continues the session.
         Replaced = "replaced",
-        /// An operator ended it.
+        /// An operator ended the session.
         Disconnected = "disconnected",
         /// Writing was blocked for longer than the write timeout.
         Slow = "slow",
-        /// The stream reached its greatest age.
+        /// The stream reached its maximum age.
         MaxAge = "max_age",
         /// A WebSocket left too many pings unanswered.
         Silent = "silent",
         /// The client closed, or its connection went away.
         Client = "client",
-        /// A poller did not come back in time.
+        /// A polling client did not return in time.
         Idle = "idle",
-        /// A broken frame, a protocol error, or an input or output error.
+        /// A broken frame, a protocol error or an I/O error.
         Error = "error",
         /// A malformed request or command (4400).
         BadRequest = "bad_request",
-        /// No valid token came (4401).
+        /// No valid token arrived (4401).
         Unauthenticated = "unauthenticated",
-        /// The grant does not allow it (4403).
+        /// The grant does not allow the request (4403).
         Forbidden = "forbidden",
         /// A message over the limit (1009).
         TooLarge = "too_large",
@@ -171,19 +171,19 @@ labels! {
         Unavailable = "unavailable",
     }
 
-    /// Why a connection was turned away before it had a session.
+    /// Why a connection was refused before it had a session.
     RefuseReason {
         /// The request was malformed.
         BadRequest = "bad_request",
-        /// No token, or one that is not valid.
+        /// The token is missing or invalid.
         Unauthenticated = "unauthenticated",
-        /// The grant does not allow what was asked for.
+        /// The grant does not allow the request.
         Forbidden = "forbidden",
         /// A foreign `Origin`.
         Origin = "origin",
         /// The TLS handshake failed, or took too long.
         Tls = "tls",
-        /// A limit on connections; `throughline_rate_limited_total` says which.
+        /// A limit on connections; `throughline_rate_limited_total` shows the limit.
         Limit = "limit",
         /// The request head or body did not arrive in time.
         Timeout = "timeout",
@@ -223,53 +223,54 @@ labels! {
         NotJson = "not_json",
         /// The payload is not UTF-8.
         NotUtf8 = "not_utf8",
-        /// Every topic of the rule has a missing part.
+        /// Every topic template of the rule has a missing part.
         NoTopic = "no_topic",
-        /// What the rule made of it is no draft.
+        /// The result of the rule is not a valid draft.
         BadDraft = "bad_draft",
         /// `data` is larger than `--max-data-bytes`, or the payload has too many drafts.
         TooLarge = "too_large",
     }
 
-    /// How a resume from a client's cursor ended.
+    /// The result of a resume from a client's cursor.
     ResumeOutcome {
-        /// Everything after the cursor was there.
+        /// The log had all events after the cursor.
         Complete = "complete",
-        /// The cursor was older than a ring: a reset.
+        /// The cursor is older than a ring: a reset.
         Expired = "expired",
-        /// The cursor's epoch is gone and history with it: a reset.
+        /// The cursor's epoch and its history are gone: a reset.
         Epoch = "epoch",
         /// The store itself is behind the cursor: a reset.
         Ahead = "ahead",
         /// This node was behind the cursor, waited, and caught up in time: complete.
         Waited = "waited",
-        /// This node was behind the cursor, or the store unreachable, for too long: 503 or 4503.
+        /// This node was behind the cursor, or the store was unreachable, for too long: 503 or
+        /// 4503.
         Refused = "refused",
     }
 
     /// The code with which a client closed its WebSocket (RFC 6455 section 7.4.1).
     ClientClose {
-        /// Nothing was wrong.
+        /// A normal end.
         Normal = "1000",
-        /// The page or the process goes.
+        /// The page or the process ends.
         GoingAway = "1001",
-        /// The client saw a broken rule of the protocol.
+        /// The client saw a violation of the protocol.
         Protocol = "1002",
-        /// It does not take such messages.
+        /// The client does not accept such messages.
         Unsupported = "1003",
-        /// It saw text that is not UTF-8.
+        /// The client received text that is not UTF-8.
         NotUtf8 = "1007",
-        /// A rule of its own.
+        /// A rule of the client itself.
         Policy = "1008",
-        /// A message is larger than it takes.
+        /// A message is larger than the client accepts.
         TooLarge = "1009",
-        /// It misses an extension.
+        /// The client misses an extension.
         Extension = "1010",
-        /// It failed, or got no answer to its pings.
+        /// The client failed, or got no answer to its pings.
         Internal = "1011",
         /// A code of the application.
         Application = "3000-4999",
-        /// It gave no code.
+        /// The client gave no code.
         None = "none",
         /// Any other code.
         Other = "other",
@@ -277,7 +278,7 @@ labels! {
 
     /// Why a session was told to fetch its state again.
     ResetReason {
-        /// Events older than what the ring still holds.
+        /// The session needs events that are older than the ring's oldest event.
         Expired = "expired",
         /// History was lost.
         Epoch = "epoch",
@@ -287,37 +288,37 @@ labels! {
 
     /// Why a token or a publish key was refused.
     AuthFailure {
-        /// None was given where one is needed.
+        /// A token or key is required and missing.
         Missing = "missing",
-        /// It is longer than any that is looked at.
+        /// The token is longer than the accepted maximum.
         TooLong = "too_long",
-        /// It is not a token at all.
+        /// The text is not a token.
         Malformed = "malformed",
-        /// An algorithm that is not accepted for the key, `none` included.
+        /// The algorithm is not accepted for the key. Includes `none`.
         Algorithm = "algorithm",
-        /// No key with that id.
+        /// No key has that id.
         UnknownKey = "unknown_key",
-        /// Its key may be in a key set that could not be read since it came.
+        /// The token's key may be in a key set that could not be read since the token arrived.
         KeysUnread = "keys_unread",
         /// The signature does not match.
         Signature = "signature",
-        /// Past `exp`.
+        /// The time is past `exp`.
         Expired = "expired",
-        /// Before `nbf`.
+        /// The time is before `nbf`.
         NotYetValid = "not_yet_valid",
-        /// Another `iss`.
+        /// The `iss` is not an accepted one.
         Issuer = "issuer",
-        /// Another `aud`.
+        /// The `aud` is not an accepted one.
         Audience = "audience",
         /// A claim has the wrong type, or is too large.
         Claims = "claims",
-        /// A `sub` that gives no topic, or a refresh for another one.
+        /// The `sub` gives no topic, or the token refreshes another `sub`.
         Subject = "subject",
         /// A publish key that is not configured.
         PublishKey = "publish_key",
     }
 
-    /// Which limit was hit.
+    /// The limit that was reached.
     RateLimit {
         /// Commands of one user.
         Commands = "commands",
@@ -333,25 +334,26 @@ labels! {
         ConnectionsTotal = "connections_total",
         /// Bytes of request bodies accepted and not yet stored.
         AcceptedBytes = "accepted_bytes",
-        /// Bytes of history on their way to clients that came back.
+        /// Bytes of history on their way to returning clients.
         ReplayBytes = "replay_bytes",
     }
 
-    /// How a Socket.IO client came, or tried to.
+    /// How a Socket.IO client connected, or tried to.
     Handshake {
-        /// Over polls.
+        /// By polling.
         Polling = "polling",
         /// On a WebSocket.
         WebSocket = "websocket",
-        /// From polls to a WebSocket.
+        /// By an upgrade from polling to a WebSocket.
         Upgraded = "upgraded",
-        /// A WebSocket that was tried and given up.
+        /// By a WebSocket upgrade that was abandoned.
         UpgradeFailed = "upgrade_failed",
-        /// With the id of a session that is not here: without sticky sessions, of another gateway.
+        /// With the id of a session that this gateway does not have: without sticky sessions, a
+        /// session of another gateway.
         UnknownSession = "unknown_session",
     }
 
-    /// Which bound of the log made an event leave it.
+    /// The bound of the log that evicted an event.
     EvictionCause {
         /// The ring's number of events.
         Count = "count",
@@ -363,19 +365,19 @@ labels! {
         Budget = "budget",
     }
 
-    /// What the store answered to an append.
+    /// The store's answer to an append.
     AppendOutcome {
-        /// The events have their numbers.
+        /// The events have their seqs.
         Ok = "ok",
         /// The store had the id already.
         Duplicate = "duplicate",
-        /// `expect` did not hold.
+        /// The condition of `expect` did not hold.
         Conflict = "conflict",
-        /// The store refused or could not be reached.
+        /// The store refused, or could not be reached.
         Unavailable = "unavailable",
     }
 
-    /// What a request asked for.
+    /// The endpoint of a request.
     Route {
         /// `/v1/ws`.
         Ws = "ws",
@@ -411,23 +413,23 @@ labels! {
         Ready = "ready",
         /// `/metrics`.
         Metrics = "metrics",
-        /// The page of `gateway dev` and what it loads.
+        /// The page of `gateway dev` and its resources.
         Page = "page",
         /// Any other path.
         Other = "other",
     }
 
-    /// Routes whose durations can be compared with one another.
+    /// Classes of routes with comparable durations.
     RouteClass {
-        /// `/v1/ws` and `/v1/sse`: until the response's head.
+        /// `/v1/ws` and `/v1/sse`: up to the head of the response.
         Stream = "stream",
-        /// `/v1/poll`: the wait included.
+        /// `/v1/poll`: including the wait.
         Poll = "poll",
-        /// What else clients ask.
+        /// Other requests of clients.
         Client = "client",
-        /// What backends ask.
+        /// Requests of backends.
         Backend = "backend",
-        /// What monitoring asks.
+        /// Requests of monitoring.
         Probe = "probe",
         /// Pages and unknown paths.
         Other = "other",
@@ -435,21 +437,21 @@ labels! {
 
     /// The first digit of an HTTP status.
     StatusClass {
-        /// Informational, 101 included.
+        /// Informational, including 101.
         Informational = "1xx",
         /// Success.
         Success = "2xx",
         /// Redirection.
         Redirection = "3xx",
-        /// The client's mistake.
+        /// A fault of the client.
         ClientError = "4xx",
-        /// The gateway's failure.
+        /// A failure of the gateway.
         ServerError = "5xx",
     }
 }
 
 impl SourceKind {
-    /// Under which origin its events are counted.
+    /// The origin under which the events of this source are counted.
     #[must_use]
     pub const fn origin(self) -> Source {
         match self {
@@ -460,7 +462,7 @@ impl SourceKind {
 }
 
 impl Route {
-    /// The class under which this route's duration is observed.
+    /// The class of this route's durations.
     #[must_use]
     pub const fn class(self) -> RouteClass {
         match self {
@@ -477,7 +479,7 @@ impl Route {
 }
 
 impl StatusClass {
-    /// The class of a status code; what is outside 100 to 499 counts as a failure of the gateway.
+    /// The class of a status code. A code outside 100 to 499 counts as a failure of the gateway.
     #[must_use]
     pub const fn of(status: u16) -> Self {
         match status {
