@@ -1,4 +1,4 @@
-//! The command line as clap reads it: text and numbers. [`super::check`] decides what they mean.
+//! The command line as clap parses it: text and numbers. [`super::check`] interprets them.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -54,8 +54,8 @@ pub(super) enum TypedCommand {
 }
 
 impl Typed {
-    /// The command line for clap. The help never prints a value from the environment, because it may be
-    /// a secret.
+    /// The command line for clap. The help never prints a value from the environment, because it may
+    /// be a secret.
     pub(super) fn clap() -> clap::Command {
         Self::command().mut_subcommands(|command| {
             let command =
@@ -67,8 +67,8 @@ impl Typed {
         })
     }
 
-    /// The command line for reading. An empty variable is none, because compose files leave unset
-    /// variables empty.
+    /// The command line for reading. An empty variable counts as unset, because compose files leave
+    /// unset variables empty.
     pub(super) fn for_reading() -> clap::Command {
         let is_empty =
             |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
@@ -77,10 +77,10 @@ impl Typed {
         })
     }
 
-    /// The command of these arguments that takes a configuration file, and the file; `None`: none is
-    /// given, or the arguments are wrong.
+    /// The command and its configuration file, if the arguments give one; `None`: they give none,
+    /// or are wrong.
     pub(super) fn config_file(arguments: &[OsString]) -> Option<(String, PathBuf)> {
-        // What is required may stand in the file.
+        // Required options may be in the file.
         let lenient =
             Self::for_reading().mut_subcommands(|command| command.mut_args(|arg| arg.required(false)));
         let matches = lenient.try_get_matches_from(arguments).ok()?;

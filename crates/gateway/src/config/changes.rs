@@ -1,4 +1,4 @@
-//! What of a configuration may change while the gateway runs.
+//! The options that may change while the gateway runs.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ impl Limits {
         }
     }
 
-    /// Whether users may do as much in `other`.
+    /// Whether `other` has the same rates for users.
     #[must_use]
     pub(crate) fn has_rates_of(&self, other: &Self) -> bool {
         let rates = |limits: &Self| {
@@ -31,14 +31,14 @@ impl Limits {
 }
 
 impl Config {
-    /// The files that it was read from.
+    /// The files from which the configuration was read.
     #[must_use]
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let tls = self.tls.iter().flat_map(|tls| [&*tls.cert, &*tls.key]);
         self.file.as_deref().into_iter().chain(self.auth.files()).chain(tls).map(Path::to_owned).collect()
     }
 
-    /// What `other` has differently and a running gateway cannot change, by the options' names.
+    /// The names of the options that differ in `other` and cannot change while the gateway runs.
     #[must_use]
     pub(crate) fn fixed_changes(&self, other: &Self) -> Vec<&'static str> {
         let limits = &self.limits;

@@ -1,4 +1,4 @@
-//! From the command line to a [`Config`]: checks each value, and which options go together.
+//! Turns the command line into a [`Config`]: validates each value and the combinations of options.
 //!
 //! Each error is one line that names the option and the remedy.
 
@@ -31,7 +31,7 @@ use crate::secret::Secret;
 struct Problems(Vec<ConfigError>);
 
 impl Problems {
-    /// The value, or `None` with its problem noted.
+    /// Returns the value, or records the problem and returns `None`.
     fn note<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
         result.map_err(|error| self.0.push(error)).ok()
     }
@@ -135,7 +135,7 @@ pub(super) fn serve(typed: ServeArgs) -> Result<Config, Vec<ConfigError>> {
     })
 }
 
-/// Checks what only the files themselves tell: whether keys and certificates can be read.
+/// Validates the files themselves: whether keys and certificates can be read.
 ///
 /// # Errors
 /// Every problem, each as one line.
@@ -183,7 +183,7 @@ fn listening(typed: ListeningArgs) -> Result<Listening, ConfigError> {
     Ok(Listening { listen, admin_listen, tls })
 }
 
-/// The endpoint of Socket.IO clients. `default`: its path where none is given.
+/// The endpoint of Socket.IO clients. `default`: the path if none is given.
 fn socketio(typed: SocketIoArgs, default: Option<&str>) -> Result<Option<SocketIo>, ConfigError> {
     let path = given(typed.socketio, String::is_empty).or_else(|| default.map(str::to_owned));
     let file = typed.socketio_dialect.filter(|path| !path.as_os_str().is_empty());
@@ -377,8 +377,8 @@ fn limits(typed: &LimitArgs) -> Limits {
     }
 }
 
-/// `--max-stream-seconds` applies to both kinds of stream. Without it, only SSE streams have a maximum age,
-/// because some intermediaries keep an upstream open long after the client has gone.
+/// `--max-stream-seconds` applies to both kinds of stream. Without it, only SSE streams have a
+/// maximum age, because some intermediaries keep an upstream open long after the client has gone.
 fn streams(typed: &StreamArgs) -> Streams {
     let age = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     Streams {

@@ -1,4 +1,4 @@
-//! Options that are one of a few words.
+//! Options with a fixed set of values.
 
 use clap::ValueEnum;
 use transport::socketio::CursorStyle;
@@ -54,7 +54,7 @@ pub(super) enum Eio3 {
     On,
 }
 
-/// What a Socket.IO client gets back from an endpoint that only tests have.
+/// The echo that a Socket.IO client gets from an endpoint for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SocketIoEcho {
     /// Every message of Engine.IO as it came
@@ -63,7 +63,7 @@ pub enum SocketIoEcho {
     Socket,
 }
 
-/// How a request for server-sent events is refused that may pass a moment later.
+/// The form of a temporary refusal of a request for server-sent events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SseRefusals {
     /// 200 with `retry` and `bye`, after which an EventSource comes back by itself
@@ -83,7 +83,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What readers are told when messages of a source may be missing.
+/// The report that readers get when messages of a source may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SourceGap {
     /// Readers of the source's topics get a reset and fetch their state again

@@ -1,6 +1,7 @@
-//! The table of options in `docs/operating.md` is made from the command line itself.
+//! Checks the table of options in `docs/operating.md`, which is generated from the command line
+//! itself.
 //!
-//! `make docs` writes it anew.
+//! `make docs` regenerates it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,7 +14,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md
 const BEGIN: &str = "<!-- options: made by `make docs` -->\n";
 const END: &str = "<!-- end of options -->\n";
 
-/// The options of a command, a table for each group.
+/// The options of a command, as one table for each group.
 fn tables(command: &str) -> String {
     let all = Typed::clap();
     let command = all.find_subcommand(command).expect("the command exists");

@@ -1,12 +1,12 @@
-//! Why a gateway cannot be run as it was configured.
+//! Why a gateway cannot run with its configuration.
 
-/// A wrong or missing option, as one line for standard error. Never holds a secret.
+/// A wrong or missing option, as one line for standard error. It never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
 impl ConfigError {
-    /// The error with this text. Line breaks and other control characters are escaped.
+    /// An error with this text. Line breaks and other control characters are escaped.
     #[must_use]
     pub fn new(text: impl AsRef<str>) -> Self {
         let mut line = String::new();

@@ -1,7 +1,7 @@
 //! A configuration file: TOML whose keys are the names of options.
 //!
-//! The values of a file become the defaults of the command line, so that an option and an
-//! environment variable win over it, and everything behind has one way of reading a value.
+//! The values of a file become the defaults of the command line. Options and environment variables
+//! therefore take precedence over the file, and all later code reads values in one way.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use toml::de::{DeInteger, DeTable, DeValue};
 use super::ConfigError;
 use super::args::{one_line, takes_several};
 
-/// The largest file that is read. A file of every option has a few kilobytes.
+/// Most bytes of a file that are read. A file with every option has a few kilobytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The options in a configuration file, each with a value that its option takes.
+/// The options in a configuration file, each with a value that the option accepts.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
     path: PathBuf,
@@ -28,9 +28,9 @@ pub(super) struct ConfigFile {
 struct Entry {
     /// The option's long name.
     name: String,
-    /// The id of clap for it.
+    /// The id of the option in clap.
     id: clap::Id,
-    /// Its values, as they would stand on the command line.
+    /// The values of the option, in the syntax of the command line.
     values: Vec<String>,
     /// The line of the file, counted from 1.
     line: usize,
@@ -47,7 +47,7 @@ impl ConfigFile {
         Self::parse(path, &text, command)
     }
 
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
     /// As for [`ConfigFile::read`].
@@ -87,7 +87,7 @@ impl ConfigFile {
         command
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -97,8 +97,8 @@ impl ConfigFile {
         self.entries.iter().any(|entry| entry.name == name)
     }
 
-    /// An error of the options together, with the line of the first option that it names and that
-    /// stands in the file.
+    /// Adds a line number to an error about a combination of options: the line of the first option
+    /// that the error names and the file contains.
     pub(super) fn locate(&self, error: ConfigError) -> ConfigError {
         let text = error.to_string();
         let named = self.entries.iter().filter_map(|entry| {
@@ -124,10 +124,10 @@ fn text_of(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
-/// What a key and its value mean for this command.
+/// Converts a key and its value into an entry for this command.
 ///
 /// # Errors
-/// What is wrong with them, and the remedy.
+/// The fault and its remedy.
 fn entry(command: &Command, key: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Entry, String> {
     let arg = option_of(command, key)?;
     let values = match value.get_ref() {
@@ -142,7 +142,7 @@ fn entry(command: &Command, key: &str, value: &Spanned<DeValue<'_>>, line: usize
         }
         value => vec![scalar(key, value)?],
     };
-    // The same parser as on the command line, for this option alone.
+    // This uses the same parser as the command line, for this option alone.
     let alone =
         Command::new("gateway").arg(arg.clone().required(false).env(None::<&str>)).disable_help_flag(true);
     let typed = std::iter::once(OsString::from("gateway"))
@@ -172,7 +172,7 @@ fn option_of<'a>(command: &'a Command, key: &str) -> Result<&'a Arg, String> {
     }
 }
 
-/// A value as it would stand on the command line.
+/// A value in the syntax of the command line.
 fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),

@@ -1,4 +1,4 @@
-//! Configuration files into configurations.
+//! Tests of configuration files.
 
 use std::path::{Path, PathBuf};
 
@@ -145,7 +145,7 @@ fn what_is_in_force_is_a_file_that_configures_the_same_and_shows_no_secret() {
     assert_eq!((again.limits.ring_events, again.limits.log_bytes), (9, 0x1000_0000));
 }
 
-/// The lines of a file, of which some are right, some are wrong, and some are noise.
+/// The lines of a file: some are right, some are wrong, and some are noise.
 fn lines() -> impl Strategy<Value = Vec<String>> {
     let names: Vec<String> = command_of(&Typed::clap(), "serve")
         .get_arguments()

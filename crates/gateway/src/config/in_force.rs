@@ -10,8 +10,9 @@ use super::args::takes_several;
 use super::file::ConfigFile;
 use crate::secret::Secret;
 
-/// Every option of this command with its value and where that comes from, in the form of a
-/// configuration file. Options without a value are comments, and so are secrets, which are hidden.
+/// Every option of this command with its value and the origin of the value, in the form of a
+/// configuration file. Options without a value are comments. Secrets are hidden, and their lines
+/// are comments too.
 pub(super) fn text(command: &Command, matches: &ArgMatches, file: Option<&ConfigFile>) -> String {
     let mut text = String::new();
     let mut group = "";

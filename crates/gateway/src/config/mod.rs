@@ -1,8 +1,9 @@
-//! The meaning of the command line: a [`Command`], and for a gateway that runs its [`Config`].
+//! The meaning of the command line: a [`Command`] and, for a gateway that runs, its [`Config`].
 //!
-//! `args.rs` reads the options and the environment, `file.rs` a configuration file. `check.rs` checks
-//! them once and turns them into plain values, so that no later code sees text, an unset option or an
-//! impossible combination. `in_force.rs` prints them. Each error is a [`ConfigError`] of one line.
+//! `args.rs` reads the options and the environment, and `file.rs` reads a configuration file.
+//! `check.rs` validates them once and turns them into plain values, so that later code never sees
+//! text, an unset option or an impossible combination. `in_force.rs` prints them. Each error is a
+//! [`ConfigError`] of one line.
 
 mod args;
 mod changes;
@@ -46,12 +47,12 @@ use crate::redact::Rule;
 use crate::secret::Secret;
 use crate::sources::postgres::sql::OutboxSql;
 
-/// What the program is to do.
+/// The task of the program.
 #[derive(Debug)]
 pub enum Command {
     /// Run a gateway: `gateway dev` or `gateway serve`.
     Run(Box<Config>),
-    /// Print a text: what `gateway check` or `gateway config` found.
+    /// Print a text: the result of `gateway check` or `gateway config`.
     Print(String),
     /// Print a token: `gateway token`.
     Token(TokenRequest),
@@ -77,7 +78,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the backend endpoints and `/metrics`; `None`: `listen`.
     pub admin_listen: Option<SocketAddr>,
-    /// The certificate of both listeners; `None`: they speak no TLS.
+    /// The certificate of both listeners; `None`: they do not use TLS.
     pub tls: Option<TlsFiles>,
     /// Where the event log is kept.
     pub store: StoreConfig,
@@ -93,14 +94,14 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// Bounds for clients, topics and requests.
     pub limits: Limits,
-    /// Which topics keep their state beyond their rings; `None`: none does.
+    /// The topics that keep their state beyond their rings; `None`: no topic does.
     pub state: Option<StateOptions>,
     /// Timeouts and maximum ages of streams.
     pub streams: Streams,
     /// The endpoint of Socket.IO clients; `None`: there is none.
     pub socketio: Option<SocketIo>,
-    /// The name that `hello` tells clients: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`. `None`: a random
-    /// one of this process.
+    /// The name that `hello` gives clients: 1 to 64 bytes of `A-Z a-z 0-9 _ . -`. `None`: a random
+    /// name for this process.
     pub deployment: Option<String>,
     /// Format and filter of log lines.
     pub logs: Logs,
@@ -156,7 +157,7 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Bytes of missed events that may be in flight to returning clients at the same time.
     pub replay_bytes: usize,
-    /// Bytes of memory for the ids of publishes, by which a repeat is recognised.
+    /// Bytes of memory for the ids of publishes. A repeat is recognised by its id.
     pub ids_bytes: usize,
     /// Topics per session, including the user's own topic and `all`.
     pub topics_per_session_max: usize,
@@ -166,16 +167,17 @@ pub struct Limits {
     pub connections_per_user_max: Option<usize>,
     /// Connections per client address.
     pub connections_per_ip_max: Option<usize>,
-    /// Commands per user and minute, `publish` not counted.
+    /// Commands per user and minute, not counting `publish`.
     pub commands_per_minute: Option<u32>,
     /// Events that a user may publish per minute.
     pub publishes_per_minute: Option<u32>,
-    /// Ephemeral events that a user may publish per second, and batches with ephemeral events that a session gets per
-    /// second.
+    /// Ephemeral events that a user may publish per second, and batches with ephemeral events that
+    /// a session gets per second.
     pub ephemerals_per_second: Option<u32>,
     /// How long a user who left a topic is still listed.
     pub presence_ttl: Duration,
-    /// Time within which the head of a request must arrive, from its first byte on, and the first byte of a new connection.
+    /// Time within which the head of a request must arrive, counted from its first byte. Also the
+    /// time within which the first byte of a new connection must arrive.
     pub head_timeout: Duration,
     /// How long a connection stays open without a request after its last one.
     pub keep_alive: Duration,
@@ -188,13 +190,13 @@ pub struct Limits {
 pub struct Streams {
     /// How long a write may block before the session ends as a slow reader.
     pub write_timeout: Duration,
-    /// Largest message, in bytes, unless its client asked for another bound.
+    /// Largest message, in bytes, unless the client asked for another bound.
     pub message_bytes_max: usize,
-    /// How a request for server-sent events is refused that may pass a moment later.
+    /// The form of a temporary refusal of a request for server-sent events.
     pub sse_refusals: SseRefusals,
     /// How long connections get to close when the gateway stops. All are told at once.
     pub drain: Duration,
-    /// How many of them per second are told to reconnect.
+    /// How many connections per second are told to reconnect.
     pub reconnects_per_second: NonZeroU32,
     /// Maximum age of an SSE stream; `None`: no maximum.
     pub sse_age_max: Option<Duration>,
@@ -205,7 +207,7 @@ pub struct Streams {
 /// The endpoint of Socket.IO clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketIo {
-    /// Its path: begins and ends with a slash.
+    /// The path. It begins and ends with a slash.
     pub path: String,
     /// When clients are pinged, and how long they may take to answer.
     pub pings: Pings,
@@ -215,13 +217,13 @@ pub struct SocketIo {
     pub dialect: Option<Arc<Dialect>>,
     /// Whether clients may speak Engine.IO 3 as well.
     pub eio3: bool,
-    /// Clients get back what they send, instead of events of the log: for the test suites of the
-    /// protocols.
+    /// Whether clients get back what they send, instead of events of the log. For the test suites
+    /// of the protocols.
     pub echo: Option<SocketIoEcho>,
 }
 
 impl SocketIo {
-    /// Whether a request's path is this endpoint's, with or without the last slash.
+    /// Whether this is the path of the endpoint, with or without the last slash.
     #[must_use]
     pub fn is_at(&self, path: &str) -> bool {
         self.path
@@ -234,19 +236,20 @@ impl SocketIo {
 /// Format and filter of log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logs {
-    /// Their format.
+    /// The format.
     pub format: LogFormat,
-    /// Which of them are written: a checked filter in the syntax of `tracing`'s `EnvFilter`.
+    /// A validated filter in the syntax of `tracing`'s `EnvFilter`.
     pub filter: String,
 }
 
-/// The command of this name, which is one of them.
+/// The subcommand with this name, which must exist.
 fn command_of<'a>(clap: &'a clap::Command, name: &str) -> &'a clap::Command {
     clap.find_subcommand(name).unwrap_or(clap)
 }
 
-/// Reads the arguments of the program (the first is its name), the environment and the configuration
-/// file. An option wins over its environment variable, and that over the file.
+/// Reads the arguments of the program (the first is its name), the environment and the
+/// configuration file. An option takes precedence over its environment variable, and the variable
+/// over the file.
 ///
 /// # Errors
 /// [`Stop::Print`] for `--help` and `--version`; [`Stop::Refuse`] if an option is wrong or missing.

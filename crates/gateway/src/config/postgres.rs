@@ -1,4 +1,4 @@
-//! The options of the sources in PostgreSQL, and what they mean.
+//! The options of the sources in PostgreSQL, and their meaning.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,12 +70,12 @@ pub struct PostgresConfig {
 pub(crate) struct OutboxConfig {
     /// The table.
     pub(crate) table: OutboxTable,
-    /// How long to sleep while it is empty.
+    /// How long to sleep while the table is empty.
     pub(crate) poll: Duration,
 }
 
 impl PostgresArgs {
-    /// What was asked for; `None`: no source in PostgreSQL.
+    /// Validates the options; `None`: no source in PostgreSQL is configured.
     pub(super) fn check(self) -> Result<Option<PostgresConfig>, ConfigError> {
         let rules = self.source_notify.iter().filter(|text| !text.trim().is_empty());
         let notify = rules.map(|text| notify_rule(text)).collect::<Result<Vec<_>, _>>()?;

@@ -1,4 +1,4 @@
-//! How a gateway that runs reads its configuration again.
+//! Reads the configuration of a running gateway again.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ type SetFilter = dyn Fn(&str) -> Result<(), ConfigError> + Send + Sync;
 pub struct ConfigReader {
     read: Arc<Read>,
     set_filter: Box<SetFilter>,
-    /// A message for each time that the operator asks for it.
+    /// A message for each request of the operator to read the configuration.
     pub(crate) asked: Mutex<mpsc::Receiver<()>>,
-    /// One reading at a time.
+    /// Serializes readings.
     pub(crate) turn: Mutex<()>,
 }
 
 impl ConfigReader {
-    /// `read` reads the command line, the environment and the files. `set_filter` changes which log
-    /// lines are written. `asked` has a message each time that the operator asks for a reading.
+    /// `read` reads the command line, the environment and the files. `set_filter` sets the filter
+    /// of log lines. `asked` has a message for each request of the operator.
     pub fn new(
         read: impl Fn() -> Result<Config, Vec<ConfigError>> + Send + Sync + 'static,
         set_filter: impl Fn(&str) -> Result<(), ConfigError> + Send + Sync + 'static,
@@ -31,8 +31,8 @@ impl ConfigReader {
         Self { read: Arc::new(read), set_filter: Box::new(set_filter), asked: Mutex::new(asked), turn }
     }
 
-    /// The reader of a gateway that nobody asks to read again, and that has the same configuration if
-    /// it does.
+    /// A reader for a gateway whose operator never requests a reading. A reading gives the same
+    /// configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let config = config.clone();
@@ -42,18 +42,18 @@ impl ConfigReader {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// Every problem of it.
+    /// Every problem of the configuration.
     pub(crate) async fn read(&self) -> Result<Config, Vec<ConfigError>> {
         let read = Arc::clone(&self.read);
-        // It reads files.
+        // The function reads files.
         let read = tokio::task::spawn_blocking(move || read()).await;
         read.map_err(|error| vec![ConfigError::new(error.to_string())])?
     }
 
-    /// Writes the log lines that this filter lets through from now on.
+    /// Sets the filter of log lines.
     ///
     /// # Errors
-    /// When the text is no filter.
+    /// When the text is not a filter.
     pub(crate) fn set_filter(&self, filter: &str) -> Result<(), ConfigError> {
         (self.set_filter)(filter)
     }

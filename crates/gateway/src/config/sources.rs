@@ -1,4 +1,4 @@
-//! The options of sources of events outside the gateway, as clap reads them, and what they mean.
+//! The options of sources of events outside the gateway, as clap parses them, and their meaning.
 
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ pub struct SourcesConfig {
     pub redis: Option<RedisSourceConfig>,
     /// PostgreSQL; `None`: not configured.
     pub postgres: Option<PostgresConfig>,
-    /// What readers are told of gaps.
+    /// The report that readers get about gaps.
     pub gap: SourceGap,
 }
 
@@ -54,7 +54,7 @@ pub struct RedisSourceConfig {
     pub url: Secret,
     /// File with the CA certificates to trust for TLS; `None`: those of the system.
     pub ca: Option<PathBuf>,
-    /// Patterns of channels and their rules. The first that matches a channel is the one.
+    /// Patterns of channels and their rules. The first rule that matches a channel applies.
     pub channels: Vec<SourceRule>,
     /// Keys of streams and their rules.
     pub streams: Vec<SourceRule>,
@@ -62,8 +62,8 @@ pub struct RedisSourceConfig {
     pub group: String,
 }
 
-/// Checks the options. `store`: the URL and the CA file of the store in Redis, which are the
-/// defaults. `log_name`: the name of the log in Redis, if it is there.
+/// Validates the options. `store`: the URL and the CA file of the store in Redis, which are the
+/// defaults. `log_name`: the name of the log, if it is in Redis.
 pub(super) fn sources(
     typed: SourceArgs,
     store: (Option<Secret>, Option<PathBuf>),
@@ -116,7 +116,7 @@ pub(super) fn sources(
     Ok(SourcesConfig { redis: Some(redis), postgres: typed.postgres.check()?, gap: typed.source_gap })
 }
 
-/// Of two rules for one pattern the second would never count.
+/// Refuses two rules for one pattern: the second would never apply.
 fn check_patterns(rules: &[SourceRule]) -> Result<(), ConfigError> {
     match twice(rules) {
         Some(rule) => {
@@ -126,7 +126,7 @@ fn check_patterns(rules: &[SourceRule]) -> Result<(), ConfigError> {
     }
 }
 
-/// A rule whose pattern another one has too.
+/// A rule whose pattern an earlier rule has too.
 fn twice(rules: &[SourceRule]) -> Option<&SourceRule> {
     rules
         .iter()
@@ -134,7 +134,7 @@ fn twice(rules: &[SourceRule]) -> Option<&SourceRule> {
         .find_map(|(at, rule)| rules[..at].iter().any(|other| other.pattern == rule.pattern).then_some(rule))
 }
 
-/// A key has one rule, and is no pattern.
+/// Refuses two rules for one key, and patterns in place of keys.
 fn check_keys(rules: &[SourceRule]) -> Result<(), ConfigError> {
     if let Some(rule) = twice(rules) {
         return Err(ConfigError::new(format!(

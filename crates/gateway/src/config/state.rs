@@ -1,4 +1,4 @@
-//! Which topics keep their state, and how much of it.
+//! The topics that keep their state, and the bounds of the state.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use events::{StateOptions, TopicError, TopicPattern};
 
 use super::ConfigError;
 
-/// The most `--state`: each topic is compared with all when it is made.
+/// Most `--state` patterns. A new topic is compared with all of them.
 const PATTERNS_MAX: usize = 64;
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ fn topics(text: &str) -> Result<TopicPattern, TopicError> {
     text.trim().parse()
 }
 
-/// What the log is told; `None`: no topic keeps its state.
+/// The options for the log; `None`: no topic keeps its state.
 pub(super) fn state(typed: StateArgs) -> Result<Option<StateOptions>, ConfigError> {
     if typed.topics.len() > PATTERNS_MAX {
         return Err(ConfigError::new(format!(

@@ -1,4 +1,5 @@
-//! Options into configurations. Variables of the environment are tested in `tests/command_line.rs`, in a process of their own.
+//! Tests of options and configurations. Environment variables are tested in
+//! `tests/command_line.rs`, in a process of their own.
 
 use super::*;
 
@@ -272,7 +273,7 @@ fn each_wrong_option_of_a_source_is_one_line_that_names_the_remedy() {
         let text = refusal(&format!("serve --listen 127.0.0.1:1 --publish-key k {options}"));
         assert!(text.contains(part) && !text.contains("hunter2"), "{options}: {text}");
     }
-    // What needs the file itself is found when the gateway starts: see `tests/command_line.rs`.
+    // A fault of the file itself is found when the gateway starts: see `tests/command_line.rs`.
     config(&format!("serve --listen 127.0.0.1:1 --publish-key k {no_file}"));
 }
 
