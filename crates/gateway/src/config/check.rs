@@ -156,7 +156,7 @@ fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
     )))
 }
 
-/// Where a gateway listens, and its certificate.
+/// The addresses of a gateway's listeners, and its certificate.
 struct Listening {
     listen: SocketAddr,
     admin_listen: Option<SocketAddr>,

@@ -11,8 +11,8 @@ use super::file::ConfigFile;
 use crate::secret::Secret;
 
 /// Every option of this command with its value and the origin of the value, in the form of a
-/// configuration file. Options without a value are comments. Secrets are hidden, and their lines
-/// are comments too.
+/// configuration file. Options without a value are comments. Secrets and URLs with parameters are
+/// hidden, and their lines are comments too.
 pub(super) fn text(command: &Command, matches: &ArgMatches, file: Option<&ConfigFile>) -> String {
     let mut text = String::new();
     let mut group = "";
@@ -51,7 +51,7 @@ pub(super) fn text(command: &Command, matches: &ArgMatches, file: Option<&Config
     text
 }
 
-/// Whether a value is a URL with parameters, of which one may be a key.
+/// Whether a value is a URL with parameters. A parameter may be a secret.
 fn has_query(value: &str) -> bool {
     value.split_once("://").is_some_and(|(_, rest)| rest.contains('?'))
 }

@@ -194,9 +194,10 @@ pub struct Streams {
     pub message_bytes_max: usize,
     /// The form of a temporary refusal of a request for server-sent events.
     pub sse_refusals: SseRefusals,
-    /// How long connections get to close when the gateway stops. All are told at once.
+    /// How long connections get to close when the gateway stops. All clients are told of the stop
+    /// at the same moment.
     pub drain: Duration,
-    /// How many connections per second are told to reconnect.
+    /// How many of these clients reconnect per second: each is told a delay of its own.
     pub reconnects_per_second: NonZeroU32,
     /// Maximum age of an SSE stream; `None`: no maximum.
     pub sse_age_max: Option<Duration>,
@@ -209,9 +210,9 @@ pub struct Streams {
 pub struct SocketIo {
     /// The path. It begins and ends with a slash.
     pub path: String,
-    /// When clients are pinged, and how long they may take to answer.
+    /// The interval of pings, and the timeout of their answers.
     pub pings: Pings,
-    /// How clients learn the cursor.
+    /// The form in which clients get the cursor.
     pub cursor: CursorStyle,
     /// The application's own names; `None`: those of the protocol.
     pub dialect: Option<Arc<Dialect>>,

@@ -27,7 +27,7 @@ pub(crate) struct Engine {
     opened: Instant,
     /// Number of polls so far. Only the newest is answered with events.
     polls: AtomicU64,
-    /// Whether a WebSocket is being probed. No poll may wait for long meanwhile.
+    /// Whether a WebSocket is being probed. No poll may wait for long during a probe.
     is_probed: AtomicBool,
 }
 

@@ -193,7 +193,7 @@ labels! {
         Unavailable = "unavailable",
     }
 
-    /// Where an event came from.
+    /// The origin of an event.
     Source {
         /// `POST /v1/publish`.
         Http = "http",

@@ -1,4 +1,4 @@
-//! The endpoint for the protocols' own test suites, which returns to a client whatever it sends.
+//! The endpoint for the protocols' own test suites, which sends a client's messages back to it.
 //!
 //! The endpoint uses no session and no log. Handshakes, polls, pings, upgrades and packets are
 //! handled like those of all other clients.

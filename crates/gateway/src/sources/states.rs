@@ -22,7 +22,7 @@ pub(crate) struct SourceStates {
 
 struct Down {
     reason: &'static str,
-    /// When the last log line about it was written.
+    /// When the last log line about this source was written.
     said: Option<Instant>,
 }
 

@@ -88,8 +88,8 @@ impl SourceLeases {
 
     /// Takes a lease that is free, or that is this node's own `before`. `heard_for`: how long this
     /// node has received the source without a break. `with_gap`: whether to take the lease even if
-    /// that is too short and no other node has received the source for longer. Without `with_gap`,
-    /// the lease is left to other nodes for a while.
+    /// that is too short, provided that no other node has received the source for longer. Without
+    /// `with_gap`, the lease is left to other nodes for a while.
     ///
     /// # Errors
     /// When the server cannot be asked. The status of the store gives the reason.
