@@ -150,7 +150,7 @@ impl Engines {
     }
 }
 
-/// Whether the client of a session is lost, or the session is over.
+/// Whether a session is over, or its client is lost or did not send its CONNECT or token in time.
 fn is_gone(engine: &Engine) -> bool {
     let is_waited_for = matches!(engine.stage(), Stage::Open | Stage::Awaiting(_));
     let never_came = is_waited_for && engine.age() > CONNECT_WITHIN;

@@ -154,7 +154,7 @@ pub(super) struct Authenticated {
     pub(super) client: Option<(Arc<Grant>, Request)>,
 }
 
-/// Why a client is not connected.
+/// Why a client may not connect, or not yet.
 pub(super) enum Declined {
     /// The client has no token. It may send one in an event of the application's dialect.
     Awaits(Awaiting),
@@ -176,7 +176,7 @@ impl From<Problem> for Declined {
 /// Parses and authenticates a CONNECT.
 ///
 /// # Errors
-/// Why the client is not connected.
+/// Why the client may not connect, or not yet.
 pub(super) async fn arrive(
     app: &App,
     config: &SocketIo,

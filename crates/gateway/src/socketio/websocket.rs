@@ -329,7 +329,7 @@ enum Next {
     End(CloseCode, &'static str),
     /// Start the session.
     In(Box<Admitted>, Asked),
-    /// Answer a client that is not connected now.
+    /// Answer a client that may not connect now.
     Declined(Declined),
 }
 
