@@ -34,7 +34,7 @@ before(async () => { gateway = await Gateway.start('127.0.0.1:0', FREE); });
 after(() => gateway?.stop());
 
 for (const transports of TRANSPORTS) {
-  const skip = existsSync(PYTHON) ? false : 'python-socketio is not installed';
+  const skip = existsSync(`${TOOLS}python.installed`) ? false : 'python-socketio is not installed';
   test(`the client for Python over ${transports}: a burst in order, one argument, acknowledgements`, { skip }, async () => {
     const { stdout } = await promisify(execFile)(PYTHON, [PYTHON_CLIENT, gateway.origin, transports]);
     const { heard, ack, transport } = JSON.parse(stdout);
