@@ -274,6 +274,12 @@ impl Event {
         })
     }
 
+    /// Whether states hold it: it has a key and is not latest-only.
+    pub(crate) fn is_for_states(&self) -> bool {
+        let head = self.head();
+        head.key_end != 0 && !head.latest_only
+    }
+
     /// Whether its time to live is over.
     pub(crate) fn is_expired(&self, now_us: u64) -> bool {
         self.head().expires_us <= now_us

@@ -280,16 +280,20 @@ impl Reader {
         self.views.iter().filter(keeps).map(|view| view.topic.name().clone()).collect()
     }
 
-    /// From now on reads give of these topics only what lies behind the tail, and [`Self::state`] everything up to it.
-    /// Gives that point. If it turns out not to be history, the next read is a reset.
+    /// From now on, [`Self::state`] gives the states of these topics up to the tail, and reads give
+    /// everything else: events above that point, and events that no state holds. Returns the point.
+    /// If it turns out not to be history, the next read is a reset.
     pub fn begin_state(&mut self, topics: &[Topic]) -> Cursor {
         let History { lineage, tail, .. } = self.log.history();
         let point = tail.max(self.cursor.seq);
         let sight = self.sight.get_or_insert_default();
         for view in self.views.iter_mut().filter(|view| topics.contains(view.topic.name())) {
             sight.begin(&view.topic, point);
-            // What the ring does not have up to there is in the state.
-            view.excused = view.excused.max(point);
+            // The state has what the ring lacks up to there, unless no state holds it.
+            let known = view.excused.max(self.cursor.seq);
+            if self.log.since() <= known && view.topic.read(|ring| ring.state_covers(known)) {
+                view.excused = view.excused.max(point);
+            }
         }
         self.merge = None;
         self.signal.raise();

@@ -59,7 +59,8 @@ impl Ring {
     const EPHEMERAL_MAX: usize = 64;
 
     /// A ring that knows nothing at or below `floor`, of a topic that keeps this state.
-    pub(crate) fn new(floor: Seq, state: Option<StateMap>) -> Self {
+    pub(crate) fn new(floor: Seq, mut state: Option<StateMap>) -> Self {
+        state.iter_mut().for_each(|state| state.pass(floor));
         Self {
             events: VecDeque::new(),
             ephemeral: None,
@@ -114,6 +115,12 @@ impl Ring {
         self.beside.as_ref()?.state.as_ref()
     }
 
+    /// Whether states hold every event of the topic above `after`, or the event that replaced it.
+    pub(crate) fn state_covers(&self, after: Seq) -> bool {
+        let Some(Beside { latest, state: Some(state) }) = self.beside.as_deref() else { return false };
+        state.passed().max(latest.floor()).max(latest.last()) <= after
+    }
+
     pub(crate) fn state_mut(&mut self) -> Option<&mut StateMap> {
         self.beside.as_mut()?.state.as_mut()
     }
@@ -125,12 +132,13 @@ impl Ring {
             let count = self.beside.get_or_insert_default().latest.push(event, bounds.bytes_max);
             return Evicted { count, ..self.evict_aged(now_us, bounds) };
         }
-        let mut keys_evicted = 0;
-        if let Some(state) = self.state_mut()
-            && event.identity().is_some()
-        {
-            keys_evicted = state.push(&event, now_us);
-        }
+        let keys_evicted = self.state_mut().map_or(0, |state| {
+            if event.is_for_states() {
+                return state.push(&event, now_us);
+            }
+            state.pass(event.seq().unwrap_or_default());
+            0
+        });
         self.last = event.seq().unwrap_or(self.last);
         self.cost_bytes += event.cost_bytes();
         self.oldest_us = if self.events.is_empty() { now_us } else { self.oldest_us.min(now_us) };
@@ -207,9 +215,9 @@ impl Ring {
 
     /// Starts over: nothing at or below `floor` is known, and the numbers before it mean nothing any more.
     pub(crate) fn restart(&mut self, floor: Seq) {
-        let state = self.beside.take().and_then(|beside| beside.state);
+        let mut state = self.beside.take().and_then(|beside| beside.state);
+        state.iter_mut().for_each(StateMap::clear);
         *self = Self::new(floor, state);
-        self.state_mut().into_iter().for_each(StateMap::clear);
     }
 
     /// Drops every event above `to`: it never became history.

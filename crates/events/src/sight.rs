@@ -16,7 +16,7 @@ pub trait Lens: std::fmt::Debug + Send + Sync + 'static {
 pub(crate) struct Sight {
     types: Option<TypeFilter>,
     pub(crate) lens: Option<Arc<dyn Lens>>,
-    /// Topics whose states are read up to a point: their events up to there are not read once more.
+    /// Topics whose states are read up to a point: what a state can have up to there is not read once more.
     begins: Vec<(Arc<TopicState>, Seq)>,
     /// Parts of states have been read that knew of events up to here.
     known: Seq,
@@ -36,7 +36,9 @@ impl Sight {
     /// Whether the event is wanted by the topic by which it is seen.
     pub(crate) fn wants(&self, event: &Event) -> bool {
         let is_known = |(topic, point): &(Arc<TopicState>, Seq)| {
-            event.seq().is_some_and(|seq| seq <= *point) && event.topic() == topic.name().as_str()
+            event.seq().is_some_and(|seq| seq <= *point)
+                && event.is_for_states()
+                && event.topic() == topic.name().as_str()
         };
         self.wants_type(event) && !self.begins.iter().any(is_known)
     }

@@ -126,6 +126,8 @@ pub(crate) struct StateMap {
     expiring: BTreeSet<(u64, Seq)>,
     /// The last event of the topic with a key.
     last: Seq,
+    /// The topic may have lost events up to this seq that no state holds.
+    passed: Seq,
     /// Whether the state is unchanged since that event: no key has been dropped since.
     is_as_of_last: bool,
     cost_bytes: usize,
@@ -144,6 +146,7 @@ impl StateMap {
             by_key: HashMap::new(),
             expiring: BTreeSet::new(),
             last: Seq::ZERO,
+            passed: Seq::ZERO,
             is_as_of_last: true,
             cost_bytes: 0,
             partial_until_us: 0,
@@ -170,6 +173,16 @@ impl StateMap {
     /// Marks the state as possibly incomplete until `until_us`.
     pub(crate) fn lack(&mut self, until_us: u64) {
         self.partial_until_us = self.partial_until_us.max(until_us);
+    }
+
+    /// Notes an event without a key, or a floor: the topic may lose events up to this seq.
+    pub(crate) fn pass(&mut self, seq: Seq) {
+        self.passed = self.passed.max(seq);
+    }
+
+    /// Above this seq, the topic has only events that states hold.
+    pub(crate) fn passed(&self) -> Seq {
+        self.passed
     }
 
     /// Adds an event with a key, unless the state has a later event of the key. Returns the number
@@ -241,6 +254,7 @@ impl StateMap {
     /// Drops every event above `to`: it never became history. The events that it replaced are lost
     /// too.
     pub(crate) fn truncate(&mut self, to: Seq, now_us: u64) {
+        self.passed = self.passed.min(to);
         if self.last <= to {
             return;
         }

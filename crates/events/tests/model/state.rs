@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use events::{
-    Data, Disk, DiskOptions, Draft, Epoch, Event, Fact, Fsync, Limit, Log, Memory, Options, Reader, Seq,
-    Sequenced, Start, StateOptions, Store, Topic, Topics,
+    Cursor, Data, Disk, DiskOptions, Draft, Epoch, Event, Fact, Fsync, Limit, Log, Memory, Options, Reader,
+    Seq, Sequenced, Start, StateOptions, Store, Topic, Topics,
 };
 
 use crate::Step;
@@ -19,7 +19,8 @@ use crate::state_ops::{AGE_SECONDS, KEYS, Life, Op, Post, TOPICS};
 struct Item {
     seq: u64,
     topic: usize,
-    key: usize,
+    /// `None`: it is in no state, so that only the stream has it.
+    key: Option<usize>,
     id: Option<u64>,
     /// Until when it counts, on the log's clock.
     until_us: u64,
@@ -28,6 +29,8 @@ struct Item {
 /// A client that mirrors the states.
 struct Client {
     reader: Reader,
+    /// The cursor that it was told last.
+    cursor: Cursor,
     /// The point of the snapshot of each topic, and after which seq its next part comes; `None`: it has all.
     pending: [Option<(Seq, Seq)>; TOPICS],
     /// Its cursor is of use only from there on, with no part pending.
@@ -36,6 +39,8 @@ struct Client {
     mirror: BTreeMap<(usize, usize), u64>,
     /// The seqs that it has been given of each topic.
     seen: BTreeSet<(usize, u64)>,
+    /// Events of each topic up to here are before its time, or it knows that they may be missing.
+    owed_after: [Seq; TOPICS],
 }
 
 enum Kept {
@@ -81,11 +86,17 @@ fn options(life: &Life) -> Options {
 
 impl Client {
     fn begin(log: &Arc<Log>) -> Self {
-        let mut reader = Reader::new(log, &topics(), None, Start::Latest);
+        Self::begin_with(Reader::new(log, &topics(), None, Start::Latest))
+    }
+
+    fn begin_with(mut reader: Reader) -> Self {
+        let cursor = reader.cursor();
         let point = reader.begin_state(&topics()).seq;
         Self {
             reader,
             point,
+            cursor,
+            owed_after: [cursor.seq; TOPICS],
             pending: [Some((point, Seq::ZERO)); TOPICS],
             partial: [false; TOPICS],
             mirror: BTreeMap::new(),
@@ -135,13 +146,16 @@ impl Client {
         let mut out = Vec::new();
         match self.reader.read(Limit { events, bytes: 1 << 20 }, &mut out) {
             Ok(span) => {
+                self.cursor = span.cursor;
                 self.take(&out)?;
                 Ok(span.more)
             }
             Err(reset) => {
+                self.cursor = reset.at;
                 self.point = self.reader.begin_state(&reset.topics).seq;
                 for at in (0..TOPICS).filter(|at| reset.topics.contains(&topic(*at))) {
                     self.pending[at] = Some((self.point, Seq::ZERO));
+                    self.owed_after[at] = self.point;
                     self.partial[at] = false;
                     self.mirror.retain(|(of, _), _| *of != at);
                     self.seen.retain(|(of, _)| *of != at);
@@ -205,8 +219,12 @@ impl World {
         match op {
             Op::Publish(posts) => self.publish(posts).await,
             Op::Fill(count) => self.fill(*count).await,
-            Op::Begin => {
-                self.client = Client::begin(&self.log);
+            Op::Begin { meanwhile } => {
+                let reader = Reader::new(&self.log, &topics(), None, Start::Latest);
+                if !meanwhile.is_empty() {
+                    self.publish(meanwhile).await?;
+                }
+                self.client = Client::begin_with(reader);
                 Ok(())
             }
             Op::Part { events } => self.client.part(*events).map(drop),
@@ -236,7 +254,7 @@ impl World {
     }
 
     fn resume(&mut self) {
-        let cursor = self.client.reader.cursor();
+        let cursor = self.client.cursor;
         if self.client.pending.iter().any(Option::is_some) || cursor.seq < self.client.point {
             self.client = Client::begin(&self.log);
             return;
@@ -281,12 +299,11 @@ impl World {
         let seqs = self.append(drafts).await?;
         let first = self.published - posts.len() as u64 + 1;
         for ((post, seq), id) in posts.iter().zip(seqs).zip(first..) {
-            let Some(key) = post.key else { continue };
             let kept_us = AGE_SECONDS * 1_000_000 + 500_000;
             let ttl_us = post.ttl_seconds.map_or(kept_us, |seconds| seconds * 1_000_000 + 500_000);
             let until_us = now_us + ttl_us.min(kept_us);
             let id = (!post.is_tombstone).then_some(id);
-            self.items.push(Item { seq, topic: post.topic, key, id, until_us });
+            self.items.push(Item { seq, topic: post.topic, key: post.key, id, until_us });
         }
         Ok(())
     }
@@ -333,12 +350,16 @@ impl World {
 
     fn catch_up(&mut self) -> Step {
         self.client.catch_up()?;
-        let Client { mirror, partial, .. } = &self.client;
+        let Client { mirror, partial, seen, owed_after, .. } = &self.client;
         let now_us = self.log.now_us();
+        for &Item { seq, topic, until_us, .. } in self.items.iter().filter(|item| item.key.is_none()) {
+            let is_owed = seq > owed_after[topic].number() && until_us > now_us;
+            ensure!(!is_owed || seen.contains(&(topic, seq)), "event {seq} of topic {topic} is in no state");
+        }
         self.may_lack |= self.log.stats().evictions.state > 0 || self.life.log_bytes_max < 1 << 30;
         ensure!(self.may_lack || *partial == [false; TOPICS], "partial, and there is no reason");
         for (topic, key) in (0..TOPICS).flat_map(|topic| (0..KEYS).map(move |key| (topic, key))) {
-            let of_key = |item: &&Item| (item.topic, item.key) == (topic, key);
+            let of_key = |item: &&Item| (item.topic, item.key) == (topic, Some(key));
             let Some(truth) = self.items.iter().rfind(of_key) else {
                 ensure!(!mirror.contains_key(&(topic, key)), "a key that never was: {topic} {key}");
                 continue;
@@ -393,11 +414,28 @@ async fn a_state_that_knew_of_what_never_became_history_begins_anew() {
         log_bytes_max: 1 << 30,
         ops: vec![
             Op::Publish(vec![post(Some(0), false)]),
-            Op::Begin,
+            Op::Begin { meanwhile: Vec::new() },
             Op::Publish(vec![post(None, true), post(Some(0), true), post(None, true)]),
             Op::Part { events: 1 },
             Op::Fork { back: 2 },
         ],
     };
     assert_eq!(World::on_memory(&life, false).live().await, Ok(()));
+}
+
+/// Only the stream has them: a part of a state never does.
+#[tokio::test(start_paused = true)]
+async fn events_without_a_key_before_the_point_of_a_state_are_not_lost() {
+    let post = |key| Post { topic: 0, kind: 0, key, is_tombstone: false, ttl_seconds: None, padding: 0 };
+    for ring_events_max in [1000, 1] {
+        let meanwhile = vec![post(Some(0)), post(None), post(Some(1)), post(Some(2))];
+        let life = Life {
+            keys_max: 1000,
+            bytes_max: 1 << 20,
+            ring_events_max,
+            log_bytes_max: 1 << 30,
+            ops: vec![Op::Begin { meanwhile }],
+        };
+        assert_eq!(World::on_memory(&life, false).live().await, Ok(()), "in a ring of {ring_events_max}");
+    }
 }

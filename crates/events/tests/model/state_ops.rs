@@ -23,8 +23,10 @@ pub(crate) enum Op {
     Publish(Vec<Post>),
     /// So many events of another topic, which push others out of the store.
     Fill(usize),
-    /// The client begins anew: with a snapshot.
-    Begin,
+    /// The client begins anew: with a snapshot, whose point lies behind what is published meanwhile.
+    Begin {
+        meanwhile: Vec<Post>,
+    },
     /// The client takes the next part of a snapshot.
     Part {
         events: usize,
@@ -80,7 +82,7 @@ pub(crate) fn life(has_time: bool) -> impl Strategy<Value = Life> {
 fn op(has_time: bool) -> BoxedStrategy<Op> {
     let common = prop_oneof![
         8 => vec(post(has_time), 1..6).prop_map(Op::Publish),
-        2 => Just(Op::Begin),
+        2 => vec(post(has_time), 0..4).prop_map(|meanwhile| Op::Begin { meanwhile }),
         4 => (1..4_usize).prop_map(|events| Op::Part { events }),
         4 => (1..4_usize).prop_map(|events| Op::Follow { events }),
         2 => Just(Op::CatchUp),

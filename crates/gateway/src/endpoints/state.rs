@@ -27,7 +27,10 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     let read = app.log.state(&part.topic, after, cursor.seq, limit, &mut part.events);
     let read = read.ok_or_else(|| keeps_none(&part.topic))?;
     (part.partial, part.next) = (read.partial, read.next);
-    if page.is_none()
+    let lens = grant.and_then(|grant| app.lens(&grant));
+    // What a lens hides can change while the events stay the same.
+    let is_tagged = page.is_none() && lens.is_none();
+    if is_tagged
         && let Some(known) = known_cursor(call)
         && app.log.locate(known) == Located::Here(known)
         && !read.partial
@@ -35,13 +38,13 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Problem> {
     {
         return Ok(tagged(not_modified(), known));
     }
-    if let Some(lens) = grant.and_then(|grant| app.lens(&grant)) {
+    if let Some(lens) = lens {
         part.events.iter_mut().for_each(|event| *event = lens.see(event));
     }
     let mut body = Vec::new();
     part.write_json(&mut body);
     let response = json_bytes(body);
-    Ok(if page.is_none() { tagged(response, cursor) } else { response })
+    Ok(if is_tagged { tagged(response, cursor) } else { response })
 }
 
 /// The page that is asked for; `None`: the first. A page of a history that is none any more is the first of a new state:

@@ -114,8 +114,8 @@ impl<'a> DraftBody<'a> {
             kind,
             data,
             key: match (self.key.as_deref().map(str::parse::<Key>).transpose()?, publisher) {
-                // Each user has a latest ephemeral event of a key, whatever keys other users choose.
-                (Some(key), Author::Grant(grant, _)) if self.ephemeral => Some(key.owned_by(&grant.user)),
+                // A user's event replaces none of another publisher, whatever keys they choose.
+                (Some(key), Author::Grant(grant, _)) => Some(key.owned_by(&grant.user)),
                 (key, _) => key,
             },
             once: match (self.once, &id) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Sse, Ws, get, get_with, token};
+use crate::support::{Gateway, Sse, Ws, get, get_with, post, token};
 
 /// How many batches a test waits for at most.
 const BATCHES_MAX: usize = 5_000;
@@ -176,6 +176,53 @@ async fn a_state_that_has_not_changed_is_not_sent_again() {
     assert_eq!((&partial["partial"], partial["events"].as_array().unwrap().len()), (&json!(true), 2));
     assert_eq!(gateway.metric("throughline_state_keys_evicted_total").await, 1.0);
     assert_eq!(gateway.metric("throughline_state_keys").await, 3.0);
+}
+
+#[tokio::test]
+async fn a_user_takes_no_key_of_another_publisher_out_of_a_state() {
+    let gateway = Gateway::serve(&["--state", "job:*", "--ring-events", "1"]).await;
+    let publish = async |user: &str, data: Value| {
+        let bearer = format!("Bearer {}", token(user, &["--publish", "job:*"]));
+        let draft = json!({"topic": "job:1", "type": "progress", "key": "scan", "data": data});
+        let headers = [("authorization", &*bearer)];
+        assert_eq!(
+            post(gateway.address, "/v1/publish", &headers, &draft.to_string()).await.status,
+            200,
+            "{user}"
+        );
+    };
+    let data = async || {
+        let events = state(&gateway, "topic=job:1").await["events"].take();
+        events.as_array().unwrap().iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
+    };
+    set(&gateway, "job:1", "scan", json!("backend")).await;
+    publish("alice", json!("alice")).await;
+    publish("bob", json!("bob")).await;
+    publish("bob", json!(null)).await;
+    assert_eq!(data().await, ["backend", "alice"]);
+    publish("alice", json!("alice again")).await;
+    set(&gateway, "job:1", "scan", json!(null)).await;
+    assert_eq!(data().await, ["alice again"]);
+}
+
+#[tokio::test]
+async fn a_state_of_which_something_is_hidden_is_never_taken_for_the_same() {
+    let gateway = Gateway::serve(&["--state", "job:*", "--redact", "job:*=/cost,staff"]).await;
+    let data = json!({"n": 1, "cost": 7});
+    gateway.publish(json!({"topic": "job:1", "type": "progress", "key": "a", "data": data})).await;
+    let staff = token("alice", &["--subscribe", "job:*", "--scope", "staff"]);
+    let ask = async |token: &str, tag: &str| {
+        let headers = [("authorization", &*format!("Bearer {token}")), ("if-none-match", tag)];
+        get_with(gateway.address, "/v1/state?topic=job:1", &headers).await
+    };
+    let whole = ask(&staff, "\"zzzz.1\"").await;
+    assert_eq!((whole.status, &whole.json()["events"][0]["data"]), (200, &data));
+    let tag = whole.header("etag").unwrap();
+    assert_eq!(ask(&staff, tag).await.status, 304);
+    let other = token("alice", &["--subscribe", "job:*"]);
+    let hidden = ask(&other, tag).await;
+    assert_eq!((hidden.status, hidden.header("etag")), (200, None), "the scope is gone");
+    assert_eq!(hidden.json()["events"][0]["data"], json!({"n": 1}));
 }
 
 #[tokio::test]
