@@ -110,6 +110,49 @@ async fn a_state_with_too_many_keys_says_so_after_a_start_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lowered_bound_takes_a_few_keys_with_each_publish_until_it_holds() {
+    let server = Server::start(&[]).await;
+    let first = node(&bounded(&server), "job:*", 1000).await;
+    let many = (0..100).map(|at| set("job:1", &format!("k{at}"), &number(at))).collect();
+    assert!(first.append(many).await.iter().all(Result::is_ok));
+    let held = || server.cli(&["ZCARD", "{log}:w:job:1"]).parse::<usize>().unwrap();
+    assert_eq!(held(), 100);
+    let second = node(&bounded(&server), "job:*", 2).await;
+    second.publish(set("job:1", "new", &number(1))).await;
+    assert_eq!(held(), 101 - 16);
+    // A large value takes the place of as many small ones as it needs.
+    let large = Data::from_value(&"x".repeat(3000)).unwrap();
+    second.publish(set("job:1", "large", &large)).await;
+    assert!((20..60).contains(&held()), "{} keys", held());
+    for at in 0..10 {
+        second.publish(set("job:1", "new", &number(at))).await;
+    }
+    assert_eq!(held(), 2);
+    assert_eq!(server.cli(&["HLEN", "{log}:v:job:1"]), "4", "with the bytes, and until when it is partial");
+    let third = node(&bounded(&server), "job:*", 2).await;
+    let (mut events, limit) = (Vec::new(), Limit { events: 1000, bytes: 1 << 20 });
+    let part = third.log.state(&topic("job:1"), Seq::ZERO, third.log.tail(), limit, &mut events).unwrap();
+    assert_eq!((events.len(), part.partial), (2, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_whose_states_are_over_leave_the_index() {
+    let server = Server::start(&[]).await;
+    let node = node(&bounded(&server), "job:*", 10).await;
+    node.publish(set("job:1", "a", &number(1))).await;
+    for at in 0..40 {
+        server.cli(&["ZADD", "{log}:v", "1000", &format!("over:{at}")]);
+    }
+    let held = || server.cli(&["ZCARD", "{log}:v"]).parse::<usize>().unwrap();
+    node.publish(set("job:1", "b", &Data::null())).await;
+    assert_eq!(held(), 41 - 16, "a few with each publish");
+    for _ in 0..3 {
+        node.publish(set("job:1", "a", &number(1))).await;
+    }
+    assert_eq!(server.cli(&["ZRANGE", "{log}:v", "0", "-1"]), "job:1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_that_were_not_kept_before_are_partial() {
     let server = Server::start(&[]).await;
     let first = node(&bounded(&server), "job:*", 10).await;
@@ -140,8 +183,14 @@ async fn what_a_failover_took_back_is_in_no_state() {
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     let last = publish_to_the_new_master(&second).await;
     reach(&second, last).await;
-    settle(&second).await;
     let expected = (keys(&[("a", 1), ("b", 1), ("c", 3)]), false);
+    // The state is partial until it has been read again.
+    for _ in 0..200 {
+        if state(&second, "job:1") == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(state(&second, "job:1"), expected, "as the surviving log has it");
 }
 

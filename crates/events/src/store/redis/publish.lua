@@ -145,9 +145,24 @@ local function forget(hash, order, field)
   redis.call('HINCRBY', hash, 'b', -(held + #field))
 end
 
+-- Takes the oldest fields out of a state while there is too much: some, or more if they are smaller
+-- than the `added` bytes, so that a state above its bounds does not grow. The rest is for the next
+-- calls. The field p says until when they would have been there.
+local function make_room(hash, order, keys_max, state_bytes, age, added)
+  local count, total = redis.call('ZCARD', order), tonumber(redis.call('HGET', hash, 'b'))
+  local least, gone, last = total - added, 0, nil
+  while count > keys_max or (total > state_bytes and count > 1) do
+    if gone >= 16 and total <= least then break end
+    last = redis.call('ZRANGE', order, 0, 0, 'WITHSCORES')
+    forget(hash, order, last[1])
+    count, gone, total = count - 1, gone + 1, tonumber(redis.call('HGET', hash, 'b'))
+  end
+  if last then redis.call('HSET', hash, 'p', number(tonumber(last[2]) + age)) end
+end
+
 -- Changes the states whose keys begin at `first`, after their index: the field has the event with
--- this id from now on, or goes. Fields that are too old go; if there is too much, the oldest do, and
--- the field p says until when they would have been there. ARGV has the rest from `at` on.
+-- this id from now on, or goes. Fields that are too old go, and the oldest if there is too much.
+-- Topics whose states are over leave the index. ARGV has the rest from `at` on.
 local function change_states(id, kind, bytes, first, at)
   local topics, field = tonumber(ARGV[at]), ARGV[at + 1]
   local keys_max, state_bytes, age = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
@@ -158,22 +173,18 @@ local function change_states(id, kind, bytes, first, at)
       local value = id .. ' ' .. now_text .. ' ' .. bytes
       redis.call('HSET', hash, field, value)
       redis.call('ZADD', order, now_text, field)
-      local total = redis.call('HINCRBY', hash, 'b', #value + #field)
+      redis.call('HINCRBY', hash, 'b', #value + #field)
       for _, old in ipairs(redis.call('ZRANGEBYSCORE', order, '-inf', number(now - age), 'LIMIT', 0, 16)) do
         forget(hash, order, old)
       end
-      local count = redis.call('ZCARD', order)
-      while count > keys_max or (total > state_bytes and count > 1) do
-        local oldest = redis.call('ZRANGE', order, 0, 0, 'WITHSCORES')
-        forget(hash, order, oldest[1])
-        redis.call('HSET', hash, 'p', number(tonumber(oldest[2]) + age))
-        count, total = count - 1, tonumber(redis.call('HGET', hash, 'b'))
-      end
+      make_room(hash, order, keys_max, state_bytes, age, #value + #field)
       redis.call('PEXPIRE', hash, number(age))
       redis.call('PEXPIRE', order, number(age))
       redis.call('ZADD', KEYS[first], number(now + age), string.match(hash, ':v:(.*)$'))
     end
   end
+  local over = redis.call('ZRANGEBYSCORE', KEYS[first], '-inf', '(' .. now_text, 'LIMIT', 0, 16)
+  if #over > 0 then redis.call('ZREM', KEYS[first], unpack(over)) end
 end
 
 -- Writes the token first. A server that refuses writes refuses this one, and nothing has happened.
