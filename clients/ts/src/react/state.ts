@@ -80,8 +80,8 @@ export function followState(client: Client, name: string, update: (view: StateVi
         if (isOpen && own === flight) take(state)
         return
       } catch (error) {
-        // It keeps none, or this user may not see it.
-        if (!isPassing(error)) return
+        // It keeps none, or this user may not see it: the next look would be refused too.
+        if (!isPassing(error)) return looks.forEach(clearTimeout)
         await pause(retryDelay(error, tries))
       }
     }

@@ -69,6 +69,9 @@ describe('useTopicState', () => {
     set(page, 'b', 2)
     await page.advance(100)
     expect(screen.getByText('false b=2')).toBeTruthy()
+    await page.advance(60_000)
+    const asked = page.server.requests.filter(({ url }) => url.pathname.endsWith('/state'))
+    expect(asked.length, 'one refusal is final').toBe(1)
     const error = await Promise.all([
       page.client
         .topic('job:1')
