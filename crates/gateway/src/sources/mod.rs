@@ -11,17 +11,17 @@
 //! ```
 //!
 //! * `rule`: the parsed rule that the operator wrote; `apply`: applies a rule to a message;
-//! * `queue`: received messages that wait; [`Ear`](queue::Ear) is its entrance. A source never
+//! * `queue`: received messages that wait; `Ear` is its entrance. A source never
 //!   stops reading its socket, even if the store is slow or away: Redis disconnects a subscriber
 //!   that does not read, and a PostgreSQL listener that does not read makes other transactions
 //!   fail;
-//! * [`Intake`]: the task that takes messages out of the queue, applies the rule and publishes the
-//!   drafts as [`Author::Source`](crate::publish::Author), with an id scope of its own and without
+//! * `Intake`: the task that takes messages out of the queue, applies the rule and publishes the
+//!   drafts as `Author::Source`, with an id scope of its own and without
 //!   a rate limit or a grant;
 //! * `takeover`, `hold`: several gateways of one log receive the same messages, and one publishes
 //!   them;
 //! * `gap`: selects the readers that are told of possibly missed messages;
-//! * [`SourceStates`]: the state of each source, for `/ready` and the metrics.
+//! * `SourceStates`: the state of each source, for `/ready` and the metrics.
 
 #![allow(clippy::disallowed_methods, reason = "chance only spreads what sources do; no simulation has them")]
 
