@@ -203,7 +203,9 @@ impl Takeover {
             }
             if *self.draining.borrow_and_update() {
                 self.heard.confirm().await;
-                // Messages received up to now are in the hold of the other gateways too.
+                self.keep_waiting().await;
+                // What cannot be published now stays in the hold of the other gateways.
+                self.flush(lease, &mut renewed, &mut over).await;
                 self.give_up(lease).await;
                 return "it drains";
             }
@@ -354,6 +356,18 @@ impl Takeover {
                     self.hold.add(draft, is_named, said_after);
                 }
                 self.bound(false);
+            }
+        }
+    }
+
+    /// Handles all items that wait in the queue. With a message left there, only the time before the
+    /// last confirmation would count as published, and other gateways may have missed that.
+    async fn keep_waiting(&mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                taken = self.heard.next() => self.keep(taken),
+                () = std::future::ready(()) => return,
             }
         }
     }
