@@ -162,12 +162,15 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Ready when the drain begins. A connection that was accepted during the drain is still answered.
-async fn drains(app: &App) {
-    if app.is_draining() {
-        std::future::pending::<()>().await;
+/// Ready when the drain begins. A connection that comes during the drain is still answered.
+fn drains(app: &App) -> impl Future<Output = ()> {
+    let came_late = app.is_draining();
+    async move {
+        if came_late {
+            std::future::pending::<()>().await;
+        }
+        app.drained().await;
     }
-    app.drained().await;
 }
 
 /// Waits for the first byte of a request, at most for `patience`. Until it comes, the connection has none
@@ -204,13 +207,7 @@ fn serve(
         let app = &connection.0;
         let limits = app.http_limits();
         // A connection that comes during the drain still gets one answer: `/ready` says no, and a stream is refused with a reason.
-        let came_late = app.is_draining();
-        let drained = async {
-            if came_late {
-                std::future::pending::<()>().await;
-            }
-            app.drained().await;
-        };
+        let drained = drains(app);
         let answer = |request, framing| dispatch::answer(Arc::clone(app), door, peer, request, framing);
         let served = transport::serve(socket, received, &limits, drained, refuse, answer).await;
         if let Served::Detached { socket, received, plan } = served {

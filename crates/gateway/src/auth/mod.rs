@@ -104,7 +104,7 @@ impl AuthConfig {
 #[derive(Debug)]
 pub struct Authenticator {
     trusted: Current<Trusted>,
-    /// Another key set took the place of the one before.
+    /// Other keys took the place of those before.
     replaced: Notify,
     user_parameter: bool,
     pace: Pace,
@@ -182,10 +182,7 @@ impl Trusted {
     /// The version of all keys: it rises with each configuration and each change of its key set.
     fn version(&self) -> u64 {
         // A set that was read has a version of its own above 0, also if the former counted until then.
-        self.version_with(self.jwks().map_or(0, |jwks| jwks.version() + u64::from(jwks.was_read())))
-    }
-
-    fn version_with(&self, set: u64) -> u64 {
+        let set = self.jwks().map_or(0, |jwks| jwks.version() + u64::from(jwks.was_read()));
         (u64::from(self.generation) << 32) + set
     }
 }
@@ -223,16 +220,8 @@ impl Authenticator {
 
     /// Verifies by these keys from now on. Sessions stay until their tokens end.
     pub fn take_over(&self, trusted: Trusted) {
-        let before = self.trusted.get();
-        let is_same_set = match (before.jwks(), trusted.jwks()) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            _ => false,
-        };
         self.trusted.set(trusted);
-        if !is_same_set {
-            self.replaced.notify_one();
-        }
+        self.replaced.notify_one();
     }
 
     /// Reads the key set again and again, if there is one, and never ends. Called once.

@@ -147,10 +147,6 @@ impl Deadlines {
         self.is_heartbeat_fixed = true;
     }
 
-    fn has_fixed_heartbeat(&self) -> bool {
-        self.is_heartbeat_fixed
-    }
-
     /// Whether the time of the heartbeat has come.
     pub(crate) fn is_heartbeat_due(&self, now: Moment) -> bool {
         is_past(Some(self.batch_at), now)
@@ -173,13 +169,13 @@ impl Deadlines {
 
     /// Whether the client has left too many pings unanswered, or a fixed heartbeat for too long.
     pub(crate) fn is_unanswered(&self, now: Moment) -> bool {
-        let most = if self.has_fixed_heartbeat() { 1 } else { UNANSWERED_MAX };
+        let most = if self.is_heartbeat_fixed { 1 } else { UNANSWERED_MAX };
         self.unanswered >= most && Tenths::from(now) >= self.ping_at
     }
 
     /// Until when a fixed heartbeat is to be answered.
     fn pong_by(&self) -> Option<Moment> {
-        (self.has_fixed_heartbeat() && self.unanswered > 0).then(|| self.ping_at.into())
+        (self.is_heartbeat_fixed && self.unanswered > 0).then(|| self.ping_at.into())
     }
 
     /// Ephemeral events come in one batch in this time at most; zero: as they come.
@@ -262,14 +258,14 @@ impl Deadlines {
 
     pub(crate) fn hello_sent(&mut self, now: Moment) {
         self.batch_at = now + self.heartbeat();
-        self.probe_at = (!self.has_fixed_heartbeat()).then(|| now + PROBE_AFTER);
+        self.probe_at = (!self.is_heartbeat_fixed).then(|| now + PROBE_AFTER);
     }
 
     /// A batch was written. `pong_timeout`: within what time the client answers a fixed heartbeat.
     pub(crate) fn batch_sent(&mut self, now: Moment, had_events: bool, pong_timeout: Option<Duration>) {
         let interval = self.interval();
         self.probe_at = self.probe_at.filter(|&at| at > now);
-        let is_fixed = self.has_fixed_heartbeat();
+        let is_fixed = self.is_heartbeat_fixed;
         if let Some(pong_timeout) = pong_timeout
             && self.is_heartbeat_due(now)
             && self.unanswered == 0

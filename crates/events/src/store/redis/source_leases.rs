@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::{Value, cmd};
+use redis::{Cmd, Value, cmd};
 
 use super::backoff::nonce;
 use super::connection::Connection;
@@ -134,26 +134,6 @@ impl SourceLeases {
         ago: Duration,
         with_gap: bool,
     ) -> Result<i64, Unavailable> {
-        let answer = self.ask(what, lease, before, ago, with_gap).await;
-        answer.map_err(|failure| {
-            self.shared.health.set_failed(&failure);
-            Unavailable("Redis cannot be asked about the lease")
-        })
-    }
-
-    async fn ask(
-        &self,
-        what: &str,
-        lease: &Lease,
-        before: &str,
-        ago: Duration,
-        with_gap: bool,
-    ) -> Result<i64, Failure> {
-        let kept = self.connection.lock().take();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => Connection::to_master(&self.shared.servers, PATIENCE).await?,
-        };
         let keys = &self.shared.keys;
         let mut call = cmd("EVAL");
         let source = lease.source.as_str();
@@ -161,7 +141,19 @@ impl SourceLeases {
         call.arg(what).arg(&*lease.token).arg(before);
         call.arg(duration_ms(Self::KEPT)).arg(duration_ms(ago)).arg(HEARD_KEPT_MS).arg(u8::from(with_gap));
         call.arg(&self.node).arg(CANDIDATE_MS);
-        let Value::Int(answer) = connection.call(&call).await? else {
+        self.ask(&call).await.map_err(|failure| {
+            self.shared.health.set_failed(&failure);
+            Unavailable("Redis cannot be asked about the lease")
+        })
+    }
+
+    async fn ask(&self, call: &Cmd) -> Result<i64, Failure> {
+        let kept = self.connection.lock().take();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => Connection::to_master(&self.shared.servers, PATIENCE).await?,
+        };
+        let Value::Int(answer) = connection.call(call).await? else {
             return Err(Failure::Broken("the lease's key holds something else".to_owned()));
         };
         *self.connection.lock() = Some(connection);
